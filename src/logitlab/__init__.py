@@ -1,0 +1,95 @@
+"""logitlab: a local laboratory for LLM sampling.
+
+Give it logits, the request parameters of an OpenRouter call and a seed. It shows, and draws from,
+exactly the distribution that those parameters mean, stage by stage, offline.
+
+>>> import logitlab as ll
+>>> rows = ll.datasets.load("smollm2")
+>>> params = ll.SamplingParams(temperature=0.8, top_p=0.9, seed=7)
+>>> ll.engines.openrouter(params)
+Chain(Temperature(0.8), TopP(0.9))
+>>> draws = ll.sample(rows.logits[0], params, size=3)
+>>> rows.vocabulary.decode(draws.tokens)
+' Paris Paris Paris'
+"""
+
+from logitlab import datasets, engines
+from logitlab.chain import Chain, Context, Step, Trace, Transform
+from logitlab.checks import ParameterError
+from logitlab.draw import gumbel, uniform
+from logitlab.metrics import (
+    entropy,
+    js_divergence,
+    kl_divergence,
+    mass_removed,
+    perplexity,
+    support_size,
+    top_probability,
+    total_variation,
+)
+from logitlab.numerics import log_softmax, softmax
+from logitlab.params import PARAMETERS, SamplingParams
+from logitlab.sampling import Draws, Logprobs, greedy, logprobs, sample
+from logitlab.transforms.bias import LogitBias, logit_bias
+from logitlab.transforms.penalties import (
+    FrequencyPenalty,
+    PresencePenalty,
+    RepetitionPenalty,
+    frequency_penalty,
+    presence_penalty,
+    repetition_penalty,
+)
+from logitlab.transforms.temperature import Temperature, temperature
+from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
+from logitlab.vocabulary import Vocabulary
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "PARAMETERS",
+    "Chain",
+    "Context",
+    "Draws",
+    "FrequencyPenalty",
+    "LogitBias",
+    "Logprobs",
+    "MinP",
+    "ParameterError",
+    "PresencePenalty",
+    "RepetitionPenalty",
+    "SamplingParams",
+    "Step",
+    "Temperature",
+    "TopA",
+    "TopK",
+    "TopP",
+    "Trace",
+    "Transform",
+    "Vocabulary",
+    "datasets",
+    "engines",
+    "entropy",
+    "frequency_penalty",
+    "greedy",
+    "gumbel",
+    "js_divergence",
+    "kl_divergence",
+    "log_softmax",
+    "logit_bias",
+    "logprobs",
+    "mass_removed",
+    "min_p",
+    "perplexity",
+    "presence_penalty",
+    "repetition_penalty",
+    "sample",
+    "softmax",
+    "support_size",
+    "temperature",
+    "top_a",
+    "top_k",
+    "top_p",
+    "top_probability",
+    "total_variation",
+    "uniform",
+]

@@ -1,0 +1,371 @@
+"""The idea of the library: steps make a chain, a chain is a value, a trace shows its stages."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logitlab import metrics
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
+from logitlab.numerics import FloatArray, IntArray
+
+__all__ = ["Chain", "Context", "Step", "TokenCounts", "Trace", "Transform"]
+
+SCOPES = ("all", "output", "prompt")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Context:
+    """The tokens so far: what penalties count.
+
+    Parameters
+    ----------
+    prompt, output : array_like of int, shape (..., L), or nested lists of unequal lengths
+        Token ids. The leading axes broadcast against the batch shape of the logits, so one prompt
+        serves all rows. -1 is padding, anywhere, and counts for nothing.
+
+    Examples
+    --------
+    >>> Context(prompt=[[5, 6], [7]], output=[8])
+    Context(prompt=[[5, 6], [7, -1]], output=[8])
+    """
+
+    prompt: ArrayLike = ()
+    output: ArrayLike = ()
+
+    def __post_init__(self) -> None:
+        for name in ("prompt", "output"):
+            array = np.asarray(_padded(name, getattr(self, name)))
+            if array.ndim == 0:
+                raise ParameterError(name, "a sequence of token ids", getattr(self, name))
+            ids = Range(-1, integer=True).check(name, array)
+            object.__setattr__(self, name, ids)
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={_shown(getattr(self, name))}" for name in ("prompt", "output"))
+        return f"Context({', '.join(parts)})"
+
+    def counts(
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str = "all",
+        last_n: int | None = None,
+    ) -> TokenCounts:
+        """Count the tokens of every row.
+
+        Parameters
+        ----------
+        batch : tuple of int
+            Batch shape of the logits.
+        vocabulary_size : int
+            V; every token id must be below it.
+        scope : {"all", "output", "prompt"}
+            Which tokens count.
+        last_n : int, optional
+            Only the last n of them count, padding left out; None counts all.
+
+        Returns
+        -------
+        TokenCounts
+        """
+        check_choice("scope", scope, SCOPES)
+        names = ("prompt", "output") if scope == "all" else (scope,)
+        parts = [self._tokens(name, batch, vocabulary_size) for name in names]
+        joined = np.concatenate(parts, axis=-1)
+        tokens = joined.reshape(math.prod(batch), joined.shape[-1])
+        counted = tokens >= 0
+        if last_n is not None:
+            from_end = np.cumsum(counted[:, ::-1], axis=-1)[:, ::-1]
+            counted &= from_end <= last_n
+        row, place = np.nonzero(counted)
+        keys = row * vocabulary_size + tokens[row, place]
+        keys, count = np.unique(keys, return_counts=True)
+        return TokenCounts(*np.divmod(keys, vocabulary_size), count)
+
+    def _tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
+        ids: IntArray = getattr(self, name)
+        if ids.size and ids.max() >= vocabulary_size:
+            rule = f"token ids in [0, {vocabulary_size - 1}], or -1 for padding"
+            raise ParameterError(name, rule, int(ids.max()))
+        try:
+            return np.broadcast_to(ids, (*batch, ids.shape[-1]))
+        except ValueError:
+            rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
+            raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """How often tokens occur: only those that do, sorted by row and token.
+
+    Attributes
+    ----------
+    row, token, count : ndarray of int64, shape (n,)
+        ``token[i]`` occurs ``count[i]`` times in row ``row[i]`` of the flattened batch.
+    """
+
+    row: IntArray
+    token: IntArray
+    count: IntArray
+
+
+def _padded(name: str, value: Any) -> Any:
+    """Return nested sequences of unequal lengths as one array, padded with -1 at the end."""
+    if isinstance(value, str | bytes):
+        raise ParameterError(name, "token ids", value, "Turn text into ids first.")
+    if not isinstance(value, Sequence):
+        return value
+    if not any(isinstance(item, Sequence | np.ndarray) for item in value):
+        return np.asarray(value) if len(value) else np.empty(0, np.int64)
+    rows = [np.asarray(_padded(name, item)) for item in value]
+    if len({row.ndim for row in rows}) > 1 or any(row.ndim == 0 for row in rows):
+        raise ParameterError(name, "token ids nested equally deep", value)
+    shape = np.max([row.shape for row in rows], axis=0)
+    return np.stack(
+        [
+            np.pad(row, [(0, n - m) for n, m in zip(shape, row.shape, strict=True)],
+                   constant_values=-1)
+            for row in rows
+        ]
+    )  # fmt: skip
+
+
+def _shown(value: Any) -> str:
+    """Show a parameter: short arrays as lists, long ones by shape."""
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist()) if value.size <= 16 else f"<array of shape {value.shape}>"
+    return repr(value)
+
+
+class Transform(ABC):
+    """A pure function from logits to logits.
+
+    `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
+    the same shape and dtype, and let ``-inf`` stand for removed tokens.
+    """
+
+    @abstractmethod
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return transformed logits of the same shape and dtype; the input is left untouched."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Step(Transform):
+    """A transform with its value chosen: a frozen dataclass that compares and prints as such.
+
+    The first field is the value, the others are options. ``key`` is the name of the request
+    parameter, ``rule`` the mathematical domain of its value and ``neutral`` the value that
+    changes nothing.
+    """
+
+    key: ClassVar[str]
+    rule: ClassVar[Range]
+    neutral: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        name = dataclasses.fields(self)[0].name
+        array = self.rule.check(self.key, getattr(self, name))
+        object.__setattr__(self, name, array if array.ndim else array.item())
+
+    @property
+    def value(self) -> Any:
+        """The step's parameter: a Python number, or a read-only array with one for each row."""
+        return getattr(self, dataclasses.fields(self)[0].name)
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether the step changes nothing, whatever the logits."""
+        return bool(np.all(np.equal(self.value, self.neutral)))
+
+    def _identity(self) -> tuple[Any, ...]:
+        values = (getattr(self, entry.name) for entry in dataclasses.fields(self))
+        return type(self), *(
+            (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+            for value in values
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        first, *options = dataclasses.fields(self)
+        parts = [_shown(self.value)]
+        for option in options:
+            value = getattr(self, option.name)
+            if value != option.default:
+                parts.append(f"{option.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Chain(Transform):
+    """Transforms applied one after another: a value that prints as the program it is.
+
+    Parameters
+    ----------
+    *steps : Transform
+        Applied from left to right. A chain among them is spliced in, so nesting changes nothing.
+
+    Examples
+    --------
+    >>> from logitlab import Chain, Temperature, TopK, TopP
+    >>> chain = Chain(Temperature(0.5), Chain(TopK(2), TopP(0.9)))
+    >>> chain
+    Chain(Temperature(0.5), TopK(2), TopP(0.9))
+    >>> chain == Chain(Temperature(0.5), TopK(2), TopP(0.9))
+    True
+    >>> chain([2.0, 1.5, 0.0])
+    array([ 4.,  3., -inf])
+    """
+
+    steps: tuple[Transform, ...]
+
+    def __init__(self, *steps: Transform) -> None:
+        flat: list[Transform] = []
+        for step in steps:
+            if not isinstance(step, Transform):
+                hint = "Write Chain(TopK(50), TopP(0.9))."
+                raise ParameterError("step", "a Transform", step, hint)
+            flat.extend(step.steps if isinstance(step, Chain) else (step,))
+        object.__setattr__(self, "steps", tuple(flat))
+
+    def __repr__(self) -> str:
+        return f"Chain({', '.join(map(repr, self.steps))})"
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Transform]:
+        return iter(self.steps)
+
+    def without_neutral(self) -> Chain:
+        """Return the chain of the steps that can change something.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Temperature, TopP
+        >>> Chain(Temperature(1.0), TopP(0.9)).without_neutral()
+        Chain(TopP(0.9))
+        """
+        return Chain(*(s for s in self.steps if not (isinstance(s, Step) and s.is_neutral)))
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Apply all steps.
+
+        Parameters
+        ----------
+        logits : array_like, shape (..., V)
+            float16, float32 or float64.
+        context : Context, optional
+            The tokens so far; needed if a step counts tokens.
+
+        Returns
+        -------
+        ndarray, shape (..., V)
+            A new array of the same dtype, removed tokens at ``-inf``.
+
+        Raises
+        ------
+        ParameterError
+            For bad logits or context, naming the step it was found in.
+        """
+        array = check_logits(logits)
+        for index in range(len(self.steps)):
+            array = self._apply(index, array, context)
+        return array if self.steps else array.copy()
+
+    def _apply(self, index: int, logits: FloatArray, context: Context | None) -> FloatArray:
+        step = self.steps[index]
+        try:
+            result = step(logits, context)
+        except ParameterError as error:
+            raise error.inside(f"step {index + 1}, {step!r}") from None
+        if result.shape != logits.shape or result.dtype != logits.dtype:
+            rule = f"a transform that keeps shape {logits.shape} and dtype {logits.dtype}"
+            raise ParameterError(repr(step), rule, Seen(f"{result.shape} {result.dtype}"))
+        return result
+
+    def trace(self, logits: ArrayLike, context: Context | None = None) -> Trace:
+        """Apply all steps and keep every stage.
+
+        Parameters
+        ----------
+        logits : array_like, shape (..., V)
+        context : Context, optional
+
+        Returns
+        -------
+        Trace
+            With S = number of steps + 1 stages, the first being the logits as given.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Temperature, TopK
+        >>> trace = Chain(Temperature(0.5), TopK(2)).trace([2.0, 1.0, 0.0, -1.0])
+        >>> trace.names
+        ('logits', 'Temperature(0.5)', 'TopK(2)')
+        >>> trace.kept
+        array([4, 4, 2])
+        """
+        array = check_logits(logits)
+        stages = np.empty((len(self.steps) + 1, *array.shape), array.dtype)
+        stages[0] = array
+        for index in range(len(self.steps)):
+            stages[index + 1] = self._apply(index, stages[index], context)
+        return Trace(self, stages)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trace:
+    """Every stage of a chain: one array, so that every metric works on it.
+
+    Attributes
+    ----------
+    chain : Chain
+        The program.
+    logits : ndarray, shape (S, ..., V)
+        Stage 0 holds the logits as given, stage i what step i made of them.
+    """
+
+    chain: Chain
+    logits: FloatArray = field()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Stage names: "logits", then the steps as they print."""
+        return ("logits", *map(repr, self.chain))
+
+    @cached_property
+    def kept(self) -> IntArray:
+        """Number of survivors at every stage: int64, shape (S, ...)."""
+        return metrics.support_size(self.logits)
+
+    @cached_property
+    def entropy(self) -> NDArray[np.float64]:
+        """Entropy at every stage in nats: float64, shape (S, ...)."""
+        return metrics.entropy(self.logits)
+
+    @cached_property
+    def mass_removed(self) -> NDArray[np.float64]:
+        """Probability that each step took from the distribution before it.
+
+        float64, shape (S, ...); stage 0 removes nothing.
+        """
+        removed = np.zeros(self.logits.shape[:-1])
+        removed[1:] = metrics.mass_removed(self.logits[:-1], self.logits[1:])
+        return removed
+
+    def __repr__(self) -> str:
+        return f"<Trace of {self.chain!r}, logits {self.logits.shape} {self.logits.dtype}>"

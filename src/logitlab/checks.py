@@ -1,0 +1,226 @@
+"""What a caller got wrong, said one way: `ParameterError` and the rules behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "ParameterError",
+    "Range",
+    "check_choice",
+    "check_integer",
+    "check_logits",
+    "check_per_row",
+]
+
+
+class ParameterError(ValueError):
+    """A parameter that breaks its rule.
+
+    The message is always ``<name> must be <rule>, got <value>.``, followed by at most one
+    sentence that says what to do and by the step of the chain it happened in.
+
+    Parameters
+    ----------
+    name : str
+        The key as the caller wrote it, for example ``"top_p"``.
+    rule : str
+        What the value must be, for example ``"in [0, 1]"``.
+    value : object
+        What was given.
+    hint : str, optional
+        One sentence that helps.
+    where : str, optional
+        The step of a chain, for example ``"step 2, TopP(0.9)"``.
+
+    Examples
+    --------
+    >>> print(ParameterError("top_p", "in [0, 1]", 1.3))
+    top_p must be in [0, 1], got 1.3.
+    """
+
+    def __init__(self, name: str, rule: str, value: object, hint: str = "", where: str = "") -> None:
+        # All five go to Exception.args, so that the error survives pickling between processes.
+        super().__init__(name, rule, value, hint, where)
+        self.name = name
+        self.rule = rule
+        self.value = value
+        self.hint = hint
+        self.where = where
+
+    def __str__(self) -> str:
+        message = f"{self.name} must be {self.rule}, got {_brief(self.value)}."
+        if self.hint:
+            message += f" {self.hint}"
+        if self.where:
+            message += f" (In {self.where}.)"
+        return message
+
+    def inside(self, where: str) -> ParameterError:
+        """Return the same error, told of the step it happened in."""
+        return ParameterError(self.name, self.rule, self.value, self.hint, where)
+
+
+def _brief(value: object) -> str:
+    """``repr`` of a value, short enough for one line."""
+    if isinstance(value, np.ndarray):
+        if value.size > 8:
+            return f"an array of shape {value.shape} and dtype {value.dtype}"
+        return repr(value.tolist())
+    if isinstance(value, np.generic):
+        return repr(value.item())
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+class Seen(str):
+    """What was found in an array, in words; printed without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval of numbers that tests itself and prints itself.
+
+    Parameters
+    ----------
+    low, high : float
+        The ends, both included; infinite ends are open.
+    integer : bool
+        Whether only integers belong to it.
+
+    Examples
+    --------
+    >>> Range(0, 1).check("top_p", 0.9)
+    array(0.9)
+    >>> Range(0, 1).check("top_p", [0.9, 1.3])
+    Traceback (most recent call last):
+    logitlab.checks.ParameterError: top_p must be in [0, 1], got 1.3. It is element (1,).
+    """
+
+    low: float = -np.inf
+    high: float = np.inf
+    integer: bool = False
+
+    def __str__(self) -> str:
+        if self.low == -np.inf:
+            return "finite"
+        if self.high == np.inf:
+            return f">= {self.low:g}"
+        return f"in [{self.low:.15g}, {self.high:.15g}]"
+
+    def rule(self) -> str:
+        """Return the range as a noun: ``a number in [0, 1]``, ``an integer >= 0``."""
+        if self.low == -np.inf:
+            return "an integer" if self.integer else "a finite number"
+        return f"an integer {self}" if self.integer else f"a number {self}"
+
+    def check(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        """Return a read-only array of ``value``: float64 or int64, of any shape.
+
+        Raises
+        ------
+        ParameterError
+            If ``value`` holds anything but numbers (integers, if ``integer``) of this range;
+            booleans, strings and NaN are none.
+        """
+        try:
+            array = np.asarray(value)
+        except ValueError:  # a ragged list
+            raise ParameterError(name, self.rule(), value) from None
+        # An empty list has no dtype of its own: numpy calls it float64.
+        if array.dtype.kind not in ("iu" if self.integer else "iuf") and array.size:
+            raise ParameterError(name, self.rule(), value)
+        if self.integer and array.size and int(array.max()) > np.iinfo(np.int64).max:
+            raise ParameterError(name, "below 2**63", value)
+        array = np.array(array, dtype=np.int64 if self.integer else np.float64)
+        wrong = ~(np.isfinite(array) & (array >= self.low) & (array <= self.high))
+        if wrong.any():
+            index = tuple(int(i) for i in np.argwhere(wrong)[0])
+            rule = self.rule() if self.integer else str(self)
+            raise ParameterError(name, rule, array[index], f"It is element {index}." if index else "")
+        array.flags.writeable = False
+        return array
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise `ParameterError` unless ``value`` is one of the named ``choices``."""
+    if not isinstance(value, str) or value not in choices:
+        names = ", ".join(repr(choice) for choice in choices)
+        raise ParameterError(name, f"one of {names}", value)
+
+
+def check_integer(name: str, value: object, rule: Range) -> int:
+    """Return one Python int of the range, or raise `ParameterError`."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise ParameterError(name, rule.rule(), value)
+    if not rule.low <= int(value) <= rule.high:
+        raise ParameterError(name, rule.rule(), value)
+    return int(value)
+
+
+def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
+    """Return ``logits`` as an array that every function of the library can work on.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; ``-inf`` marks a removed token.
+    name : str
+        What the array is called in the message.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        The array itself where it is one already (never a copy of native floats).
+
+    Raises
+    ------
+    ParameterError
+        For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
+    """
+    try:
+        array = np.asarray(logits)
+    except ValueError:
+        raise ParameterError(name, "an array of shape (..., V)", Seen("a ragged list")) from None
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
+        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name))
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ParameterError(name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}"))
+    # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
+    top = array.max(axis=-1)
+    wrong = ~np.isfinite(top)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        row = f" in row {index}" if index else ""
+        if np.isnan(top[index]):
+            raise ParameterError(name, "free of NaN", Seen(f"NaN{row}"))
+        if top[index] > 0:
+            raise ParameterError(name, "free of +inf", Seen(f"+inf{row}"))
+        raise ParameterError(
+            name, "finite for at least one token of every row", Seen(f"only -inf{row}")
+        )
+    return array
+
+
+def check_per_row(
+    name: str, value: ArrayLike, rule: Range, batch: tuple[int, ...]
+) -> NDArray[Any]:
+    """Return a parameter of one value, or one for each row, broadcast to the batch shape."""
+    array = rule.check(name, value)
+    try:
+        return np.broadcast_to(array, batch)
+    except ValueError:
+        expected = f"a scalar or an array that broadcasts to the batch shape {batch}"
+        raise ParameterError(name, expected, Seen(f"shape {array.shape}")) from None

@@ -1,0 +1,112 @@
+"""Bundled recordings: real next-token logits, with their prompts and vocabulary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logitlab.checks import check_choice
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["NAMES", "Recording", "load"]
+
+NAMES = ("smollm2",)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Recording:
+    """Next-token logits of a real model for a number of prompts.
+
+    Attributes
+    ----------
+    logits : ndarray of float32, shape (n, V)
+        Row i holds the model's logits for the token after prompt i. Read-only.
+    prompts : tuple of str
+        The prompts as text.
+    kinds : tuple of str
+        What sort of prompt each is: "factual", "creative", "code" …
+    prompt_ids : tuple of ndarray of int64
+        The prompts as token ids, of different lengths: ready for `Context`.
+    vocabulary : Vocabulary
+        The model's tokens.
+    bos_id, eos_id : int
+        Token ids of the beginning and the end of a text.
+    source : str
+        Where the logits come from, and their licence.
+    """
+
+    logits: NDArray[np.float32]
+    prompts: tuple[str, ...]
+    kinds: tuple[str, ...]
+    prompt_ids: tuple[NDArray[np.int64], ...]
+    vocabulary: Vocabulary
+    bos_id: int
+    eos_id: int
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def __repr__(self) -> str:
+        return f"<Recording of {len(self)} prompts, logits {self.logits.shape}: {self.source}>"
+
+
+def load(name: str = "smollm2") -> Recording:
+    """Load a bundled recording.
+
+    Parameters
+    ----------
+    name : {"smollm2"}
+        "smollm2": 20 prompts (factual, creative, code, JSON, lists, repetition, multilingual,
+        chat) and the float32 logits of SmolLM2-135M-Instruct over its 49 152 tokens.
+
+    Returns
+    -------
+    Recording
+        Loaded once a process; its arrays are read-only.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> rows = load("smollm2")
+    >>> rows.prompts[0], rows.kinds[0], rows.logits.shape
+    ('The capital of France is', 'factual', (20, 49152))
+    >>> rows.vocabulary.label(int(rows.logits[0].argmax()))
+    '␣Paris'
+    """
+    check_choice("name", name, NAMES)
+    return _load(name)
+
+
+@cache
+def _load(name: str) -> Recording:
+    recorded = _arrays(f"{name}_next_token_logits.npz")
+    words = _arrays(f"{name}_vocabulary.npz")
+    logits = recorded["logits"]
+    ids = recorded["prompt_ids"].astype(np.int64)
+    for array in (logits, ids):
+        array.flags.writeable = False
+    return Recording(
+        logits=logits,
+        prompts=tuple(recorded["texts"].tolist()),
+        kinds=tuple(recorded["kinds"].tolist()),
+        prompt_ids=tuple(np.split(ids, recorded["prompt_offsets"][1:-1])),
+        vocabulary=Vocabulary.from_blob(words["blob"], words["offsets"], words["special"].tolist()),
+        bos_id=int(recorded["bos_id"]),
+        eos_id=int(recorded["eos_id"]),
+        source=str(recorded["source"]),
+    )
+
+
+def _arrays(file: str) -> dict[str, NDArray[Any]]:
+    with as_file(files("logitlab") / "data" / file) as path, np.load(path) as archive:
+        return dict(archive)

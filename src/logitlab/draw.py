@@ -1,0 +1,216 @@
+"""Seeded uniforms and the choice of a token: randomness without state.
+
+Every random number is a pure function of (seed, sequence, position), and for Gumbel noise of the
+token id too. Nothing is consumed, so a draw cannot depend on what was drawn before it, on its
+neighbours in a batch, or on the thread or process that makes it.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logitlab.checks import Range, check_choice, check_integer
+from logitlab.numerics import FloatArray, IntArray, weights
+
+__all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
+
+SeedLike: TypeAlias = "int | np.random.Generator | None"
+
+COUPLINGS = ("inverse", "gumbel")
+
+_WORD = 0xFFFFFFFF
+# A draw's own uniform takes the place of the one token id that no vocabulary can reach.
+_NO_TOKEN = _WORD
+
+
+def resolve_seed(seed: SeedLike) -> int:
+    """Return the seed that will really be used.
+
+    Parameters
+    ----------
+    seed : int, numpy.random.Generator or None
+        Any Python integer stands for itself, negative and huge ones too. A generator gives its
+        next 53-bit integer, None a fresh one from the operating system (53 bits survive JSON).
+
+    Examples
+    --------
+    >>> resolve_seed(7)
+    7
+    """
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little") >> 11
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(1 << 53))
+    return check_integer("seed", seed, Range(integer=True))
+
+
+@lru_cache(maxsize=1024)
+def _key(seed: int) -> tuple[int, int]:
+    """Mix a seed of any size and sign into the two words of a Philox key."""
+    sequence = np.random.SeedSequence(abs(seed), spawn_key=(int(seed < 0),))
+    first, second = sequence.generate_state(2).tolist()
+    return first, second
+
+
+def philox(
+    counter: tuple[Any, Any, Any, Any], key: tuple[int, int]
+) -> tuple[Any, Any, Any, Any]:
+    """Philox4x32-10: four random words for each counter of four words.
+
+    Works alike on Python integers (a single draw costs a few microseconds) and on uint64 arrays
+    that broadcast.
+
+    Parameters
+    ----------
+    counter : tuple of four int or uint64 ndarray
+        Words below 2**32.
+    key : tuple of two int
+        Words below 2**32.
+
+    References
+    ----------
+    J. Salmon, M. Moraes, R. Dror and D. Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
+    """
+    a, b, c, d = counter
+    key_a, key_c = key
+    for _ in range(10):
+        product_a = a * 0xD2511F53
+        product_c = c * 0xCD9E8D57
+        a, b, c, d = (
+            (product_c >> 32) ^ b ^ key_a,
+            product_c & _WORD,
+            (product_a >> 32) ^ d ^ key_c,
+            product_a & _WORD,
+        )
+        key_a = (key_a + 0x9E3779B9) & _WORD
+        key_c = (key_c + 0xBB67AE85) & _WORD
+    return a, b, c, d
+
+
+def _bits(seed: int, token: Any, sequence: Any, position: Any) -> Any:
+    """53 random bits, as integers below 2**53."""
+    counter = (token, position, sequence & _WORD, sequence >> 32)
+    high, low, _, _ = philox(counter, _key(seed))
+    return ((high << 32) | low) >> 11
+
+
+def _index(name: str, value: ArrayLike, bits: int) -> Any:
+    """Return a counter: a Python int, or a uint64 array, in ``[0, 2**bits)``."""
+    if isinstance(value, int):  # the common case, and the cheap one
+        return check_integer(name, value, Range(0, (1 << bits) - 1, integer=True))
+    array = Range(0, (1 << bits) - 1, integer=True).check(name, value)
+    return array.astype(np.uint64) if array.ndim else int(array)
+
+
+def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDArray[np.float64]:
+    """Uniform numbers in [0, 1), a pure function of (seed, sequence, position).
+
+    Parameters
+    ----------
+    seed : int
+        Any integer.
+    sequence : array_like of int
+        Which of the independent sequences of this seed, 0 to 2**63 - 1.
+    position : array_like of int
+        Which token of the sequence, 0 to 2**32 - 1. Broadcasts with ``sequence``.
+
+    Returns
+    -------
+    ndarray, float64
+        Multiples of 2**-53.
+
+    Examples
+    --------
+    Position 500 needs none of the 500 before it:
+
+    >>> bool(uniform(7, position=500) == uniform(7, position=range(501))[500])
+    True
+    """
+    bits = _bits(seed, _NO_TOKEN, _index("sequence", sequence, 63), _index("position", position, 32))
+    return np.asarray(bits) * 2.0**-53
+
+
+def gumbel(
+    seed: int, token: ArrayLike, sequence: ArrayLike = 0, position: ArrayLike = 0
+) -> NDArray[np.float64]:
+    """Standard Gumbel noise, a pure function of (seed, sequence, position, token id).
+
+    Parameters
+    ----------
+    seed : int
+    token, sequence, position : array_like of int
+        Broadcast against each other.
+
+    Returns
+    -------
+    ndarray, float64
+        ``-ln(-ln u)`` with ``u`` strictly between 0 and 1.
+
+    References
+    ----------
+    C. Maddison, D. Tarlow and T. Minka, "A* Sampling", 2014.
+
+    Examples
+    --------
+    >>> gumbel(7, [3, 4]).shape
+    (2,)
+    """
+    place = _index("sequence", sequence, 63), _index("position", position, 32)
+    bits = _bits(seed, _index("token", token, 32), *place)
+    # 52 bits and a half: u is exact in float64 and can be neither 0 nor 1.
+    u = (np.asarray(bits >> 1) + 0.5) * 2.0**-52
+    noise: NDArray[np.float64] = -np.log(-np.log(u))
+    return noise
+
+
+def choose(
+    logits: FloatArray,
+    seed: int,
+    sequence: NDArray[Any],
+    position: NDArray[Any],
+    coupling: str = "inverse",
+) -> IntArray:
+    """Draw tokens from rows of logits.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (n, V)
+        Unnormalised; ``-inf`` is a removed token.
+    seed : int
+    sequence, position : ndarray of int, shape (n, m)
+        The place of each of the ``m`` draws of each row.
+    coupling : {"inverse", "gumbel"}
+        "inverse" takes the first token, by increasing id, at which the cumulative probability
+        exceeds the uniform of the place. "gumbel" takes the survivor with the largest logit plus
+        Gumbel noise of its own (the lowest id on ties), so that the same luck gives the same token
+        under other parameters unless they change something about it.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, m)
+    """
+    check_choice("coupling", coupling, COUPLINGS)
+    tokens = np.empty(sequence.shape, np.int64)
+    if coupling == "inverse":
+        luck = uniform(seed, sequence, position)
+        for row, logit in enumerate(logits):
+            # The cumulative weights rise only at survivors, so the search ends at one.
+            mass = np.cumsum(weights(logit))
+            tokens[row] = np.searchsorted(mass, luck[row] * mass[-1], side="right")
+    else:
+        for row, logit in enumerate(logits):
+            survivors = np.flatnonzero(logit > -np.inf)
+            wide = logit[survivors].astype(np.float64)
+            step = max(1, (1 << 18) // len(survivors))
+            for start in range(0, sequence.shape[1], step):
+                places = slice(start, start + step)
+                noise = gumbel(
+                    seed, survivors, sequence[row, places, None], position[row, places, None]
+                )
+                tokens[row, places] = survivors[np.argmax(wide + noise, axis=-1)]
+    return tokens

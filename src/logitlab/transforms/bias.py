@@ -1,0 +1,131 @@
+"""Logit bias: a number of the user's own on top of what the model says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from logitlab.chain import Context, Step
+from logitlab.checks import ParameterError, Range, check_logits, check_per_row
+from logitlab.numerics import FloatArray, put
+
+__all__ = ["LogitBias", "logit_bias"]
+
+_ANY = Range()
+_LARGEST = np.finfo(np.float64).max
+
+
+def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
+    """Add numbers to the logits of chosen tokens: ``x_i + b_i``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    bias : mapping of int to array_like
+        From token ids in [0, V) to finite numbers, or to arrays that broadcast to the batch shape
+        (...). 0 and tokens that are not named change nothing.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype.
+
+    Raises
+    ------
+    ParameterError
+        If an id is outside the vocabulary, or a value is not finite or does not broadcast.
+
+    Notes
+    -----
+    A bias of b multiplies the odds of a token by ``exp(b)``: 100 forces and -100 bans it in
+    practice. vLLM adds the bias before the repetition penalty, SGLang after; vLLM clamps values
+    to [-100, 100], llama.cpp and SGLang do not.
+
+    References
+    ----------
+    OpenAI, "logit_bias", https://platform.openai.com/docs/api-reference/chat
+
+    Examples
+    --------
+    >>> logit_bias([2.0, 1.0, 0.0], {1: 5.0, 2: -100})
+    array([   2.,    6., -100.])
+    """
+    array = check_logits(logits)
+    size = array.shape[-1]
+    columns = {
+        _token(token, size): check_per_row(_name(token), value, _ANY, array.shape[:-1]).reshape(-1)
+        for token, value in _entries(bias)
+    }
+    result = array.reshape(-1, size).copy()
+    if not columns:
+        return result.reshape(array.shape)
+    token = np.array(list(columns))
+    amount = np.stack(list(columns.values()), axis=-1)
+    x = result[:, token].astype(np.float64)
+    row, place = np.indices(x.shape).reshape(2, -1)
+    new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
+    put(result, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))
+    return result.reshape(array.shape)
+
+
+def _name(token: object) -> str:
+    return f"logit_bias[{token!r}]"
+
+
+def _entries(bias: Mapping[int, ArrayLike]) -> list[tuple[int, ArrayLike]]:
+    if not isinstance(bias, Mapping):
+        raise ParameterError("logit_bias", "a map from token ids to numbers", bias)
+    return list(bias.items())
+
+
+def _token(token: object, size: int | None = None) -> int:
+    if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer) or token < 0:
+        raise ParameterError("logit_bias", "a map whose keys are token ids >= 0", token)
+    if size is not None and token >= size:
+        rule = f"a map whose keys are token ids in [0, {size - 1}]"
+        raise ParameterError("logit_bias", rule, token)
+    return int(token)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LogitBias(Step):
+    """The step `logit_bias` with its values chosen.
+
+    Examples
+    --------
+    >>> LogitBias({1: 5.0})([2.0, 1.0])
+    array([2., 6.])
+    """
+
+    bias: Mapping[int, ArrayLike]
+
+    key: ClassVar[str] = "logit_bias"
+    rule: ClassVar[Range] = _ANY
+    neutral: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        frozen: dict[int, Any] = {}
+        for token, value in _entries(self.bias):
+            array = _ANY.check(_name(token), value)
+            frozen[_token(token)] = array if array.ndim else array.item()
+        object.__setattr__(self, "bias", frozen)
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether every value is 0."""
+        return all(bool(np.all(np.equal(value, 0))) for value in self.bias.values())
+
+    def _identity(self) -> tuple[Any, ...]:
+        entries = sorted(self.bias.items())
+        return type(self), *(
+            (token, np.shape(value), np.asarray(value).tobytes()) for token, value in entries
+        )
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``logit_bias(logits, bias)``."""
+        return logit_bias(logits, self.bias)

@@ -1,0 +1,323 @@
+"""Three penalties: what the context already holds becomes less likely, or more.
+
+With ``c`` the count of a token in the context and ``[c > 0]`` one if it occurs at all:
+
+* repetition  ``x -> x / r if x > 0 else x * r``  where ``c > 0``
+* frequency   ``x -> x - alpha * c``
+* presence    ``x -> x - alpha * [c > 0]``
+
+Engines differ in what the context is: ``scope`` chooses prompt, output or both, ``last_n`` a
+window at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logitlab.chain import SCOPES, Context, Step
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    check_choice,
+    check_integer,
+    check_logits,
+    check_per_row,
+)
+from logitlab.numerics import FloatArray, put
+
+__all__ = [
+    "FrequencyPenalty",
+    "PresencePenalty",
+    "RepetitionPenalty",
+    "frequency_penalty",
+    "presence_penalty",
+    "repetition_penalty",
+]
+
+_ANY = Range()
+_FACTOR = Range(0)
+_WINDOW = Range(0, integer=True)
+
+# Stands for the limit r -> 0: any positive float32 logit over it dwarfs every other logit.
+_NEARLY_ZERO = 1e-250
+_LARGEST = np.finfo(np.float64).max
+
+Float64 = NDArray[np.float64]
+
+
+def repetition_penalty(
+    logits: ArrayLike,
+    r: ArrayLike,
+    context: Context,
+    *,
+    scope: str = "all",
+    last_n: int | None = None,
+) -> FloatArray:
+    """Scale the logits of tokens in the context: ``x / r`` if positive, ``x * r`` otherwise.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    r : array_like, broadcasting to the batch shape (...)
+        At least 0. 1 changes nothing, above 1 penalises, below 1 rewards repetition. 0 means the
+        limit of ever smaller values: the largest positive logit among the context's tokens beats
+        everything else, and without a positive one their logits become 0.
+    context : Context
+        The tokens so far.
+    scope : {"all", "output", "prompt"}
+        Which of them count.
+    last_n : int, optional
+        Only the last n of them count; None counts all.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype.
+
+    Raises
+    ------
+    ParameterError
+        If ``r`` is negative, not finite, or does not broadcast, or the context does not fit.
+
+    Notes
+    -----
+    The result depends on where the model puts its zero: two logits that differ by a constant give
+    the same distribution before and different ones after. vLLM and transformers count prompt and
+    output, SGLang only the output, llama.cpp the last 64 and mlx-lm the last 20 tokens of both.
+
+    References
+    ----------
+    N. Keskar et al., "CTRL: A Conditional Transformer Language Model for Controllable Generation",
+    2019, https://arxiv.org/abs/1909.05858
+
+    Examples
+    --------
+    >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
+    array([ 1., -2.,  2.])
+    """
+
+    def scale(x: Float64, r: Float64, count: Float64) -> Float64:
+        r = np.maximum(r, _NEARLY_ZERO)
+        return np.where(x > 0, x / r, x * r)
+
+    return _penalise("repetition_penalty", logits, r, _FACTOR, scale, context, scope, last_n)
+
+
+def frequency_penalty(
+    logits: ArrayLike,
+    alpha: ArrayLike,
+    context: Context,
+    *,
+    scope: str = "all",
+    last_n: int | None = None,
+) -> FloatArray:
+    """Subtract ``alpha`` from a token's logit for every time it occurs: ``x - alpha * c``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    alpha : array_like, broadcasting to the batch shape (...)
+        Any finite number. 0 changes nothing, negative values reward repetition.
+    context : Context
+        The tokens so far.
+    scope : {"all", "output", "prompt"}
+        Which of them count.
+    last_n : int, optional
+        Only the last n of them count; None counts all.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype.
+
+    Raises
+    ------
+    ParameterError
+        If ``alpha`` is not finite or does not broadcast, or the context does not fit.
+
+    Notes
+    -----
+    OpenAI's formula counts the tokens sampled so far, which is ``scope="output"``; OpenRouter's
+    page speaks of the input, which is the default here. llama.cpp counts the last 64 of both.
+
+    References
+    ----------
+    OpenAI, "Parameter details", https://platform.openai.com/docs/api-reference
+
+    Examples
+    --------
+    >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
+    array([0.5, 0.5, 0. ])
+    """
+
+    def subtract(x: Float64, alpha: Float64, count: Float64) -> Float64:
+        return x - alpha * count
+
+    return _penalise("frequency_penalty", logits, alpha, _ANY, subtract, context, scope, last_n)
+
+
+def presence_penalty(
+    logits: ArrayLike,
+    alpha: ArrayLike,
+    context: Context,
+    *,
+    scope: str = "all",
+    last_n: int | None = None,
+) -> FloatArray:
+    """Subtract ``alpha`` once from the logit of every token that occurs: ``x - alpha * [c > 0]``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    alpha : array_like, broadcasting to the batch shape (...)
+        Any finite number. 0 changes nothing, negative values reward repetition.
+    context : Context
+        The tokens so far.
+    scope : {"all", "output", "prompt"}
+        Which of them count.
+    last_n : int, optional
+        Only the last n of them count; None counts all.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype.
+
+    Raises
+    ------
+    ParameterError
+        If ``alpha`` is not finite or does not broadcast, or the context does not fit.
+
+    References
+    ----------
+    OpenAI, "Parameter details", https://platform.openai.com/docs/api-reference
+
+    Examples
+    --------
+    >>> presence_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
+    array([1.5, 0.5, 0. ])
+    """
+
+    def subtract(x: Float64, alpha: Float64, count: Float64) -> Float64:
+        return x - alpha
+
+    return _penalise("presence_penalty", logits, alpha, _ANY, subtract, context, scope, last_n)
+
+
+def _penalise(
+    key: str,
+    logits: ArrayLike,
+    value: ArrayLike,
+    rule: Range,
+    formula: Callable[[Float64, Float64, Float64], Float64],
+    context: Context,
+    scope: str,
+    last_n: int | None,
+) -> FloatArray:
+    """Replace ``x`` by ``formula(x, value, count)`` at the tokens that occur."""
+    array = check_logits(logits)
+    values = check_per_row(key, value, rule, array.shape[:-1]).reshape(-1)
+    _check_window(scope, last_n)
+    if not isinstance(context, Context):
+        hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
+        raise ParameterError("context", f"a Context for {key}", context, hint)
+    seen = context.counts(array.shape[:-1], array.shape[-1], scope, last_n)
+
+    result = array.reshape(-1, array.shape[-1]).copy()
+    x = result[seen.row, seen.token].astype(np.float64)
+    with np.errstate(over="ignore"):
+        new = formula(x, values[seen.row], seen.count)
+    put(result, seen.row, seen.token, np.where(x == -np.inf, x, np.clip(new, -_LARGEST, _LARGEST)))
+    return result.reshape(array.shape)
+
+
+def _check_window(scope: str, last_n: int | None) -> None:
+    check_choice("scope", scope, SCOPES)
+    if last_n is not None:
+        check_integer("last_n", last_n, _WINDOW)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _Penalty(Step):
+    """What the three penalty steps share: their options."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_window(self.scope, self.last_n)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RepetitionPenalty(_Penalty):
+    """The step `repetition_penalty` with its value chosen.
+
+    Examples
+    --------
+    >>> RepetitionPenalty(2.0)([2.0, 1.0], Context(prompt=[0]))
+    array([1., 1.])
+    """
+
+    r: ArrayLike
+    scope: str = "all"
+    last_n: int | None = None
+
+    key: ClassVar[str] = "repetition_penalty"
+    rule: ClassVar[Range] = _FACTOR
+    neutral: ClassVar[float] = 1.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``repetition_penalty(logits, r, context, …)``."""
+        return repetition_penalty(logits, self.r, context, scope=self.scope, last_n=self.last_n)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FrequencyPenalty(_Penalty):
+    """The step `frequency_penalty` with its value chosen.
+
+    Examples
+    --------
+    >>> FrequencyPenalty(0.5)([2.0, 1.0], Context(prompt=[0, 0]))
+    array([1., 1.])
+    """
+
+    alpha: ArrayLike
+    scope: str = "all"
+    last_n: int | None = None
+
+    key: ClassVar[str] = "frequency_penalty"
+    rule: ClassVar[Range] = _ANY
+    neutral: ClassVar[float] = 0.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``frequency_penalty(logits, alpha, context, …)``."""
+        return frequency_penalty(logits, self.alpha, context, scope=self.scope, last_n=self.last_n)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PresencePenalty(_Penalty):
+    """The step `presence_penalty` with its value chosen.
+
+    Examples
+    --------
+    >>> PresencePenalty(0.5)([2.0, 1.0], Context(prompt=[0, 0]))
+    array([1.5, 1. ])
+    """
+
+    alpha: ArrayLike
+    scope: str = "all"
+    last_n: int | None = None
+
+    key: ClassVar[str] = "presence_penalty"
+    rule: ClassVar[Range] = _ANY
+    neutral: ClassVar[float] = 0.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``presence_penalty(logits, alpha, context, …)``."""
+        return presence_penalty(logits, self.alpha, context, scope=self.scope, last_n=self.last_n)

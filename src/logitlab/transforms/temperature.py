@@ -1,0 +1,99 @@
+"""Temperature: how sharp the distribution is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logitlab.chain import Context, Step
+from logitlab.checks import Range, check_logits, check_per_row
+from logitlab.numerics import FloatArray, map_rows, settle
+
+__all__ = ["Temperature", "temperature"]
+
+_RULE = Range(0)
+
+
+def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
+    """Divide logits by the temperature: ``x / t``.
+
+    The odds of two tokens become their power: ``p_i / p_j = (p_i / p_j) ** (1 / t)``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    t : array_like, broadcasting to the batch shape (...)
+        At least 0. 1 changes nothing, below 1 sharpens, above 1 flattens. 0 is greedy: only the
+        most likely token stays, the lowest id on ties.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype. No temperature is too small: where a quotient would overflow
+        the dtype, the row is shifted so that its largest logit is 0.
+
+    Raises
+    ------
+    ParameterError
+        If a temperature is negative, not finite, or does not broadcast.
+
+    Notes
+    -----
+    Engines differ at the small end: vLLM raises temperatures below 0.01 to 0.01 and treats those
+    below 1e-5 as greedy; llama.cpp and mlx-lm apply temperature after the truncations.
+
+    References
+    ----------
+    D. Ackley, G. Hinton and T. Sejnowski, "A Learning Algorithm for Boltzmann Machines", 1985.
+
+    Examples
+    --------
+    >>> temperature([2.0, 1.0, 0.0], 0.5)
+    array([4., 2., 0.])
+    >>> temperature([[2.0, 1.0], [2.0, 1.0]], [0.0, 2.0])
+    array([[ 2. , -inf],
+           [ 1. ,  0.5]])
+    """
+    array = check_logits(logits)
+    values = check_per_row("temperature", t, _RULE, array.shape[:-1])
+    return map_rows(_divide, array, values)
+
+
+def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
+    wide = rows.astype(np.float64)
+    top = wide.max(axis=-1, keepdims=True)
+    greedy = t == 0
+    divisor = np.where(greedy, 1, t)
+    with np.errstate(over="ignore"):
+        # Beyond float64 itself, shift before dividing: the largest logit becomes 0 / t.
+        shift = np.where(np.isfinite(np.abs(top) / divisor), 0, top)
+        scaled = settle((wide - shift) / divisor, rows.dtype)
+    if greedy.any():
+        first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
+        scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)
+    return scaled
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Temperature(Step):
+    """The step `temperature` with its value chosen.
+
+    Examples
+    --------
+    >>> Temperature(0.5)([2.0, 1.0])
+    array([4., 2.])
+    """
+
+    t: ArrayLike
+
+    key: ClassVar[str] = "temperature"
+    rule: ClassVar[Range] = _RULE
+    neutral: ClassVar[float] = 1.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``temperature(logits, t)``."""
+        return temperature(logits, self.t)

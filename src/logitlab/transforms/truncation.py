@@ -1,0 +1,337 @@
+"""Four truncations, four answers to one question: which tokens may be drawn at all?
+
+Two of them count from the top: `top_k` keeps k tokens, `top_p` as many as hold the mass p. Two
+compare with the most likely token: `min_p` keeps ``p_i >= m p_max`` and `top_a` is the same with
+``m = a p_max``, stricter the surer the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from logitlab.chain import Context, Step
+from logitlab.checks import Range, check_choice, check_logits, check_per_row
+from logitlab.numerics import BoolArray, FloatArray, largest, map_rows, weights
+
+__all__ = ["MinP", "TopA", "TopK", "TopP", "min_p", "top_a", "top_k", "top_p"]
+
+TIES = ("lowest", "highest", "all")
+
+_COUNT = Range(0, integer=True)
+_UNIT = Range(0, 1)
+_RATIO = Range(0)
+
+
+def _keep(
+    kernel: Callable[..., BoolArray], logits: FloatArray, values: NDArray[Any], **options: str
+) -> FloatArray:
+    """Set to ``-inf`` what ``kernel(rows, values)`` does not keep."""
+
+    def truncate(rows: FloatArray, value: NDArray[Any]) -> FloatArray:
+        return np.where(kernel(rows, value, **options), rows, rows.dtype.type(-np.inf))
+
+    return map_rows(truncate, logits, values)
+
+
+def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArray:
+    """Keep the ``k`` most likely tokens.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    k : array_like of int, broadcasting to the batch shape (...)
+        At least 0. 0 and k >= V keep all; 1 keeps the most likely token.
+    ties : {"lowest", "highest", "all"}
+        Which of the tokens equal to the k-th stay: those with the lowest or the highest ids,
+        exactly k in all, or all of them.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``k`` is negative, not an integer, or does not broadcast, or ``ties`` is unknown.
+
+    Notes
+    -----
+    transformers and vLLM's torch sampler keep all ties; SGLang, llama.cpp and mlx-lm keep exactly
+    k.
+
+    References
+    ----------
+    A. Fan, M. Lewis and Y. Dauphin, "Hierarchical Neural Story Generation", ACL 2018.
+
+    Examples
+    --------
+    >>> top_k([1.0, 3.0, 2.0, 2.0], 2)
+    array([-inf,   3.,   2., -inf])
+    >>> top_k([1.0, 3.0, 2.0, 2.0], 2, ties="all")
+    array([-inf,   3.,   2.,   2.])
+    """
+    array = check_logits(logits)
+    values = check_per_row("top_k", k, _COUNT, array.shape[:-1])
+    check_choice("ties", ties, TIES)
+    return _keep(_most_likely, array, values, ties=ties)
+
+
+def _most_likely(rows: FloatArray, k: NDArray[Any], ties: str) -> BoolArray:
+    size = rows.shape[-1]
+    count = np.where((k == 0) | (k >= size), size, k)
+    place = size - count
+    parted = np.partition(rows, np.unique(place), axis=-1)
+    return largest(rows, count, np.take_along_axis(parted, place, axis=-1), ties)
+
+
+def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArray:
+    """Keep the nucleus: the fewest most likely tokens that hold at least the mass ``p``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
+        probabilities add up to 1.
+    p : array_like, broadcasting to the batch shape (...)
+        In [0, 1]. 1 keeps all, 0 keeps one. The token that takes the mass to p or beyond stays;
+        at exact equality no further one does.
+    ties : {"lowest", "highest", "all"}
+        Which of the tokens equal to the last one of the nucleus stay, as in `top_k`.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``p`` is outside [0, 1], NaN, or does not broadcast, or ``ties`` is unknown.
+
+    Notes
+    -----
+    Sums run in float64 from the most likely token down, and the quotient of two sums is compared
+    with p. So the nucleus of ten equal tokens at ``p=0.3`` holds three: 3 / 10 rounds to the very
+    float that is written 0.3. Applying top-p twice can remove more than once, since the survivors
+    are renormalised in between.
+
+    vLLM and transformers keep the highest ids on ties, mlx-lm keeps all; SGLang keeps one token
+    more at exact equality, and measures the mass before top-k.
+
+    References
+    ----------
+    A. Holtzman et al., "The Curious Case of Neural Text Degeneration", ICLR 2020.
+
+    Examples
+    --------
+    >>> top_p(np.log([0.5, 0.25, 0.125, 0.125]), 0.6)
+    array([-0.69314718, -1.38629436,        -inf,        -inf])
+    """
+    array = check_logits(logits)
+    values = check_per_row("top_p", p, _UNIT, array.shape[:-1])
+    check_choice("ties", ties, TIES)
+    return _keep(_nucleus, array, values, ties=ties)
+
+
+def _nucleus(rows: FloatArray, p: NDArray[Any], ties: str) -> BoolArray:
+    descending = np.sort(rows, axis=-1)[:, ::-1]
+    mass = np.cumsum(weights(descending), axis=-1)
+    short = mass[:, :-1] / mass[:, -1:] < p
+    count = 1 + np.count_nonzero(short, axis=-1, keepdims=True)
+    count = np.where(p == 1, rows.shape[-1], count)
+    return largest(rows, count, np.take_along_axis(descending, count - 1, axis=-1), ties)
+
+
+def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
+    """Keep tokens at least ``p`` times as likely as the most likely one: ``p_i >= p * p_max``.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    p : array_like, broadcasting to the batch shape (...)
+        In [0, 1]. 0 keeps all, 1 keeps only the maxima.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``p`` is outside [0, 1], NaN, or does not broadcast.
+
+    Notes
+    -----
+    Evaluated on logits, ``x_i - x_max >= ln p``, which needs no exponential and tells apart logits
+    whose probabilities round to the same number. llama.cpp, mlx-lm and KoboldCpp apply it before
+    temperature, vLLM, SGLang and transformers after.
+
+    References
+    ----------
+    M. Nguyen et al., "Turning Up the Heat: Min-p Sampling for Creative and Coherent LLM Outputs",
+    ICLR 2025.
+
+    Examples
+    --------
+    >>> min_p(np.log([0.5, 0.25, 0.125, 0.125]), 0.4)
+    array([-0.69314718, -1.38629436,        -inf,        -inf])
+    """
+    array = check_logits(logits)
+    return _keep(_near_best, array, check_per_row("min_p", p, _UNIT, array.shape[:-1]))
+
+
+def _near_best(rows: FloatArray, ratio: NDArray[Any]) -> BoolArray:
+    gap = rows.astype(np.float64)
+    gap -= gap.max(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):  # ln 0 is -inf: everything is kept
+        return np.asarray(gap >= np.log(ratio))
+
+
+def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
+    """Keep tokens with ``p_i >= a * p_max ** 2``.
+
+    That is `min_p` with ``a * p_max`` for its value: the surer the model, the stricter.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    a : array_like, broadcasting to the batch shape (...)
+        At least 0. 0 keeps all. The maxima always stay, even where ``a > 1 / p_max``.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``a`` is negative, not finite, or does not broadcast.
+
+    Notes
+    -----
+    The definition is RWKV's. OpenRouter's page describes the parameter in words that partly say
+    the reverse (that a lower value narrows the choice); this is the formula they refer to.
+    KoboldCpp applies it before temperature. Applying top-a twice can remove more than once, since
+    p_max grows in between.
+
+    References
+    ----------
+    RWKV-LM, https://github.com/BlinkDL/RWKV-LM#the-top-a-sampling-method
+
+    Examples
+    --------
+    >>> top_a(np.log([0.5, 0.25, 0.125, 0.125]), 0.8)  # 0.8 * 0.5**2 = 0.2
+    array([-0.69314718, -1.38629436,        -inf,        -inf])
+    """
+    array = check_logits(logits)
+    return _keep(_near_best_squared, array, check_per_row("top_a", a, _RATIO, array.shape[:-1]))
+
+
+def _near_best_squared(rows: FloatArray, a: NDArray[Any]) -> BoolArray:
+    p_max = 1 / weights(rows).sum(axis=-1, keepdims=True)
+    return _near_best(rows, np.minimum(a * p_max, 1))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TopK(Step):
+    """The step `top_k` with its value chosen.
+
+    Examples
+    --------
+    >>> TopK(2)([1.0, 3.0, 2.0])
+    array([-inf,   3.,   2.])
+    """
+
+    k: ArrayLike
+    ties: str = "lowest"
+
+    key: ClassVar[str] = "top_k"
+    rule: ClassVar[Range] = _COUNT
+    neutral: ClassVar[float] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("ties", self.ties, TIES)
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``top_k(logits, k, ties=ties)``."""
+        return top_k(logits, self.k, ties=self.ties)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TopP(Step):
+    """The step `top_p` with its value chosen.
+
+    Examples
+    --------
+    >>> TopP(0.9)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    p: ArrayLike
+    ties: str = "lowest"
+
+    key: ClassVar[str] = "top_p"
+    rule: ClassVar[Range] = _UNIT
+    neutral: ClassVar[float] = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("ties", self.ties, TIES)
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``top_p(logits, p, ties=ties)``."""
+        return top_p(logits, self.p, ties=self.ties)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MinP(Step):
+    """The step `min_p` with its value chosen.
+
+    Examples
+    --------
+    >>> MinP(0.1)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    p: ArrayLike
+
+    key: ClassVar[str] = "min_p"
+    rule: ClassVar[Range] = _UNIT
+    neutral: ClassVar[float] = 0.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``min_p(logits, p)``."""
+        return min_p(logits, self.p)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TopA(Step):
+    """The step `top_a` with its value chosen.
+
+    Examples
+    --------
+    >>> TopA(0.2)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    a: ArrayLike
+
+    key: ClassVar[str] = "top_a"
+    rule: ClassVar[Range] = _RATIO
+    neutral: ClassVar[float] = 0.0
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return ``top_a(logits, a)``."""
+        return top_a(logits, self.a)

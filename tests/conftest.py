@@ -1,0 +1,12 @@
+"""One hypothesis profile for all laws: repeatable, no deadlines on a noisy machine."""
+
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "logitlab",
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("logitlab")

@@ -1,0 +1,95 @@
+"""An independent reference: the equations of every parameter in plain Python floats.
+
+One row at a time, sorted lists, `math.fsum`, no numpy. Nothing here is imported from logitlab.
+A truncation answers with two sets, the tokens that must stay and those that may: they differ only
+by tokens whose probability lies within a relative 1e-9 of the cut, where float64 cannot tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+Row = list[float]
+Sets = tuple[set[int], set[int]]
+
+SLACK = 1e-9
+
+
+def softmax(row: Row) -> Row:
+    top = max(row)
+    weight = [math.exp(x - top) for x in row]
+    total = math.fsum(weight)
+    return [w / total for w in weight]
+
+
+def by_likelihood(row: Row) -> list[int]:
+    """Token ids, most likely first, the lower id first on ties."""
+    return sorted((i for i, x in enumerate(row) if x > -math.inf), key=lambda i: (-row[i], i))
+
+
+def temperature(row: Row, t: float) -> Row:
+    if t == 0:
+        best = by_likelihood(row)[0]
+        return [x if i == best else -math.inf for i, x in enumerate(row)]
+    return [x / t for x in row]
+
+
+def top_k(row: Row, k: int) -> Sets:
+    order = by_likelihood(row)
+    kept = set(order if k == 0 else order[:k])
+    return kept, kept
+
+
+def top_p(row: Row, p: float) -> Sets:
+    order = by_likelihood(row)
+    if p >= 1:
+        return set(order), set(order)
+    probs = softmax(row)
+
+    def nucleus(mass: float) -> set[int]:
+        count = 1
+        while count < len(order) and math.fsum(probs[i] for i in order[:count]) < mass:
+            count += 1
+        return set(order[:count])
+
+    return nucleus(p * (1 - SLACK)), nucleus(p * (1 + SLACK))
+
+
+def min_p(row: Row, m: float) -> Sets:
+    return _above(row, [m * max(softmax(row))] * len(row))
+
+
+def top_a(row: Row, a: float) -> Sets:
+    must, may = _above(row, [a * max(softmax(row)) ** 2] * len(row))
+    best = {i for i, x in enumerate(row) if x == max(row)}
+    return must | best, may | best
+
+
+def _above(row: Row, cuts: Row) -> Sets:
+    alive = by_likelihood(row)
+    probs = softmax(row)
+    must = {i for i in alive if probs[i] >= cuts[i] * (1 + SLACK)}
+    may = {i for i in alive if probs[i] >= cuts[i] * (1 - SLACK)}
+    return must, may
+
+
+def repetition_penalty(row: Row, r: float, tokens: Sequence[int]) -> Row:
+    return [
+        x if i not in set(tokens) or x == -math.inf else x / r if x > 0 else x * r
+        for i, x in enumerate(row)
+    ]
+
+
+def frequency_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
+    count = Counter(tokens)
+    return [x - alpha * count[i] for i, x in enumerate(row)]
+
+
+def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
+    return [x - alpha * (i in set(tokens)) for i, x in enumerate(row)]
+
+
+def logit_bias(row: Row, bias: dict[int, float]) -> Row:
+    return [x + bias.get(i, 0.0) for i, x in enumerate(row)]

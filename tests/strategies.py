@@ -1,0 +1,118 @@
+"""All hypothesis strategies: logits of every unpleasant kind, contexts, steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis.extra.numpy as hnp
+import numpy as np
+from hypothesis import strategies as st
+from logitlab import (
+    Context,
+    FrequencyPenalty,
+    LogitBias,
+    MinP,
+    PresencePenalty,
+    RepetitionPenalty,
+    Step,
+    Temperature,
+    TopA,
+    TopK,
+    TopP,
+)
+
+DTYPES = (np.float16, np.float32, np.float64)
+
+# Ties, signed zeros, one-hot rows, the far ends, gaps below the smallest normal number.
+_SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 1e4, -1e4, 6e-8, 1.2e-7, -6e-8, -np.inf)
+
+
+def batch_shapes(max_dims: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
+    return hnp.array_shapes(min_dims=0, max_dims=max_dims, max_side=2)
+
+
+@st.composite
+def _picks(draw: st.DrawFn, shape: tuple[int, ...], count: int) -> np.ndarray[Any, Any]:
+    """Indices below ``count``; drawn as bytes, which is many times faster than one by one."""
+    data = draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape)))
+    return np.frombuffer(data, np.uint8).astype(np.int64).reshape(shape) % count
+
+
+@st.composite
+def logits(
+    draw: st.DrawFn,
+    *,
+    dtype: Any = None,
+    batch: tuple[int, ...] | None = None,
+    min_size: int = 1,
+    max_size: int = 9,
+) -> np.ndarray[Any, Any]:
+    kind = np.dtype(draw(st.sampled_from(DTYPES)) if dtype is None else dtype)
+    batch = draw(batch_shapes()) if batch is None else batch
+    size = draw(st.integers(min_size, max_size))
+    special = list(_SPECIAL)
+    if kind == np.float32:
+        special += [1e-45, 3e-45]
+    if kind == np.float64:
+        special += [5e-324, 1e-323]
+    elements = st.one_of(st.sampled_from(special), st.floats(-30, 30, width=16))
+    levels = np.array(draw(st.lists(elements, min_size=1, max_size=10)), kind)
+    array = levels[draw(_picks((*batch, size), len(levels)))]
+    empty = ~np.isfinite(array).any(axis=-1)
+    array[empty, 0] = 0
+    return array
+
+
+@st.composite
+def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
+    prompt, output = (
+        draw(_picks((*batch, draw(st.integers(0, 5))), size + 1)) - 1 for _ in range(2)
+    )
+    return Context(prompt=prompt, output=output)
+
+
+_unit = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 0.9, 1e-3]), st.floats(0, 1))
+_ties = st.sampled_from(["lowest", "highest", "all"])
+_scope = st.sampled_from(["all", "output", "prompt"])
+_window = st.one_of(st.none(), st.integers(0, 6))
+_additive = st.one_of(st.sampled_from([0.0, -2.0, 2.0]), st.floats(-2, 2))
+
+VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
+    Temperature: lambda size: st.one_of(
+        st.sampled_from([0.0, 1.0, 1e-30, 5e-324, 2.0]), st.floats(0, 2)
+    ),
+    TopK: lambda size: st.integers(0, size + 1),
+    TopP: lambda size: _unit,
+    MinP: lambda size: _unit,
+    TopA: lambda size: st.one_of(_unit, st.floats(0, 5)),
+    RepetitionPenalty: lambda size: st.one_of(
+        st.sampled_from([0.0, 1.0, 2.0, 1e-30]), st.floats(0, 2)
+    ),
+    FrequencyPenalty: lambda size: _additive,
+    PresencePenalty: lambda size: _additive,
+    LogitBias: lambda size: st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-100, 100)),
+}
+
+STEPS = tuple(VALUES)
+COUNTING = (TopK, TopP)
+TRUNCATIONS = (TopK, TopP, MinP, TopA)
+PENALTIES = (RepetitionPenalty, FrequencyPenalty, PresencePenalty)
+
+
+@st.composite
+def options(draw: st.DrawFn, kind: type[Step]) -> dict[str, Any]:
+    if kind in COUNTING:
+        return {"ties": draw(_ties)}
+    if kind in PENALTIES:
+        return {"scope": draw(_scope), "last_n": draw(_window)}
+    return {}
+
+
+@st.composite
+def steps(draw: st.DrawFn, kind: type[Step], size: int) -> Step:
+    value = VALUES[kind](size)
+    if kind is LogitBias:
+        return LogitBias(draw(st.dictionaries(st.integers(0, size - 1), value, max_size=4)))
+    return kind(draw(value), **draw(options(kind)))  # type: ignore[call-arg]
