@@ -1,6 +1,6 @@
 """An independent reference: the equations of every parameter in plain Python floats.
 
-One row at a time, sorted lists, `math.fsum`, no numpy. Nothing here is imported from logitlab.
+One row at a time, sorted lists, sums, no numpy. Nothing here is imported from logitlab.
 A truncation answers with two sets, the tokens that must stay and those that may: they differ only
 by tokens whose probability lies within a relative 1e-9 of the cut, where float64 cannot tell.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import accumulate
 
 Row = list[float]
 Sets = tuple[set[int], set[int]]
@@ -48,38 +49,37 @@ def top_p(row: Row, p: float) -> Sets:
         return set(order), set(order)
     probs = softmax(row)
 
+    sums = list(accumulate(probs[i] for i in order))
+
     def nucleus(mass: float) -> set[int]:
-        count = 1
-        while count < len(order) and math.fsum(probs[i] for i in order[:count]) < mass:
-            count += 1
-        return set(order[:count])
+        return set(order[: 1 + next((n for n, s in enumerate(sums) if s >= mass), len(order) - 1)])
 
     return nucleus(p * (1 - SLACK)), nucleus(p * (1 + SLACK))
 
 
 def min_p(row: Row, m: float) -> Sets:
-    return _above(row, [m * max(softmax(row))] * len(row))
+    probs = softmax(row)
+    return _above(row, probs, m * max(probs))
 
 
 def top_a(row: Row, a: float) -> Sets:
-    must, may = _above(row, [a * max(softmax(row)) ** 2] * len(row))
-    best = {i for i, x in enumerate(row) if x == max(row)}
+    probs = softmax(row)
+    must, may = _above(row, probs, a * max(probs) ** 2)
+    top = max(row)
+    best = {i for i, x in enumerate(row) if x == top}
     return must | best, may | best
 
 
-def _above(row: Row, cuts: Row) -> Sets:
-    alive = by_likelihood(row)
-    probs = softmax(row)
-    must = {i for i in alive if probs[i] >= cuts[i] * (1 + SLACK)}
-    may = {i for i in alive if probs[i] >= cuts[i] * (1 - SLACK)}
+def _above(row: Row, probs: Row, cut: float) -> Sets:
+    alive = [i for i, x in enumerate(row) if x > -math.inf]
+    must = {i for i in alive if probs[i] >= cut * (1 + SLACK)}
+    may = {i for i in alive if probs[i] >= cut * (1 - SLACK)}
     return must, may
 
 
 def repetition_penalty(row: Row, r: float, tokens: Sequence[int]) -> Row:
-    return [
-        x if i not in set(tokens) or x == -math.inf else x / r if x > 0 else x * r
-        for i, x in enumerate(row)
-    ]
+    seen = set(tokens)
+    return [x if i not in seen else x / r if x > 0 else x * r for i, x in enumerate(row)]
 
 
 def frequency_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
@@ -88,7 +88,8 @@ def frequency_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
 
 
 def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
-    return [x - alpha * (i in set(tokens)) for i, x in enumerate(row)]
+    seen = set(tokens)
+    return [x - alpha * (i in seen) for i, x in enumerate(row)]
 
 
 def logit_bias(row: Row, bias: dict[int, float]) -> Row:

@@ -37,7 +37,8 @@ def batch_shapes(max_dims: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
 def _picks(draw: st.DrawFn, shape: tuple[int, ...], count: int) -> np.ndarray[Any, Any]:
     """Indices below ``count``; drawn as bytes, which is many times faster than one by one."""
     data = draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape)))
-    return np.frombuffer(data, np.uint8).astype(np.int64).reshape(shape) % count
+    picks = np.frombuffer(data, np.uint8).astype(np.int64).reshape(shape)
+    return np.asarray(picks % count)
 
 
 @st.composite
@@ -57,9 +58,13 @@ def logits(
         special += [1e-45, 3e-45]
     if kind == np.float64:
         special += [5e-324, 1e-323]
-    elements = st.one_of(st.sampled_from(special), st.floats(-30, 30, width=16))
-    levels = np.array(draw(st.lists(elements, min_size=1, max_size=10)), kind)
-    array = levels[draw(_picks((*batch, size), len(levels)))]
+    # Small codes are the special values, the others numbers between -30 and 30.
+    codes = draw(st.lists(st.integers(0, 960 + len(special)), min_size=1, max_size=10))
+    ordinary = [(code - len(special)) / 16 - 30 for code in codes]
+    levels = np.array(
+        [special[c] if c < len(special) else x for c, x in zip(codes, ordinary, strict=True)], kind
+    )
+    array: np.ndarray[Any, Any] = levels[draw(_picks((*batch, size), len(levels)))]
     empty = ~np.isfinite(array).any(axis=-1)
     array[empty, 0] = 0
     return array

@@ -11,18 +11,17 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab import metrics
 from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
 from logitlab.numerics import FloatArray, IntArray
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Chain", "Context", "Step", "TokenCounts", "Trace", "Transform"]
 
 SCOPES = ("all", "output", "prompt")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Context:
     """The tokens so far: what penalties count.
 
@@ -38,16 +37,15 @@ class Context:
     Context(prompt=[[5, 6], [7, -1]], output=[8])
     """
 
-    prompt: ArrayLike = ()
-    output: ArrayLike = ()
+    prompt: IntArray
+    output: IntArray
 
-    def __post_init__(self) -> None:
-        for name in ("prompt", "output"):
-            array = np.asarray(_padded(name, getattr(self, name)))
+    def __init__(self, prompt: ArrayLike = (), output: ArrayLike = ()) -> None:
+        for name, value in (("prompt", prompt), ("output", output)):
+            array = np.asarray(_padded(name, value))
             if array.ndim == 0:
-                raise ParameterError(name, "a sequence of token ids", getattr(self, name))
-            ids = Range(-1, integer=True).check(name, array)
-            object.__setattr__(self, name, ids)
+                raise ParameterError(name, "a sequence of token ids", value)
+            object.__setattr__(self, name, Range(-1, integer=True).check(name, array))
 
     def __repr__(self) -> str:
         parts = (f"{name}={_shown(getattr(self, name))}" for name in ("prompt", "output"))
@@ -200,9 +198,8 @@ class Step(Transform):
         return hash(self._identity())
 
     def __repr__(self) -> str:
-        first, *options = dataclasses.fields(self)
         parts = [_shown(self.value)]
-        for option in options:
+        for option in dataclasses.fields(self)[1:]:
             value = getattr(self, option.name)
             if value != option.default:
                 parts.append(f"{option.name}={value!r}")

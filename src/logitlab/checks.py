@@ -44,7 +44,9 @@ class ParameterError(ValueError):
     top_p must be in [0, 1], got 1.3.
     """
 
-    def __init__(self, name: str, rule: str, value: object, hint: str = "", where: str = "") -> None:
+    def __init__(
+        self, name: str, rule: str, value: object, hint: str = "", where: str = ""
+    ) -> None:
         # All five go to Exception.args, so that the error survives pickling between processes.
         super().__init__(name, rule, value, hint, where)
         self.name = name
@@ -115,8 +117,8 @@ class Range:
         if self.low == -np.inf:
             return "finite"
         if self.high == np.inf:
-            return f">= {self.low:g}"
-        return f"in [{self.low:.15g}, {self.high:.15g}]"
+            return f">= {self.low}"
+        return f"in [{self.low}, {self.high}]"
 
     def rule(self) -> str:
         """Return the range as a noun: ``a number in [0, 1]``, ``an integer >= 0``."""
@@ -147,7 +149,9 @@ class Range:
         if wrong.any():
             index = tuple(int(i) for i in np.argwhere(wrong)[0])
             rule = self.rule() if self.integer else str(self)
-            raise ParameterError(name, rule, array[index], f"It is element {index}." if index else "")
+            raise ParameterError(
+                name, rule, array[index], f"It is element {index}." if index else ""
+            )
         array.flags.writeable = False
         return array
 
@@ -197,7 +201,9 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise ParameterError(name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}"))
+        raise ParameterError(
+            name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}")
+        )
     # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
     top = array.max(axis=-1)
     wrong = ~np.isfinite(top)
@@ -214,9 +220,7 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     return array
 
 
-def check_per_row(
-    name: str, value: ArrayLike, rule: Range, batch: tuple[int, ...]
-) -> NDArray[Any]:
+def check_per_row(name: str, value: ArrayLike, rule: Range, batch: tuple[int, ...]) -> NDArray[Any]:
     """Return a parameter of one value, or one for each row, broadcast to the batch shape."""
     array = rule.check(name, value)
     try:

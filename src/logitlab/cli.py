@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from logitlab import __version__
 from logitlab.chain import Context, Trace
 from logitlab.checks import ParameterError, Range, Seen, check_integer
@@ -85,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     trace.set_defaults(run=_trace)
     where = trace.add_argument_group("logits")
     where.add_argument("--row", metavar="N", help="row of the recording or file (default 0)")
-    where.add_argument("--prompt", metavar="TEXT", help="the bundled row whose prompt contains TEXT")
+    where.add_argument(
+        "--prompt", metavar="TEXT", help="the bundled row whose prompt contains TEXT"
+    )
     where.add_argument("--logits", metavar="FILE", help="your own .npy of shape (V,) or (n, V)")
     where.add_argument("--prompt-ids", metavar="IDS", help="tokens before your row: 5,17,5")
     request = trace.add_argument_group("request")
@@ -131,9 +132,7 @@ def _trace(arguments: argparse.Namespace) -> str:
             raise
         hint = "A penalty counts the tokens before your row."
         raise ParameterError("--prompt-ids", "given with a penalty", None, hint) from None
-    draws = sample(
-        row.logits, params, context=row.context, size=size, coupling=arguments.coupling
-    )
+    draws = sample(row.logits, params, context=row.context, size=size, coupling=arguments.coupling)
     if arguments.json:
         return _json(row, params, trace, draws, arguments.coupling, 10 if top is None else top)
     return _table(row, params, trace, draws, top)
@@ -187,10 +186,10 @@ def _own(file: str, row: str | None, prompt_ids: str | None) -> Row:
     except (OSError, ValueError, EOFError) as error:
         reason = getattr(error, "strerror", None) or "it cannot be read as .npy"
         raise ParameterError("--logits", "a readable .npy file", file, f"{reason}.") from None
-    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2):
+    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or not array.size:
         found = Seen(f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive")
-        raise ParameterError("--logits", "an array of shape (V,) or (n, V)", found)
-    rows = array.reshape(-1, array.shape[-1])
+        raise ParameterError("--logits", "an array of shape (V,) or (n, V), not empty", found)
+    rows = np.atleast_2d(array)
     index = _whole("--row", row or "0", Range(0, len(rows) - 1, integer=True))
     context = None
     if prompt_ids is not None:
@@ -230,9 +229,7 @@ def _whole(name: str, text: str, rule: Range) -> int:
 # ---------------------------------------------------------------- output
 
 
-def _table(
-    row: Row, params: SamplingParams, trace: Trace, draws: Draws, top: int | None
-) -> str:
+def _table(row: Row, params: SamplingParams, trace: Trace, draws: Draws, top: int | None) -> str:
     """Return the stages as lines: name, kept, entropy, mass removed, most likely tokens."""
     head = ["stage", "kept", "entropy", "removed"]
     body = [
@@ -315,9 +312,7 @@ def _json(
         "draws": {
             "seed": draws.seed,
             "coupling": coupling,
-            "tokens": [
-                {"id": token, "label": row.label(token)} for token in draws.tokens.tolist()
-            ],
+            "tokens": [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()],
         },
     }
     return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)

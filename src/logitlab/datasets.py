@@ -8,10 +8,9 @@ from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from logitlab.checks import check_choice
 from logitlab.vocabulary import Vocabulary
+from numpy.typing import NDArray
 
 __all__ = ["NAMES", "Recording", "load"]
 

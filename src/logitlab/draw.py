@@ -12,10 +12,9 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.checks import Range, check_choice, check_integer
 from logitlab.numerics import FloatArray, IntArray, weights
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
 
@@ -57,9 +56,7 @@ def _key(seed: int) -> tuple[int, int]:
     return first, second
 
 
-def philox(
-    counter: tuple[Any, Any, Any, Any], key: tuple[int, int]
-) -> tuple[Any, Any, Any, Any]:
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
     """Philox4x32-10: four random words for each counter of four words.
 
     Works alike on Python integers (a single draw costs a few microseconds) and on uint64 arrays
@@ -108,7 +105,7 @@ def _index(name: str, value: ArrayLike, bits: int) -> Any:
 
 
 def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDArray[np.float64]:
-    """Uniform numbers in [0, 1), a pure function of (seed, sequence, position).
+    """Return uniform numbers in [0, 1), a pure function of (seed, sequence, position).
 
     Parameters
     ----------
@@ -131,14 +128,16 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     >>> bool(uniform(7, position=500) == uniform(7, position=range(501))[500])
     True
     """
-    bits = _bits(seed, _NO_TOKEN, _index("sequence", sequence, 63), _index("position", position, 32))
+    bits = _bits(
+        seed, _NO_TOKEN, _index("sequence", sequence, 63), _index("position", position, 32)
+    )
     return np.asarray(bits) * 2.0**-53
 
 
 def gumbel(
     seed: int, token: ArrayLike, sequence: ArrayLike = 0, position: ArrayLike = 0
 ) -> NDArray[np.float64]:
-    """Standard Gumbel noise, a pure function of (seed, sequence, position, token id).
+    """Return standard Gumbel noise, a pure function of (seed, sequence, position, token id).
 
     Parameters
     ----------

@@ -52,17 +52,17 @@ def openrouter(params: SamplingParams) -> Chain:
     Chain(Temperature(0.8), TopP(0.9))
     """
     _refuse_generation_parameters(params)
-    p = params.with_defaults()
+    p = params.with_defaults().given()
     return Chain(
-        LogitBias(p.logit_bias),
-        RepetitionPenalty(p.repetition_penalty),
-        FrequencyPenalty(p.frequency_penalty),
-        PresencePenalty(p.presence_penalty),
-        Temperature(p.temperature),
-        TopK(p.top_k),
-        TopP(p.top_p),
-        MinP(p.min_p),
-        TopA(p.top_a),
+        LogitBias(p["logit_bias"]),
+        RepetitionPenalty(p["repetition_penalty"]),
+        FrequencyPenalty(p["frequency_penalty"]),
+        PresencePenalty(p["presence_penalty"]),
+        Temperature(p["temperature"]),
+        TopK(p["top_k"]),
+        TopP(p["top_p"]),
+        MinP(p["min_p"]),
+        TopA(p["top_a"]),
     ).without_neutral()
 
 

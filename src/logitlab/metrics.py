@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.checks import ParameterError, Seen, check_logits
 from logitlab.numerics import FloatArray, IntArray, reduce_rows, weights
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "entropy",
@@ -61,7 +60,7 @@ def _entropy(rows: FloatArray) -> Measure:
     total = weight.sum(axis=-1)
     gap[weight == 0] = 0
     gap *= weight
-    return np.maximum(np.log(total) - gap.sum(axis=-1) / total, 0)
+    return np.asarray(np.maximum(np.log(total) - gap.sum(axis=-1) / total, 0))
 
 
 def perplexity(logits: ArrayLike) -> Measure:
@@ -84,7 +83,7 @@ def perplexity(logits: ArrayLike) -> Measure:
 
 
 def support_size(logits: ArrayLike) -> IntArray:
-    """Number of survivors: tokens that are not removed.
+    """Count the survivors: tokens that are not removed.
 
     Parameters
     ----------
@@ -101,7 +100,8 @@ def support_size(logits: ArrayLike) -> IntArray:
     2
     """
     array = check_logits(logits)
-    return np.count_nonzero(array > -np.inf, axis=-1)  # type: ignore[return-value]
+    counts: IntArray = np.count_nonzero(array > -np.inf, axis=-1)
+    return counts
 
 
 def top_probability(logits: ArrayLike) -> Measure:

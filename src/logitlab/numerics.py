@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.checks import check_logits
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "BoolArray",
@@ -53,7 +52,7 @@ def map_rows(
     """
     rows = logits.reshape(-1, logits.shape[-1])
     columns = [np.broadcast_to(value, logits.shape[:-1]).reshape(-1, 1) for value in values]
-    result = np.empty_like(rows)
+    result: FloatArray = np.empty(rows.shape, rows.dtype)
     for block in blocks(rows.shape):
         result[block] = kernel(rows[block], *(column[block] for column in columns))
     return result.reshape(logits.shape)
@@ -65,7 +64,7 @@ def reduce_rows(
     """Return ``kernel(*rows)``, one number a row, for arrays of equal shape, block by block."""
     shape = logits[0].shape
     rows = [array.reshape(-1, shape[-1]) for array in logits]
-    result = np.empty(len(rows[0]), dtype)
+    result: NDArray[Any] = np.empty(len(rows[0]), dtype)
     for block in blocks(rows[0].shape):
         result[block] = kernel(*(array[block] for array in rows))
     return result.reshape(shape[:-1])[()]  # a scalar for a single row, as numpy reductions do

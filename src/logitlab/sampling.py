@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.chain import Chain, Context, Transform
 from logitlab.checks import (
     ParameterError,
@@ -22,6 +20,7 @@ from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
 from logitlab.numerics import FloatArray, IntArray, largest, logsumexp
 from logitlab.params import SamplingParams
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Draws", "Logprobs", "Request", "chain_of", "greedy", "logprobs", "sample"]
 
@@ -176,7 +175,8 @@ def greedy(
     >>> greedy([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])
     array([1, 0])
     """
-    return np.argmax(chain_of(request)(check_logits(logits), context), axis=-1)
+    tokens: IntArray = chain_of(request)(check_logits(logits), context).argmax(axis=-1)
+    return tokens
 
 
 def logprobs(

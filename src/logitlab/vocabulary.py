@@ -5,12 +5,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.checks import ParameterError, Range, check_integer
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Vocabulary"]
 
@@ -18,7 +18,7 @@ _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
 class Vocabulary:
-    """The bytes of every token, immutable.
+    r"""The bytes of every token, immutable.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Vocabulary:
 
     Examples
     --------
-    >>> vocabulary = Vocabulary([b"<end>", b" the", b"\\n", b"\\xe6\\x97"], special=[0])
+    >>> vocabulary = Vocabulary([b"<end>", b" the", b"\n", b"\xe6\x97"], special=[0])
     >>> vocabulary.decode([1, 1, 2])
-    ' the the\\n'
+    ' the the\n'
     >>> [vocabulary.label(token) for token in range(4)]
     ['<end>', '␣the', '⏎', '<0xE6><0x97>']
     """
@@ -49,9 +49,7 @@ class Vocabulary:
     ) -> Vocabulary:
         """Build from all bytes in a row: token ``i`` is ``blob[offsets[i]:offsets[i + 1]]``."""
         data = blob.tobytes()
-        ends = offsets.tolist()
-        pairs = zip(ends[:-1], ends[1:], strict=True)
-        return cls((data[start:end] for start, end in pairs), special)
+        return cls((data[start:end] for start, end in pairwise(offsets.tolist())), special)
 
     def __len__(self) -> int:
         return len(self._tokens)

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike
-
 from logitlab.chain import Context, Step
 from logitlab.checks import ParameterError, Range, check_logits, check_per_row
 from logitlab.numerics import FloatArray, put
+from numpy.typing import ArrayLike
 
 __all__ = ["LogitBias", "logit_bias"]
 

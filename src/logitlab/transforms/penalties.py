@@ -14,11 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.chain import SCOPES, Context, Step
 from logitlab.checks import (
     ParameterError,
@@ -29,6 +27,7 @@ from logitlab.checks import (
     check_per_row,
 )
 from logitlab.numerics import FloatArray, put
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "FrequencyPenalty",
@@ -53,7 +52,7 @@ Float64 = NDArray[np.float64]
 def repetition_penalty(
     logits: ArrayLike,
     r: ArrayLike,
-    context: Context,
+    context: Context | None,
     *,
     scope: str = "all",
     last_n: int | None = None,
@@ -103,8 +102,7 @@ def repetition_penalty(
     """
 
     def scale(x: Float64, r: Float64, count: Float64) -> Float64:
-        r = np.maximum(r, _NEARLY_ZERO)
-        return np.where(x > 0, x / r, x * r)
+        return np.where(x > 0, x / np.maximum(r, _NEARLY_ZERO), x * r)
 
     return _penalise("repetition_penalty", logits, r, _FACTOR, scale, context, scope, last_n)
 
@@ -112,7 +110,7 @@ def repetition_penalty(
 def frequency_penalty(
     logits: ArrayLike,
     alpha: ArrayLike,
-    context: Context,
+    context: Context | None,
     *,
     scope: str = "all",
     last_n: int | None = None,
@@ -166,7 +164,7 @@ def frequency_penalty(
 def presence_penalty(
     logits: ArrayLike,
     alpha: ArrayLike,
-    context: Context,
+    context: Context | None,
     *,
     scope: str = "all",
     last_n: int | None = None,
@@ -218,7 +216,7 @@ def _penalise(
     value: ArrayLike,
     rule: Range,
     formula: Callable[[Float64, Float64, Float64], Float64],
-    context: Context,
+    context: Context | None,
     scope: str,
     last_n: int | None,
 ) -> FloatArray:
@@ -233,8 +231,8 @@ def _penalise(
 
     result = array.reshape(-1, array.shape[-1]).copy()
     x = result[seen.row, seen.token].astype(np.float64)
-    with np.errstate(over="ignore"):
-        new = formula(x, values[seen.row], seen.count)
+    with np.errstate(over="ignore", invalid="ignore"):  # -inf * 0, which stays removed
+        new = formula(x, values[seen.row], seen.count.astype(np.float64))
     put(result, seen.row, seen.token, np.where(x == -np.inf, x, np.clip(new, -_LARGEST, _LARGEST)))
     return result.reshape(array.shape)
 

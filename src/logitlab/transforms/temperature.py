@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.chain import Context, Step
 from logitlab.checks import Range, check_logits, check_per_row
 from logitlab.numerics import FloatArray, map_rows, settle
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Temperature", "temperature"]
 
@@ -71,7 +70,9 @@ def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
     with np.errstate(over="ignore"):
         # Beyond float64 itself, shift before dividing: the largest logit becomes 0 / t.
         shift = np.where(np.isfinite(np.abs(top) / divisor), 0, top)
-        scaled = settle((wide - shift) / divisor, rows.dtype)
+        quotient = np.maximum((wide - shift) / divisor, np.finfo(np.float64).min)
+    quotient[rows == -np.inf] = -np.inf
+    scaled = settle(quotient, rows.dtype)
     if greedy.any():
         first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
         scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)

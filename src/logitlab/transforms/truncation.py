@@ -1,4 +1,4 @@
-"""Four truncations, four answers to one question: which tokens may be drawn at all?
+"""Four truncations, four answers to the question which tokens may be drawn at all.
 
 Two of them count from the top: `top_k` keeps k tokens, `top_p` as many as hold the mass p. Two
 compare with the most likely token: `min_p` keeps ``p_i >= m p_max`` and `top_a` is the same with
@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
 from logitlab.chain import Context, Step
 from logitlab.checks import Range, check_choice, check_logits, check_per_row
 from logitlab.numerics import BoolArray, FloatArray, largest, map_rows, weights
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MinP", "TopA", "TopK", "TopP", "min_p", "top_a", "top_k", "top_p"]
 

@@ -1,0 +1,88 @@
+"""The house: floors, sizes, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import logitlab
+import pytest
+
+HOUSE = Path(logitlab.__file__).parent
+
+# A module imports only from lower floors.
+FLOORS = [
+    {"checks"},
+    {"numerics", "vocabulary"},
+    {"params", "metrics", "draw", "datasets"},
+    {"chain"},
+    {"transforms.temperature", "transforms.truncation", "transforms.penalties", "transforms.bias"},
+    {"engines"},
+    {"sampling"},
+    {"cli"},
+    {"__main__"},
+]
+FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+FRONT_DOORS = {"__init__", "transforms.__init__"}
+
+
+def modules() -> dict[str, Path]:
+    files = HOUSE.rglob("*.py")
+    return {".".join(file.relative_to(HOUSE).with_suffix("").parts): file for file in files}
+
+
+def imports(file: Path) -> set[str]:
+    """Return the modules of the house that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "logitlab":
+            inside = (node.module or "").removeprefix("logitlab").lstrip(".")
+            found |= {inside} if inside else {alias.name for alias in node.names}
+    return found - {"__version__"}
+
+
+def test_every_module_has_a_floor() -> None:
+    assert set(modules()) == set(FLOOR) | FRONT_DOORS
+
+
+@pytest.mark.parametrize("name", FLOOR)
+def test_modules_import_only_from_lower_floors(name: str) -> None:
+    for other in imports(modules()[name]):
+        assert FLOOR[other] < FLOOR[name], f"{name} imports {other}"
+
+
+def test_no_file_is_too_long() -> None:
+    for name, file in modules().items():
+        assert len(file.read_text("utf-8").splitlines()) <= 500, name
+
+
+def test_importing_loads_numpy_only() -> None:
+    code = (
+        "import sys, logitlab\n"
+        "loaded = {name.split('.')[0] for name in sys.modules}\n"
+        "foreign = loaded - set(sys.stdlib_module_names) - {'logitlab', 'numpy', '__main__'}\n"
+        "print(sorted(name for name in foreign if not name.startswith(('_', 'sitecustomize'))))\n"
+    )
+    result = subprocess.run([sys.executable, "-S", "-c", _paths() + code], capture_output=True)
+    assert result.stdout.decode().strip() == "[]", result.stderr.decode()
+
+
+def test_importing_is_quick() -> None:
+    """Best of five below 0.2 s, the promise of the README; a lone run may meet a busy machine."""
+    code = "import time; t = time.perf_counter(); import logitlab; print(time.perf_counter() - t)"
+    times = [
+        float(subprocess.check_output([sys.executable, "-c", code], text=True)) for _ in range(5)
+    ]
+    assert min(times) < 0.2
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in logitlab.__all__:
+        assert getattr(logitlab, name).__doc__, name
+
+
+def _paths() -> str:
+    # -S leaves out site hooks of the environment, whatever they import, so the paths go along.
+    return f"import sys; sys.path[:0] = {[path for path in sys.path if path]!r}\n"

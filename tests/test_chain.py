@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import Chain, Context, MinP, Step, Temperature, TopA, TopK, TopP
+from logitlab.datasets import load
+
+from strategies import STEPS, contexts, logits, steps
+
+FULL = Chain(
+    ll.LogitBias({5: 2.0, 7: -100.0}),
+    ll.RepetitionPenalty(1.2),
+    ll.FrequencyPenalty(0.3),
+    ll.PresencePenalty(0.2),
+    Temperature(0.9),
+    TopK(50),
+    TopP(0.95),
+    MinP(0.02),
+    TopA(0.1),
+)
+
+
+@st.composite
+def chains(draw: st.DrawFn, size: int) -> Chain:
+    kinds = draw(st.lists(st.sampled_from(STEPS), max_size=4))
+    return Chain(*(draw(steps(kind, size)) for kind in kinds))
+
+
+@given(st.data())
+def test_a_chain_prints_as_the_program_it_is(data: st.DataObject) -> None:
+    chain = data.draw(chains(9))
+    again = eval(repr(chain), vars(ll))
+    assert again == chain
+    assert hash(again) == hash(chain)
+    assert pickle.loads(pickle.dumps(chain)) == chain
+
+
+@given(st.data())
+def test_a_chain_is_its_steps_one_after_another(data: st.DataObject) -> None:
+    x = data.draw(logits())
+    context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
+    chain = data.draw(chains(x.shape[-1]))
+    stages: list[Any] = [x]
+    for step in chain:
+        stages.append(step(stages[-1], context))
+    result = chain(x, context)
+    assert result.tobytes() == stages[-1].tobytes()
+    assert not np.shares_memory(result, x)
+    trace = chain.trace(x, context)
+    assert trace.logits.tobytes() == np.stack(stages).tobytes()
+    assert trace.names == ("logits", *map(repr, chain))
+
+
+@given(st.data())
+def test_nesting_changes_nothing(data: st.DataObject) -> None:
+    chain = data.draw(chains(9))
+    cut = data.draw(st.integers(0, len(chain)))
+    nested = Chain(Chain(*chain.steps[:cut]), Chain(Chain(*chain.steps[cut:])))
+    assert nested == chain
+    assert len(nested) == len(chain)
+
+
+def test_every_stage_of_a_trace() -> None:
+    rows = load()
+    context = Context(prompt=rows.prompt_ids)
+    trace = FULL.trace(rows.logits, context)
+    assert trace.logits.shape == (10, 20, 49152)
+    assert trace.kept.shape == trace.entropy.shape == trace.mass_removed.shape == (10, 20)
+    np.testing.assert_array_equal(trace.logits[-1], FULL(rows.logits, context))
+    for i in range(10):
+        np.testing.assert_array_equal(trace.kept[i], np.isfinite(trace.logits[i]).sum(axis=-1))
+        np.testing.assert_array_equal(trace.entropy[i], ll.entropy(trace.logits[i]))
+    np.testing.assert_array_equal(trace.mass_removed[0], 0)
+    p = ll.softmax(trace.logits[5])
+    gone = (p * ~np.isfinite(trace.logits[6])).sum(axis=-1)
+    np.testing.assert_allclose(trace.mass_removed[6], gone, rtol=1e-12)
+    assert repr(trace) == f"<Trace of {FULL!r}, logits (10, 20, 49152) float32>"
+
+
+def test_a_trace_of_one_row_has_one_number_a_stage() -> None:
+    trace = Chain(TopK(2)).trace([1.0, 2.0, 3.0])
+    assert trace.kept.tolist() == [3, 2]
+    assert Chain().trace([1.0, 2.0]).kept.tolist() == [2]
+
+
+def test_steps_with_arrays_are_values_too() -> None:
+    step = TopP(np.array([0.5, 0.9]))
+    assert step == TopP([0.5, 0.9])
+    assert step != TopP([0.5, 0.8])
+    assert step != TopP(0.5)
+    assert hash(step) == hash(TopP([0.5, 0.9]))
+    assert repr(step) == "TopP([0.5, 0.9])"
+    assert repr(TopP(np.full(100, 0.5))) == "TopP(<array of shape (100,)>)"
+    with pytest.raises(ValueError, match="read-only"):
+        step.value[0] = 1
+
+
+def test_options_print_only_where_they_differ() -> None:
+    assert repr(TopK(2, ties="all")) == "TopK(2, ties='all')"
+    assert repr(ll.PresencePenalty(0.5, last_n=64)) == "PresencePenalty(0.5, last_n=64)"
+    assert TopK(2) != TopK(2, ties="all")
+    assert TopP(0.5) != MinP(0.5)
+
+
+def test_later_changes_of_an_array_do_not_reach_the_step() -> None:
+    values = np.array([0.5, 0.9])
+    step = TopP(values)
+    values[0] = 0.1
+    assert step == TopP([0.5, 0.9])
+
+
+def test_without_neutral() -> None:
+    chain = Chain(Temperature(1), TopK(0), TopP([1.0, 1.0]), MinP([0.0, 0.1]))
+    assert chain.without_neutral() == Chain(MinP([0.0, 0.1]))
+
+
+def test_a_step_of_the_users_own() -> None:
+    class Shift(ll.Transform):
+        def __call__(self, logits: Any, context: Context | None = None) -> Any:
+            return np.asarray(logits) + 1
+
+    class Broken(ll.Transform):
+        def __call__(self, logits: Any, context: Context | None = None) -> Any:
+            return np.zeros(3)
+
+    np.testing.assert_array_equal(Chain(Shift(), TopK(1))([1.0, 2.0]), [-np.inf, 3.0])
+    with pytest.raises(ll.ParameterError, match="keeps shape"):
+        Chain(Broken())([1.0, 2.0])
+
+
+def test_errors_name_the_step() -> None:
+    chain = Chain(Temperature(0.5), TopP([0.5, 0.9, 0.5]))
+    with pytest.raises(ll.ParameterError) as caught:
+        chain(np.zeros((2, 4)))
+    assert str(caught.value) == (
+        "top_p must be a scalar or an array that broadcasts to the batch shape (2,), "
+        "got shape (3,). (In step 2, TopP([0.5, 0.9, 0.5]).)"
+    )
+
+
+def test_temperature_zero_wins_over_all_truncations() -> None:
+    chain = Chain(Temperature(0), TopK(5), TopP(0.9), MinP(0.5), TopA(0.5))
+    np.testing.assert_array_equal(chain([1.0, 2.0, 2.0]), [-np.inf, 2.0, -np.inf])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_all_parameters_at_their_edges_at_once(dtype: Any) -> None:
+    rows = load()
+    context = Context(prompt=rows.prompt_ids)
+    x = rows.logits.astype(dtype)
+    for t in (0.0, 1e-30, 1.0, 2.0):
+        for r in (0.0, 2.0):
+            for alpha in (-2.0, 2.0):
+                for strict in (0.0, 1.0):
+                    params = ll.SamplingParams(
+                        temperature=t, repetition_penalty=r, frequency_penalty=alpha,
+                        presence_penalty=alpha, top_k=49153, top_p=1 - strict, min_p=strict,
+                        top_a=strict, logit_bias={3: 100, 4: -100},
+                    )  # fmt: skip
+                    p = ll.softmax(ll.engines.openrouter(params)(x, context))
+                    assert np.isfinite(p).all()
+                    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-9)
+
+
+def test_context_pads_nested_lists() -> None:
+    context = Context(prompt=[[[1], [2, 3]], [[], [4]]], output=np.array([5]))
+    np.testing.assert_array_equal(context.prompt, [[[1, -1], [2, 3]], [[-1, -1], [4, -1]]])
+    assert repr(Context()) == "Context(prompt=[], output=[])"
+    assert repr(Context(prompt=range(3))) == "Context(prompt=[0, 1, 2], output=[])"
+
+
+@given(st.data())
+def test_counts_equal_a_plain_count(data: st.DataObject) -> None:
+    context = data.draw(contexts((2,), 5))
+    seen = context.counts((2,), 5)
+    dense = np.zeros((2, 5), int)
+    dense[seen.row, seen.token] = seen.count
+    for row in range(2):
+        tokens = [*context.prompt[row], *context.output[row]]
+        assert dense[row].tolist() == [tokens.count(i) for i in range(5)]
+
+
+def test_steps_are_transforms() -> None:
+    assert all(issubclass(kind, Step) and issubclass(kind, ll.Transform) for kind in STEPS)

@@ -1,0 +1,203 @@
+"""The command line, run as its users run it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from logitlab import SamplingParams, engines, sample
+from logitlab.chain import Context
+from logitlab.cli import main
+from logitlab.datasets import load
+from logitlab.params import parameter_table
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "logitlab", *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONUTF8": "1"} | environment,
+        check=False,
+    )
+
+
+def ok(*arguments: str, **environment: str) -> str:
+    result = run(*arguments, **environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def test_demo_shows_stages_and_draws_quickly() -> None:
+    start = time.perf_counter()
+    lines = ok("demo").splitlines()
+    assert time.perf_counter() - start < 20  # two seconds are promised; this catches a blunder
+    assert "Once upon a time" in lines[0]
+    assert lines[1].startswith("Chain(RepetitionPenalty(1.1), Temperature(0.8), TopK(50)")
+    header = next(i for i, line in enumerate(lines) if line.startswith("stage"))
+    stages = lines[header + 1 : header + 7]
+    names = [line.split()[0] for line in stages]
+    assert names == [
+        "logits", "RepetitionPenalty(1.1)", "Temperature(0.8)", "TopK(50)", "TopP(0.9)",
+        "MinP(0.05)",
+    ]  # fmt: skip
+    assert stages[0].split()[1] == "49152"
+    assert stages[3].split()[1] == "50"
+    assert len({line.index("␣king") for line in stages}) == 1  # aligned
+    draws = lines.index("10 draws, seed 7:")
+    assert len(lines[draws + 1].split("  ")) == 10
+    assert ok("demo").splitlines() == lines
+
+
+def test_trace_json_is_what_the_library_says() -> None:
+    report = json.loads(
+        ok(
+            "trace", "--row", "5", "--temperature", "1.5", "--top-p", "0.9", "--seed", "-3",
+            "--frequency-penalty", "0.5", "--logit-bias", "28=-100", "--logit-bias", "3=2",
+            "--draws", "4", "--top", "3", "--json",
+        )
+    )  # fmt: skip
+    rows = load()
+    params = SamplingParams(
+        temperature=1.5, top_p=0.9, seed=-3, frequency_penalty=0.5, logit_bias={28: -100, 3: 2}
+    )
+    assert report["request"] == params.to_request()
+    context = Context(prompt=rows.prompt_ids[5])
+    trace = engines.openrouter(params).trace(rows.logits[5], context)
+    assert [stage["name"] for stage in report["stages"]] == list(trace.names)
+    assert [stage["kept"] for stage in report["stages"]] == trace.kept.tolist()
+    assert [stage["entropy"] for stage in report["stages"]] == trace.entropy.tolist()
+    assert [stage["mass_removed"] for stage in report["stages"]] == trace.mass_removed.tolist()
+    assert [len(stage["top"]) for stage in report["stages"]] == [3, 3, 3, 3, 2]
+    best = int(trace.logits[-1].argmax())
+    assert report["stages"][-1]["top"][0]["id"] == best
+    assert report["stages"][-1]["top"][0]["label"] == rows.vocabulary.label(best)
+    draws = sample(rows.logits[5], params, context=context, size=4)
+    assert [token["id"] for token in report["draws"]["tokens"]] == draws.tokens.tolist()
+    assert report["draws"]["seed"] == -3
+
+
+def test_a_bundled_row_by_its_prompt() -> None:
+    assert "row 16, multilingual: '日本の首都は'" in ok("trace", "--prompt", "日本")
+
+
+def test_own_logits(tmp_path: Path) -> None:
+    file = tmp_path / "mine.npy"
+    np.save(file, np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)))
+    output = ok("trace", "--logits", str(file), "--row", "1", "--top-k", "2", "--seed", "1")
+    assert f"row 1 of {file}" in output
+    assert "#2 0.778" in output
+    penalised = ok(
+        "trace", "--logits", str(file), "--prompt-ids", "0,0", "--frequency-penalty", "1"
+    )
+    assert "FrequencyPenalty(1.0)" in penalised
+    one = tmp_path / "one.npy"
+    np.save(one, np.zeros(4))
+    assert "TopK(1)" in ok("trace", "--logits", str(one), "--top-k", "1", "--draws", "0")
+
+
+def test_params_prints_the_table() -> None:
+    assert ok("params").strip() == parameter_table()
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "400"])
+def test_the_table_fits_the_terminal(columns: str) -> None:
+    lines = ok("trace", "--row", "19", "--top-k", "5", COLUMNS=columns).splitlines()
+    table = lines[lines.index("") + 1 : lines.index("") + 4]
+    if int(columns) >= 80:
+        assert max(map(len, table)) <= int(columns)
+        assert len(table[1].split()) > 6
+
+
+def test_a_plain_terminal_is_no_error() -> None:
+    assert "?king" in ok("demo", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m logitlab params | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert result.stderr == ""
+
+
+MISTAKES = [
+    (["--top-p", "1.3"], "top_p must be in [0, 1], got 1.3."),
+    (["--temperature", "hot"], "temperature must be a number in [0, 2], got 'hot'."),
+    (["--temperature", "nan"], "temperature must be in [0, 2], got nan."),
+    (["--top-k", "2.5"], "top_k must be an integer >= 0, got 2.5."),
+    (["--seed", "x"], "seed must be an integer, got 'x'."),
+    (["--row", "20"], "--row must be an integer in [0, 19], got 20."),
+    (["--row", "a"], "--row must be an integer in [0, 19], got 'a'."),
+    (["--draws", "-1"], "--draws must be an integer in [0, 1000000], got -1."),
+    (["--top", "-1"], "--top must be an integer in [0, 49152], got -1."),
+    (["--logit-bias", "5"], "logit_bias[5] must be a number in [-100, 100], got ''."),
+    (["--logit-bias", "a=1"], "logit_bias must be a map whose keys are token ids >= 0, got 'a'."),
+    (["--logit-bias", "49152=1"], "keys are token ids in [0, 49151], got 49152."),
+    (
+        ["--prompt", "no such"],
+        "--prompt must be part of exactly one bundled prompt, got 'no such'.",
+    ),
+    (["--prompt", "the"], "--prompt must be part of exactly one bundled prompt, got 'the'."),
+    (["--prompt", "upon", "--row", "3"], "--row must be absent where --prompt is given, got '3'."),
+    (["--prompt-ids", "1"], "--prompt-ids must be given together with --logits, got '1'."),
+    (["--logits", "no.npy"], "--logits must be a readable .npy file, got 'no.npy'."),
+    (["--logits", "pyproject.toml"], "--logits must be a readable .npy file"),
+    (["--logits", "x.npy", "--prompt", "y"], "--prompt must be absent where --logits is given"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[m for _, m in MISTAKES])
+def test_mistakes_are_one_clear_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trace", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("logitlab: error: ")
+    assert message in captured.err
+
+
+def test_mistakes_in_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def error(array: object, *arguments: str) -> str:
+        file = tmp_path / "mine.npy"
+        np.save(file, array, allow_pickle=True)  # type: ignore[arg-type]
+        assert main(["trace", "--logits", str(file), *arguments]) == 2
+        return capsys.readouterr().err
+
+    assert "must be an array of shape (V,) or (n, V), not empty, got shape (2, 2, 2)." in error(
+        np.zeros((2, 2, 2))
+    )
+    assert "must be a readable .npy file" in error(np.array([object()]))
+    assert "logits must be float16, float32 or float64, got int64." in error(np.arange(5))
+    assert "logits must be free of NaN, got NaN." in error(np.array([0.0, np.nan]))
+    assert "--row must be an integer in [0, 1], got 2." in error(np.zeros((2, 2)), "--row", "2")
+    assert "not empty, got shape (2, 0)." in error(np.zeros((2, 0)))
+    assert "--prompt-ids must be given with a penalty, got None. A penalty counts" in error(
+        np.zeros(4), "--presence-penalty", "1"
+    )
+    assert "--prompt-ids must be an integer >= 0, got" in error(
+        np.zeros(4), "--prompt-ids", "1,x", "--presence-penalty", "1"
+    )
+    assert "prompt must be token ids in [0, 3]" in error(
+        np.zeros(4), "--prompt-ids", "9", "--presence-penalty", "1"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["trace", "--tempreature", "1"]])
+def test_unknown_words_exit_with_two(arguments: list[str]) -> None:
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert "usage: logitlab" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_version_and_help() -> None:
+    assert ok("--version") == "logitlab 0.1.0\n"
+    assert "--repetition-penalty" in ok("trace", "--help")

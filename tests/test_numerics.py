@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.special
+from hypothesis import given
+from logitlab import log_softmax, softmax
+from logitlab.datasets import load
+from logitlab.numerics import blocks, largest, logsumexp, put, settle
+
+import reference
+from strategies import logits
+
+
+@given(logits())
+def test_softmax_equals_scipy(x: np.ndarray[Any, Any]) -> None:
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(softmax(x), scipy.special.softmax(wide, axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(log_softmax(x), scipy.special.log_softmax(wide, axis=-1), rtol=1e-12)
+    np.testing.assert_allclose(logsumexp(x), scipy.special.logsumexp(wide, axis=-1), rtol=1e-12)
+
+
+def test_softmax_equals_plain_sums_on_real_rows() -> None:
+    for row in load().logits[:5]:
+        np.testing.assert_allclose(softmax(row), reference.softmax(row.tolist()), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_probabilities_are_float64_and_add_up_to_one(dtype: type) -> None:
+    p = softmax(load().logits.astype(dtype))
+    assert p.dtype == np.float64
+    np.testing.assert_allclose(p.sum(axis=-1), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (1, 10**6), (1000, 3), (2**17 + 1, 1)])
+def test_blocks_cover_every_row_once(shape: tuple[int, int]) -> None:
+    rows = np.arange(shape[0])
+    parts = [rows[block] for block in blocks(shape)]
+    np.testing.assert_array_equal(np.concatenate([*parts, np.empty(0, int)]), rows)
+
+
+@given(logits(batch=(3,)))
+def test_largest_keeps_exactly_count(x: np.ndarray[Any, Any]) -> None:
+    size = x.shape[-1]
+    for k in range(1, size + 1):
+        count = np.full((3, 1), k)
+        threshold = np.sort(x, axis=-1)[:, size - k, None]
+        for ties in ("lowest", "highest"):
+            keep = largest(x, count, threshold, ties)
+            assert (keep.sum(axis=-1) == k).all()
+            assert (np.sort(x)[:, size - k :] == np.sort(np.where(keep, x, -np.inf))[:, -k:]).all()
+        assert (largest(x, count, threshold, "all") == (x >= threshold)).all()
+
+
+def test_settle_shifts_only_rows_that_overflow() -> None:
+    rows = np.array([[1e6, 0.0, -np.inf], [1.0, -1e6, -np.inf]])
+    result = settle(rows, np.dtype(np.float16))
+    np.testing.assert_array_equal(
+        result, np.array([[0, -65504, -np.inf], [1, -65504, -np.inf]], np.float16)
+    )
+
+
+def test_put_rounds_and_settles() -> None:
+    rows = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float16)
+    put(rows, np.array([0, 1]), np.array([0, 2]), np.array([1e9, 5.0]))
+    np.testing.assert_array_equal(rows, [[0, -65504, -65504], [1, 2, 5]])

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import (
+    Context,
+    frequency_penalty,
+    presence_penalty,
+    repetition_penalty,
+    softmax,
+)
+from logitlab.datasets import load
+
+import reference
+from strategies import contexts, logits
+
+PAIRS = [
+    (repetition_penalty, reference.repetition_penalty),
+    (frequency_penalty, reference.frequency_penalty),
+    (presence_penalty, reference.presence_penalty),
+]
+pairs = pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=lambda f: f.__name__)
+penalties = pytest.mark.parametrize("penalty", [ours for ours, _ in PAIRS])
+
+NUMBERS = (-2.0, -0.5, 0.5, 1.0, 1.3, 2.0)
+
+
+def counted(context: Context, scope: str, last_n: int | None) -> list[int]:
+    """Return the tokens that count, in plain Python."""
+    tokens: list[int] = []
+    if scope in ("all", "prompt"):
+        tokens += np.asarray(context.prompt).tolist()
+    if scope in ("all", "output"):
+        tokens += np.asarray(context.output).tolist()
+    tokens = [token for token in tokens if token >= 0]
+    return tokens if last_n is None else tokens[len(tokens) - min(last_n, len(tokens)) :]
+
+
+@pairs
+@given(data=st.data())
+def test_equals_the_reference(
+    ours: Callable[..., Any], theirs: Callable[..., Any], data: st.DataObject
+) -> None:
+    x = data.draw(logits(batch=(), dtype=np.float64))
+    context = data.draw(contexts((), x.size))
+    scope = data.draw(st.sampled_from(["all", "output", "prompt"]))
+    last_n = data.draw(st.one_of(st.none(), st.integers(0, 6)))
+    value = data.draw(st.sampled_from([v for v in NUMBERS if v > 0 or "repet" not in str(ours)]))
+    expected = theirs(x.tolist(), value, counted(context, scope, last_n))
+    np.testing.assert_array_equal(ours(x, value, context, scope=scope, last_n=last_n), expected)
+
+
+@pairs
+def test_equals_the_reference_on_real_rows(
+    ours: Callable[..., Any], theirs: Callable[..., Any]
+) -> None:
+    rows = load()
+    context = Context(prompt=rows.prompt_ids, output=rows.prompt_ids[3])
+    result = ours(rows.logits, 1.3, context)
+    for i, x in enumerate(rows.logits):
+        tokens = [*rows.prompt_ids[i].tolist(), *rows.prompt_ids[3].tolist()]
+        expected = np.array(theirs(x.astype(float).tolist(), 1.3, tokens), np.float32)
+        np.testing.assert_array_equal(result[i], expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_repetition_penalty_of_zero_is_the_limit(dtype: Any) -> None:
+    x = np.array([1.0, 2.0, 2.0, 5.0, -3.0, -np.inf], dtype)
+    seen = Context(prompt=[0, 1, 2, 4, 5])
+    result = repetition_penalty(x, 0.0, seen)
+    assert np.isfinite(result[:5]).all()
+    np.testing.assert_array_equal(softmax(result), [0, 0.5, 0.5, 0, 0, 0])
+    # Without a positive logit in the context its logits become 0.
+    result = repetition_penalty(x, 0.0, Context(prompt=[4, 5]))
+    np.testing.assert_array_equal(result, np.array([1, 2, 2, 5, 0, -np.inf], dtype))
+    # The limit of small values is where small values go.
+    near = softmax(repetition_penalty(x, 1e-3, seen))
+    np.testing.assert_allclose(near, [0, 0.5, 0.5, 0, 0, 0], atol=1e-12)
+
+
+def test_repetition_penalty_of_zero_on_real_rows() -> None:
+    rows = load()
+    p = softmax(repetition_penalty(rows.logits, 0.0, Context(prompt=rows.prompt_ids)))
+    assert np.isfinite(p).all()
+    for x, row, ids in zip(rows.logits, p, rows.prompt_ids, strict=True):
+        seen = ids[np.argmax(x[ids])]
+        assert x[seen] > 0
+        assert row[seen] == 1
+
+
+@penalties
+def test_negative_and_small_values_reward(penalty: Callable[..., Any]) -> None:
+    value = 0.5 if penalty is repetition_penalty else -1.0
+    context = Context(prompt=[0, 0, 1])
+    x = np.array([1.0, -1.0, 1.0])
+    assert (penalty(x, value, context)[:2] > x[:2]).all()
+    assert penalty(x, value, context)[2] == x[2]
+
+
+@penalties
+def test_padding_counts_for_nothing_wherever_it_stands(penalty: Callable[..., Any]) -> None:
+    x = load().logits[:3]
+    ragged = Context(prompt=[[5, 6, 6], [7], []], output=[8])
+    left = Context(prompt=[[5, 6, 6], [-1, -1, 7], [-1, -1, -1]], output=[[8], [8], [8]])
+    middle = Context(prompt=[[5, -1, 6, 6], [-1, 7, -1, -1], [-1] * 4], output=[[-1, 8]] * 3)
+    for options in ({}, {"last_n": 2}, {"scope": "prompt", "last_n": 1}):
+        expected = penalty(x, 1.5, ragged, **options)
+        for context in (left, middle):
+            np.testing.assert_array_equal(penalty(x, 1.5, context, **options), expected)
+
+
+@penalties
+def test_scope_and_window(penalty: Callable[..., Any]) -> None:
+    x = np.ones(6)
+    context = Context(prompt=[0, 1], output=[2, 3])
+
+    def touched(**options: Any) -> list[int]:
+        return np.flatnonzero(penalty(x, 1.5, context, **options) != x).tolist()
+
+    assert touched() == [0, 1, 2, 3]
+    assert touched(scope="prompt") == [0, 1]
+    assert touched(scope="output") == [2, 3]
+    assert touched(last_n=3) == [1, 2, 3]
+    assert touched(last_n=0) == []
+    assert touched(scope="prompt", last_n=1) == [1]
+    assert touched(last_n=100) == [0, 1, 2, 3]
+
+
+def test_frequency_counts_and_presence_does_not() -> None:
+    x = np.zeros(3)
+    context = Context(prompt=[0] * 5, output=[1])
+    np.testing.assert_array_equal(frequency_penalty(x, 0.5, context), [-2.5, -0.5, 0])
+    np.testing.assert_array_equal(presence_penalty(x, 0.5, context), [-0.5, -0.5, 0])
+
+
+def test_an_overflowing_reward_shifts_the_row() -> None:
+    x = np.array([60000.0, 60000.0, 0.0, -60000.0], np.float16)
+    result = frequency_penalty(x, -100.0, Context(prompt=[0] * 100))
+    assert np.isfinite(result).all()
+    np.testing.assert_array_equal(softmax(result), [1, 0, 0, 0])
+    result = frequency_penalty(x, 100.0, Context(prompt=[3] * 100))
+    assert np.isfinite(result).all()
+
+
+def test_one_context_serves_a_whole_batch() -> None:
+    x = load().logits[:2]
+    shared = presence_penalty(x, 1.0, Context(prompt=[3, 4]))
+    each = presence_penalty(x, 1.0, Context(prompt=[[3, 4], [3, 4]]))
+    np.testing.assert_array_equal(shared, each)

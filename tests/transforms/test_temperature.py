@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import Temperature, softmax, temperature
+from logitlab.datasets import load
+
+import reference
+from strategies import logits
+
+
+@given(logits(batch=(), dtype=np.float64), st.one_of(st.just(0.0), st.floats(1e-3, 2)))
+def test_equals_the_reference(x: np.ndarray[Any, Any], t: float) -> None:
+    expected = reference.temperature(x.tolist(), t)
+    np.testing.assert_array_equal(temperature(x, t), expected)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0, 1.7, 2.0])
+def test_equals_the_reference_on_real_rows(t: float) -> None:
+    for row in load().logits:
+        expected = np.array(reference.temperature(row.tolist(), t), np.float32)
+        np.testing.assert_array_equal(temperature(row, t), expected)
+
+
+def test_zero_is_greedy_and_takes_the_lowest_id_on_ties() -> None:
+    result = temperature([1.0, 3.0, 3.0, -np.inf], 0)
+    np.testing.assert_array_equal(result, [-np.inf, 3.0, -np.inf, -np.inf])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("t", [1e-30, 1e-300, 5e-324])
+def test_tiny_temperatures_do_not_overflow(dtype: type, t: float) -> None:
+    x: Any = np.array([1e4, 1e4, 9999 if dtype != np.float16 else 9992, -1e4, -np.inf], dtype)
+    result = temperature(x, t)
+    assert np.isfinite(result[:4]).all()
+    assert result[4] == -np.inf
+    np.testing.assert_array_equal(softmax(result), [0.5, 0.5, 0, 0, 0])
+
+
+def test_the_largest_finite_logits_do_not_overflow() -> None:
+    x = np.array([np.finfo(np.float64).max, 0.0, np.finfo(np.float64).min])
+    np.testing.assert_array_equal(softmax(temperature(x, 0.5)), [1, 0, 0])
+
+
+def test_odds_become_their_power() -> None:
+    p = softmax(load().logits[3])
+    hot = softmax(temperature(load().logits[3].astype(np.float64), 2.0))
+    top = np.argsort(-p)[:50]
+    np.testing.assert_allclose(hot[top] / hot[top[0]], (p[top] / p[top[0]]) ** 0.5, rtol=1e-12)
+
+
+def test_rows_may_mix_greedy_and_warm() -> None:
+    x = np.tile([1.0, 2.0, 0.0], (3, 1))
+    result = Temperature([0, 1, 2])(x)
+    np.testing.assert_array_equal(result, [[-np.inf, 2, -np.inf], [1, 2, 0], [0.5, 1, 0]])

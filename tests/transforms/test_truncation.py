@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import MinP, Step, TopA, TopK, TopP, min_p, softmax, temperature, top_a, top_k, top_p
+from logitlab.datasets import load
+
+import reference
+from strategies import VALUES, logits
+
+UNIT = [0.0, 1e-6, 0.05, 0.2, 0.5, 0.9, 0.95, 0.999, 1.0]
+PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
+    (top_k, reference.top_k, [0, 1, 2, 40, 1000, 49152, 49153]),
+    (top_p, reference.top_p, UNIT),
+    (min_p, reference.min_p, UNIT),
+    (top_a, reference.top_a, [*UNIT, 3.0]),
+]
+pairs = pytest.mark.parametrize(
+    ("ours", "theirs", "values"), PAIRS, ids=["top_k", "top_p", "min_p", "top_a"]
+)
+
+
+def assert_kept(result: Any, sets: tuple[set[int], set[int]]) -> None:
+    must, may = sets
+    kept = set(np.flatnonzero(result > -np.inf).tolist())
+    assert must <= kept <= may
+
+
+@pairs
+@given(data=st.data())
+def test_equals_the_reference(
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    values: list[float],
+    data: st.DataObject,
+) -> None:
+    x = data.draw(logits(batch=()))
+    kinds: dict[Any, type[Step]] = {top_k: TopK, top_p: TopP, min_p: MinP, top_a: TopA}
+    value = data.draw(VALUES[kinds[ours]](x.size))
+    assert_kept(ours(x, value), theirs(x.astype(float).tolist(), value))
+
+
+@pairs
+def test_equals_the_reference_on_real_rows(
+    ours: Callable[..., Any], theirs: Callable[..., Any], values: list[float]
+) -> None:
+    for x in load().logits[::2]:
+        row = x.astype(float).tolist()
+        for value in values:
+            assert_kept(ours(x, value), theirs(row, value))
+
+
+@pytest.mark.parametrize("size", [2, 3, 7, 10, 100])
+def test_a_nucleus_of_equal_tokens_takes_decimals_at_their_word(size: int) -> None:
+    for count in range(1, size + 1):
+        kept = np.isfinite(top_p(np.zeros(size), count / size))
+        assert np.count_nonzero(kept) == count
+
+
+def test_top_p_removes_more_when_applied_twice() -> None:
+    # The survivors' mass is renormalised in between: 0.45 of 0.9 reaches one half.
+    x = np.log([0.45, 0.45, 0.1])
+    once = top_p(x, 0.5)
+    assert np.isfinite(once).tolist() == [True, True, False]
+    assert np.isfinite(top_p(once, 0.5)).tolist() == [True, False, False]
+
+
+def test_top_a_removes_more_when_applied_twice() -> None:
+    x = np.log([0.5, 0.26, 0.24])  # 0.25 is the cut; then p_max is 0.66 and the cut 0.43
+    once = top_a(x, 1.0)
+    assert np.isfinite(once).tolist() == [True, True, False]
+    assert np.isfinite(top_a(once, 1.0)).tolist() == [True, False, False]
+
+
+def test_top_a_is_min_p_with_a_times_p_max() -> None:
+    for x in load().logits:
+        p_max = softmax(x).max()
+        np.testing.assert_array_equal(top_a(x, 0.3), min_p(x, 0.3 * p_max))
+
+
+def test_each_truncation_sees_the_renormalised_survivors() -> None:
+    x = np.log([0.4, 0.3, 0.2, 0.1])
+    # Of the two survivors of top_k the first holds 4/7, which reaches one half.
+    assert np.isfinite(top_p(top_k(x, 2), 0.5)).tolist() == [True, False, False, False]
+    assert np.isfinite(top_p(x, 0.5)).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("ties", "kept"), [("lowest", [0, 1, 2]), ("highest", [1, 2, 3]), ("all", [0, 1, 2, 3])]
+)
+@pytest.mark.parametrize(("truncate", "value"), [(top_k, 3), (top_p, 0.84)])
+def test_ties(truncate: Callable[..., Any], value: float, ties: str, kept: list[int]) -> None:
+    x = np.array([1.0, 3.0, 1.0, 1.0, 0.0])  # probabilities .10 .69 .09 .09 .03
+    assert np.flatnonzero(np.isfinite(truncate(x, value, ties=ties))).tolist() == kept
+
+
+def test_ties_are_cut_at_the_edge_of_the_nucleus() -> None:
+    x = np.zeros(4)
+    assert np.isfinite(top_p(x, 0.5)).tolist() == [True, True, False, False]
+    assert np.isfinite(top_p(x, 0.5, ties="highest")).tolist() == [False, False, True, True]
+    assert np.isfinite(top_p(x, 0.5, ties="all")).tolist() == [True] * 4
+
+
+@pytest.mark.parametrize("k", [0, 49152, 49153, 10**12])
+def test_top_k_keeps_all(k: int) -> None:
+    x = load().logits[0]
+    assert top_k(x, k).tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("truncate", "value"), [(top_k, 1), (top_p, 0.0), (min_p, 1.0), (top_a, 1e6)]
+)
+def test_the_strictest_value_keeps_the_best_of_every_real_row(
+    truncate: Callable[..., Any], value: float
+) -> None:
+    x = load().logits
+    kept = truncate(x, value) > -np.inf
+    np.testing.assert_array_equal(kept, x == x.max(axis=-1, keepdims=True))
+
+
+def test_top_a_of_one_keeps_what_is_as_likely_as_the_square() -> None:
+    for x in load().logits:
+        p = softmax(x)
+        np.testing.assert_array_equal(top_a(x, 1.0) > -np.inf, p >= p.max() ** 2)
+
+
+def test_min_p_tells_apart_logits_whose_probabilities_round_to_the_same() -> None:
+    x = np.array([0.0, -5e-324])
+    assert softmax(x)[0] == softmax(x)[1]
+    assert np.isfinite(min_p(x, 1.0)).tolist() == [True, False]
+
+
+def test_rows_may_have_values_of_their_own() -> None:
+    x = load().logits[:4]
+    result = top_k(x, [1, 5, 0, 10**6])
+    assert np.isfinite(result).sum(axis=-1).tolist() == [1, 5, 49152, 49152]
+
+
+def test_flat_rows_far_beyond_a_block() -> None:
+    rng = np.random.default_rng(1)
+    x = temperature(rng.normal(size=(3, 300_000)).astype(np.float32), 2.0)
+    kept = np.isfinite(top_p(x, 0.9))
+    for row, keep in zip(x, kept, strict=True):
+        p = softmax(row)
+        mass = p[keep].sum()
+        assert mass >= 0.9 - 1e-12
+        assert mass - p[keep].min() < 0.9 + 1e-12
+        assert p[keep].min() >= p[~keep].max()
