@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
@@ -25,22 +26,41 @@ from logitlab import (
 
 DTYPES = (np.float16, np.float32, np.float64)
 
+_DTYPE = st.sampled_from(DTYPES)
+
 # Ties, signed zeros, one-hot rows, the far ends, gaps below the smallest normal number.
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 1e4, -1e4, 6e-8, 1.2e-7, -6e-8, -np.inf)
 
 
+@cache
 def batch_shapes(max_dims: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
     return hnp.array_shapes(min_dims=0, max_dims=max_dims, max_side=2)
 
 
-@st.composite
+# Strategies are cached where they are made inside of others: hypothesis validates each new one,
+# which took most of the time of the laws.
+@cache
+def _bytes(length: int) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=length, max_size=length)
+
+
 def _picks(draw: st.DrawFn, shape: tuple[int, ...], count: int) -> np.ndarray[Any, Any]:
     """Indices below ``count``; drawn as bytes, which is many times faster than one by one."""
-    data = draw(st.binary(min_size=math.prod(shape), max_size=math.prod(shape)))
-    picks = np.frombuffer(data, np.uint8).astype(np.int64).reshape(shape)
-    return np.asarray(picks % count)
+    picks = np.frombuffer(draw(_bytes(math.prod(shape))), np.uint8).astype(np.int64)
+    return np.asarray(picks.reshape(shape) % count)
 
 
+@cache
+def _integers(low: int, high: int) -> st.SearchStrategy[int]:
+    return st.integers(low, high)
+
+
+@cache
+def _codes(count: int) -> st.SearchStrategy[list[int]]:
+    return st.lists(st.integers(0, count), min_size=1, max_size=10)
+
+
+@cache
 @st.composite
 def logits(
     draw: st.DrawFn,
@@ -50,31 +70,30 @@ def logits(
     min_size: int = 1,
     max_size: int = 9,
 ) -> np.ndarray[Any, Any]:
-    kind = np.dtype(draw(st.sampled_from(DTYPES)) if dtype is None else dtype)
+    kind = np.dtype(draw(_DTYPE) if dtype is None else dtype)
     batch = draw(batch_shapes()) if batch is None else batch
-    size = draw(st.integers(min_size, max_size))
+    size = draw(_integers(min_size, max_size))
     special = list(_SPECIAL)
     if kind == np.float32:
         special += [1e-45, 3e-45]
     if kind == np.float64:
         special += [5e-324, 1e-323]
     # Small codes are the special values, the others numbers between -30 and 30.
-    codes = draw(st.lists(st.integers(0, 960 + len(special)), min_size=1, max_size=10))
+    codes = draw(_codes(960 + len(special)))
     ordinary = [(code - len(special)) / 16 - 30 for code in codes]
     levels = np.array(
         [special[c] if c < len(special) else x for c, x in zip(codes, ordinary, strict=True)], kind
     )
-    array: np.ndarray[Any, Any] = levels[draw(_picks((*batch, size), len(levels)))]
+    array: np.ndarray[Any, Any] = levels[_picks(draw, (*batch, size), len(levels))]
     empty = ~np.isfinite(array).any(axis=-1)
     array[empty, 0] = 0
     return array
 
 
+@cache
 @st.composite
 def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
-    prompt, output = (
-        draw(_picks((*batch, draw(st.integers(0, 5))), size + 1)) - 1 for _ in range(2)
-    )
+    prompt, output = (_picks(draw, (*batch, draw(_integers(0, 5))), size + 1) - 1 for _ in range(2))
     return Context(prompt=prompt, output=output)
 
 
@@ -84,7 +103,7 @@ _scope = st.sampled_from(["all", "output", "prompt"])
 _window = st.one_of(st.none(), st.integers(0, 6))
 _additive = st.one_of(st.sampled_from([0.0, -2.0, 2.0]), st.floats(-2, 2))
 
-VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
+_VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
     Temperature: lambda size: st.one_of(
         st.sampled_from([0.0, 1.0, 1e-30, 5e-324, 2.0]), st.floats(0, 2)
     ),
@@ -100,24 +119,36 @@ VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
     LogitBias: lambda size: st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-100, 100)),
 }
 
-STEPS = tuple(VALUES)
+
+@cache
+def values(kind: type[Step], size: int) -> st.SearchStrategy[Any]:
+    """In-range values of a step, the edges often."""
+    return _VALUES[kind](size)
+
+
+STEPS = tuple(_VALUES)
 COUNTING = (TopK, TopP)
 TRUNCATIONS = (TopK, TopP, MinP, TopA)
 PENALTIES = (RepetitionPenalty, FrequencyPenalty, PresencePenalty)
 
 
-@st.composite
-def options(draw: st.DrawFn, kind: type[Step]) -> dict[str, Any]:
+@cache
+def options(kind: type[Step]) -> st.SearchStrategy[dict[str, Any]]:
     if kind in COUNTING:
-        return {"ties": draw(_ties)}
+        return st.fixed_dictionaries({"ties": _ties})
     if kind in PENALTIES:
-        return {"scope": draw(_scope), "last_n": draw(_window)}
-    return {}
+        return st.fixed_dictionaries({"scope": _scope, "last_n": _window})
+    return st.just({})
 
 
+@cache
+def biases(size: int) -> st.SearchStrategy[dict[int, float]]:
+    return st.dictionaries(_integers(0, size - 1), values(LogitBias, size), max_size=4)
+
+
+@cache
 @st.composite
 def steps(draw: st.DrawFn, kind: type[Step], size: int) -> Step:
-    value = VALUES[kind](size)
     if kind is LogitBias:
-        return LogitBias(draw(st.dictionaries(st.integers(0, size - 1), value, max_size=4)))
-    return kind(draw(value), **draw(options(kind)))  # type: ignore[call-arg]
+        return LogitBias(draw(biases(size)))
+    return kind(draw(values(kind, size)), **draw(options(kind)))  # type: ignore[call-arg]

@@ -165,12 +165,12 @@ def test_gumbel_keeps_the_token_unless_it_is_removed(
 
 def test_gumbel_couples_requests_where_independent_draws_would_differ() -> None:
     x = load().logits[3]
-    plain = sample(x, seed=1, size=2000, coupling="gumbel").tokens
-    nucleus = sample(x, Chain(TopP(0.9)), seed=1, size=2000, coupling="gumbel").tokens
+    plain = sample(x, seed=1, size=500, coupling="gumbel").tokens
+    nucleus = sample(x, Chain(TopP(0.9)), seed=1, size=500, coupling="gumbel").tokens
     survivors = np.flatnonzero(np.isfinite(TopP(0.9)(x)))
     stayed = np.isin(plain, survivors)
     assert (plain[stayed] == nucleus[stayed]).all()
-    assert 0.87 < stayed.mean() < 0.95
+    assert 0.8 < stayed.mean() < 0.99  # 0.9 of the mass survives
 
 
 @pytest.mark.parametrize(

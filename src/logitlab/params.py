@@ -421,8 +421,8 @@ def parameter_table() -> str:
 
     Examples
     --------
-    >>> parameter_table().splitlines()[4][:62]
-    '| `top_k` | integer, 0 or above | 0 | Keeps exactly this many of'
+    >>> parameter_table().splitlines()[4][:35]
+    '| `top_k` | integer, 0 or above | 0'
     """
     lines = ["| parameter | type and range | default | what it does |", "| --- | --- | --- | --- |"]
     for parameter in PARAMETERS.values():

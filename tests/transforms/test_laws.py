@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, MinP, Step, Temperature, TopK
 
-from strategies import PENALTIES, STEPS, TRUNCATIONS, VALUES, contexts, logits, options, steps
+from strategies import PENALTIES, STEPS, TRUNCATIONS, contexts, logits, options, steps, values
 
 all_steps = pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.__name__)
 truncations = pytest.mark.parametrize("kind", TRUNCATIONS, ids=lambda kind: kind.__name__)
 
 
+@cache
 @st.composite
 def cases(draw: st.DrawFn, kind: type[Step]) -> tuple[Step, np.ndarray[Any, Any], Context]:
     x = draw(logits())
@@ -65,17 +67,17 @@ def test_an_array_parameter_is_the_stack_of_its_values(
     batch, size = x.shape[:-1], x.shape[-1]
     context = data.draw(contexts(batch, size))
     count = math.prod(batch)
-    drawn = data.draw(st.lists(VALUES[kind](size), min_size=count, max_size=count))
-    values = np.array(drawn).reshape(batch)
+    drawn = data.draw(st.lists(values(kind, size), min_size=count, max_size=count))
+    each = np.array(drawn).reshape(batch)
     if kind is LogitBias:
         token = data.draw(st.integers(0, size - 1))
-        result = LogitBias({token: values})(x)
-        expected = [LogitBias({token: values[i]})(x[i]) for i in np.ndindex(batch)]
+        result = LogitBias({token: each})(x)
+        expected = [LogitBias({token: each[i]})(x[i]) for i in np.ndindex(batch)]
     else:
         chosen = data.draw(options(kind))
-        result = kind(values, **chosen)(x, context)  # type: ignore[call-arg]
+        result = kind(each, **chosen)(x, context)  # type: ignore[call-arg]
         expected = [
-            kind(values[i], **chosen)(x[i], row_of(context, i))  # type: ignore[call-arg]
+            kind(each[i], **chosen)(x[i], row_of(context, i))  # type: ignore[call-arg]
             for i in np.ndindex(batch)
         ]
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
@@ -152,10 +154,10 @@ def test_top_k_and_min_p_are_idempotent(kind: type[Step], data: st.DataObject) -
 def test_truncations_are_monotone(kind: type[Step], data: st.DataObject) -> None:
     x = data.draw(logits())
     chosen = data.draw(options(kind))
-    values = data.draw(st.lists(VALUES[kind](x.shape[-1]), min_size=2, max_size=2))
+    pair = data.draw(st.lists(values(kind, x.shape[-1]), min_size=2, max_size=2))
     if kind is TopK:  # 0 keeps all
-        values = [value or x.shape[-1] for value in values]
-    loose, strict = sorted(values, reverse=kind.__name__ in ("TopK", "TopP"))
+        pair = [value or x.shape[-1] for value in pair]
+    loose, strict = sorted(pair, reverse=kind.__name__ in ("TopK", "TopP"))
     kept_loose = kind(loose, **chosen)(x) > -np.inf  # type: ignore[call-arg]
     kept_strict = kind(strict, **chosen)(x) > -np.inf  # type: ignore[call-arg]
     assert not (kept_strict & ~kept_loose).any()

@@ -11,7 +11,8 @@ from logitlab import MinP, Step, TopA, TopK, TopP, min_p, softmax, temperature, 
 from logitlab.datasets import load
 
 import reference
-from strategies import VALUES, logits
+from strategies import logits
+from strategies import values as step_values
 
 UNIT = [0.0, 1e-6, 0.05, 0.2, 0.5, 0.9, 0.95, 0.999, 1.0]
 PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
@@ -41,7 +42,7 @@ def test_equals_the_reference(
 ) -> None:
     x = data.draw(logits(batch=()))
     kinds: dict[Any, type[Step]] = {top_k: TopK, top_p: TopP, min_p: MinP, top_a: TopA}
-    value = data.draw(VALUES[kinds[ours]](x.size))
+    value = data.draw(step_values(kinds[ours], x.size))
     assert_kept(ours(x, value), theirs(x.astype(float).tolist(), value))
 
 
