@@ -51,9 +51,8 @@ def exact_kl(x: Any, y: Any) -> np.ndarray[Any, Any]:
     """In log space: a q that underflows to zero is still not zero, and the divergence finite."""
     a = scipy.special.log_softmax(np.asarray(x, np.float64), axis=-1)
     b = scipy.special.log_softmax(np.asarray(y, np.float64), axis=-1)
-    return np.asarray(np.subtract(a, b, where=a > -np.inf, out=np.zeros_like(a)) * np.exp(a)).sum(
-        -1
-    )
+    gap = np.subtract(a, b, where=a > -np.inf, out=np.zeros_like(a))
+    return np.asarray((gap * np.exp(a)).sum(axis=-1))
 
 
 @given(logits())
