@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logitlab import Chain, Context, MinP, Step, Temperature, TopA, TopK, TopP
 from logitlab.datasets import load
+from logitlab.numerics import settle
 
 from strategies import STEPS, contexts, logits, steps
 
@@ -46,11 +47,13 @@ def test_a_chain_is_its_steps_one_after_another(data: st.DataObject) -> None:
     x = data.draw(logits())
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
     chain = data.draw(chains(x.shape[-1]))
-    stages: list[Any] = [x]
+    # In between, a chain holds float16 as float32.
+    stages: list[Any] = [x.astype(np.promote_types(x.dtype, np.float32))]
     for step in chain:
         stages.append(step(stages[-1], context))
     result = chain(x, context)
-    assert result.tobytes() == stages[-1].tobytes()
+    assert result.dtype == x.dtype
+    np.testing.assert_array_equal(result, settle(stages[-1], x.dtype))
     assert not np.shares_memory(result, x)
     trace = chain.trace(x, context)
     assert trace.logits.tobytes() == np.stack(stages).tobytes()
@@ -188,3 +191,79 @@ def test_counts_equal_a_plain_count(data: st.DataObject) -> None:
 
 def test_steps_are_transforms() -> None:
     assert all(issubclass(kind, Step) and issubclass(kind, ll.Transform) for kind in STEPS)
+
+
+class Custom(ll.Transform):
+    """A transform of the user's own."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __call__(self, logits: Any, context: Context | None = None) -> Any:
+        return self.function(logits)
+
+    def __repr__(self) -> str:
+        return "Custom()"
+
+
+def test_a_chain_takes_transforms_of_the_users_own() -> None:
+    chain = Chain(Custom(lambda x: x * 2), TopK(1))
+    np.testing.assert_array_equal(chain(np.array([1.0, 2.0])), [-np.inf, 4.0])
+    assert int(ll.sample(np.array([1.0, 2.0]), Custom(lambda x: -1e9 * x), seed=1).tokens) == 0
+
+
+def bump(x: Any) -> Any:
+    x += 1
+    return x
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: np.full_like(x, np.nan), "its result must be free of NaN, got NaN."),
+        (lambda x: np.full_like(x, np.inf), "its result must be free of +inf, got +inf."),
+        (lambda x: np.full_like(x, -np.inf), "its result must be finite for at least one token"),
+        (lambda x: x[:1], "a transform that keeps shape (2,)"),
+        (lambda x: x.astype(np.float32), "a transform that keeps shape (2,)"),
+        (lambda x: [0, 1], "its result must be float16, float32 or float64, got int64."),
+        (lambda x: None, "its result must be float16, float32 or float64, got object."),
+    ],
+)
+def test_what_a_transform_returns_is_checked(function: Any, message: str) -> None:
+    for call in (Chain(Custom(function)), Chain(Custom(function)).trace):
+        with pytest.raises(ll.ParameterError) as caught:
+            call(np.zeros(2))
+        assert message in str(caught.value)
+        assert "Custom()" in str(caught.value)
+
+
+def test_a_transform_cannot_change_what_it_is_given() -> None:
+    x = np.zeros(2)
+    with pytest.raises(ValueError, match="read-only"):
+        Chain(Custom(bump))(x)
+    assert (x == 0).all()
+
+
+def test_float16_is_held_as_float32_between_steps() -> None:
+    rows = load()
+    half = rows.logits.astype(np.float16)
+    context = Context(prompt=rows.prompt_ids)
+    wide = FULL(half.astype(np.float32), context)
+    np.testing.assert_array_equal(FULL(half, context), wide.astype(np.float16))
+    assert FULL.trace(half, context).logits.dtype == np.float32
+    params = ll.SamplingParams(temperature=0.05, top_p=0.9, seed=3)
+    for coupling in ("inverse", "gumbel"):
+        one = ll.sample(half, params, size=20, coupling=coupling)
+        two = ll.sample(half.astype(np.float32), params, size=20, coupling=coupling)
+        np.testing.assert_array_equal(one.tokens, two.tokens)
+
+
+def test_contexts_compare_by_what_they_hold() -> None:
+    assert Context(prompt=[1, 2]) == Context(prompt=np.array([1, 2]))
+    assert Context(prompt=[1, 2]) != Context(output=[1, 2])
+    assert len({Context([1]), Context([1]), Context([2])}) == 2
+
+
+def test_a_chain_gives_its_parts() -> None:
+    assert FULL[5] == TopK(50)
+    assert FULL[4:6] == Chain(Temperature(0.9), TopK(50))

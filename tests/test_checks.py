@@ -31,6 +31,22 @@ UNIT_KEYS = ("top_p", "min_p", "top_a")
 PENALTY_KEYS = ("frequency_penalty", "presence_penalty")
 
 REQUESTS: list[Case] = [
+    (lambda: SamplingParams(top_k=2**63), "top_k must be below 2**63, got 9223372036854775808."),
+    (
+        lambda: SamplingParams(logit_bias={"9" * 5000: 1}),  # type: ignore[dict-item]
+        "logit_bias must be a map whose keys are token ids >= 0, got "
+        + repr("9" * 116)[:-1]
+        + "....",
+    ),
+    (
+        lambda: SamplingParams(tool_choice=np.array([1, 2])),  # type: ignore[arg-type]
+        "tool_choice must be 'none', 'auto', 'required' or {'type': 'function', 'function': "
+        "{'name': …}}, got [1, 2].",
+    ),
+    (
+        lambda: SamplingParams(temperature=[np.zeros((2, 2))]),  # type: ignore[arg-type]
+        "temperature must be one number in [0, 2], got [array([[0., 0.], [0., 0.]])].",
+    ),
     *((request(**{k: 1.3}), f"{k} must be in [0, 1], got 1.3.") for k in UNIT_KEYS),
     *((request(**{k: -0.1}), f"{k} must be in [0, 1], got -0.1.") for k in UNIT_KEYS),
     *((request(**{k: NAN}), f"{k} must be in [0, 1], got nan.") for k in UNIT_KEYS),
@@ -186,7 +202,10 @@ LOGITS: list[Case] = [
         lambda: ll.softmax(np.float64(1)),
         "logits must be of shape (..., V) with V at least 1, got shape ().",
     ),
-    (lambda: ll.top_a([1, 2], 0.5), "logits must be float16, float32 or float64, got int64."),
+    (
+        lambda: ll.top_a([1, 2], 0.5),
+        "logits must be float16, float32 or float64, got int64. Write floats: [2.0, 1.0].",
+    ),
     (lambda: ll.top_a([1j], 0.5), "logits must be float16, float32 or float64, got complex128."),
     (lambda: ll.top_a([True], 0.5), "logits must be float16, float32 or float64, got bool."),
     (lambda: ll.top_a("abc", 0.5), "logits must be float16, float32 or float64, got str96."),
@@ -222,7 +241,7 @@ STEPS: list[Case] = [
     (lambda: ll.TopK(2.0), "top_k must be an integer >= 0, got 2.0."),
     (lambda: ll.TopK(True), "top_k must be an integer >= 0, got True."),
     (lambda: ll.TopK([1, -2]), "top_k must be an integer >= 0, got -2. It is element (1,)."),
-    (lambda: ll.TopK(2**64), "top_k must be an integer >= 0, got 18446744073709551616."),
+    (lambda: ll.TopK(2**64), "top_k must be below 2**63, got 18446744073709551616."),
     (lambda: ll.TopK(2**63), "top_k must be below 2**63, got 9223372036854775808."),
     (lambda: ll.TopK(1, "random"), "ties must be one of 'lowest', 'highest', 'all', got 'random'."),
     (lambda: ll.TopP(1.1), "top_p must be in [0, 1], got 1.1."),
@@ -301,6 +320,21 @@ STEPS: list[Case] = [
 ]
 
 DRAWS: list[Case] = [
+    (lambda: ll.uniform(7.0), "seed must be an integer, got 7.0."),  # type: ignore[arg-type]
+    (lambda: ll.gumbel(None, 1), "seed must be an integer, got None."),  # type: ignore[arg-type]
+    (
+        lambda: ll.sample(X, ll.TopK(1), context=[1]),  # type: ignore[arg-type]
+        "context must be a Context or None, got [1].",
+    ),
+    (
+        lambda: ll.sample(X, ll.TopK(1), context=Context(prompt=[99])),
+        "prompt must be token ids in [0, 3], or -1 for padding, got 99.",
+    ),
+    (
+        lambda: ll.engines.openrouter({"top_p": 1}),  # type: ignore[arg-type]
+        "params must be SamplingParams, got {'top_p': 1}. "
+        "SamplingParams.from_request reads a request body.",
+    ),
     (lambda: ll.sample(X, seed=1.5), "seed must be an integer, got 1.5."),  # type: ignore[arg-type]
     (lambda: ll.sample(X, seed=True), "seed must be an integer, got True."),
     (lambda: ll.sample(X, size=-1), "size must be an integer >= 0, got -1."),
@@ -350,7 +384,7 @@ DRAWS: list[Case] = [
         lambda: ll.uniform(1, sequence=-1),
         "sequence must be an integer in [0, 9223372036854775807], got -1.",
     ),
-    (lambda: ll.gumbel(1, 2**32), "token must be an integer in [0, 4294967295], got 4294967296."),
+    (lambda: ll.gumbel(1, 2**32), "token must be an integer in [0, 4294967294], got 4294967296."),
     (
         lambda: ll.logprobs(X, [0, 4]),
         "tokens must be an integer in [0, 3], got 4. It is element (1,).",
@@ -369,6 +403,7 @@ DRAWS: list[Case] = [
 ]
 
 WORDS: list[Case] = [
+    (lambda: Vocabulary(None), "tokens must be a non-empty sequence of bytes, got None."),  # type: ignore[arg-type]
     (lambda: Vocabulary([]), "tokens must be a non-empty sequence of bytes, got []."),
     (lambda: Vocabulary(["a"]), "tokens must be a non-empty sequence of bytes, got ['a']."),  # type: ignore[list-item]
     (lambda: Vocabulary([b"a"], [1]), "special must be an integer in [0, 0], got 1."),
@@ -430,6 +465,7 @@ def test_foreign_byte_order_is_read() -> None:
         (Range(0, 1), "in [0, 1]"),
         (Range(0), ">= 0"),
         (Range(), "finite"),
+        (Range(high=5), "<= 5"),
         (Range(-1.5, 2.25), "in [-1.5, 2.25]"),
         (Range(0, 2**63 - 1, integer=True), "in [0, 9223372036854775807]"),
     ],

@@ -8,7 +8,7 @@ import scipy.special
 from hypothesis import given
 from logitlab import log_softmax, softmax
 from logitlab.datasets import load
-from logitlab.numerics import blocks, largest, logsumexp, put, settle
+from logitlab.numerics import blocks, largest, log_softmax_at, put, settle
 
 import reference
 from strategies import logits
@@ -19,7 +19,8 @@ def test_softmax_equals_scipy(x: np.ndarray[Any, Any]) -> None:
     wide = x.astype(np.float64)
     np.testing.assert_allclose(softmax(x), scipy.special.softmax(wide, axis=-1), rtol=1e-12)
     np.testing.assert_allclose(log_softmax(x), scipy.special.log_softmax(wide, axis=-1), rtol=1e-12)
-    np.testing.assert_allclose(logsumexp(x), scipy.special.logsumexp(wide, axis=-1), rtol=1e-12)
+    every = np.broadcast_to(np.arange(x.shape[-1]), x.shape)
+    np.testing.assert_allclose(log_softmax_at(x, every), log_softmax(x), rtol=1e-12)
 
 
 def test_softmax_equals_plain_sums_on_real_rows() -> None:
@@ -55,14 +56,30 @@ def test_largest_keeps_exactly_count(x: np.ndarray[Any, Any]) -> None:
 
 
 def test_settle_shifts_only_rows_that_overflow() -> None:
-    rows = np.array([[1e6, 0.0, -np.inf], [1.0, -1e6, -np.inf]])
+    rows = np.array([[1e6, 0.0, -np.inf], [1.0, -1e6, -np.inf], [1.0, 2.0, -np.inf]])
     result = settle(rows, np.dtype(np.float16))
     np.testing.assert_array_equal(
-        result, np.array([[0, -65504, -np.inf], [1, -65504, -np.inf]], np.float16)
+        result, np.array([[0, -65504, -np.inf], [0, -65504, -np.inf], rows[2]], np.float16)
+    )
+
+
+def test_settle_keeps_near_gaps_and_the_order_of_the_rest() -> None:
+    rows = np.array([[3e39, 3e39 - 1e38, 5e38, -1e300, -1.7e308]])
+    result = settle(rows, np.dtype(np.float32))[0]
+    assert result[0] == 0
+    np.testing.assert_allclose(result[1], -1e38, rtol=1e-6)
+    assert (np.diff(result) <= 0).all()
+    assert result[2] < -1.7e38
+    assert result[4] == np.finfo(np.float32).min
+    ends = np.array([[1.7e308, -1.7e308]])
+    np.testing.assert_array_equal(
+        settle(ends, np.dtype(np.float32)), [[0, np.finfo(np.float32).min]]
     )
 
 
 def test_put_rounds_and_settles() -> None:
     rows = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float16)
     put(rows, np.array([0, 1]), np.array([0, 2]), np.array([1e9, 5.0]))
-    np.testing.assert_array_equal(rows, [[0, -65504, -65504], [1, 2, 5]])
+    np.testing.assert_array_equal(rows[1], [1, 2, 5])
+    assert rows[0, 0] == 0
+    assert (rows[0, 1:] < -60000).all()

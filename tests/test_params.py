@@ -1,13 +1,13 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import pickle
 from typing import Any
 
 import pytest
-from logitlab import PARAMETERS, ParameterError, SamplingParams
-from logitlab.params import ROLES
+from logitlab import PARAMETERS, LogitBias, ParameterError, SamplingParams
 
 KEYS = [
     *("temperature", "top_p", "top_k", "frequency_penalty", "presence_penalty"),
@@ -35,7 +35,7 @@ def test_all_twenty_are_declared_once() -> None:
     assert fields == [*KEYS, "extra"]
     for key, parameter in PARAMETERS.items():
         assert parameter.key == key
-        assert parameter.role in ROLES
+        assert parameter.role in ("distribution", "draw", "ending", "report", "structure")
         assert parameter.sentence.endswith(".")
 
 
@@ -124,3 +124,23 @@ def test_every_message_names_key_rule_and_value() -> None:
         SamplingParams(min_p=7)
     error = caught.value
     assert (error.name, error.rule, error.value) == ("min_p", "in [0, 1]", 7.0)
+
+
+def test_what_was_validated_cannot_change() -> None:
+    params = SamplingParams(logit_bias={5: 1})
+    bias = LogitBias({5: 1.0})
+    for held in (params.logit_bias, bias.bias):
+        with pytest.raises(TypeError, match="read-only"):
+            held[5] = 1e9  # type: ignore[index]
+        with pytest.raises(TypeError, match="read-only"):
+            held.update({6: 1})  # type: ignore[union-attr]
+        assert pickle.loads(pickle.dumps(held)) == copy.deepcopy(held) == {5: 1.0}
+    extra = {"provider": {"order": ["a"]}}
+    kept = SamplingParams(extra=extra)
+    extra["provider"]["order"].append("b")
+    assert kept.extra == {"provider": {"order": ["a"]}}
+
+
+def test_any_seed_prints() -> None:
+    assert repr(SamplingParams(seed=10**5000)) == "SamplingParams(seed=an integer of 16610 bits)"
+    assert repr(SamplingParams(seed=-7)) == "SamplingParams(seed=-7)"

@@ -6,14 +6,14 @@ import dataclasses
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
-from logitlab.numerics import FloatArray, IntArray
+from logitlab.numerics import FloatArray, IntArray, map_rows, settle, widened
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Chain", "Context", "Step", "TokenCounts", "Trace", "Transform"]
@@ -51,6 +51,15 @@ class Context:
         parts = (f"{name}={_shown(getattr(self, name))}" for name in ("prompt", "output"))
         return f"Context({', '.join(parts)})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[Any, ...]:
+        return tuple((ids.shape, ids.tobytes()) for ids in (self.prompt, self.output))
+
     def counts(
         self,
         batch: tuple[int, ...],
@@ -77,7 +86,7 @@ class Context:
         """
         check_choice("scope", scope, SCOPES)
         names = ("prompt", "output") if scope == "all" else (scope,)
-        parts = [self._tokens(name, batch, vocabulary_size) for name in names]
+        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
         joined = np.concatenate(parts, axis=-1)
         tokens = joined.reshape(math.prod(batch), joined.shape[-1])
         counted = tokens >= 0
@@ -89,7 +98,8 @@ class Context:
         keys, count = np.unique(keys, return_counts=True)
         return TokenCounts(*np.divmod(keys, vocabulary_size), count)
 
-    def _tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
+    def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
+        """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""
         ids: IntArray = getattr(self, name)
         if ids.size and ids.max() >= vocabulary_size:
             rule = f"token ids in [0, {vocabulary_size - 1}], or -1 for padding"
@@ -99,6 +109,16 @@ class Context:
         except ValueError:
             rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
             raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
+
+
+def check_context(context: object, logits: FloatArray) -> None:
+    """Raise `ParameterError` unless a context, if there is any, fits the logits."""
+    if context is None:
+        return
+    if not isinstance(context, Context):
+        raise ParameterError("context", "a Context or None", context)
+    for name in ("prompt", "output"):
+        context.tokens(name, logits.shape[:-1], logits.shape[-1])
 
 
 @dataclass(frozen=True)
@@ -247,6 +267,10 @@ class Chain(Transform):
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.steps)
 
+    def __getitem__(self, index: int | slice) -> Transform:
+        """Return one step, or the chain of several."""
+        return Chain(*self.steps[index]) if isinstance(index, slice) else self.steps[index]
+
     def without_neutral(self) -> Chain:
         """Return the chain of the steps that can change something.
 
@@ -271,7 +295,9 @@ class Chain(Transform):
         Returns
         -------
         ndarray, shape (..., V)
-            A new array of the same dtype, removed tokens at ``-inf``.
+            A new array of the same dtype, removed tokens at ``-inf``. Every step computes in
+            float64 and rounds once, to float32 where the input is float16 and to its dtype
+            otherwise.
 
         Raises
         ------
@@ -279,14 +305,23 @@ class Chain(Transform):
             For bad logits or context, naming the step it was found in.
         """
         array = check_logits(logits)
+        check_context(context, array)
+        wide = widened(array)
         for index in range(len(self.steps)):
-            array = self._apply(index, array, context)
-        return array if self.steps else array.copy()
+            wide = self._apply(index, wide, context)
+        if wide.dtype != array.dtype:
+            return map_rows(lambda rows: settle(rows, array.dtype), wide, dtype=array.dtype.type)
+        return wide if self.steps else wide.copy()
 
     def _apply(self, index: int, logits: FloatArray, context: Context | None) -> FloatArray:
         step = self.steps[index]
         try:
-            result = step(logits, context)
+            if isinstance(step, Step):
+                return step(logits, context)
+            # A transform of the user's own can neither change its input nor return what is none.
+            shown = logits.view()
+            shown.flags.writeable = False
+            result = check_logits(step(shown, context), "its result")
         except ParameterError as error:
             raise error.inside(f"step {index + 1}, {step!r}") from None
         if result.shape != logits.shape or result.dtype != logits.dtype:
@@ -305,7 +340,8 @@ class Chain(Transform):
         Returns
         -------
         Trace
-            With S = number of steps + 1 stages, the first being the logits as given.
+            With S = number of steps + 1 stages, the first being the logits as given; float32
+            where these are float16.
 
         Examples
         --------
@@ -316,7 +352,8 @@ class Chain(Transform):
         >>> trace.kept
         array([4, 4, 2])
         """
-        array = check_logits(logits)
+        array = widened(check_logits(logits))
+        check_context(context, array)
         stages = np.empty((len(self.steps) + 1, *array.shape), array.dtype)
         stages[0] = array
         for index in range(len(self.steps)):
@@ -337,7 +374,7 @@ class Trace:
     """
 
     chain: Chain
-    logits: FloatArray = field()
+    logits: FloatArray
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "FrozenDict",
     "ParameterError",
     "Range",
+    "brief",
     "check_choice",
     "check_integer",
     "check_logits",
     "check_per_row",
+    "check_token",
 ]
 
 
@@ -56,7 +59,7 @@ class ParameterError(ValueError):
         self.where = where
 
     def __str__(self) -> str:
-        message = f"{self.name} must be {self.rule}, got {_brief(self.value)}."
+        message = f"{self.name} must be {self.rule}, got {brief(self.value)}."
         if self.hint:
             message += f" {self.hint}"
         if self.where:
@@ -68,7 +71,7 @@ class ParameterError(ValueError):
         return ParameterError(self.name, self.rule, self.value, self.hint, where)
 
 
-def _brief(value: object) -> str:
+def brief(value: object) -> str:
     """``repr`` of a value, short enough for one line."""
     if isinstance(value, np.ndarray):
         if value.size > 8:
@@ -78,7 +81,10 @@ def _brief(value: object) -> str:
         return repr(value.item())
     if isinstance(value, int) and abs(value) >= 10**40:
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value)
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer inside of it is too long for Python to print
+        text = f"a {type(value).__name__}"
     return text if len(text) <= 120 else text[:117] + "..."
 
 
@@ -115,14 +121,14 @@ class Range:
 
     def __str__(self) -> str:
         if self.low == -np.inf:
-            return "finite"
+            return "finite" if self.high == np.inf else f"<= {self.high}"
         if self.high == np.inf:
             return f">= {self.low}"
         return f"in [{self.low}, {self.high}]"
 
     def rule(self) -> str:
         """Return the range as a noun: ``a number in [0, 1]``, ``an integer >= 0``."""
-        if self.low == -np.inf:
+        if self.low == -np.inf and self.high == np.inf:
             return "an integer" if self.integer else "a finite number"
         return f"an integer {self}" if self.integer else f"a number {self}"
 
@@ -139,11 +145,15 @@ class Range:
             array = np.asarray(value)
         except ValueError:  # a ragged list
             raise ParameterError(name, self.rule(), value) from None
+        if self.integer and array.dtype.kind in "uO":
+            # numpy holds integers of 64 bits and more as unsigned, or as objects.
+            numbers = array.flat if array.dtype.kind == "O" else [array.max(initial=0)]
+            for number in numbers:
+                if isinstance(number, int | np.integer) and number >= 2**63:
+                    raise ParameterError(name, "below 2**63", number)
         # An empty list has no dtype of its own: numpy calls it float64.
         if array.dtype.kind not in ("iu" if self.integer else "iuf") and array.size:
             raise ParameterError(name, self.rule(), value)
-        if self.integer and array.size and int(array.max()) > np.iinfo(np.int64).max:
-            raise ParameterError(name, "below 2**63", value)
         array = np.array(array, dtype=np.int64 if self.integer else np.float64)
         wrong = ~(np.isfinite(array) & (array >= self.low) & (array <= self.high))
         if wrong.any():
@@ -154,6 +164,28 @@ class Range:
             )
         array.flags.writeable = False
         return array
+
+
+class FrozenDict(dict[Any, Any]):
+    """A dict that cannot be changed, so that what was validated stays valid."""
+
+    def _refuse(self, *_: object, **__: object) -> Any:
+        raise TypeError("this map is read-only: make new parameters instead.")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FrozenDict, (dict(self),)
+
+
+def check_token(name: str, token: object, size: int | None = None) -> int:
+    """Return a token id that is the key of a map, or raise `ParameterError`."""
+    if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer) or token < 0:
+        raise ParameterError(name, "a map whose keys are token ids >= 0", token)
+    if size is not None and token >= size:
+        raise ParameterError(name, f"a map whose keys are token ids in [0, {size - 1}]", token)
+    return int(token)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:
@@ -197,7 +229,8 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     except ValueError:
         raise ParameterError(name, "an array of shape (..., V)", Seen("a ragged list")) from None
     if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
-        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name))
+        hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
+        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or array.shape[-1] == 0:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from logitlab import __version__
 from logitlab.chain import Context, Trace
-from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines import openrouter
@@ -45,19 +45,35 @@ class Row:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, or 2 for a mistake of the user's."""
-    arguments = _parser().parse_args(argv)
+    arguments = _parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show ␣ shows something else
             stream.reconfigure(errors="replace")
     try:
-        print(arguments.run(arguments))
-        sys.stdout.flush()
+        text = arguments.run(arguments)
     except ParameterError as error:
         print(f"logitlab: error: {error}", file=sys.stderr)
         return 2
+    try:
+        print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough, as in `logitlab params | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"logitlab: error: cannot write the output: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     return 0
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Return ``--key=-1e-3`` for ``--key -1e-3``, which argparse would take for an option."""
+    joined: list[str] = []
+    for word in words:
+        if word.startswith("-") and _literal(word) is not word and joined[-1:] != []:
+            joined[-1] += "=" + word
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,7 +168,8 @@ def _row(arguments: argparse.Namespace) -> Row:
                 raise ParameterError("--row", "absent where --prompt is given", arguments.row)
             return _bundled(_find(arguments.prompt))
         last = len(load()) - 1
-        return _bundled(_whole("--row", arguments.row or "0", Range(0, last, integer=True)))
+        row = "0" if arguments.row is None else arguments.row
+        return _bundled(_whole("--row", row, Range(0, last, integer=True)))
     if arguments.prompt is not None:
         hint = "A file of logits has no prompts: choose with --row."
         raise ParameterError("--prompt", "absent where --logits is given", arguments.prompt, hint)
@@ -182,20 +199,22 @@ def _find(text: str) -> int:
 
 def _own(file: str, row: str | None, prompt_ids: str | None) -> Row:
     try:
-        array = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or "it cannot be read as .npy"
+        array = np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # numpy passes on whatever its parsers stumble over
+        reason = getattr(error, "strerror", None) or "Its contents are not those of a .npy file"
         raise ParameterError("--logits", "a readable .npy file", file, f"{reason}.") from None
-    if not isinstance(array, np.ndarray) or array.ndim not in (1, 2) or not array.size:
-        found = Seen(f"shape {array.shape}" if isinstance(array, np.ndarray) else "an archive")
+    if array.ndim not in (1, 2) or not array.size:
+        found = Seen(f"shape {array.shape}")
         raise ParameterError("--logits", "an array of shape (V,) or (n, V), not empty", found)
     rows = np.atleast_2d(array)
-    index = _whole("--row", row or "0", Range(0, len(rows) - 1, integer=True))
+    index = _whole("--row", "0" if row is None else row, Range(0, len(rows) - 1, integer=True))
+    logits = check_logits(rows[index], "--logits")
     context = None
     if prompt_ids is not None:
-        ids = [_literal(part) for part in prompt_ids.split(",") if part.strip()]
-        context = Context(prompt=Range(0, integer=True).check("--prompt-ids", ids))
-    return Row(f"row {index} of {file}", np.asarray(rows[index]), context, "#{}".format)
+        ids = [_literal(part.strip()) for part in prompt_ids.split(",")]
+        known = Range(0, len(logits) - 1, integer=True)
+        context = Context(prompt=known.check("--prompt-ids", ids))
+    return Row(f"row {index} of {file}", np.array(logits), context, "#{}".format)
 
 
 def _request(arguments: argparse.Namespace) -> SamplingParams:
@@ -206,6 +225,9 @@ def _request(arguments: argparse.Namespace) -> SamplingParams:
             continue
         if parameter.key == "logit_bias":
             pairs = [entry.partition("=") for entry in given]
+            keys = [key.strip() for key, _, _ in pairs]
+            if len(set(keys)) < len(keys):
+                raise ParameterError("--logit-bias", "given once for each token", " ".join(given))
             request["logit_bias"] = {key.strip(): _literal(value) for key, _, value in pairs}
         else:
             request[parameter.key] = _literal(given)
@@ -216,7 +238,7 @@ def _literal(text: str) -> Any:
     """Return the number that a text is, or the text itself for the checks to refuse."""
     for number in (int, float):
         try:
-            return number(text)
+            return text if "_" in text else number(text)
         except ValueError:
             continue
     return text
@@ -242,7 +264,7 @@ def _table(row: Row, params: SamplingParams, trace: Trace, draws: Draws, top: in
     room = shutil.get_terminal_size((100, 24)).columns - sum(widths) - 2 * len(widths)
     cells = _top_cells(row, trace, 8 if top is None else top)
     if top is None:  # as many as the terminal is wide
-        while cells[0] and sum(_width(cell) + 2 for cell in cells[0]) > room + 2:
+        while len(cells[0]) > 1 and sum(_width(cell) + 2 for cell in cells[0]) > room + 2:
             cells = [line[:-1] for line in cells]
     lines = [row.title, repr(trace.chain), ""]
     for (name, *numbers), tops in zip([head, *body], [["top tokens"], *cells], strict=True):
@@ -315,7 +337,12 @@ def _json(
             "tokens": [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()],
         },
     }
-    return json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # escapes are plain, and lose nothing
+        text = json.dumps(report, indent=2, allow_nan=False)
+    return text
 
 
 def _width(text: str) -> int:

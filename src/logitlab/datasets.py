@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import as_file, files
 from typing import Any
 
 import numpy as np
@@ -107,5 +106,7 @@ def _load(name: str) -> Recording:
 
 
 def _arrays(file: str) -> dict[str, NDArray[Any]]:
+    from importlib.resources import as_file, files  # a tenth of the time of the whole import
+
     with as_file(files("logitlab") / "data" / file) as path, np.load(path) as archive:
         return dict(archive)

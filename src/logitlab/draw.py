@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import Range, check_choice, check_integer
-from logitlab.numerics import FloatArray, IntArray, weights
+from logitlab.numerics import FloatArray, IntArray, gaps, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
@@ -25,6 +25,11 @@ COUPLINGS = ("inverse", "gumbel")
 _WORD = 0xFFFFFFFF
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
+
+_SEED = Range(integer=True)
+_SEQUENCE = Range(0, (1 << 63) - 1, integer=True)
+_POSITION = Range(0, (1 << 32) - 1, integer=True)
+_TOKEN = Range(0, _NO_TOKEN - 1, integer=True)
 
 
 def resolve_seed(seed: SeedLike) -> int:
@@ -45,7 +50,7 @@ def resolve_seed(seed: SeedLike) -> int:
         return int.from_bytes(os.urandom(8), "little") >> 11
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(1 << 53))
-    return check_integer("seed", seed, Range(integer=True))
+    return check_integer("seed", seed, _SEED)
 
 
 @lru_cache(maxsize=1024)
@@ -96,11 +101,11 @@ def _bits(seed: int, token: Any, sequence: Any, position: Any) -> Any:
     return ((high << 32) | low) >> 11
 
 
-def _index(name: str, value: ArrayLike, bits: int) -> Any:
-    """Return a counter: a Python int, or a uint64 array, in ``[0, 2**bits)``."""
+def _index(name: str, value: ArrayLike, rule: Range) -> Any:
+    """Return a counter: a Python int, or a uint64 array."""
     if isinstance(value, int):  # the common case, and the cheap one
-        return check_integer(name, value, Range(0, (1 << bits) - 1, integer=True))
-    array = Range(0, (1 << bits) - 1, integer=True).check(name, value)
+        return check_integer(name, value, rule)
+    array = rule.check(name, value)
     return array.astype(np.uint64) if array.ndim else int(array)
 
 
@@ -121,6 +126,15 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     ndarray, float64
         Multiples of 2**-53.
 
+    Raises
+    ------
+    ParameterError
+        If the seed is no integer, or a place is out of its range.
+
+    References
+    ----------
+    J. Salmon, M. Moraes, R. Dror and D. Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", 2011.
+
     Examples
     --------
     Position 500 needs none of the 500 before it:
@@ -128,9 +142,8 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     >>> bool(uniform(7, position=500) == uniform(7, position=range(501))[500])
     True
     """
-    bits = _bits(
-        seed, _NO_TOKEN, _index("sequence", sequence, 63), _index("position", position, 32)
-    )
+    place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
+    bits = _bits(check_integer("seed", seed, _SEED), _NO_TOKEN, *place)
     return np.asarray(bits) * 2.0**-53
 
 
@@ -142,13 +155,19 @@ def gumbel(
     Parameters
     ----------
     seed : int
+        Any integer.
     token, sequence, position : array_like of int
-        Broadcast against each other.
+        0 to 2**32 - 2, 2**63 - 1 and 2**32 - 1. Broadcast against each other.
 
     Returns
     -------
     ndarray, float64
         ``-ln(-ln u)`` with ``u`` strictly between 0 and 1.
+
+    Raises
+    ------
+    ParameterError
+        If the seed is no integer, or a place is out of its range.
 
     References
     ----------
@@ -159,8 +178,9 @@ def gumbel(
     >>> gumbel(7, [3, 4]).shape
     (2,)
     """
-    place = _index("sequence", sequence, 63), _index("position", position, 32)
-    bits = _bits(seed, _index("token", token, 32), *place)
+    place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
+    ids = _index("token", token, _TOKEN)
+    bits = _bits(check_integer("seed", seed, _SEED), ids, *place)
     # 52 bits and a half: u is exact in float64 and can be neither 0 nor 1.
     u = (np.asarray(bits >> 1) + 0.5) * 2.0**-52
     noise: NDArray[np.float64] = -np.log(-np.log(u))
@@ -204,12 +224,12 @@ def choose(
     else:
         for row, logit in enumerate(logits):
             survivors = np.flatnonzero(logit > -np.inf)
-            wide = logit[survivors].astype(np.float64)
+            gap = gaps(logit[survivors])
             step = max(1, (1 << 18) // len(survivors))
             for start in range(0, sequence.shape[1], step):
                 places = slice(start, start + step)
                 noise = gumbel(
                     seed, survivors, sequence[row, places, None], position[row, places, None]
                 )
-                tokens[row, places] = survivors[np.argmax(wide + noise, axis=-1)]
+                tokens[row, places] = survivors[np.argmax(gap + noise, axis=-1)]
     return tokens

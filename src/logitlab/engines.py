@@ -68,6 +68,9 @@ def openrouter(params: SamplingParams) -> Chain:
 
 def _refuse_generation_parameters(params: SamplingParams) -> None:
     """Raise for a parameter whose effect on the distribution no single step can have."""
+    if not isinstance(params, SamplingParams):
+        hint = "SamplingParams.from_request reads a request body."
+        raise ParameterError("params", "SamplingParams", params, hint)
     harmless = {
         "response_format": params.response_format in (None, {"type": "text"}),
         "tools": not params.tools or params.tool_choice == "none",

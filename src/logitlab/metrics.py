@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_logits
-from logitlab.numerics import FloatArray, IntArray, reduce_rows, weights
+from logitlab.numerics import FloatArray, IntArray, gaps, reduce_rows, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -40,6 +40,11 @@ def entropy(logits: ArrayLike) -> Measure:
     ndarray, shape (...), float64
         0 for a single survivor, ``ln n`` for ``n`` equal ones. Divide by ``ln 2`` for bits.
 
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+
     References
     ----------
     C. E. Shannon, "A Mathematical Theory of Communication", 1948.
@@ -54,8 +59,7 @@ def entropy(logits: ArrayLike) -> Measure:
 
 def _entropy(rows: FloatArray) -> Measure:
     # With d = x - x_max, w = exp(d) and Z = sum w:  H = ln Z - sum w d / Z.
-    gap = rows.astype(np.float64)
-    gap -= gap.max(axis=-1, keepdims=True)
+    gap = gaps(rows)
     weight = np.exp(gap)
     total = weight.sum(axis=-1)
     gap[weight == 0] = 0
@@ -73,6 +77,11 @@ def perplexity(logits: ArrayLike) -> Measure:
     Returns
     -------
     ndarray, shape (...), float64
+
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
 
     Examples
     --------
@@ -93,6 +102,11 @@ def support_size(logits: ArrayLike) -> IntArray:
     -------
     ndarray, shape (...), int64
         1 to V. A finite logit counts however small its probability.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
 
     Examples
     --------
@@ -115,6 +129,11 @@ def top_probability(logits: ArrayLike) -> Measure:
     -------
     ndarray, shape (...), float64
         1/V to 1.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
 
     Examples
     --------
@@ -141,6 +160,11 @@ def kl_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     ndarray, shape (...), float64
         0 if and only if the distributions are equal; ``inf`` where P has a token that Q removed;
         a token that P removed contributes 0.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, or shapes that do not broadcast.
 
     References
     ----------
@@ -172,6 +196,11 @@ def js_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     -------
     ndarray, shape (...), float64
         In nats: 0 for equal distributions, ``ln 2`` for disjoint ones, symmetric.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, or shapes that do not broadcast.
 
     References
     ----------
@@ -209,6 +238,11 @@ def total_variation(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     ndarray, shape (...), float64
         0 to 1.
 
+    Raises
+    ------
+    ParameterError
+        For bad logits, or shapes that do not broadcast.
+
     Examples
     --------
     >>> float(total_variation([0.0, 0.0], [0.0, -np.inf]))
@@ -235,6 +269,11 @@ def mass_removed(before: ArrayLike, after: ArrayLike) -> Measure:
     ndarray, shape (...), float64
         0 to 1; exactly 0 if nothing was removed.
 
+    Raises
+    ------
+    ParameterError
+        For bad logits, or shapes that do not broadcast.
+
     Examples
     --------
     >>> float(mass_removed([0.0, 0.0], [0.0, -np.inf]))
@@ -250,13 +289,12 @@ def _mass_removed(before: FloatArray, after: FloatArray) -> Measure:
 
 def _probabilities(rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities and their logarithms, both float64."""
-    wide = rows.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    weight = np.exp(wide)
+    log_weight = gaps(rows)
+    weight = np.exp(log_weight)
     total = weight.sum(axis=-1, keepdims=True)
-    wide -= np.log(total)
+    log_weight -= np.log(total)
     weight /= total
-    return weight, wide
+    return weight, log_weight
 
 
 def _expected_gap(

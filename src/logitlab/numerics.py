@@ -1,4 +1,4 @@
-"""Mathematics on the last axis: softmax, the largest entries, token counts, work in blocks.
+"""Mathematics on the last axis: softmax, the largest entries, rounding, work in blocks.
 
 Everything is computed in float64 on blocks of rows that fit a processor cache, so exactness does
 not cost memory: a block is a few hundred kilobytes however large the array is.
@@ -18,14 +18,17 @@ __all__ = [
     "FloatArray",
     "IntArray",
     "blocks",
+    "gaps",
     "largest",
     "log_softmax",
-    "logsumexp",
+    "log_softmax_at",
     "map_rows",
     "put",
     "reduce_rows",
     "settle",
     "softmax",
+    "weights",
+    "widened",
 ]
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -44,15 +47,19 @@ def blocks(shape: tuple[int, int]) -> Iterator[slice]:
 
 
 def map_rows(
-    kernel: Callable[..., FloatArray], logits: FloatArray, *values: NDArray[Any]
-) -> FloatArray:
-    """Return ``kernel(rows, *values)`` for all rows, block by block, in the dtype of ``logits``.
+    kernel: Callable[..., FloatArray],
+    logits: FloatArray,
+    *values: NDArray[Any],
+    dtype: type | None = None,
+) -> NDArray[Any]:
+    """Return ``kernel(rows, *values)`` for all rows, block by block.
 
     ``rows`` is ``(n, V)``; every value broadcasts to the batch shape and arrives as ``(n, 1)``.
+    The result is of ``dtype``, or of that of ``logits``.
     """
     rows = logits.reshape(-1, logits.shape[-1])
     columns = [np.broadcast_to(value, logits.shape[:-1]).reshape(-1, 1) for value in values]
-    result: FloatArray = np.empty(rows.shape, rows.dtype)
+    result = np.empty(rows.shape, dtype or rows.dtype)
     for block in blocks(rows.shape):
         result[block] = kernel(rows[block], *(column[block] for column in columns))
     return result.reshape(logits.shape)
@@ -70,17 +77,35 @@ def reduce_rows(
     return result.reshape(shape[:-1])[()]  # a scalar for a single row, as numpy reductions do
 
 
-def settle(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
-    """Round float64 logits to ``dtype`` without letting any of them overflow.
+def widened(logits: FloatArray) -> FloatArray:
+    """Return float16 logits as float32, and others as they are."""
+    return logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
 
-    A row whose largest logit is beyond the dtype is first shifted so that it becomes 0, which no
-    softmax can see; what is then still too low rests at the lowest finite number, where its
-    probability is 0. Removed tokens (``-inf``) stay removed.
+
+def settle(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    """Round logits to ``dtype`` without letting any of them overflow.
+
+    Where one would, the row is first shifted so that its largest logit becomes 0, which no softmax
+    can see. What is still too low then has probability 0, and is squeezed, in order, into the
+    lower half of what the dtype can hold. Removed tokens (``-inf``) stay removed.
     """
-    limit = np.finfo(dtype).max
-    top = rows.max(axis=-1, keepdims=True)
-    rows = np.where(top > limit, rows - top, rows)
-    return np.where(rows == -np.inf, rows, np.maximum(rows, -limit)).astype(dtype)
+    with np.errstate(over="ignore"):
+        result = rows.astype(dtype)
+    overflowing = (np.isinf(result) & np.isfinite(rows)).any(axis=-1)
+    if overflowing.any():
+        limit = float(np.finfo(dtype).max)
+        result[overflowing] = _squeezed(rows[overflowing].astype(np.float64), limit).astype(dtype)
+    return result
+
+
+def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
+    alive = rows > -np.inf
+    # Halved, so that not even the gap between the two ends of float64 overflows.
+    depth = (rows.max(axis=-1, keepdims=True) / 2 - rows / 2) * (2 / limit)
+    deepest = depth.max(axis=-1, keepdims=True, where=alive, initial=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low = 0.5 + 0.5 * (depth - 0.5) / (deepest - 0.5)
+    return np.where(alive, 0.0 - limit * np.where(depth > 0.5, low, depth), -np.inf)
 
 
 def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
@@ -88,25 +113,38 @@ def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) ->
     limit = np.finfo(rows.dtype).max
     fitting = np.where(values == -np.inf, values, np.clip(values, -limit, limit))
     rows[row, token] = fitting.astype(rows.dtype)
-    for overflowing in np.unique(row[values > limit]):
+    beyond = values > limit
+    for overflowing in np.unique(row[beyond]) if beyond.any() else ():
         here = row == overflowing
         wide = rows[overflowing].astype(np.float64)
         wide[token[here]] = values[here]
         rows[overflowing] = settle(wide[None], rows.dtype)[0]
 
 
-def weights(rows: FloatArray) -> FloatArray:
-    """``p / p_max`` of every token in float64: the largest weight of a row is exactly 1."""
+def gaps(rows: FloatArray) -> NDArray[np.float64]:
+    """``x - x_max`` of every token in float64: 0 for the most likely, ``-inf`` for removed ones."""
     wide = rows.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    return np.exp(wide, out=wide)
+    with np.errstate(over="ignore"):  # further apart than float64 reaches
+        wide -= wide.max(axis=-1, keepdims=True)
+    return wide
+
+
+def weights(rows: FloatArray) -> NDArray[np.float64]:
+    """``p / p_max`` of every token in float64: the largest weight of a row is exactly 1."""
+    gap = gaps(rows)
+    return np.exp(gap, out=gap)
 
 
 def _log_softmax(rows: FloatArray) -> FloatArray:
-    wide = rows.astype(np.float64)
-    wide -= wide.max(axis=-1, keepdims=True)
-    wide -= np.log(np.exp(wide).sum(axis=-1, keepdims=True))
-    return wide
+    gap = gaps(rows)
+    gap -= np.log(np.exp(gap).sum(axis=-1, keepdims=True))
+    return gap
+
+
+def _softmax(rows: FloatArray) -> FloatArray:
+    weight = weights(rows)
+    weight /= weight.sum(axis=-1, keepdims=True)
+    return weight
 
 
 def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -123,17 +161,17 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
         Normalised log-probabilities, ``-inf`` for removed tokens. float64 for every input dtype:
         128 000 float32 probabilities do not add up to 1 well enough to draw from.
 
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+
     Examples
     --------
     >>> log_softmax([0.0, 0.0, -np.inf])
     array([-0.69314718, -0.69314718,        -inf])
     """
-    array = check_logits(logits)
-    rows = array.reshape(-1, array.shape[-1])
-    result = np.empty(rows.shape)
-    for block in blocks(rows.shape):
-        result[block] = _log_softmax(rows[block])
-    return result.reshape(array.shape)
+    return map_rows(_log_softmax, check_logits(logits), dtype=np.float64)
 
 
 def softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -150,38 +188,32 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
         Probabilities that add up to 1, exactly 0 for removed tokens. float64 for every input
         dtype, as in `log_softmax`.
 
+    Raises
+    ------
+    ParameterError
+        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+
     Examples
     --------
     >>> softmax([0.0, 0.0, -np.inf])
     array([0.5, 0.5, 0. ])
     """
-    array = check_logits(logits)
-    rows = array.reshape(-1, array.shape[-1])
-    result = np.empty(rows.shape)
-    for block in blocks(rows.shape):
-        weight = weights(rows[block])
-        np.divide(weight, weight.sum(axis=-1, keepdims=True), out=result[block])
-    return result.reshape(array.shape)
+    return map_rows(_softmax, check_logits(logits), dtype=np.float64)
 
 
-def _logsumexp(rows: FloatArray) -> NDArray[np.float64]:
-    top = rows.max(axis=-1).astype(np.float64)
-    total: NDArray[np.float64] = top + np.log(weights(rows).sum(axis=-1))
-    return total
-
-
-def logsumexp(logits: ArrayLike) -> NDArray[np.float64]:
-    """``log(sum_j exp(x_j))`` of every row: what turns a logit into a log-probability.
+def log_softmax_at(logits: FloatArray, index: IntArray) -> NDArray[np.float64]:
+    """Return the log-probabilities of some tokens of every row: `log_softmax` taken at ``index``.
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-
-    Returns
-    -------
-    ndarray, shape (...), float64
+    logits : ndarray, shape (..., V)
+    index : ndarray of int, shape (..., n)
     """
-    return reduce_rows(_logsumexp, check_logits(logits))
+    top = logits.max(axis=-1, keepdims=True).astype(np.float64)
+    total = reduce_rows(lambda rows: weights(rows).sum(axis=-1), logits)
+    with np.errstate(over="ignore"):
+        gap = np.take_along_axis(logits, index, axis=-1).astype(np.float64) - top
+    return np.asarray(gap - np.log(total)[..., None])
 
 
 def largest(

@@ -14,20 +14,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from logitlab.checks import ParameterError, Range, check_choice, check_integer
+from logitlab.checks import (
+    FrozenDict,
+    ParameterError,
+    Range,
+    Seen,
+    brief,
+    check_choice,
+    check_integer,
+    check_token,
+)
 
 __all__ = ["PARAMETERS", "Parameter", "SamplingParams", "parameter_table"]
 
 Role: TypeAlias = Literal["distribution", "draw", "ending", "report", "structure"]
 Check: TypeAlias = Callable[[str, Any], Any]
-
-ROLES: dict[Role, str] = {
-    "distribution": "changes the next-token distribution: a step of the chain",
-    "draw": "chooses the token from the distribution",
-    "ending": "decides when a generation ends",
-    "report": "says what is reported beside the text",
-    "structure": "constrains the whole text",
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class Parameter:
     default : object
         What an absent parameter means at OpenRouter; None where absence is a value of its own.
     role : str
-        One of "distribution", "draw", "ending", "report", "structure".
+        "distribution" changes the next-token distribution, a step of the chain; "draw" chooses the
+        token; "ending" decides when a generation ends; "report" says what is reported beside the
+        text; "structure" constrains the whole text.
     sentence : str
         What it does, in one sentence.
     check : callable
@@ -78,6 +81,11 @@ def _integer(rule: Range) -> Check:
     return lambda key, value: check_integer(key, value, rule)
 
 
+def _count(key: str, value: Any) -> int:
+    rule = Range(0, integer=True)
+    return int(rule.check(key, check_integer(key, value, rule)))
+
+
 def _flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise ParameterError(key, "true or false", value)
@@ -97,14 +105,13 @@ def _logit_bias(key: str, value: Any) -> dict[int, float]:
         raise ParameterError(key, "a map from token ids to numbers in [-100, 100]", value)
     bias: dict[int, float] = {}
     for token, amount in value.items():
-        if isinstance(token, str) and token.isascii() and token.isdigit():
+        if isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20:
             token = int(token)
-        if isinstance(token, bool) or not isinstance(token, int) or token < 0:
-            raise ParameterError(key, "a map whose keys are token ids >= 0", token)
+        token = check_token(key, token)
         if token in bias:
             raise ParameterError(key, "a map with one entry for each token id", value)
         bias[token] = _number(-100, 100)(f"{key}[{token}]", amount)
-    return bias
+    return FrozenDict(bias)
 
 
 def _stop(key: str, value: Any) -> tuple[str, ...]:
@@ -158,8 +165,8 @@ def _tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
 
 def _tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     words = ("none", "auto", "required")
-    if value in words:
-        return str(value)
+    if isinstance(value, str) and value in words:
+        return value
     named = isinstance(value, Mapping) and value.get("type") == "function"
     function = value.get("function") if named else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
@@ -230,7 +237,7 @@ class SamplingParams:
         "least this; 0 keeps one.",
     )  # fmt: skip
     top_k: int | None = _parameter(
-        "integer", "0 or above", _integer(Range(0, integer=True)), "distribution", default=0,
+        "integer", "0 or above", _count, "distribution", default=0,
         sentence="Keeps exactly this many of the most likely tokens; 0 keeps all.",
     )  # fmt: skip
     frequency_penalty: float | None = _parameter(
@@ -287,7 +294,7 @@ class SamplingParams:
         sentence="Says whether json_schema is available; false together with a schema is an error.",
     )  # fmt: skip
     stop: Sequence[str] | None = _parameter(
-        "array", "non-empty strings", _stop, "ending", default=(),
+        "array", "non-empty strings (or one)", _stop, "ending", default=(),
         sentence="Ends the generation at the earliest match of any of these strings, which is "
         "left out of the text.",
     )  # fmt: skip
@@ -315,7 +322,7 @@ class SamplingParams:
             raise ParameterError("extra", "a map of further request keys", self.extra)
         for key in PARAMETERS.keys() & self.extra.keys():
             raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
-        object.__setattr__(self, "extra", dict(self.extra))
+        object.__setattr__(self, "extra", copy.deepcopy(dict(self.extra)))
         for key, value in self.given().items():
             object.__setattr__(self, key, PARAMETERS[key].check(key, value))
         self._check_combinations()
@@ -337,6 +344,8 @@ class SamplingParams:
 
     def __repr__(self) -> str:
         shown = self.given() | ({"extra": self.extra} if self.extra else {})
+        if "seed" in shown:
+            shown["seed"] = Seen(brief(shown["seed"]))
         return f"SamplingParams({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
 
     def given(self) -> dict[str, Any]:

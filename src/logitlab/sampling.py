@@ -18,7 +18,7 @@ from logitlab.checks import (
 )
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
-from logitlab.numerics import FloatArray, IntArray, largest, logsumexp
+from logitlab.numerics import FloatArray, IntArray, largest, log_softmax_at, widened
 from logitlab.params import SamplingParams
 from numpy.typing import ArrayLike, NDArray
 
@@ -66,14 +66,14 @@ class Logprobs:
     top_logprobs: NDArray[np.float64]
 
 
-def chain_of(request: Request) -> Transform:
+def chain_of(request: Request) -> Chain:
     """Return the chain of a request: a chain is its own, parameters go through `openrouter`."""
     if request is None:
         return Chain()
     if isinstance(request, SamplingParams):
         return openrouter(request)
     if isinstance(request, Transform):
-        return request
+        return Chain(request)
     raise ParameterError("request", "SamplingParams, a chain or None", request)
 
 
@@ -107,7 +107,7 @@ def sample(
     coupling : {"inverse", "gumbel"}
         "inverse" compares the cumulative probability by increasing token id with one uniform.
         "gumbel" gives every token noise of its own, so that at equal seed the token changes
-        between two requests only where it must.
+        between two requests only where it must; it costs one number for each survivor.
     sequence : array_like of int, optional
         Which random sequence each row uses, broadcasting to the batch shape; by default the rows
         are numbered 0, 1, 2 … in C order. Name the sequence to draw a row outside its batch.
@@ -133,7 +133,7 @@ def sample(
     >>> int(sample(np.log([0.5, 0.25, 0.25]), SamplingParams(top_k=2), seed=7, position=7).tokens)
     0
     """
-    array = check_logits(logits)
+    array = widened(check_logits(logits))
     batch = array.shape[:-1]
     chain = chain_of(request)
     check_choice("coupling", coupling, COUPLINGS)
@@ -163,19 +163,26 @@ def greedy(
     ----------
     logits : array_like, shape (..., V)
     request : SamplingParams, Transform or None
-        Bias and penalties can change the answer; temperature and truncations cannot.
+        Bias and penalties can change the answer. Temperature can only by rounding, where it makes
+        two neighbouring numbers equal; truncations cannot.
     context : Context, optional
+        The tokens so far; needed if there is a penalty.
 
     Returns
     -------
     ndarray of int64, shape (...)
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters or context.
 
     Examples
     --------
     >>> greedy([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])
     array([1, 0])
     """
-    tokens: IntArray = chain_of(request)(check_logits(logits), context).argmax(axis=-1)
+    tokens: IntArray = chain_of(request)(widened(check_logits(logits)), context).argmax(axis=-1)
     return tokens
 
 
@@ -219,7 +226,7 @@ def logprobs(
     >>> np.exp(report.logprobs), report.top_tokens
     (np.float64(0.25), array([0, 1]))
     """
-    array = check_logits(logits)
+    array = widened(check_logits(logits))
     batch, size = array.shape[:-1], array.shape[-1]
     check_choice("mode", mode, MODES)
     ids = Range(0, size - 1, integer=True).check("tokens", tokens)
@@ -232,12 +239,9 @@ def logprobs(
     chain = chain_of(request)
     final = chain(array, context) if mode == "processed" else array
 
-    total = logsumexp(final)[..., None]
-    chosen = np.take_along_axis(final, ids.reshape(*batch, -1), axis=-1) - total
     top = _top(final.reshape(-1, size), count).reshape(*batch, count)
-    return Logprobs(
-        chosen.reshape(ids.shape)[()], top, np.take_along_axis(final, top, axis=-1) - total
-    )
+    chosen = log_softmax_at(final, ids.reshape(*batch, -1)).reshape(ids.shape)
+    return Logprobs(chosen[()], top, log_softmax_at(final, top))
 
 
 def _top(rows: FloatArray, count: int) -> IntArray:

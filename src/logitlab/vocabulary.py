@@ -37,7 +37,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[bytes], special: Iterable[int] = ()) -> None:
-        self._tokens = tuple(tokens)
+        self._tokens = tuple(tokens) if isinstance(tokens, Iterable) else ()
         if not self._tokens or not all(isinstance(token, bytes) for token in self._tokens):
             raise ParameterError("tokens", "a non-empty sequence of bytes", tokens)
         ids = [check_integer("special", i, Range(0, len(self._tokens) - 1, True)) for i in special]

@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from logitlab import Context, LogitBias, MinP, Step, Temperature, TopK
+from logitlab import (
+    Context,
+    FrequencyPenalty,
+    LogitBias,
+    MinP,
+    PresencePenalty,
+    Step,
+    Temperature,
+    TopK,
+)
 
 from strategies import PENALTIES, STEPS, TRUNCATIONS, contexts, logits, options, steps, values
 
@@ -116,6 +125,13 @@ def test_neutral_changes_no_bit(kind: type[Step], data: st.DataObject) -> None:
         step = kind(kind.neutral, **data.draw(options(kind)))  # type: ignore[call-arg]
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
+
+
+@pytest.mark.parametrize("kind", [FrequencyPenalty, PresencePenalty])
+def test_a_negative_zero_is_neutral_too(kind: type[Step]) -> None:
+    x = np.array([-0.0, 0.0, 1.0])
+    result = kind(-0.0)(x, Context(prompt=[0, 1, 2]))  # type: ignore[call-arg]
+    assert result.tobytes() == x.tobytes()
 
 
 @all_steps

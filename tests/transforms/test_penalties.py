@@ -152,3 +152,21 @@ def test_one_context_serves_a_whole_batch() -> None:
     shared = presence_penalty(x, 1.0, Context(prompt=[3, 4]))
     each = presence_penalty(x, 1.0, Context(prompt=[[3, 4], [3, 4]]))
     np.testing.assert_array_equal(shared, each)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("r", [0, 1e-310, 1e-60])
+def test_a_vanishing_repetition_penalty_is_its_limit(dtype: type, r: float) -> None:
+    # 0.5 and 0.25 occur: the larger wins whatever the others hold, and these stay as they are.
+    x: np.ndarray[Any, Any] = np.array([0.25, 0.5, -1.0, 3.0, 7.0, -np.inf], dtype)
+    result = repetition_penalty(x, r, Context(prompt=[0, 1, 2]))
+    assert np.isfinite(result[:5]).all()
+    np.testing.assert_array_equal(np.argsort(-result, kind="stable")[:5], [1, 0, 4, 3, 2])
+    np.testing.assert_array_equal(result[3:], x[3:])
+    np.testing.assert_allclose(softmax(result), [0, 1, 0, 0, 0, 0], atol=1e-300)
+
+
+def test_the_limit_holds_for_every_positive_logit() -> None:
+    for x, winner in (([1e-300, 5.0], 0), ([1e60, 2e60], 1)):
+        result = repetition_penalty(x, 0, Context(prompt=[0, winner]))
+        assert softmax(result)[winner] == 1

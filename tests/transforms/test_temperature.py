@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logitlab import Temperature, softmax, temperature
+from logitlab import Temperature, softmax, temperature, top_k
 from logitlab.datasets import load
 
 import reference
@@ -57,3 +57,16 @@ def test_rows_may_mix_greedy_and_warm() -> None:
     x = np.tile([1.0, 2.0, 0.0], (3, 1))
     result = Temperature([0, 1, 2])(x)
     np.testing.assert_array_equal(result, [[-np.inf, 2, -np.inf], [1, 2, 0], [0.5, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "t"),
+    [(np.float16, 1e-6), (np.float32, 1e-39), (np.float64, 1e-310), (np.float64, 5e-324)],
+)
+def test_a_tiny_temperature_keeps_the_order(dtype: type, t: float) -> None:
+    x: np.ndarray[Any, Any] = np.array([9, 9.5, 10, 1, -np.inf], dtype)
+    result = temperature(x, t)
+    assert np.isfinite(result[:4]).all()
+    np.testing.assert_array_equal(np.argsort(result), np.argsort(x))
+    np.testing.assert_array_equal(np.isfinite(top_k(result, 2)), [False, True, True, False, False])
+    np.testing.assert_allclose(softmax(result), [0, 0, 1, 0, 0], atol=1e-300)

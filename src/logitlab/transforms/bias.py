@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import Context, Step
-from logitlab.checks import ParameterError, Range, check_logits, check_per_row
+from logitlab.checks import (
+    FrozenDict,
+    ParameterError,
+    Range,
+    check_logits,
+    check_per_row,
+    check_token,
+)
 from logitlab.numerics import FloatArray, put
 from numpy.typing import ArrayLike
 
@@ -57,7 +64,9 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     array = check_logits(logits)
     size = array.shape[-1]
     columns = {
-        _token(token, size): check_per_row(_name(token), value, _ANY, array.shape[:-1]).reshape(-1)
+        check_token("logit_bias", token, size): check_per_row(
+            _name(token), value, _ANY, array.shape[:-1]
+        ).reshape(-1)
         for token, value in _entries(bias)
     }
     result = array.reshape(-1, size).copy()
@@ -82,15 +91,6 @@ def _entries(bias: Mapping[int, ArrayLike]) -> list[tuple[int, ArrayLike]]:
     return list(bias.items())
 
 
-def _token(token: object, size: int | None = None) -> int:
-    if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer) or token < 0:
-        raise ParameterError("logit_bias", "a map whose keys are token ids >= 0", token)
-    if size is not None and token >= size:
-        rule = f"a map whose keys are token ids in [0, {size - 1}]"
-        raise ParameterError("logit_bias", rule, token)
-    return int(token)
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class LogitBias(Step):
     """The step `logit_bias` with its values chosen.
@@ -110,14 +110,14 @@ class LogitBias(Step):
     def __post_init__(self) -> None:
         frozen: dict[int, Any] = {}
         for token, value in _entries(self.bias):
-            array = _ANY.check(_name(token), value)
-            frozen[_token(token)] = array if array.ndim else array.item()
-        object.__setattr__(self, "bias", frozen)
+            array = self.rule.check(_name(token), value)
+            frozen[check_token("logit_bias", token)] = array if array.ndim else array.item()
+        object.__setattr__(self, "bias", FrozenDict(frozen))
 
     @property
     def is_neutral(self) -> bool:
         """Whether every value is 0."""
-        return all(bool(np.all(np.equal(value, 0))) for value in self.bias.values())
+        return all(bool(np.all(np.equal(value, self.neutral))) for value in self.bias.values())
 
     def _identity(self) -> tuple[Any, ...]:
         entries = sorted(self.bias.items())

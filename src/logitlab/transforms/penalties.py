@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from logitlab.chain import SCOPES, Context, Step
+from logitlab.chain import SCOPES, Context, Step, TokenCounts
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -41,9 +41,6 @@ __all__ = [
 _ANY = Range()
 _FACTOR = Range(0)
 _WINDOW = Range(0, integer=True)
-
-# Stands for the limit r -> 0: any positive float32 logit over it dwarfs every other logit.
-_NEARLY_ZERO = 1e-250
 _LARGEST = np.finfo(np.float64).max
 
 Float64 = NDArray[np.float64]
@@ -101,10 +98,16 @@ def repetition_penalty(
     array([ 1., -2.,  2.])
     """
 
-    def scale(x: Float64, r: Float64, count: Float64) -> Float64:
-        return np.where(x > 0, x / np.maximum(r, _NEARLY_ZERO), x * r)
+    def scale(x: Float64, r: Float64, seen: TokenCounts, limit: float) -> Float64:
+        scaled = np.where(x > 0, x / r, x * r)
+        for row in np.unique(seen.row[scaled > limit]):
+            # Like r -> 0: as far up as the dtype reaches, by a power of two, which loses no bit.
+            lifted = (seen.row == row) & (x > 0)
+            room = np.frexp(limit)[1] - np.frexp(x[lifted].max())[1]
+            scaled[lifted] = np.ldexp(x[lifted], room)
+        return scaled
 
-    return _penalise("repetition_penalty", logits, r, _FACTOR, scale, context, scope, last_n)
+    return _penalise("repetition_penalty", logits, r, _FACTOR, 1.0, scale, context, scope, last_n)
 
 
 def frequency_penalty(
@@ -155,10 +158,12 @@ def frequency_penalty(
     array([0.5, 0.5, 0. ])
     """
 
-    def subtract(x: Float64, alpha: Float64, count: Float64) -> Float64:
-        return x - alpha * count
+    def subtract(x: Float64, alpha: Float64, seen: TokenCounts, limit: float) -> Float64:
+        return x - alpha * seen.count
 
-    return _penalise("frequency_penalty", logits, alpha, _ANY, subtract, context, scope, last_n)
+    return _penalise(
+        "frequency_penalty", logits, alpha, _ANY, 0.0, subtract, context, scope, last_n
+    )
 
 
 def presence_penalty(
@@ -204,10 +209,10 @@ def presence_penalty(
     array([1.5, 0.5, 0. ])
     """
 
-    def subtract(x: Float64, alpha: Float64, count: Float64) -> Float64:
+    def subtract(x: Float64, alpha: Float64, seen: TokenCounts, limit: float) -> Float64:
         return x - alpha
 
-    return _penalise("presence_penalty", logits, alpha, _ANY, subtract, context, scope, last_n)
+    return _penalise("presence_penalty", logits, alpha, _ANY, 0.0, subtract, context, scope, last_n)
 
 
 def _penalise(
@@ -215,12 +220,13 @@ def _penalise(
     logits: ArrayLike,
     value: ArrayLike,
     rule: Range,
-    formula: Callable[[Float64, Float64, Float64], Float64],
+    neutral: float,
+    formula: Callable[[Float64, Float64, TokenCounts, float], Float64],
     context: Context | None,
     scope: str,
     last_n: int | None,
 ) -> FloatArray:
-    """Replace ``x`` by ``formula(x, value, count)`` at the tokens that occur."""
+    """Replace ``x`` by ``formula(x, value, seen, limit)`` at the tokens that occur."""
     array = check_logits(logits)
     values = check_per_row(key, value, rule, array.shape[:-1]).reshape(-1)
     _check_window(scope, last_n)
@@ -231,9 +237,11 @@ def _penalise(
 
     result = array.reshape(-1, array.shape[-1]).copy()
     x = result[seen.row, seen.token].astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):  # -inf * 0, which stays removed
-        new = formula(x, values[seen.row], seen.count.astype(np.float64))
-    put(result, seen.row, seen.token, np.where(x == -np.inf, x, np.clip(new, -_LARGEST, _LARGEST)))
+    amount = values[seen.row]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        new = formula(x, amount, seen, float(np.finfo(array.dtype).max))
+    untouched = (x == -np.inf) | (amount == neutral)
+    put(result, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST)))
     return result.reshape(array.shape)
 
 

@@ -19,7 +19,7 @@ _RULE = Range(0)
 def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
     """Divide logits by the temperature: ``x / t``.
 
-    The odds of two tokens become their power: ``p_i / p_j = (p_i / p_j) ** (1 / t)``.
+    The odds of two tokens become their power: ``p'_i / p'_j = (p_i / p_j) ** (1 / t)``.
 
     Parameters
     ----------
@@ -33,7 +33,8 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
     -------
     ndarray, shape (..., V)
         New logits of the same dtype. No temperature is too small: where a quotient would overflow
-        the dtype, the row is shifted so that its largest logit is 0.
+        the dtype, the row is shifted so that its largest logit is 0, and what is still too low
+        keeps its order at the lower end.
 
     Raises
     ------
@@ -63,16 +64,17 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
 
 
 def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
-    wide = rows.astype(np.float64)
-    top = wide.max(axis=-1, keepdims=True)
     greedy = t == 0
     divisor = np.where(greedy, 1, t)
+    wide = rows.astype(np.float64)
+    reach = np.abs(wide).max(axis=-1, keepdims=True, where=wide > -np.inf, initial=0)
     with np.errstate(over="ignore"):
-        # Beyond float64 itself, shift before dividing: the largest logit becomes 0 / t.
-        shift = np.where(np.isfinite(np.abs(top) / divisor), 0, top)
-        quotient = np.maximum((wide - shift) / divisor, np.finfo(np.float64).min)
-    quotient[rows == -np.inf] = -np.inf
-    scaled = settle(quotient, rows.dtype)
+        beyond = np.isinf(reach / divisor)
+    # Where float64 itself would overflow, the smallest temperature at which it does not stands in:
+    # a gap of one unit in the last place is beyond any probability there.
+    divisor = np.where(beyond, np.nextafter(reach / np.finfo(np.float64).max, np.inf), divisor)
+    wide /= divisor
+    scaled = settle(wide, rows.dtype)
     if greedy.any():
         first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
         scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.chain import Context, Step
 from logitlab.checks import Range, check_choice, check_logits, check_per_row
-from logitlab.numerics import BoolArray, FloatArray, largest, map_rows, weights
+from logitlab.numerics import BoolArray, FloatArray, gaps, largest, map_rows, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MinP", "TopA", "TopK", "TopP", "min_p", "top_a", "top_k", "top_p"]
@@ -118,8 +118,9 @@ def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArra
     -----
     Sums run in float64 from the most likely token down, and the quotient of two sums is compared
     with p. So the nucleus of ten equal tokens at ``p=0.3`` holds three: 3 / 10 rounds to the very
-    float that is written 0.3. Applying top-p twice can remove more than once, since the survivors
-    are renormalised in between.
+    float that is written 0.3. Where the probabilities themselves are rounded, equality in decimals
+    is a matter of the last bit: that of ``ln [0.5, 0.3, 0.2]`` at ``p=0.8`` holds all three.
+    Applying top-p twice can remove more than once, since the survivors are renormalised in between.
 
     vLLM and transformers keep the highest ids on ties, mlx-lm keeps all; SGLang keeps one token
     more at exact equality, and measures the mass before top-k.
@@ -189,10 +190,8 @@ def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
 
 
 def _near_best(rows: FloatArray, ratio: NDArray[Any]) -> BoolArray:
-    gap = rows.astype(np.float64)
-    gap -= gap.max(axis=-1, keepdims=True)
     with np.errstate(divide="ignore"):  # ln 0 is -inf: everything is kept
-        return np.asarray(gap >= np.log(ratio))
+        return np.asarray(gaps(rows) >= np.log(ratio))
 
 
 def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
