@@ -18,6 +18,7 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary"},
     {"params", "metrics", "draw", "datasets"},
+    {"context"},
     {"chain"},
     {"transforms.temperature", "transforms.truncation", "transforms.penalties", "transforms.bias"},
     {"engines"},

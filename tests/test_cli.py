@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from logitlab import SamplingParams, engines, sample
-from logitlab.chain import Context
 from logitlab.cli import main
+from logitlab.context import Context
 from logitlab.datasets import load
 from logitlab.params import parameter_table
 

@@ -14,8 +14,9 @@ Chain(Temperature(0.8), TopP(0.9))
 """
 
 from logitlab import datasets, engines
-from logitlab.chain import Chain, Context, Step, Trace, Transform
+from logitlab.chain import Chain, Step, Trace, Transform
 from logitlab.checks import ParameterError
+from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
 from logitlab.metrics import (
     entropy,

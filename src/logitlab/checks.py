@@ -19,6 +19,7 @@ __all__ = [
     "check_logits",
     "check_per_row",
     "check_token",
+    "shown",
 ]
 
 
@@ -86,6 +87,13 @@ def brief(value: object) -> str:
     except ValueError:  # an integer inside of it is too long for Python to print
         text = f"a {type(value).__name__}"
     return text if len(text) <= 120 else text[:117] + "..."
+
+
+def shown(value: Any) -> str:
+    """Show a parameter: short arrays as lists, long ones by shape."""
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist()) if value.size <= 16 else f"<array of shape {value.shape}>"
+    return repr(value)
 
 
 class Seen(str):

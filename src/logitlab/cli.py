@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from logitlab import __version__
-from logitlab.chain import Context, Trace
+from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
+from logitlab.context import Context
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines import openrouter

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, Context, Transform
+from logitlab.chain import Chain, Transform
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -16,6 +16,7 @@ from logitlab.checks import (
     check_logits,
     check_per_row,
 )
+from logitlab.context import Context
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
 from logitlab.numerics import FloatArray, IntArray, largest, log_softmax_at, widened

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.chain import Context, Step
+from logitlab.chain import Step
 from logitlab.checks import (
     FrozenDict,
     ParameterError,
@@ -16,6 +16,7 @@ from logitlab.checks import (
     check_per_row,
     check_token,
 )
+from logitlab.context import Context
 from logitlab.numerics import FloatArray, put
 from numpy.typing import ArrayLike
 

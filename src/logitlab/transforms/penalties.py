@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from logitlab.chain import SCOPES, Context, Step, TokenCounts
+from logitlab.chain import Step
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -26,6 +26,7 @@ from logitlab.checks import (
     check_logits,
     check_per_row,
 )
+from logitlab.context import SCOPES, Context, TokenCounts
 from logitlab.numerics import FloatArray, put
 from numpy.typing import ArrayLike, NDArray
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.chain import Context, Step
+from logitlab.chain import Step
 from logitlab.checks import Range, check_logits, check_per_row
+from logitlab.context import Context
 from logitlab.numerics import FloatArray, map_rows, settle
 from numpy.typing import ArrayLike, NDArray
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.chain import Context, Step
+from logitlab.chain import Step
 from logitlab.checks import Range, check_choice, check_logits, check_per_row
+from logitlab.context import Context
 from logitlab.numerics import BoolArray, FloatArray, gaps, largest, map_rows, weights
 from numpy.typing import ArrayLike, NDArray
 

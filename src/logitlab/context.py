@@ -1,0 +1,153 @@
+"""What penalties count: the tokens so far, of every row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from logitlab.checks import ParameterError, Range, Seen, check_choice, shown
+from logitlab.numerics import FloatArray, IntArray
+from numpy.typing import ArrayLike
+
+__all__ = ["SCOPES", "Context", "TokenCounts", "check_context"]
+
+SCOPES = ("all", "output", "prompt")
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Context:
+    """The tokens so far: what penalties count.
+
+    Parameters
+    ----------
+    prompt, output : array_like of int, shape (..., L), or nested lists of unequal lengths
+        Token ids. The leading axes broadcast against the batch shape of the logits, so one prompt
+        serves all rows. -1 is padding, anywhere, and counts for nothing.
+
+    Examples
+    --------
+    >>> Context(prompt=[[5, 6], [7]], output=[8])
+    Context(prompt=[[5, 6], [7, -1]], output=[8])
+    """
+
+    prompt: IntArray
+    output: IntArray
+
+    def __init__(self, prompt: ArrayLike = (), output: ArrayLike = ()) -> None:
+        for name, value in (("prompt", prompt), ("output", output)):
+            array = np.asarray(_padded(name, value))
+            if array.ndim == 0:
+                raise ParameterError(name, "a sequence of token ids", value)
+            object.__setattr__(self, name, Range(-1, integer=True).check(name, array))
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={shown(getattr(self, name))}" for name in ("prompt", "output"))
+        return f"Context({', '.join(parts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Context) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[Any, ...]:
+        return tuple((ids.shape, ids.tobytes()) for ids in (self.prompt, self.output))
+
+    def counts(
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str = "all",
+        last_n: int | None = None,
+    ) -> TokenCounts:
+        """Count the tokens of every row.
+
+        Parameters
+        ----------
+        batch : tuple of int
+            Batch shape of the logits.
+        vocabulary_size : int
+            V; every token id must be below it.
+        scope : {"all", "output", "prompt"}
+            Which tokens count.
+        last_n : int, optional
+            Only the last n of them count, padding left out; None counts all.
+
+        Returns
+        -------
+        TokenCounts
+        """
+        check_choice("scope", scope, SCOPES)
+        names = ("prompt", "output") if scope == "all" else (scope,)
+        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
+        joined = np.concatenate(parts, axis=-1)
+        tokens = joined.reshape(math.prod(batch), joined.shape[-1])
+        counted = tokens >= 0
+        if last_n is not None:
+            from_end = np.cumsum(counted[:, ::-1], axis=-1)[:, ::-1]
+            counted &= from_end <= last_n
+        row, place = np.nonzero(counted)
+        keys = row * vocabulary_size + tokens[row, place]
+        keys, count = np.unique(keys, return_counts=True)
+        return TokenCounts(*np.divmod(keys, vocabulary_size), count)
+
+    def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
+        """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""
+        ids: IntArray = getattr(self, name)
+        if ids.size and ids.max() >= vocabulary_size:
+            rule = f"token ids in [0, {vocabulary_size - 1}], or -1 for padding"
+            raise ParameterError(name, rule, int(ids.max()))
+        try:
+            return np.broadcast_to(ids, (*batch, ids.shape[-1]))
+        except ValueError:
+            rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
+            raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
+
+
+def check_context(context: object, logits: FloatArray) -> None:
+    """Raise `ParameterError` unless a context, if there is any, fits the logits."""
+    if context is None:
+        return
+    if not isinstance(context, Context):
+        raise ParameterError("context", "a Context or None", context)
+    for name in ("prompt", "output"):
+        context.tokens(name, logits.shape[:-1], logits.shape[-1])
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """How often tokens occur: only those that do, sorted by row and token.
+
+    Attributes
+    ----------
+    row, token, count : ndarray of int64, shape (n,)
+        ``token[i]`` occurs ``count[i]`` times in row ``row[i]`` of the flattened batch.
+    """
+
+    row: IntArray
+    token: IntArray
+    count: IntArray
+
+
+def _padded(name: str, value: Any) -> Any:
+    """Return nested sequences of unequal lengths as one array, padded with -1 at the end."""
+    if isinstance(value, str | bytes):
+        raise ParameterError(name, "token ids", value, "Turn text into ids first.")
+    if not isinstance(value, Sequence):
+        return value
+    if not any(isinstance(item, Sequence | np.ndarray) for item in value):
+        return np.asarray(value) if len(value) else np.empty(0, np.int64)
+    rows = [np.asarray(_padded(name, item)) for item in value]
+    if len({row.ndim for row in rows}) > 1 or any(row.ndim == 0 for row in rows):
+        raise ParameterError(name, "token ids nested equally deep", value)
+    shape = np.max([row.shape for row in rows], axis=0)
+    return np.stack(
+        [
+            np.pad(row, [(0, n - m) for n, m in zip(shape, row.shape, strict=True)],
+                   constant_values=-1)
+            for row in rows
+        ]
+    )  # fmt: skip
