@@ -16,7 +16,7 @@ from logitlab.context import Context, check_context
 from logitlab.numerics import FloatArray, IntArray, map_rows, settle, widened
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Chain", "Step", "Trace", "Transform"]
+__all__ = ["Chain", "SparseStep", "Step", "Trace", "Transform"]
 
 
 class Transform(ABC):
@@ -79,6 +79,20 @@ class Step(Transform):
             if value != option.default:
                 parts.append(f"{option.name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class SparseStep(Step):
+    """A step that changes the logits of few tokens, and so can work in place."""
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return an edited copy."""
+        result = check_logits(logits).copy()
+        self.edit(result, context)
+        return result
+
+    @abstractmethod
+    def edit(self, logits: FloatArray, context: Context | None) -> None:
+        """Change contiguous logits, shape (..., V), in place."""
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -163,14 +177,19 @@ class Chain(Transform):
         check_context(context, array)
         wide = widened(array)
         for index in range(len(self.steps)):
-            wide = self._apply(index, wide, context)
+            wide = self._apply(index, wide, context, ours=wide is not array)
         if wide.dtype != array.dtype:
             return map_rows(lambda rows: settle(rows, array.dtype), wide, dtype=array.dtype.type)
         return wide if self.steps else wide.copy()
 
-    def _apply(self, index: int, logits: FloatArray, context: Context | None) -> FloatArray:
+    def _apply(
+        self, index: int, logits: FloatArray, context: Context | None, ours: bool
+    ) -> FloatArray:
         step = self.steps[index]
         try:
+            if ours and isinstance(step, SparseStep):
+                step.edit(logits, context)
+                return logits
             if isinstance(step, Step):
                 return step(logits, context)
             # A transform of the user's own can neither change its input nor return what is none.
@@ -212,7 +231,7 @@ class Chain(Transform):
         stages = np.empty((len(self.steps) + 1, *array.shape), array.dtype)
         stages[0] = array
         for index in range(len(self.steps)):
-            stages[index + 1] = self._apply(index, stages[index], context)
+            stages[index + 1] = self._apply(index, stages[index], context, ours=False)
         return Trace(self, stages)
 
 

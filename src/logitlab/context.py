@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ class Context:
         parts = (f"{name}={shown(getattr(self, name))}" for name in ("prompt", "output"))
         return f"Context({', '.join(parts)})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {"prompt": self.prompt, "output": self.output}
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Context) and self._identity() == other._identity()
 
@@ -81,6 +85,19 @@ class Context:
         TokenCounts
         """
         check_choice("scope", scope, SCOPES)
+        if (batch, vocabulary_size, scope, last_n) not in self._counted:
+            counts = self._count(batch, vocabulary_size, scope, last_n)
+            self._counted[batch, vocabulary_size, scope, last_n] = counts
+        return self._counted[batch, vocabulary_size, scope, last_n]
+
+    @cached_property
+    def _counted(self) -> dict[tuple[Any, ...], TokenCounts]:
+        # Several penalties of a chain count the same tokens.
+        return {}
+
+    def _count(
+        self, batch: tuple[int, ...], vocabulary_size: int, scope: str, last_n: int | None
+    ) -> TokenCounts:
         names = ("prompt", "output") if scope == "all" else (scope,)
         parts = [self.tokens(name, batch, vocabulary_size) for name in names]
         joined = np.concatenate(parts, axis=-1)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.chain import Step
+from logitlab.chain import SparseStep
 from logitlab.checks import (
     FrozenDict,
     ParameterError,
     Range,
-    check_logits,
     check_per_row,
     check_token,
 )
@@ -62,24 +61,7 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     >>> logit_bias([2.0, 1.0, 0.0], {1: 5.0, 2: -100})
     array([   2.,    6., -100.])
     """
-    array = check_logits(logits)
-    size = array.shape[-1]
-    columns = {
-        check_token("logit_bias", token, size): check_per_row(
-            _name(token), value, _ANY, array.shape[:-1]
-        ).reshape(-1)
-        for token, value in _entries(bias)
-    }
-    result = array.reshape(-1, size).copy()
-    if not columns:
-        return result.reshape(array.shape)
-    token = np.array(list(columns))
-    amount = np.stack(list(columns.values()), axis=-1)
-    x = result[:, token].astype(np.float64)
-    row, place = np.indices(x.shape).reshape(2, -1)
-    new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
-    put(result, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))
-    return result.reshape(array.shape)
+    return LogitBias(bias)(logits)
 
 
 def _name(token: object) -> str:
@@ -93,7 +75,7 @@ def _entries(bias: Mapping[int, ArrayLike]) -> list[tuple[int, ArrayLike]]:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LogitBias(Step):
+class LogitBias(SparseStep):
     """The step `logit_bias` with its values chosen.
 
     Examples
@@ -126,6 +108,21 @@ class LogitBias(Step):
             (token, np.shape(value), np.asarray(value).tobytes()) for token, value in entries
         )
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return ``logit_bias(logits, bias)``."""
-        return logit_bias(logits, self.bias)
+    def edit(self, logits: FloatArray, context: Context | None) -> None:
+        """Add the values in place."""
+        batch, size = logits.shape[:-1], logits.shape[-1]
+        amounts = {
+            check_token("logit_bias", token, size): check_per_row(
+                _name(token), value, self.rule, batch
+            )
+            for token, value in self.bias.items()
+        }
+        if not amounts:
+            return
+        rows = logits.reshape(-1, size)
+        token = np.array(list(amounts))
+        amount = np.stack([value.reshape(-1) for value in amounts.values()], axis=-1)
+        x = rows[:, token].astype(np.float64)
+        row, place = np.indices(x.shape).reshape(2, -1)
+        new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
+        put(rows, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))

@@ -12,18 +12,17 @@ window at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from logitlab.chain import Step
+from logitlab.chain import SparseStep
 from logitlab.checks import (
     ParameterError,
     Range,
     check_choice,
     check_integer,
-    check_logits,
     check_per_row,
 )
 from logitlab.context import SCOPES, Context, TokenCounts
@@ -39,8 +38,6 @@ __all__ = [
     "repetition_penalty",
 ]
 
-_ANY = Range()
-_FACTOR = Range(0)
 _WINDOW = Range(0, integer=True)
 _LARGEST = np.finfo(np.float64).max
 
@@ -98,17 +95,7 @@ def repetition_penalty(
     >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
     array([ 1., -2.,  2.])
     """
-
-    def scale(x: Float64, r: Float64, seen: TokenCounts, limit: float) -> Float64:
-        scaled = np.where(x > 0, x / r, x * r)
-        for row in np.unique(seen.row[scaled > limit]):
-            # Like r -> 0: as far up as the dtype reaches, by a power of two, which loses no bit.
-            lifted = (seen.row == row) & (x > 0)
-            room = np.frexp(limit)[1] - np.frexp(x[lifted].max())[1]
-            scaled[lifted] = np.ldexp(x[lifted], room)
-        return scaled
-
-    return _penalise("repetition_penalty", logits, r, _FACTOR, 1.0, scale, context, scope, last_n)
+    return RepetitionPenalty(r, scope=scope, last_n=last_n)(logits, context)
 
 
 def frequency_penalty(
@@ -158,13 +145,7 @@ def frequency_penalty(
     >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([0.5, 0.5, 0. ])
     """
-
-    def subtract(x: Float64, alpha: Float64, seen: TokenCounts, limit: float) -> Float64:
-        return x - alpha * seen.count
-
-    return _penalise(
-        "frequency_penalty", logits, alpha, _ANY, 0.0, subtract, context, scope, last_n
-    )
+    return FrequencyPenalty(alpha, scope=scope, last_n=last_n)(logits, context)
 
 
 def presence_penalty(
@@ -209,56 +190,40 @@ def presence_penalty(
     >>> presence_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([1.5, 0.5, 0. ])
     """
-
-    def subtract(x: Float64, alpha: Float64, seen: TokenCounts, limit: float) -> Float64:
-        return x - alpha
-
-    return _penalise("presence_penalty", logits, alpha, _ANY, 0.0, subtract, context, scope, last_n)
+    return PresencePenalty(alpha, scope=scope, last_n=last_n)(logits, context)
 
 
-def _penalise(
-    key: str,
-    logits: ArrayLike,
-    value: ArrayLike,
-    rule: Range,
-    neutral: float,
-    formula: Callable[[Float64, Float64, TokenCounts, float], Float64],
-    context: Context | None,
-    scope: str,
-    last_n: int | None,
-) -> FloatArray:
-    """Replace ``x`` by ``formula(x, value, seen, limit)`` at the tokens that occur."""
-    array = check_logits(logits)
-    values = check_per_row(key, value, rule, array.shape[:-1]).reshape(-1)
-    _check_window(scope, last_n)
-    if not isinstance(context, Context):
-        hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
-        raise ParameterError("context", f"a Context for {key}", context, hint)
-    seen = context.counts(array.shape[:-1], array.shape[-1], scope, last_n)
+class _Penalty(SparseStep):
+    """What the three penalty steps share: which tokens occur, and that only those change."""
 
-    result = array.reshape(-1, array.shape[-1]).copy()
-    x = result[seen.row, seen.token].astype(np.float64)
-    amount = values[seen.row]
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        new = formula(x, amount, seen, float(np.finfo(array.dtype).max))
-    untouched = (x == -np.inf) | (amount == neutral)
-    put(result, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST)))
-    return result.reshape(array.shape)
-
-
-def _check_window(scope: str, last_n: int | None) -> None:
-    check_choice("scope", scope, SCOPES)
-    if last_n is not None:
-        check_integer("last_n", last_n, _WINDOW)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Penalty(Step):
-    """What the three penalty steps share: their options."""
+    scope: str
+    last_n: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_window(self.scope, self.last_n)  # type: ignore[attr-defined]
+        check_choice("scope", self.scope, SCOPES)
+        if self.last_n is not None:
+            check_integer("last_n", self.last_n, _WINDOW)
+
+    @abstractmethod
+    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
+        """Return the new logits of the tokens that occur; beyond ``limit`` they overflow."""
+
+    def edit(self, logits: FloatArray, context: Context | None) -> None:
+        """Penalise the tokens that occur, in place."""
+        batch, size = logits.shape[:-1], logits.shape[-1]
+        values = check_per_row(self.key, self.value, self.rule, batch).reshape(-1)
+        if not isinstance(context, Context):
+            hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
+            raise ParameterError("context", f"a Context for {self.key}", context, hint)
+        seen = context.counts(batch, size, self.scope, self.last_n)
+        rows = logits.reshape(-1, size)
+        x = rows[seen.row, seen.token].astype(np.float64)
+        value = values[seen.row]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            new = self._penalised(x, value, seen, float(np.finfo(logits.dtype).max))
+        untouched = (x == -np.inf) | (value == self.neutral)
+        put(rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -276,12 +241,17 @@ class RepetitionPenalty(_Penalty):
     last_n: int | None = None
 
     key: ClassVar[str] = "repetition_penalty"
-    rule: ClassVar[Range] = _FACTOR
+    rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 1.0
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return ``repetition_penalty(logits, r, context, …)``."""
-        return repetition_penalty(logits, self.r, context, scope=self.scope, last_n=self.last_n)
+    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
+        new = np.where(x > 0, x / value, x * value)
+        for row in np.unique(seen.row[new > limit]) if (new > limit).any() else ():
+            # Like r -> 0: as far up as the dtype reaches, by a power of two, which loses no bit.
+            lifted = (seen.row == row) & (x > 0)
+            room = np.frexp(limit)[1] - np.frexp(x[lifted].max())[1]
+            new[lifted] = np.ldexp(x[lifted], room)
+        return new
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -299,12 +269,11 @@ class FrequencyPenalty(_Penalty):
     last_n: int | None = None
 
     key: ClassVar[str] = "frequency_penalty"
-    rule: ClassVar[Range] = _ANY
+    rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return ``frequency_penalty(logits, alpha, context, …)``."""
-        return frequency_penalty(logits, self.alpha, context, scope=self.scope, last_n=self.last_n)
+    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
+        return x - value * seen.count
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -322,9 +291,8 @@ class PresencePenalty(_Penalty):
     last_n: int | None = None
 
     key: ClassVar[str] = "presence_penalty"
-    rule: ClassVar[Range] = _ANY
+    rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return ``presence_penalty(logits, alpha, context, …)``."""
-        return presence_penalty(logits, self.alpha, context, scope=self.scope, last_n=self.last_n)
+    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
+        return x - value

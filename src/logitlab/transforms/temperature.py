@@ -68,18 +68,27 @@ def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
     greedy = t == 0
     divisor = np.where(greedy, 1, t)
     wide = rows.astype(np.float64)
-    reach = np.abs(wide).max(axis=-1, keepdims=True, where=wide > -np.inf, initial=0)
     with np.errstate(over="ignore"):
-        beyond = np.isinf(reach / divisor)
-    # Where float64 itself would overflow, the smallest temperature at which it does not stands in:
-    # a gap of one unit in the last place is beyond any probability there.
-    divisor = np.where(beyond, np.nextafter(reach / np.finfo(np.float64).max, np.inf), divisor)
-    wide /= divisor
-    scaled = settle(wide, rows.dtype)
+        wide /= divisor
+        scaled: FloatArray = wide.astype(rows.dtype)
+    if not np.isfinite(scaled).all():  # removed tokens, or quotients out of reach
+        scaled = _within_reach(rows, divisor)
     if greedy.any():
         first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
         scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)
     return scaled
+
+
+def _within_reach(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
+    """Return ``rows / t`` without overflow."""
+    wide = rows.astype(np.float64)
+    largest = np.abs(wide).max(axis=-1, keepdims=True, where=wide > -np.inf, initial=0)
+    with np.errstate(over="ignore"):
+        beyond = np.isinf(largest / t)
+    # Where float64 itself would overflow, the smallest temperature at which it does not stands in:
+    # a gap of one unit in the last place is beyond any probability there.
+    smallest = np.nextafter(largest / np.finfo(np.float64).max, np.inf)
+    return settle(wide / np.where(beyond, smallest, t), rows.dtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
