@@ -21,6 +21,8 @@ FLOORS = [
     {"context"},
     {"chain"},
     {"transforms.temperature", "transforms.truncation", "transforms.penalties", "transforms.bias"},
+    {"scan"},
+    {"candidates"},
     {"engines"},
     {"sampling"},
     {"cli"},

@@ -30,7 +30,7 @@ from logitlab.metrics import (
 )
 from logitlab.numerics import log_softmax, softmax
 from logitlab.params import PARAMETERS, SamplingParams
-from logitlab.sampling import Draws, Logprobs, greedy, logprobs, sample
+from logitlab.sampling import Draws, Logprobs, Survivors, greedy, logprobs, plan, sample, survivors
 from logitlab.transforms.bias import LogitBias, logit_bias
 from logitlab.transforms.penalties import (
     FrequencyPenalty,
@@ -60,6 +60,7 @@ __all__ = [
     "RepetitionPenalty",
     "SamplingParams",
     "Step",
+    "Survivors",
     "Temperature",
     "TopA",
     "TopK",
@@ -81,11 +82,13 @@ __all__ = [
     "mass_removed",
     "min_p",
     "perplexity",
+    "plan",
     "presence_penalty",
     "repetition_penalty",
     "sample",
     "softmax",
     "support_size",
+    "survivors",
     "temperature",
     "top_a",
     "top_k",

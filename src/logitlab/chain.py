@@ -7,11 +7,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_logits, shown
+from logitlab.checks import ParameterError, Range, Seen, check_logits, check_per_row, shown
 from logitlab.context import Context, check_context
 from logitlab.numerics import FloatArray, IntArray, map_rows, settle, widened
 from numpy.typing import ArrayLike, NDArray
@@ -58,6 +58,14 @@ class Step(Transform):
     def is_neutral(self) -> bool:
         """Whether the step changes nothing, whatever the logits."""
         return bool(np.all(np.equal(self.value, self.neutral)))
+
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Step:
+        """Return the step for some rows of a flattened batch: itself, if it has one value."""
+        if not isinstance(self.value, np.ndarray):
+            return self
+        name = dataclasses.fields(self)[0].name
+        values = check_per_row(self.key, self.value, self.rule, batch).reshape(-1)[rows]
+        return dataclasses.replace(self, **{name: values})
 
     def _identity(self) -> tuple[Any, ...]:
         values = (getattr(self, entry.name) for entry in dataclasses.fields(self))
@@ -136,6 +144,10 @@ class Chain(Transform):
     def __iter__(self) -> Iterator[Transform]:
         return iter(self.steps)
 
+    @overload
+    def __getitem__(self, index: int) -> Transform: ...
+    @overload
+    def __getitem__(self, index: slice) -> Chain: ...
     def __getitem__(self, index: int | slice) -> Transform:
         """Return one step, or the chain of several."""
         return Chain(*self.steps[index]) if isinstance(index, slice) else self.steps[index]

@@ -60,6 +60,14 @@ class Context:
     def _identity(self) -> tuple[Any, ...]:
         return tuple((ids.shape, ids.tobytes()) for ids in (self.prompt, self.output))
 
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
+        """Return the context of some rows of a flattened batch."""
+        parts = []
+        for ids in (self.prompt, self.output):
+            every = np.broadcast_to(ids, (*batch, ids.shape[-1]))
+            parts.append(every.reshape(math.prod(batch), ids.shape[-1])[rows])
+        return Context(*parts)
+
     def counts(
         self,
         batch: tuple[int, ...],

@@ -7,13 +7,14 @@ neighbours in a batch, or on the thread or process that makes it.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import Range, check_choice, check_integer
-from logitlab.numerics import FloatArray, IntArray, gaps, weights
+from logitlab.numerics import FloatArray, IntArray, blocks, gaps, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
@@ -23,6 +24,9 @@ SeedLike: TypeAlias = "int | np.random.Generator | None"
 COUPLINGS = ("inverse", "gumbel")
 
 _WORD = 0xFFFFFFFF
+_WIDE = 1 << 14  # rows beyond this are searched in two steps
+_STRIDE = 256
+_FEW = 8  # so many numbers are drawn faster one by one
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
 
@@ -101,6 +105,15 @@ def _bits(seed: int, token: Any, sequence: Any, position: Any) -> Any:
     return ((high << 32) | low) >> 11
 
 
+def _bits_of_few(seed: int, *places: Any) -> Any:
+    """Do `_bits`, for few numbers as Python integers."""
+    shape = np.broadcast_shapes(*map(np.shape, places))
+    if not shape or not 0 < math.prod(shape) <= _FEW:
+        return _bits(seed, *places)
+    every = (np.broadcast_to(place, shape).ravel().tolist() for place in places)
+    return np.array([_bits(seed, *one) for one in zip(*every, strict=True)]).reshape(shape)
+
+
 def _index(name: str, value: ArrayLike, rule: Range) -> Any:
     """Return a counter: a Python int, or a uint64 array."""
     if isinstance(value, int):  # the common case, and the cheap one
@@ -143,7 +156,7 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     True
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
-    bits = _bits(check_integer("seed", seed, _SEED), _NO_TOKEN, *place)
+    bits = _bits_of_few(check_integer("seed", seed, _SEED), _NO_TOKEN, *place)
     return np.asarray(bits) * 2.0**-53
 
 
@@ -193,6 +206,7 @@ def choose(
     sequence: NDArray[Any],
     position: NDArray[Any],
     coupling: str = "inverse",
+    tokens: IntArray | None = None,
 ) -> IntArray:
     """Draw tokens from rows of logits.
 
@@ -208,28 +222,66 @@ def choose(
         exceeds the uniform of the place. "gumbel" takes the survivor with the largest logit plus
         Gumbel noise of its own (the lowest id on ties), so that the same luck gives the same token
         under other parameters unless they change something about it.
+    tokens : ndarray of int64, shape (n, V), optional
+        Token ids, increasing up to the last survivor of each row, where the logits are those of
+        candidates only. It changes nothing about the draw.
 
     Returns
     -------
     ndarray of int64, shape (n, m)
     """
     check_choice("coupling", coupling, COUPLINGS)
-    tokens = np.empty(sequence.shape, np.int64)
     if coupling == "inverse":
+        places = np.empty(sequence.shape, np.int64)
         luck = uniform(seed, sequence, position)
-        for row, logit in enumerate(logits):
-            # The cumulative weights rise only at survivors, so the search ends at one.
-            mass = np.cumsum(weights(logit))
-            tokens[row] = np.searchsorted(mass, luck[row] * mass[-1], side="right")
-    else:
-        for row, logit in enumerate(logits):
-            survivors = np.flatnonzero(logit > -np.inf)
-            gap = gaps(logit[survivors])
-            step = max(1, (1 << 18) // len(survivors))
-            for start in range(0, sequence.shape[1], step):
-                places = slice(start, start + step)
-                noise = gumbel(
-                    seed, survivors, sequence[row, places, None], position[row, places, None]
-                )
-                tokens[row, places] = survivors[np.argmax(gap + noise, axis=-1)]
-    return tokens
+        for block in blocks(logits.shape):
+            places[block] = _first_beyond(logits[block], luck[block])
+        return places if tokens is None else np.take_along_axis(tokens, places, axis=-1)
+    drawn = np.empty(sequence.shape, np.int64)
+    for row, logit in enumerate(logits):
+        survivors = np.flatnonzero(logit > -np.inf)
+        ids = survivors if tokens is None else tokens[row, survivors]
+        gap = gaps(logit[survivors])
+        step = max(1, (1 << 18) // len(ids))
+        for start in range(0, sequence.shape[1], step):
+            here = row, slice(start, start + step), None
+            noise = gumbel(seed, ids, sequence[here], position[here])
+            drawn[here[:2]] = ids[np.argmax(gap + noise, axis=-1)]
+    return drawn
+
+
+def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:
+    """Return the first places at which the cumulative weight exceeds ``luck`` of the whole.
+
+    The sum runs through the row from the left, so that removed tokens, wherever they stand, change
+    neither it nor its rounding, and the search ends at a survivor.
+    """
+    weight = weights(rows)
+    if rows.shape[-1] > _WIDE:
+        return np.array([_search(row, u) for row, u in zip(weight, luck, strict=True)])
+    mass = np.cumsum(weight, axis=-1, out=weight)
+    target = luck * mass[:, -1:]
+    if target.shape[1] == 1:
+        return np.asarray(np.count_nonzero(mass <= target, axis=-1, keepdims=True))
+    pairs = zip(mass, target, strict=True)
+    return np.array([np.searchsorted(row, goal, side="right") for row, goal in pairs])
+
+
+def _search(weight: NDArray[np.float64], luck: NDArray[np.float64]) -> IntArray:
+    """Do `_first_beyond` for one wide row, with running sums only where they are needed."""
+    edges = np.arange(0, len(weight), _STRIDE)
+    before = np.append(0.0, np.cumsum(np.add.reduceat(weight, edges)))
+    target = luck * before[-1]
+    doubt = len(weight) * 2.0**-50 * before[-1]  # how far sums in another order may differ
+    places = np.empty(len(luck), np.int64)
+    for i, (goal, part) in enumerate(
+        zip(target, np.searchsorted(before, target, side="right") - 1, strict=True)
+    ):
+        mass = before[part] + np.cumsum(weight[edges[part] : edges[part] + _STRIDE])
+        place = int(np.searchsorted(mass, goal, side="right"))
+        near = mass[max(place - 1, 0) : place + 1] - goal
+        if place == len(mass) or (abs(near) < doubt).any() or goal - before[part] < doubt:
+            whole = np.cumsum(weight)
+            return np.asarray(np.searchsorted(whole, luck * whole[-1], side="right"))
+        places[i] = edges[part] + place
+    return places

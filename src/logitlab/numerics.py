@@ -21,7 +21,6 @@ __all__ = [
     "gaps",
     "largest",
     "log_softmax",
-    "log_softmax_at",
     "map_rows",
     "put",
     "reduce_rows",
@@ -38,12 +37,12 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _BLOCK = 1 << 17  # elements of a block: one float64 megabyte
 
 
-def blocks(shape: tuple[int, int]) -> Iterator[slice]:
-    """Slices that cut ``shape[0]`` rows into blocks of about ``2**17`` elements."""
+def blocks(shape: tuple[int, int], elements: int = _BLOCK) -> Iterator[slice]:
+    """Slices that cut ``shape[0]`` rows into blocks of about so many elements."""
     rows, width = shape
-    step = max(1, _BLOCK // width)
+    step = max(1, elements // width)
     for start in range(0, rows, step):
-        yield slice(start, start + step)
+        yield slice(start, min(start + step, rows))
 
 
 def map_rows(
@@ -85,9 +84,9 @@ def widened(logits: FloatArray) -> FloatArray:
 def settle(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     """Round logits to ``dtype`` without letting any of them overflow.
 
-    Where one would, the row is first shifted so that its largest logit becomes 0, which no softmax
-    can see. What is still too low then has probability 0, and is squeezed, in order, into the
-    lower half of what the dtype can hold. Removed tokens (``-inf``) stay removed.
+    A row whose largest logit would is first shifted so that it becomes 0, which no softmax can see.
+    What is too low has probability 0, and is squeezed, in order, into the lower half of what the
+    dtype can hold. Removed tokens (``-inf``) stay removed.
     """
     with np.errstate(over="ignore"):
         result = rows.astype(dtype)
@@ -99,13 +98,15 @@ def settle(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
 
 
 def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
-    alive = rows > -np.inf
+    top = rows.max(axis=-1, keepdims=True)
+    base = np.where(top > limit, top, 0)
     # Halved, so that not even the gap between the two ends of float64 overflows.
-    depth = (rows.max(axis=-1, keepdims=True) / 2 - rows / 2) * (2 / limit)
-    deepest = depth.max(axis=-1, keepdims=True, where=alive, initial=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low = 0.5 + 0.5 * (depth - 0.5) / (deepest - 0.5)
-    return np.where(alive, 0.0 - limit * np.where(depth > 0.5, low, depth), -np.inf)
+    depth = (base / 2 - rows / 2) * (2 / limit)
+    deepest = depth.max(axis=-1, keepdims=True, where=rows > -np.inf, initial=1)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        low = -limit * (0.5 + 0.5 * (depth - 0.5) / (deepest - 0.5))
+        squeezed = np.where(depth > 0.5, low, rows - base)
+    return np.where(rows == -np.inf, rows, squeezed)
 
 
 def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
@@ -199,21 +200,6 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     array([0.5, 0.5, 0. ])
     """
     return map_rows(_softmax, check_logits(logits), dtype=np.float64)
-
-
-def log_softmax_at(logits: FloatArray, index: IntArray) -> NDArray[np.float64]:
-    """Return the log-probabilities of some tokens of every row: `log_softmax` taken at ``index``.
-
-    Parameters
-    ----------
-    logits : ndarray, shape (..., V)
-    index : ndarray of int, shape (..., n)
-    """
-    top = logits.max(axis=-1, keepdims=True).astype(np.float64)
-    total = reduce_rows(lambda rows: weights(rows).sum(axis=-1), logits)
-    with np.errstate(over="ignore"):
-        gap = np.take_along_axis(logits, index, axis=-1).astype(np.float64) - top
-    return np.asarray(gap - np.log(total)[..., None])
 
 
 def largest(

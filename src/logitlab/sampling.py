@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from logitlab.candidates import Candidates, Plan, for_candidates, plan_of
 from logitlab.chain import Chain, Transform
 from logitlab.checks import (
     ParameterError,
@@ -16,18 +19,32 @@ from logitlab.checks import (
     check_logits,
     check_per_row,
 )
-from logitlab.context import Context
+from logitlab.context import Context, check_context
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
-from logitlab.numerics import FloatArray, IntArray, largest, log_softmax_at, widened
+from logitlab.numerics import FloatArray, IntArray, gaps, log_softmax, widened
 from logitlab.params import SamplingParams
+from logitlab.scan import top_candidates
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Draws", "Logprobs", "Request", "chain_of", "greedy", "logprobs", "sample"]
+__all__ = [
+    "Draws",
+    "Logprobs",
+    "Request",
+    "Survivors",
+    "chain_of",
+    "greedy",
+    "logprobs",
+    "plan",
+    "sample",
+    "survivors",
+]
 
 Request: TypeAlias = SamplingParams | Transform | None
 
 MODES = ("raw", "processed")
+
+_POSITIVE = Range(1, integer=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +84,25 @@ class Logprobs:
     top_logprobs: NDArray[np.float64]
 
 
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """The survivors of every row of a batch.
+
+    Attributes
+    ----------
+    batch : tuple of int
+        Batch shape; the rows below are numbered in C order.
+    tokens : tuple of ndarray of int64
+        Ids of each row's survivors, increasing.
+    logprobs : tuple of ndarray of float64
+        Their log-probabilities, normalised, in nats.
+    """
+
+    batch: tuple[int, ...]
+    tokens: tuple[IntArray, ...]
+    logprobs: tuple[NDArray[np.float64], ...]
+
+
 def chain_of(request: Request) -> Chain:
     """Return the chain of a request: a chain is its own, parameters go through `openrouter`."""
     if request is None:
@@ -76,6 +112,93 @@ def chain_of(request: Request) -> Chain:
     if isinstance(request, Transform):
         return Chain(request)
     raise ParameterError("request", "SamplingParams, a chain or None", request)
+
+
+def plan(request: Request) -> Plan:
+    """Return how the fast path runs a request: which steps act on the whole vocabulary.
+
+    Parameters
+    ----------
+    request : SamplingParams, Transform or None
+
+    Returns
+    -------
+    Plan
+        Prints as one line for each part.
+
+    Examples
+    --------
+    >>> print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
+    dense, on the whole vocabulary: FrequencyPenalty(0.5)
+    scan of the vocabulary: Temperature(0.8), MinP(0.05)
+    """
+    return plan_of(chain_of(request))
+
+
+def survivors(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    context: Context | None = None,
+    threads: int = 1,
+) -> Survivors:
+    """Return the tokens that a request leaves, with their log-probabilities.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64.
+    request : SamplingParams, Transform or None
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    threads : int
+        Rows are spread over so many threads, which changes no bit.
+
+    Returns
+    -------
+    Survivors
+        One pair of arrays for each row of the batch.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters or context.
+
+    Examples
+    --------
+    >>> left = survivors(np.log([0.5, 0.25, 0.125, 0.125]), SamplingParams(top_p=0.6))
+    >>> left.tokens[0], np.exp(left.logprobs[0])
+    (array([0, 1]), array([0.66666667, 0.33333333]))
+    """
+    array = widened(check_logits(logits))
+    check_integer("threads", threads, _POSITIVE)
+    count = math.prod(array.shape[:-1])
+    tokens: list[IntArray] = [np.empty(0, np.int64)] * count
+    logprobs: list[NDArray[np.float64]] = [np.empty(0)] * count
+
+    def collect(found: Candidates) -> None:
+        for place, (row, logit) in enumerate(zip(found.rows, found.logits, strict=True)):
+            kept = np.flatnonzero(logit > -np.inf)
+            tokens[row] = kept if found.tokens is None else found.tokens[place, kept]
+            logprobs[row] = log_softmax(logit[kept])
+
+    _for_candidates(collect, array, chain_of(request), context, threads)
+    return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs))
+
+
+def _for_candidates(
+    work: Callable[[Candidates], None],
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None,
+    threads: int = 1,
+) -> None:
+    check_context(context, logits)
+    try:
+        for_candidates(work, logits, chain, context, threads)
+    except ParameterError:
+        chain(logits, context)  # says which step it is
+        raise
 
 
 def sample(
@@ -88,6 +211,7 @@ def sample(
     coupling: Literal["inverse", "gumbel"] = "inverse",
     sequence: ArrayLike | None = None,
     position: ArrayLike = 0,
+    threads: int = 1,
 ) -> Draws:
     """Draw tokens from the distribution that a request makes of logits.
 
@@ -114,6 +238,8 @@ def sample(
         are numbered 0, 1, 2 … in C order. Name the sequence to draw a row outside its batch.
     position : array_like of int
         Which number of the sequence, broadcasting to the batch shape.
+    threads : int
+        Rows are spread over so many threads, which changes no token.
 
     Returns
     -------
@@ -138,6 +264,7 @@ def sample(
     batch = array.shape[:-1]
     chain = chain_of(request)
     check_choice("coupling", coupling, COUPLINGS)
+    check_integer("threads", threads, _POSITIVE)
     count = 1 if size is None else check_integer("size", size, Range(0, integer=True))
     if sequence is None:
         sequence = np.arange(int(np.prod(batch))).reshape(batch)
@@ -150,8 +277,14 @@ def sample(
         seed = request.seed
     used = resolve_seed(seed)
 
-    final = chain(array, context).reshape(-1, array.shape[-1])
-    tokens = choose(final, used, np.broadcast_to(rows, places.shape), places, coupling)
+    tokens = np.empty(places.shape, np.int64)
+
+    def draw(found: Candidates) -> None:
+        here = found.rows
+        sequences = np.broadcast_to(rows[here], (len(here), count))
+        tokens[here] = choose(found.logits, used, sequences, places[here], coupling, found.tokens)
+
+    _for_candidates(draw, array, chain, context, threads)
     return Draws(tokens.reshape(batch if size is None else (*batch, count))[()], used)
 
 
@@ -237,22 +370,37 @@ def logprobs(
     if top_logprobs is None:
         top_logprobs = (isinstance(request, SamplingParams) and request.top_logprobs) or 0
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
-    chain = chain_of(request)
-    final = chain(array, context) if mode == "processed" else array
+    chain = chain_of(request) if mode == "processed" else Chain()
+    chosen_ids = ids.reshape(math.prod(batch), -1)
+    chosen = np.empty(chosen_ids.shape)
+    top = np.empty((len(chosen), count), np.int64)
+    top_values = np.full(top.shape, -np.inf)
 
-    top = _top(final.reshape(-1, size), count).reshape(*batch, count)
-    chosen = log_softmax_at(final, ids.reshape(*batch, -1)).reshape(ids.shape)
-    return Logprobs(chosen[()], top, log_softmax_at(final, top))
+    def report(found: Candidates) -> None:
+        for place, row in enumerate(found.rows):
+            alive = np.flatnonzero(found.logits[place] > -np.inf)
+            known = alive if found.tokens is None else found.tokens[place, alive]
+            gap = gaps(found.logits[place, alive])
+            values = gap - np.log(np.exp(gap).sum())
+            at = np.minimum(np.searchsorted(known, chosen_ids[row]), len(known) - 1)
+            chosen[row] = np.where(known[at] == chosen_ids[row], values[at], -np.inf)
+            best = _most_likely(gap, count)
+            top[row] = _filled(known[best], count)
+            top_values[row, : len(best)] = values[best]
+
+    _for_candidates(report, array, chain, context)
+    return Logprobs(
+        chosen.reshape(ids.shape)[()], top.reshape(*batch, count), top_values.reshape(*batch, count)
+    )
 
 
-def _top(rows: FloatArray, count: int) -> IntArray:
-    """Ids of the ``count`` largest entries of every row, largest first, lowest id on ties."""
-    top = np.empty((len(rows), count), np.int64)
-    if count:
-        place = rows.shape[-1] - count
-        for i, row in enumerate(rows):
-            threshold = np.partition(row, place)[None, place, None]
-            keep = largest(row[None], np.array([[count]]), threshold)[0]
-            ids = np.flatnonzero(keep)
-            top[i] = ids[np.argsort(-row[ids], kind="stable")]
-    return top
+def _most_likely(row: FloatArray, count: int) -> IntArray:
+    """Return the places of the ``count`` largest entries, largest first, the first on ties."""
+    places = top_candidates(row, count)
+    return places[np.argsort(-row[places], kind="stable")[:count]]
+
+
+def _filled(tokens: IntArray, count: int) -> IntArray:
+    """Return ``tokens`` and as many of the lowest other ids as it takes to make ``count``."""
+    others = np.setdiff1d(np.arange(count), tokens)
+    return np.concatenate([tokens, others])[:count]

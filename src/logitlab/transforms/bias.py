@@ -16,7 +16,7 @@ from logitlab.checks import (
     check_token,
 )
 from logitlab.context import Context
-from logitlab.numerics import FloatArray, put
+from logitlab.numerics import FloatArray, IntArray, put
 from numpy.typing import ArrayLike
 
 __all__ = ["LogitBias", "logit_bias"]
@@ -101,6 +101,17 @@ class LogitBias(SparseStep):
     def is_neutral(self) -> bool:
         """Whether every value is 0."""
         return all(bool(np.all(np.equal(value, self.neutral))) for value in self.bias.values())
+
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> LogitBias:
+        """Return the step for some rows of a flattened batch."""
+        return LogitBias(
+            {
+                token: check_per_row(_name(token), value, self.rule, batch).reshape(-1)[rows]
+                if isinstance(value, np.ndarray)
+                else value
+                for token, value in self.bias.items()
+            }
+        )
 
     def _identity(self) -> tuple[Any, ...]:
         entries = sorted(self.bias.items())
