@@ -7,24 +7,25 @@ definition, that of `logitlab.transforms`, and the fast path gives the same toke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from itertools import groupby
+from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, Step, Transform
-from logitlab.checks import check_per_row
+from logitlab.chain import Chain, RowStep, Step
+from logitlab.checks import check_logits, check_per_row
 from logitlab.context import Context
 from logitlab.numerics import FloatArray, IntArray, blocks
-from logitlab.scan import LEAST_VOCABULARY, Row
+from logitlab.scan import LEAST_VOCABULARY, Head, Scan, top_p
 from logitlab.transforms.temperature import Temperature
 from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Candidates", "Plan", "for_candidates", "plan_of"]
 
-_LOCAL = (Temperature, TopK, TopP, MinP, TopA)
 _TOGETHER = 1 << 19  # elements of the rows that dense steps before the scan work on together
 _GATHERED = 1 << 16  # candidates at which the steps after it run on what has been found
 
@@ -75,19 +76,17 @@ def plan_of(chain: Chain) -> Plan:
     Temperature and truncations at the end of a chain look at nothing but the logits of the
     survivors, and so can run on candidates alone. What stands before is dense.
     """
-    steps = [step for step in chain if type(step) not in _LOCAL or not _neutral(step)]
+    steps = [step for step in chain if not (isinstance(step, RowStep) and step.is_neutral)]
     start = len(steps)
-    while start and type(steps[start - 1]) in _LOCAL:
+    while start and isinstance(steps[start - 1], RowStep):
         start -= 1
-    first = next((i for i in range(start, len(steps)) if type(steps[i]) is not Temperature), None)
+    scans = (i for i in range(start, len(steps)) if isinstance(steps[i], TopK | TopP | MinP | TopA))
+    first = next(scans, None)
     if first is None:
         return Plan(Chain(*steps), Chain(), Chain())
-    begin = max(first - 1, start)  # of several temperatures, the last
+    # Of several temperatures the scan can allow for the last.
+    begin = first - (first > start and isinstance(steps[first - 1], Temperature))
     return Plan(Chain(*steps[:begin]), Chain(*steps[begin : first + 1]), Chain(*steps[first + 1 :]))
-
-
-def _neutral(step: Transform) -> bool:
-    return isinstance(step, Step) and step.is_neutral
 
 
 @dataclass(frozen=True)
@@ -123,6 +122,7 @@ def for_candidates(
     work : callable
         Gets the `Candidates` of a group of rows, perhaps in several threads at once.
     logits : ndarray of float32 or float64, shape (..., V)
+        Its numbers are checked here, in the pass that finds the largest.
     chain : Chain
     context : Context or None
     threads : int
@@ -133,12 +133,32 @@ def for_candidates(
         logits = chain[: own[-1] + 1](logits, context)
         chain = chain[own[-1] + 1 :]
     job = _Job(work, logits, chain, context)
-    cuts = np.linspace(0, job.count, min(threads, max(job.count, 1)) + 1).astype(int).tolist()
-    if len(cuts) == 2:
-        job.run(0, job.count)
+    count = len(job.rows)
+    cuts = [count * i // threads for i in range(threads + 1)]
+    if threads == 1:
+        job.run(0, count)
     else:
         with ThreadPoolExecutor(len(cuts) - 1) as pool:
             list(pool.map(job.run, cuts[:-1], cuts[1:]))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """A step with its values for every row of the flattened batch, shape (n, 1) or (1, 1)."""
+
+    step: RowStep
+    values: NDArray[Any]
+
+    def at(self, rows: IntArray) -> NDArray[Any]:
+        return self.values if len(self.values) == 1 else self.values[rows]
+
+
+_Found: TypeAlias = tuple[int, IntArray, FloatArray]
+
+
+def _width(found: _Found) -> int:
+    """Class of a row's width: one for each power of two."""
+    return len(found[1]).bit_length()
 
 
 class _Job:
@@ -154,90 +174,102 @@ class _Job:
         self.work = work
         self.batch, size = logits.shape[:-1], logits.shape[-1]
         self.rows = logits.reshape(-1, size)
-        self.count = len(self.rows)
         self.context = context
         plan = plan_of(chain)
-        scans = plan.scanned.steps and size >= LEAST_VOCABULARY
-        self.head = plan.head if scans else chain
-        self.tail = Chain(*plan.scanned, *plan.rest)
-        self.truncation = plan.scanned.steps[-1] if scans else None
-        if self.truncation is not None:
-            exact = isinstance(self.truncation, TopP | TopA)
-            self.on_candidates = Chain(*plan.scanned.steps[: -1 if exact else None], *plan.rest)
-            self.values = self._per_row(self.truncation)
-            cooled = len(plan.scanned) > 1
-            self.temperatures = self._per_row(plan.scanned.steps[0]) if cooled else None
+        self.scans = len(plan.scanned) > 0 and size >= LEAST_VOCABULARY
+        self.head = plan.head if self.scans else chain
+        self.scanned = self._bound(plan.scanned)
+        self.rest = self._bound(plan.rest)
 
-    def _per_row(self, step: Transform) -> NDArray[Any]:
-        assert isinstance(step, Step)
-        return check_per_row(step.key, step.value, step.rule, self.batch).reshape(-1)
+    def _bound(self, chain: Chain) -> list[_Bound]:
+        bound = []
+        for step in chain:
+            assert isinstance(step, RowStep)
+            values = check_per_row(step.key, step.value, step.rule, self.batch)
+            bound.append(_Bound(step, values.reshape(-1, 1)))
+        return bound
 
     def run(self, start: int, stop: int) -> None:
         """Do the rows from ``start`` to ``stop``."""
-        scratch = np.empty(self.rows.shape[-1], np.float32)
-        found: list[tuple[int, IntArray, FloatArray]] = []
+        found: list[_Found] = []
+        gathered = 0
         for block in blocks((stop - start, self.rows.shape[-1]), _TOGETHER):
             here = np.arange(start + block.start, start + block.stop)
-            rows = self._applied(self.head, self.rows[here[0] : here[-1] + 1], here, self.context)
-            if self.truncation is None:
+            rows = self._headed(self.rows[here[0] : here[-1] + 1], here)
+            if not self.scans:
                 self.work(Candidates(here, None, rows))
                 continue
-            for i, row in zip(here.tolist(), rows, strict=True):
-                tokens = self._scan(row, i, scratch)
+            for i, row, tokens in zip(here.tolist(), rows, self._scan(rows, here), strict=True):
                 if tokens is None:
-                    alone = np.array([i])
-                    dense = self._applied(self.tail, row[None], alone)
-                    self.work(Candidates(alone, None, dense))
+                    self._finish(np.array([i]), None, row[None], [*self.scanned, *self.rest])
                 else:
                     found.append((i, tokens, row[tokens]))
-            if sum(len(tokens) for _, tokens, _ in found) > _GATHERED:
-                self._finish(found)
-                found = []
-        self._finish(found)
+                    gathered += len(tokens)
+            if gathered > _GATHERED:
+                self._pack(found)
+                found, gathered = [], 0
+        self._pack(found)
 
-    def _applied(
-        self, chain: Chain, rows: FloatArray, index: IntArray, context: Context | None = None
-    ) -> FloatArray:
-        """Run dense steps on the rows of this index."""
-        if not chain.steps:
-            return rows
-        if self.batch != (len(index),):
-            steps = (step.for_rows(self.batch, index) for step in chain if isinstance(step, Step))
-            chain = Chain(*steps)
-            context = context and context.for_rows(self.batch, index)
-        return chain(rows, context)
+    def _headed(self, rows: FloatArray, index: IntArray) -> FloatArray:
+        """Run the dense steps before the scan."""
+        if not self.head.steps:
+            return rows if self.scans else check_logits(rows)
+        if self.batch == (len(index),):
+            return self.head(rows, self.context)
+        steps = (step.for_rows(self.batch, index) for step in self.head if isinstance(step, Step))
+        context = self.context and self.context.for_rows(self.batch, index)
+        return Chain(*steps)(rows, context)
 
-    def _scan(self, logits: FloatArray, i: int, scratch: NDArray[np.float32]) -> IntArray | None:
-        """Return candidates of one row, or None where it must be computed densely."""
-        t = 1.0 if self.temperatures is None else float(self.temperatures[i])
-        if t == 0:
-            return np.array([logits.argmax()])
-        row = Row(logits, t, scratch)
-        value = self.values[i].item()
-        if not row.is_plain:
-            return None
-        match self.truncation:
-            case TopK():
-                return row.top_k(value) if 0 < value < len(logits) else None
-            case TopP():
-                return row.top_p(value, self.truncation.ties) if value < 1 else None
-            case MinP():
-                return row.min_p(value) if value > 0 else None
-            case TopA():
-                return row.top_a(value) if value > 0 else None
-        raise AssertionError(self.truncation)
+    def _scan(self, rows: FloatArray, index: IntArray) -> list[IntArray | None]:
+        """Return candidates of each row, or None where it must be computed densely."""
+        last = self.scanned[-1]
+        values = last.at(index).ravel().tolist()
+        temperatures = self.scanned[0].at(index).ravel().tolist() if self.scanned[1:] else [1.0]
+        found: list[IntArray | None] = [None] * len(rows)
+        heads: dict[int, Head] = {}
+        for i, row in enumerate(rows):  # each stays in cache while it is worked on
+            value, t = values[i % len(values)], temperatures[i % len(temperatures)]
+            scan = Scan(row, t)
+            if not math.isfinite(scan.top):
+                check_logits(row)
+            if t == 0:
+                found[i] = np.array([row.argmax()])
+            if t == 0 or value == last.step.neutral or not scan.is_plain:
+                continue
+            match last.step:
+                case TopK() if value < len(row):
+                    found[i] = scan.top_k(value)
+                case TopP():
+                    heads[i] = Head(scan, value)
+                case MinP():
+                    found[i] = scan.min_p(value)
+                case TopA():
+                    found[i] = scan.top_a(value)
+        if heads and isinstance(last.step, TopP):
+            nuclei = top_p(list(heads.values()), last.step.ties)
+            for i, tokens in zip(heads, nuclei, strict=True):
+                found[i] = tokens
+        return found
 
-    def _finish(self, found: list[tuple[int, IntArray, FloatArray]]) -> None:
-        """Run the rest of the chain on candidates, rows of about equal width together."""
-        widths = np.array([len(tokens) for _, tokens, _ in found])
-        classes = np.frexp(widths)[1]
-        for group in (np.flatnonzero(classes == c) for c in np.unique(classes)):
-            shape = len(group), int(widths[group].max())
+    def _pack(self, found: list[_Found]) -> None:
+        """Finish rows of about equal width together."""
+        # The scan leaves the very survivors of top-p and top-a, which are not to be cut again.
+        exact = bool(self.scanned) and isinstance(self.scanned[-1].step, TopP | TopA)
+        steps = [*self.scanned[: -1 if exact else None], *self.rest]
+        for _, group in groupby(sorted(found, key=_width), key=_width):
+            members = list(group)
+            shape = len(members), max(len(tokens) for _, tokens, _ in members)
+            index = np.array([row for row, _, _ in members])
             tokens = np.zeros(shape, np.int64)
             logits = np.full(shape, -np.inf, self.rows.dtype)
-            for place, member in enumerate(group):
-                width = widths[member]
-                tokens[place, :width] = found[member][1]
-                logits[place, :width] = found[member][2]
-            rows = np.array([found[member][0] for member in group])
-            self.work(Candidates(rows, tokens, self._applied(self.on_candidates, logits, rows)))
+            for place, (_, ids, values) in enumerate(members):
+                tokens[place, : len(ids)] = ids
+                logits[place, : len(ids)] = values
+            self._finish(index, tokens, logits, steps)
+
+    def _finish(
+        self, index: IntArray, tokens: IntArray | None, logits: FloatArray, steps: list[_Bound]
+    ) -> None:
+        for bound in steps:
+            logits = bound.step.on_rows(logits, bound.at(index))
+        self.work(Candidates(index, tokens, logits))

@@ -6,7 +6,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -16,7 +16,7 @@ from logitlab.context import Context, check_context
 from logitlab.numerics import FloatArray, IntArray, map_rows, settle, widened
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Chain", "SparseStep", "Step", "Trace", "Transform"]
+__all__ = ["Chain", "RowStep", "SparseStep", "Step", "Trace", "Transform"]
 
 
 class Transform(ABC):
@@ -29,6 +29,12 @@ class Transform(ABC):
     @abstractmethod
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
         """Return transformed logits of the same shape and dtype; the input is left untouched."""
+
+
+@cache
+def _value_of(kind: type[Step]) -> str:
+    """Name of the field that holds a step's value."""
+    return dataclasses.fields(kind)[0].name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,25 +51,26 @@ class Step(Transform):
     neutral: ClassVar[float]
 
     def __post_init__(self) -> None:
-        name = dataclasses.fields(self)[0].name
+        name = _value_of(type(self))
         array = self.rule.check(self.key, getattr(self, name))
         object.__setattr__(self, name, array if array.ndim else array.item())
 
     @property
     def value(self) -> Any:
         """The step's parameter: a Python number, or a read-only array with one for each row."""
-        return getattr(self, dataclasses.fields(self)[0].name)
+        return getattr(self, _value_of(type(self)))
 
     @property
     def is_neutral(self) -> bool:
         """Whether the step changes nothing, whatever the logits."""
-        return bool(np.all(np.equal(self.value, self.neutral)))
+        same = self.value == self.neutral
+        return bool(same.all() if isinstance(same, np.ndarray) else same)
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Step:
         """Return the step for some rows of a flattened batch: itself, if it has one value."""
         if not isinstance(self.value, np.ndarray):
             return self
-        name = dataclasses.fields(self)[0].name
+        name = _value_of(type(self))
         values = check_per_row(self.key, self.value, self.rule, batch).reshape(-1)[rows]
         return dataclasses.replace(self, **{name: values})
 
@@ -87,6 +94,20 @@ class Step(Transform):
             if value != option.default:
                 parts.append(f"{option.name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class RowStep(Step):
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return new logits."""
+        array = check_logits(logits)
+        values = check_per_row(self.key, self.value, self.rule, array.shape[:-1])
+        return map_rows(self.on_rows, array, values)
+
+    @abstractmethod
+    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
+        """Return new logits of checked ones, shape (n, V), for values of shape (n, 1) or (1, 1)."""
 
 
 class SparseStep(Step):

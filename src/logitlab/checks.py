@@ -14,6 +14,7 @@ __all__ = [
     "ParameterError",
     "Range",
     "brief",
+    "check_array",
     "check_choice",
     "check_integer",
     "check_logits",
@@ -149,6 +150,9 @@ class Range:
             If ``value`` holds anything but numbers (integers, if ``integer``) of this range;
             booleans, strings and NaN are none.
         """
+        kind, reach = (int, 2**63) if self.integer else (float, np.inf)
+        if type(value) is kind and -reach < value < reach and self.low <= value <= self.high:
+            return np.array(value)  # the common case, and the cheap one
         try:
             array = np.asarray(value)
         except ValueError:  # a ragged list
@@ -212,6 +216,24 @@ def check_integer(name: str, value: object, rule: Range) -> int:
     return int(value)
 
 
+def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
+    """Return ``logits`` as an array of native floats with at least one token, or raise."""
+    try:
+        array = np.asarray(logits)
+    except ValueError:
+        raise ParameterError(name, "an array of shape (..., V)", Seen("a ragged list")) from None
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
+        hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
+        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ParameterError(
+            name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}")
+        )
+    return array
+
+
 def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     """Return ``logits`` as an array that every function of the library can work on.
 
@@ -232,19 +254,7 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     ParameterError
         For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
     """
-    try:
-        array = np.asarray(logits)
-    except ValueError:
-        raise ParameterError(name, "an array of shape (..., V)", Seen("a ragged list")) from None
-    if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
-        hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
-        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    if array.ndim == 0 or array.shape[-1] == 0:
-        raise ParameterError(
-            name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}")
-        )
+    array = check_array(logits, name)
     # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
     top = array.max(axis=-1)
     wrong = ~np.isfinite(top)
@@ -262,10 +272,10 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
 
 
 def check_per_row(name: str, value: ArrayLike, rule: Range, batch: tuple[int, ...]) -> NDArray[Any]:
-    """Return a parameter of one value, or one for each row, broadcast to the batch shape."""
+    """Return a parameter of one value, shape (), or of one for each row, shape ``batch``."""
     array = rule.check(name, value)
     try:
-        return np.broadcast_to(array, batch)
+        return np.broadcast_to(array, batch) if array.ndim else array
     except ValueError:
         expected = f"a scalar or an array that broadcasts to the batch shape {batch}"
         raise ParameterError(name, expected, Seen(f"shape {array.shape}")) from None

@@ -7,14 +7,13 @@ neighbours in a batch, or on the thread or process that makes it.
 
 from __future__ import annotations
 
-import math
 import os
 from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import Range, check_choice, check_integer
-from logitlab.numerics import FloatArray, IntArray, blocks, gaps, weights
+from logitlab.numerics import FloatArray, IntArray, blocks, gaps, scratch, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
@@ -105,15 +104,6 @@ def _bits(seed: int, token: Any, sequence: Any, position: Any) -> Any:
     return ((high << 32) | low) >> 11
 
 
-def _bits_of_few(seed: int, *places: Any) -> Any:
-    """Do `_bits`, for few numbers as Python integers."""
-    shape = np.broadcast_shapes(*map(np.shape, places))
-    if not shape or not 0 < math.prod(shape) <= _FEW:
-        return _bits(seed, *places)
-    every = (np.broadcast_to(place, shape).ravel().tolist() for place in places)
-    return np.array([_bits(seed, *one) for one in zip(*every, strict=True)]).reshape(shape)
-
-
 def _index(name: str, value: ArrayLike, rule: Range) -> Any:
     """Return a counter: a Python int, or a uint64 array."""
     if isinstance(value, int):  # the common case, and the cheap one
@@ -156,8 +146,20 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     True
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
-    bits = _bits_of_few(check_integer("seed", seed, _SEED), _NO_TOKEN, *place)
-    return np.asarray(bits) * 2.0**-53
+    return _uniform(check_integer("seed", seed, _SEED), *place)
+
+
+def _uniform(seed: int, sequence: Any, position: Any) -> NDArray[np.float64]:
+    """Do `uniform` for checked places: integers, or arrays of any integer dtype."""
+    if np.ndim(sequence) == 0 == np.ndim(position):
+        return np.asarray(_bits(seed, _NO_TOKEN, int(sequence), int(position)) * 2.0**-53)
+    sequence, position = np.broadcast_arrays(sequence, position)
+    if sequence.size > _FEW:
+        words = sequence.astype(np.uint64), position.astype(np.uint64)
+        return np.asarray(_bits(seed, _NO_TOKEN, *words) * 2.0**-53)
+    pairs = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
+    few = [_bits(seed, _NO_TOKEN, *pair) * 2.0**-53 for pair in pairs]
+    return np.array(few, np.float64).reshape(sequence.shape)
 
 
 def gumbel(
@@ -233,10 +235,10 @@ def choose(
     check_choice("coupling", coupling, COUPLINGS)
     if coupling == "inverse":
         places = np.empty(sequence.shape, np.int64)
-        luck = uniform(seed, sequence, position)
+        luck = _uniform(seed, sequence, position)
         for block in blocks(logits.shape):
             places[block] = _first_beyond(logits[block], luck[block])
-        return places if tokens is None else np.take_along_axis(tokens, places, axis=-1)
+        return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
     drawn = np.empty(sequence.shape, np.int64)
     for row, logit in enumerate(logits):
         survivors = np.flatnonzero(logit > -np.inf)
@@ -256,13 +258,13 @@ def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:
     The sum runs through the row from the left, so that removed tokens, wherever they stand, change
     neither it nor its rounding, and the search ends at a survivor.
     """
-    weight = weights(rows)
+    weight = weights(rows, out=scratch(rows.shape, np.float64))
     if rows.shape[-1] > _WIDE:
         return np.array([_search(row, u) for row, u in zip(weight, luck, strict=True)])
     mass = np.cumsum(weight, axis=-1, out=weight)
     target = luck * mass[:, -1:]
     if target.shape[1] == 1:
-        return np.asarray(np.count_nonzero(mass <= target, axis=-1, keepdims=True))
+        return np.asarray((mass <= target).sum(axis=-1, keepdims=True))
     pairs = zip(mass, target, strict=True)
     return np.array([np.searchsorted(row, goal, side="right") for row, goal in pairs])
 

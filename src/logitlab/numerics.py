@@ -6,6 +6,8 @@ not cost memory: a block is a few hundred kilobytes however large the array is.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
@@ -24,6 +26,7 @@ __all__ = [
     "map_rows",
     "put",
     "reduce_rows",
+    "scratch",
     "settle",
     "softmax",
     "weights",
@@ -34,6 +37,9 @@ FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
+_SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
+_held = threading.local()
+_NOTHING = -700.0
 _BLOCK = 1 << 17  # elements of a block: one float64 megabyte
 
 
@@ -45,6 +51,20 @@ def blocks(shape: tuple[int, int], elements: int = _BLOCK) -> Iterator[slice]:
         yield slice(start, min(start + step, rows))
 
 
+def scratch(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
+    """Return an uninitialised array that this thread has for short use, and that is reused.
+
+    Fresh memory costs more than the arithmetic done in it. Nobody may keep the array or pass it on.
+    """
+    count = math.prod(shape)
+    if count > _SCRATCH:
+        return np.empty(shape, dtype)
+    if dtype not in _held.__dict__.setdefault("arrays", {}):
+        _held.arrays[dtype] = np.empty(_SCRATCH, dtype)
+    array: NDArray[Any] = _held.arrays[dtype][:count]
+    return array.reshape(shape)
+
+
 def map_rows(
     kernel: Callable[..., FloatArray],
     logits: FloatArray,
@@ -53,14 +73,15 @@ def map_rows(
 ) -> NDArray[Any]:
     """Return ``kernel(rows, *values)`` for all rows, block by block.
 
-    ``rows`` is ``(n, V)``; every value broadcasts to the batch shape and arrives as ``(n, 1)``.
+    ``rows`` is ``(n, V)``; a value of batch shape arrives as ``(n, 1)``, a scalar as ``(1, 1)``.
     The result is of ``dtype``, or of that of ``logits``.
     """
     rows = logits.reshape(-1, logits.shape[-1])
-    columns = [np.broadcast_to(value, logits.shape[:-1]).reshape(-1, 1) for value in values]
+    columns = [value.reshape(-1, 1) for value in values]
     result = np.empty(rows.shape, dtype or rows.dtype)
     for block in blocks(rows.shape):
-        result[block] = kernel(rows[block], *(column[block] for column in columns))
+        here = (c if len(c) < len(rows) else c[block] for c in columns)
+        result[block] = kernel(rows[block], *here)
     return result.reshape(logits.shape)
 
 
@@ -122,18 +143,28 @@ def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) ->
         rows[overflowing] = settle(wide[None], rows.dtype)[0]
 
 
-def gaps(rows: FloatArray) -> NDArray[np.float64]:
+def gaps(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """``x - x_max`` of every token in float64: 0 for the most likely, ``-inf`` for removed ones."""
-    wide = rows.astype(np.float64)
+    gap = np.empty(rows.shape) if out is None else out
+    gap[...] = rows
     with np.errstate(over="ignore"):  # further apart than float64 reaches
-        wide -= wide.max(axis=-1, keepdims=True)
-    return wide
+        gap -= rows.max(axis=-1, keepdims=True)
+    return gap
 
 
-def weights(rows: FloatArray) -> NDArray[np.float64]:
-    """``p / p_max`` of every token in float64: the largest weight of a row is exactly 1."""
-    gap = gaps(rows)
-    return np.exp(gap, out=gap)
+def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """``p / p_max`` of every token in float64: the largest weight of a row is exactly 1.
+
+    Below ``exp(-700)``, a part in 10**304, it is exactly 0.
+    """
+    gap = gaps(rows, out)
+    if gap.size and gap.min() > _NOTHING:
+        return np.exp(gap, out=gap)
+    # Exponentials that vanish take ten times as long as others.
+    alive = gap > _NOTHING
+    weight = np.exp(np.maximum(gap, _NOTHING, out=gap), out=gap)
+    weight *= alive
+    return weight
 
 
 def _log_softmax(rows: FloatArray) -> FloatArray:
@@ -210,7 +241,7 @@ def largest(
     Parameters
     ----------
     rows : ndarray, shape (n, V)
-    count : ndarray of int, shape (n, 1)
+    count : ndarray of int, shape (n, 1) or (1, 1)
         How many to keep, 1 to V.
     threshold : ndarray, shape (n, 1)
         The ``count``-th largest entry of the row.
@@ -221,9 +252,9 @@ def largest(
     keep = rows >= threshold
     if ties == "all":
         return keep
-    crowded = np.flatnonzero(np.count_nonzero(keep, axis=-1, keepdims=True) > count)
+    crowded = np.flatnonzero(keep.sum(axis=-1, keepdims=True) > count)
     for row in crowded:
         tied = np.flatnonzero(rows[row] == threshold[row])
-        surplus = np.count_nonzero(keep[row]) - int(count[row, 0])
+        surplus = np.count_nonzero(keep[row]) - int(count[row % len(count), 0])
         keep[row, tied[-surplus:] if ties == "lowest" else tied[:surplus]] = False
     return keep

@@ -14,6 +14,7 @@ from logitlab.checks import (
     ParameterError,
     Range,
     Seen,
+    check_array,
     check_choice,
     check_integer,
     check_logits,
@@ -170,7 +171,7 @@ def survivors(
     >>> left.tokens[0], np.exp(left.logprobs[0])
     (array([0, 1]), array([0.66666667, 0.33333333]))
     """
-    array = widened(check_logits(logits))
+    array = widened(check_array(logits))
     check_integer("threads", threads, _POSITIVE)
     count = math.prod(array.shape[:-1])
     tokens: list[IntArray] = [np.empty(0, np.int64)] * count
@@ -197,7 +198,7 @@ def _for_candidates(
     try:
         for_candidates(work, logits, chain, context, threads)
     except ParameterError:
-        chain(logits, context)  # says which step it is
+        chain(logits, context)  # says which row, or which step it is
         raise
 
 
@@ -260,7 +261,7 @@ def sample(
     >>> int(sample(np.log([0.5, 0.25, 0.25]), SamplingParams(top_k=2), seed=7, position=7).tokens)
     0
     """
-    array = widened(check_logits(logits))
+    array = widened(check_array(logits))
     batch = array.shape[:-1]
     chain = chain_of(request)
     check_choice("coupling", coupling, COUPLINGS)
@@ -268,9 +269,10 @@ def sample(
     count = 1 if size is None else check_integer("size", size, Range(0, integer=True))
     if sequence is None:
         sequence = np.arange(int(np.prod(batch))).reshape(batch)
-    rows = check_per_row("sequence", sequence, Range(0, integer=True), batch).reshape(-1, 1)
+    rows = check_per_row("sequence", sequence, Range(0, integer=True), batch)
+    rows = np.broadcast_to(rows, batch).reshape(-1, 1)
     first = check_per_row("position", position, Range(0, 2**32 - 1, integer=True), batch)
-    places = first.reshape(-1, 1) + np.arange(count)
+    places = np.broadcast_to(first, batch).reshape(-1, 1) + np.arange(count)
     if places.size and places.max() >= 2**32:
         raise ParameterError("position", "below 2**32 for every draw", int(places.max()))
     if seed is None and isinstance(request, SamplingParams):
@@ -360,7 +362,7 @@ def logprobs(
     >>> np.exp(report.logprobs), report.top_tokens
     (np.float64(0.25), array([0, 1]))
     """
-    array = widened(check_logits(logits))
+    array = widened(check_array(logits))
     batch, size = array.shape[:-1], array.shape[-1]
     check_choice("mode", mode, MODES)
     ids = Range(0, size - 1, integer=True).check("tokens", tokens)

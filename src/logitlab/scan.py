@@ -1,4 +1,4 @@
-"""One pass over a large row: the few tokens that can survive a truncation.
+"""A pass over large rows: the few tokens that can survive a truncation.
 
 A scan may keep too many tokens, never too few, for the dense step then runs on what it found. It
 compares with a threshold in the logits as they are, before temperature, lowered by what rounding
@@ -10,88 +10,112 @@ dense step computes it.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
-from logitlab.numerics import FloatArray, IntArray, gaps, largest, weights
+from logitlab.numerics import FloatArray, IntArray, gaps, largest, scratch, weights
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_VOCABULARY", "Row", "top_candidates"]
+__all__ = ["LEAST_VOCABULARY", "Head", "Scan", "top_candidates", "top_p"]
 
 LEAST_VOCABULARY = 1 << 13  # below, dense steps on many rows at once are as fast
 
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
+_FENCE = 0.004  # mass by which each fence around the cut of a flat row aims to miss it
 _UNIT = 2.0**-24  # half a unit in the last place of float32
 
 
-class Row:
-    """A row of logits under a temperature, and what is known of it so far.
+class _Limits(NamedTuple):
+    eps: float
+    smallest: float
+    lowest: float
+
+
+_LIMITS = {
+    kind: _Limits(float(f.eps), float(f.smallest_subnormal), float(f.min))
+    for kind, f in ((kind, np.finfo(kind)) for kind in (np.float32, np.float64))
+}
+
+
+class Scan:
+    """One row of logits under a temperature, and what is known of it so far.
 
     Parameters
     ----------
-    logits : ndarray of float32 or float64, shape (V,)
+    row : ndarray of float32 or float64, shape (V,)
     t : float
         Temperature above 0.
-    scratch : ndarray of float32, shape (V,)
-        Overwritten.
     """
 
-    def __init__(self, logits: FloatArray, t: float, scratch: NDArray[np.float32]) -> None:
-        self.logits = logits
+    def __init__(self, row: FloatArray, t: float) -> None:
+        self.row = row
         self.t = t
-        self.scratch = scratch
-        self.maxima = _chunk_maxima(logits)
+        columns = len(row) // _CHUNK
+        # Maxima of interleaved chunks, so that one sweep finds them all.
+        self.maxima = row[: _CHUNK * columns].reshape(_CHUNK, columns).max(axis=0)
+        if len(row) % _CHUNK:
+            self.maxima = np.append(self.maxima, row[_CHUNK * columns :])
         self.top = float(self.maxima.max())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether no quotient near the largest can overflow or vanish."""
+        return 1e-3 <= self.t <= 1e3 and abs(self.top) < 1e30
 
     def divided(self, logits: FloatArray) -> FloatArray:
         """Return logits under the temperature, rounded as the dense step rounds them."""
         if self.t == 1:
             return logits
-        wide = logits.astype(np.float64)
+        wide = scratch(logits.shape, np.float64)
+        wide[...] = logits
         wide /= self.t
         with np.errstate(over="ignore"):  # far below the largest, where it makes no difference
             return wide.astype(logits.dtype)
 
     def reaching(self, threshold: float) -> IntArray:
         """Return the tokens that reach a threshold, or that temperature could round up to it."""
-        kind = np.finfo(self.logits.dtype)
-        units = float(kind.eps) * (abs(threshold) + abs(self.top))
-        lowered = threshold - 4 * units - 8 * float(kind.smallest_subnormal) * (1 + self.t)
-        return np.flatnonzero(self.logits >= max(lowered, float(kind.min)))
+        kind = _LIMITS[self.row.dtype.type]
+        units = kind.eps * (abs(threshold) + abs(self.top))
+        lowered = threshold - 4 * units - 8 * kind.smallest * (1 + self.t)
+        mask = scratch(self.row.shape, np.bool_)
+        np.greater_equal(self.row, self.row.dtype.type(max(lowered, kind.lowest)), out=mask)
+        return mask.nonzero()[0]
 
     def threshold(self, count: int) -> float:
         """Return a logit that at least ``count`` tokens reach, and few more."""
-        if count <= 3 * len(self.maxima) // 4 + 1:
-            # The maxima of so many chunks are that many tokens.
-            return _kth_largest(self.maxima, count)
-        return _kth_largest(self.logits, count)
+        # The maxima of so many chunks are that many tokens.
+        values = self.maxima if count <= self.handy else self.row
+        place = len(values) - count
+        return float(np.partition(values, place)[place])
+
+    @property
+    def handy(self) -> int:
+        """Up to how many tokens the maxima of the chunks give a good threshold."""
+        return 3 * len(self.maxima) // 4 + 1
 
     def mass(self) -> tuple[float, float]:
         """Return bounds of ``sum exp((x - x_max) / t)`` as the dense steps sum it."""
-        if self.logits.dtype != np.float32:
-            total = float(weights(self.divided(self.logits)).sum())
-            error = len(self.logits) * 2.0**-50
+        if self.row.dtype != np.float32:
+            total = float(weights(self.divided(self.row)[None]).sum())
+            error = len(self.row) * 2.0**-50
         else:
+            weight = scratch(self.row.shape, np.float32)
             with np.errstate(over="ignore"):
-                weight = np.subtract(self.logits, np.float32(self.top), out=self.scratch)
+                np.subtract(self.row, np.float32(self.top), out=weight)
                 if self.t != 1:
                     weight *= np.float32(1 / self.t)
             np.exp(weight, out=weight)
             columns = len(weight) // _CHUNK
             body = weight[: _CHUNK * columns].reshape(_CHUNK, columns)
-            partial = np.add.reduce(body, axis=0).sum(dtype=np.float64)
-            total = float(partial) + float(weight[_CHUNK * columns :].sum())
+            total = float(body.sum(axis=0).sum(dtype=np.float64))
+            total += float(weight[_CHUNK * columns :].sum())
             # In units: rounding of the quotients, twice |x_max / t| and once the gap; of the gap
             # three more times, and a gap weighs at most ln V on average; of the exponential, 8;
             # of the sum, one for each of its terms in a chunk.
             units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _CHUNK
             error = units * _UNIT
         return total * max(1 - error, 1e-9), total * (1 + error)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether quotients near the largest logit can neither overflow nor vanish."""
-        return 1e-3 <= self.t <= 1e3 and abs(self.top) < 1e30
 
     # ------------------------------------------------------------ one for each truncation
 
@@ -109,51 +133,114 @@ class Row:
         # The dense step keeps x - x_max >= ln min(a / mass, 1).
         loose, strict = (math.log(min(a / mass, 1)) for mass in (high, low))
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
-        gap = gaps(self.divided(self.logits[tokens]))
+        gap = gaps(self.divided(self.row[tokens])[None])[0]
         keep = gap >= loose - 1e-12
         surely = gap >= strict + (1e-12 if strict < 0 else 0)
         return tokens[keep] if np.array_equal(keep, surely) else None
 
-    def top_p(self, p: float, ties: str) -> IntArray | None:
-        """Return the survivors of `top_p`, or None where the estimate cannot tell."""
-        low, high = self.mass()
-        for count in (_HEAD, len(self.maxima)):
-            threshold = self.threshold(min(count, 3 * len(self.maxima) // 4 + 1))
-            tokens = self.reaching(threshold)
-            logits = self.divided(self.logits[tokens])
-            descending = np.sort(logits)[::-1]
-            # Only from here up is it certain that none is missing.
-            end = self.divided(np.array([threshold], logits.dtype))[0]
-            complete = descending[: np.searchsorted(-descending, -end, side="right")]
-            mass = np.cumsum(weights(complete))
-            if mass[-1] >= p * high * (1 + 1e-12):
-                fewest, most = (1 + int(np.searchsorted(mass, p * z)) for z in (low, high))
-                if fewest != most:
-                    return None
-                last = descending[most - 1]
-                keep = largest(logits[None], np.array([[most]]), last[None, None], ties)[0]
-                survivors: IntArray = tokens[keep]
-                return survivors
-            if mass[-1] < p * low / 2:
-                return None
+
+class Head:
+    """The most likely tokens of a row, among which to look for a nucleus.
+
+    Parameters
+    ----------
+    scan : Scan
+    p : float
+        Mass of the nucleus.
+    bounds : tuple of float, optional
+        Of the mass of the row, as `Scan.mass` gives them.
+    count : int
+        How many tokens to look at, and a few more.
+    """
+
+    def __init__(
+        self, scan: Scan, p: float, bounds: tuple[float, float] | None = None, count: int = _HEAD
+    ) -> None:
+        self.scan = scan
+        self.p = p
+        self.bounds = bounds or scan.mass()
+        threshold = scan.threshold(min(count, scan.handy))
+        self.tokens = scan.reaching(threshold)
+        self.logits = scan.divided(scan.row[self.tokens])
+        # Down to here it is certain that no token is missing.
+        self.end = scan.divided(np.array([threshold], self.logits.dtype))[0]
+
+
+def top_p(heads: list[Head], ties: str) -> list[IntArray | None]:
+    """Return the survivors of `top_p` for each row; None where the estimates cannot tell."""
+    found, share = _nuclei(heads, ties)
+    for i in (i for i, tokens in enumerate(found) if tokens is None):
+        scan, p = heads[i].scan, heads[i].p
+        if p / 4 < share[i] < p:
+            found[i] = _nuclei([Head(scan, p, heads[i].bounds, scan.handy)], ties)[0][0]
+        if found[i] is None:
+            found[i] = _wide_nucleus(scan.divided(scan.row), p, ties)
+    return found
+
+
+def _nuclei(heads: list[Head], ties: str) -> tuple[list[IntArray | None], NDArray[np.float64]]:
+    """Return each head's nucleus, or None, and what share of the mass the head holds."""
+    logits = np.full((len(heads), max(len(h.logits) for h in heads)), -np.inf, heads[0].end.dtype)
+    for row, head in zip(logits, heads, strict=True):
+        row[: len(head.logits)] = head.logits
+    descending = np.sort(logits, axis=-1)[:, ::-1]
+    mass = np.cumsum(weights(descending), axis=-1)
+    complete = (descending >= np.array([head.end for head in heads])[:, None]).sum(axis=-1)
+    bounds = np.array([head.bounds for head in heads])
+    p = np.array([head.p for head in heads])
+    every = np.arange(len(heads))
+    share = mass[every, complete - 1] / bounds[:, 1]
+    fewest, size = (1 + (mass < (p * bound)[:, None]).sum(axis=-1) for bound in bounds.T)
+    decided = (share >= p * (1 + 1e-12)) & (fewest == size)
+    size = np.where(decided, size, 1)
+    keep = largest(logits, size[:, None], descending[every, size - 1][:, None], ties)
+    found: list[IntArray | None] = [
+        head.tokens[mask[: len(head.tokens)]] if known else None
+        for head, mask, known in zip(heads, keep, decided.tolist(), strict=True)
+    ]
+    return found, share
+
+
+def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
+    """Return the nucleus of a flat row by float64 sums, or None where these cannot tell.
+
+    Every 64th token, sorted, tells roughly which logits hold the mass p. Two exact masses fence the
+    cut in, and only what lies between is sorted.
+    """
+    weight = weights(row[None], out=scratch((1, len(row)), np.float64))[0]
+    total = float(weight.sum())
+    sample = np.sort(row[::_CHUNK])[::-1]
+    share = np.cumsum(weights(sample[None])[0])
+    share /= share[-1]
+    high = low = None
+    above, aim = 0.0, p
+    for _ in range(8):
+        fence = sample[min(int(np.searchsorted(share, aim)), len(sample) - 1)]
+        mass = float(np.einsum("i,i", weight, row > fence)) / total  # on this thread, unlike @
+        if mass < p:
+            high, above = fence, mass
+        else:
+            low = fence
+        if high is not None and low is not None:
+            break
+        aim += p - mass + (_FENCE if low is None else -_FENCE)
+    else:
         return None
-
-
-def _chunk_maxima(row: FloatArray) -> FloatArray:
-    """Maxima of chunks of 64 tokens, interleaved so that one sweep finds them all."""
-    columns = len(row) // _CHUNK
-    body = row[: _CHUNK * columns].reshape(_CHUNK, columns).max(axis=0)
-    rest = row[_CHUNK * columns :]
-    return np.append(body, rest) if len(rest) else body
-
-
-def _kth_largest(values: FloatArray, k: int) -> float:
-    place = len(values) - k
-    return float(np.partition(values, place)[place])
+    between = np.sort(row[np.flatnonzero((row > low) & (row <= high))])[::-1]
+    gap = between.astype(np.float64) - float(row.max())
+    mass_at = above + np.cumsum(np.exp(gap)) / total
+    place = int(np.searchsorted(mass_at, p))
+    doubt = len(row) * 2.0**-50
+    if place == len(mass_at) or np.abs(np.append(above, mass_at) - p).min() < doubt:
+        return None
+    count = np.count_nonzero(row > high) + place + 1
+    keep = largest(row[None], np.array([[count]]), between[None, place, None], ties)[0]
+    return np.flatnonzero(keep)
 
 
 def top_candidates(row: FloatArray, count: int) -> IntArray:
     """Return tokens that certainly hold the ``count`` most likely ones."""
     if len(row) < LEAST_VOCABULARY or not 0 < count < len(row):
         return np.arange(len(row))
-    return Row(row, 1.0, np.empty(0, np.float32)).top_k(count)
+    scan = Scan(row, 1.0)
+    return scan.reaching(scan.threshold(count))

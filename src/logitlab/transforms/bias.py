@@ -132,7 +132,7 @@ class LogitBias(SparseStep):
             return
         rows = logits.reshape(-1, size)
         token = np.array(list(amounts))
-        amount = np.stack([value.reshape(-1) for value in amounts.values()], axis=-1)
+        amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
         x = rows[:, token].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))

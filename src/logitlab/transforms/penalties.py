@@ -212,14 +212,14 @@ class _Penalty(SparseStep):
     def edit(self, logits: FloatArray, context: Context | None) -> None:
         """Penalise the tokens that occur, in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
-        values = check_per_row(self.key, self.value, self.rule, batch).reshape(-1)
+        values = check_per_row(self.key, self.value, self.rule, batch)
         if not isinstance(context, Context):
             hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
             raise ParameterError("context", f"a Context for {self.key}", context, hint)
         seen = context.counts(batch, size, self.scope, self.last_n)
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)
-        value = values[seen.row]
+        value = values.reshape(-1)[seen.row] if values.ndim else values
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             new = self._penalised(x, value, seen, float(np.finfo(logits.dtype).max))
         untouched = (x == -np.inf) | (value == self.neutral)

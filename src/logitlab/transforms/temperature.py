@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.chain import Step
-from logitlab.checks import Range, check_logits, check_per_row
-from logitlab.context import Context
-from logitlab.numerics import FloatArray, map_rows, settle
+from logitlab.chain import RowStep
+from logitlab.checks import Range
+from logitlab.numerics import FloatArray, scratch, settle
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Temperature", "temperature"]
-
-_RULE = Range(0)
 
 
 def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
@@ -59,15 +56,14 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
     array([[ 2. , -inf],
            [ 1. ,  0.5]])
     """
-    array = check_logits(logits)
-    values = check_per_row("temperature", t, _RULE, array.shape[:-1])
-    return map_rows(_divide, array, values)
+    return Temperature(t)(logits)
 
 
 def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
     greedy = t == 0
     divisor = np.where(greedy, 1, t)
-    wide = rows.astype(np.float64)
+    wide = scratch(rows.shape, np.float64)
+    wide[...] = rows
     with np.errstate(over="ignore"):
         wide /= divisor
         scaled: FloatArray = wide.astype(rows.dtype)
@@ -92,7 +88,7 @@ def _within_reach(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Temperature(Step):
+class Temperature(RowStep):
     """The step `temperature` with its value chosen.
 
     Examples
@@ -104,9 +100,9 @@ class Temperature(Step):
     t: ArrayLike
 
     key: ClassVar[str] = "temperature"
-    rule: ClassVar[Range] = _RULE
+    rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 1.0
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return ``temperature(logits, t)``."""
-        return temperature(logits, self.t)
+    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
+        """Return ``temperature(rows, value)``."""
+        return _divide(rows, value)
