@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, RowStep, Step
+from logitlab.chain import Chain, RowStep, SparseStep, Step
 from logitlab.checks import check_logits, check_per_row
 from logitlab.context import Context
 from logitlab.numerics import FloatArray, IntArray, blocks
@@ -212,13 +212,23 @@ class _Job:
 
     def _headed(self, rows: FloatArray, index: IntArray) -> FloatArray:
         """Run the dense steps before the scan."""
-        if not self.head.steps:
-            return rows if self.scans else check_logits(rows)
-        if self.batch == (len(index),):
-            return self.head(rows, self.context)
-        steps = (step.for_rows(self.batch, index) for step in self.head if isinstance(step, Step))
-        context = self.context and self.context.for_rows(self.batch, index)
-        return Chain(*steps)(rows, context)
+        if not self.scans:
+            check_logits(rows)
+        whole = self.batch == (len(index),)
+        context = self.context
+        if self.head.steps and context is not None and not whole:
+            context = context.for_rows(self.batch, index)
+        ours = False
+        for step in self.head:
+            if isinstance(step, Step) and not whole:
+                step = step.for_rows(self.batch, index)
+            if isinstance(step, SparseStep):
+                rows = rows if ours else rows.copy()
+                step.edit(rows, context)
+            else:
+                rows = step(rows, context)
+            ours = True
+        return rows
 
     def _scan(self, rows: FloatArray, index: IntArray) -> list[IntArray | None]:
         """Return candidates of each row, or None where it must be computed densely."""

@@ -7,6 +7,7 @@ neighbours in a batch, or on the thread or process that makes it.
 
 from __future__ import annotations
 
+import math
 import os
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -24,7 +25,8 @@ COUPLINGS = ("inverse", "gumbel")
 
 _WORD = 0xFFFFFFFF
 _WIDE = 1 << 14  # rows beyond this are searched in two steps
-_STRIDE = 256
+_STRETCH = 256
+_NEGLIGIBLE = -60.0  # the gap from which on a weight cannot matter among float32 sums
 _FEW = 8  # so many numbers are drawn faster one by one
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
@@ -258,9 +260,9 @@ def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:
     The sum runs through the row from the left, so that removed tokens, wherever they stand, change
     neither it nor its rounding, and the search ends at a survivor.
     """
-    weight = weights(rows, out=scratch(rows.shape, np.float64))
     if rows.shape[-1] > _WIDE:
-        return np.array([_search(row, u) for row, u in zip(weight, luck, strict=True)])
+        return np.array([_search(row, u) for row, u in zip(rows, luck, strict=True)])
+    weight = weights(rows, out=scratch(rows.shape, np.float64))
     mass = np.cumsum(weight, axis=-1, out=weight)
     target = luck * mass[:, -1:]
     if target.shape[1] == 1:
@@ -269,21 +271,47 @@ def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:
     return np.array([np.searchsorted(row, goal, side="right") for row, goal in pairs])
 
 
-def _search(weight: NDArray[np.float64], luck: NDArray[np.float64]) -> IntArray:
-    """Do `_first_beyond` for one wide row, with running sums only where they are needed."""
-    edges = np.arange(0, len(weight), _STRIDE)
-    before = np.append(0.0, np.cumsum(np.add.reduceat(weight, edges)))
+def _search(row: FloatArray, luck: NDArray[np.float64]) -> IntArray:
+    """Do `_first_beyond` for one wide row, with running sums only where they are needed.
+
+    Sums in float32, or in another order, decide where their error cannot matter.
+    """
+    size = len(row)
+    if row.dtype == np.float32:
+        rough = scratch(row.shape, np.float32)
+        with np.errstate(over="ignore"):
+            np.subtract(row, row.max(), out=rough)
+        np.maximum(rough, _NEGLIGIBLE, out=rough)
+        # In units of 2**-24: of the gap 1, and it weighs at most ln V on average; of the
+        # exponential 8; of the sum of a stretch 40.
+        error = (64 + math.log(size)) * 2.0**-24 + size * math.exp(_NEGLIGIBLE)
+        places = _places(np.exp(rough, out=rough), luck, error)
+        if places is not None:
+            return places
+    weight = weights(row[None], out=scratch((1, size), np.float64))[0]
+    places = _places(weight, luck, size * 2.0**-50)
+    if places is not None:
+        return places
+    mass = np.cumsum(weight)
+    return np.asarray(np.searchsorted(mass, luck * mass[-1], side="right"))
+
+
+def _places(weight: FloatArray, luck: NDArray[np.float64], error: float) -> IntArray | None:
+    """Return where the running sum exceeds ``luck``, or None if any is too close to tell."""
+    cut = len(weight) // _STRETCH * _STRETCH
+    sums = weight[:cut].reshape(-1, _STRETCH).sum(axis=1)
+    before = np.append(0.0, np.cumsum(np.append(sums, weight[cut:].sum()), dtype=np.float64))
     target = luck * before[-1]
-    doubt = len(weight) * 2.0**-50 * before[-1]  # how far sums in another order may differ
+    doubt = error * before[-1]
     places = np.empty(len(luck), np.int64)
-    for i, (goal, part) in enumerate(
-        zip(target, np.searchsorted(before, target, side="right") - 1, strict=True)
-    ):
-        mass = before[part] + np.cumsum(weight[edges[part] : edges[part] + _STRIDE])
+    starts = np.searchsorted(before, target, side="right") - 1
+    for i, (goal, start) in enumerate(zip(target.tolist(), starts.tolist(), strict=True)):
+        here = weight[start * _STRETCH : (start + 1) * _STRETCH]
+        mass = before[start] + np.cumsum(here, dtype=np.float64)
         place = int(np.searchsorted(mass, goal, side="right"))
-        near = mass[max(place - 1, 0) : place + 1] - goal
-        if place == len(mass) or (abs(near) < doubt).any() or goal - before[part] < doubt:
-            whole = np.cumsum(weight)
-            return np.asarray(np.searchsorted(whole, luck * whole[-1], side="right"))
-        places[i] = edges[part] + place
+        if place == len(mass) or mass[place] - goal < doubt:
+            return None
+        if goal - (mass[place - 1] if place else before[start]) < doubt:
+            return None
+        places[i] = start * _STRETCH + place
     return places

@@ -10,6 +10,7 @@ dense step computes it.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,8 @@ LEAST_VOCABULARY = 1 << 13  # below, dense steps on many rows at once are as fas
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
 _FENCE = 0.004  # mass by which each fence around the cut of a flat row aims to miss it
+_NOTHING = -100.0  # gap from which on a weight cannot matter to a rough bound
+_CLOSE = 1e-9  # more than sums of float64 in another order can differ
 _UNIT = 2.0**-24  # half a unit in the last place of float32
 
 
@@ -94,8 +97,9 @@ class Scan:
         """Up to how many tokens the maxima of the chunks give a good threshold."""
         return 3 * len(self.maxima) // 4 + 1
 
+    @cached_property
     def mass(self) -> tuple[float, float]:
-        """Return bounds of ``sum exp((x - x_max) / t)`` as the dense steps sum it."""
+        """Bounds of ``sum exp((x - x_max) / t)`` as the dense steps sum it."""
         if self.row.dtype != np.float32:
             total = float(weights(self.divided(self.row)[None]).sum())
             error = len(self.row) * 2.0**-50
@@ -129,7 +133,7 @@ class Scan:
 
     def top_a(self, a: float) -> IntArray | None:
         """Return the survivors of `top_a`, or None where the estimate cannot tell."""
-        low, high = self.mass()
+        low, high = self.mass
         # The dense step keeps x - x_max >= ln min(a / mass, 1).
         loose, strict = (math.log(min(a / mass, 1)) for mass in (high, low))
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
@@ -147,34 +151,39 @@ class Head:
     scan : Scan
     p : float
         Mass of the nucleus.
-    bounds : tuple of float, optional
-        Of the mass of the row, as `Scan.mass` gives them.
     count : int
         How many tokens to look at, and a few more.
+    rough : bool
+        Whether bounds of the mass that need no pass over the row will do, where they are close.
     """
 
-    def __init__(
-        self, scan: Scan, p: float, bounds: tuple[float, float] | None = None, count: int = _HEAD
-    ) -> None:
+    def __init__(self, scan: Scan, p: float, count: int = _HEAD, rough: bool = True) -> None:
         self.scan = scan
         self.p = p
-        self.bounds = bounds or scan.mass()
         threshold = scan.threshold(min(count, scan.handy))
         self.tokens = scan.reaching(threshold)
         self.logits = scan.divided(scan.row[self.tokens])
         # Down to here it is certain that no token is missing.
         self.end = scan.divided(np.array([threshold], self.logits.dtype))[0]
+        # Each of the other tokens is below the threshold and below the maximum of its chunk.
+        head = float(weights(self.logits[None]).sum())
+        gap = (np.minimum(scan.maxima, threshold).astype(np.float64) - scan.top) / scan.t
+        tail = 1.01 * _CHUNK * float(np.exp(np.maximum(gap, _NOTHING)).sum())
+        # The hundredth is more than rounding can add, unless the logits are huge.
+        self.is_rough = rough and tail < 0.01 * head and abs(scan.top / scan.t) < 1e4
+        self.bounds = (head * (1 - _CLOSE), head + tail) if self.is_rough else scan.mass
 
 
 def top_p(heads: list[Head], ties: str) -> list[IntArray | None]:
     """Return the survivors of `top_p` for each row; None where the estimates cannot tell."""
     found, share = _nuclei(heads, ties)
-    for i in (i for i, tokens in enumerate(found) if tokens is None):
-        scan, p = heads[i].scan, heads[i].p
-        if p / 4 < share[i] < p:
-            found[i] = _nuclei([Head(scan, p, heads[i].bounds, scan.handy)], ties)[0][0]
+    for i, head in enumerate(heads):
+        beyond = share[i] < head.p
+        if found[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
+            again = Head(head.scan, head.p, head.scan.handy if beyond else _HEAD, rough=False)
+            found[i] = _nuclei([again], ties)[0][0]
         if found[i] is None:
-            found[i] = _wide_nucleus(scan.divided(scan.row), p, ties)
+            found[i] = _wide_nucleus(head.scan.divided(head.scan.row), head.p, ties)
     return found
 
 

