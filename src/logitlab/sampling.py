@@ -268,7 +268,7 @@ def sample(
     check_integer("threads", threads, _POSITIVE)
     count = 1 if size is None else check_integer("size", size, Range(0, integer=True))
     if sequence is None:
-        sequence = np.arange(int(np.prod(batch))).reshape(batch)
+        sequence = np.arange(math.prod(batch)).reshape(batch)
     rows = check_per_row("sequence", sequence, Range(0, integer=True), batch)
     rows = np.broadcast_to(rows, batch).reshape(-1, 1)
     first = check_per_row("position", position, Range(0, 2**32 - 1, integer=True), batch)

@@ -171,7 +171,8 @@ class Head:
         tail = 1.01 * _CHUNK * float(np.exp(np.maximum(gap, _NOTHING)).sum())
         # The hundredth is more than rounding can add, unless the logits are huge.
         self.is_rough = rough and tail < 0.01 * head and abs(scan.top / scan.t) < 1e4
-        self.bounds = (head * (1 - _CLOSE), head + tail) if self.is_rough else scan.mass
+        near = head * (1 - _CLOSE), (head + tail) * (1 + _CLOSE)
+        self.bounds = near if self.is_rough else scan.mass
 
 
 def top_p(heads: list[Head], ties: str) -> list[IntArray | None]:
