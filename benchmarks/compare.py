@@ -260,7 +260,7 @@ def chart(cases: list[dict[str, Any]]) -> None:
 
 def write_readme(cases: list[dict[str, Any]]) -> None:
     """Replace the table between the marks in the README."""
-    begin, end = "<!-- benchmarks/compare.py -->\n", "\n<!-- end of compare.py -->"
+    begin, end = "<!-- benchmarks/compare.py -->\n", "<!-- end of compare.py -->"
     lines = [
         "| one thread, V = 128 256, 32 rows | ms a row | transformers | vLLM (CPU) | llama.cpp |",
         "| --- | --- | --- | --- | --- |",
@@ -278,7 +278,7 @@ def write_readme(cases: list[dict[str, Any]]) -> None:
     _, _, after = rest.partition(end)
     if not rest or not after:
         raise SystemExit("README.md has no marks for the table.")
-    README.write_text(before + begin + "\n".join(lines) + end + after, "utf-8")
+    README.write_text(before + begin + "\n".join(lines) + "\n" + end + after, "utf-8")
 
 
 if __name__ == "__main__":

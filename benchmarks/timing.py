@@ -8,19 +8,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+TURN = 0.03  # seconds
+
 
 def interleaved(
     contenders: dict[str, Callable[[], Any]], *, seconds: float, least: int = 5, most: int = 200
 ) -> dict[str, list[float]]:
     """Return the times of each contender in seconds, one for each round.
 
-    Each round runs every contender once, starting with another one each time; rounds go on for
-    about so many seconds.
+    Each round gives every contender one turn, starting with another one each time; rounds go on
+    for about so many seconds. A turn lasts about `TURN`: a quick call is repeated, so that everyone
+    runs with warm caches, and its mean is taken.
     """
     names = list(contenders)
-    for run in contenders.values():
-        run()
-        run()
+    repeats = {name: max(1, round(TURN / _once(run))) for name, run in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in names}
     start = time.perf_counter()
     gc.disable()
@@ -32,11 +33,20 @@ def interleaved(
                 name = names[(turn + i) % len(names)]
                 run = contenders[name]
                 begin = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - begin)
+                for _ in range(repeats[name]):
+                    run()
+                times[name].append((time.perf_counter() - begin) / repeats[name])
     finally:
         gc.enable()
     return times
+
+
+def _once(run: Callable[[], Any]) -> float:
+    """Return the seconds of one call, the first two left out."""
+    for _ in range(3):
+        begin = time.perf_counter()
+        run()
+    return time.perf_counter() - begin
 
 
 def ratio(slow: list[float], fast: list[float]) -> float:

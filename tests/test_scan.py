@@ -85,8 +85,8 @@ def test_a_nucleus_is_the_dense_one_or_undecided(x: Array, t: float, p: float, t
         np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
-@pytest.mark.parametrize("p", [0.3, 0.5, 0.9, 0.99])
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_flat_rows_are_decided_without_a_sort(scale: float, p: float, dtype: type) -> None:
     x: Array = np.random.default_rng(3).normal(scale=scale, size=40_000).astype(dtype)

@@ -23,7 +23,6 @@ LEAST_VOCABULARY = 1 << 13  # below, dense steps on many rows at once are as fas
 
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
-_FENCE = 0.004  # mass by which each fence around the cut of a flat row aims to miss it
 _NOTHING = -100.0  # gap from which on a weight cannot matter to a rough bound
 _CLOSE = 1e-9  # more than sums of float64 in another order can differ
 _UNIT = 2.0**-24  # half a unit in the last place of float32
@@ -160,7 +159,7 @@ class Head:
     def __init__(self, scan: Scan, p: float, count: int = _HEAD, rough: bool = True) -> None:
         self.scan = scan
         self.p = p
-        threshold = scan.threshold(min(count, scan.handy))
+        threshold = scan.threshold(min(count, len(scan.row)))
         self.tokens = scan.reaching(threshold)
         self.logits = scan.divided(scan.row[self.tokens])
         # Down to here it is certain that no token is missing.
@@ -181,7 +180,8 @@ def top_p(heads: list[Head], ties: str) -> list[IntArray | None]:
     for i, head in enumerate(heads):
         beyond = share[i] < head.p
         if found[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
-            again = Head(head.scan, head.p, head.scan.handy if beyond else _HEAD, rough=False)
+            count = max(head.scan.handy, 8 * _HEAD) if beyond else _HEAD
+            again = Head(head.scan, head.p, count, rough=False)
             found[i] = _nuclei([again], ties)[0][0]
         if found[i] is None:
             found[i] = _wide_nucleus(head.scan.divided(head.scan.row), head.p, ties)
@@ -214,28 +214,27 @@ def _nuclei(heads: list[Head], ties: str) -> tuple[list[IntArray | None], NDArra
 def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
     """Return the nucleus of a flat row by float64 sums, or None where these cannot tell.
 
-    Every 64th token, sorted, tells roughly which logits hold the mass p. Two exact masses fence the
-    cut in, and only what lies between is sorted.
+    Every 64th token, sorted, tells roughly which logits hold the mass p. From there on exact masses
+    fence the cut in, and only what lies between is sorted.
     """
     weight = weights(row[None], out=scratch((1, len(row)), np.float64))[0]
     total = float(weight.sum())
     sample = np.sort(row[::_CHUNK])[::-1]
     share = np.cumsum(weights(sample[None])[0])
     share /= share[-1]
-    high = low = None
-    above, aim = 0.0, p
-    for _ in range(8):
-        fence = sample[min(int(np.searchsorted(share, aim)), len(sample) - 1)]
+    place = int(np.searchsorted(share, p))
+    step = max(1, len(sample) // 256)
+    above, high, low = 0.0, None, None
+    while high is None or low is None:
+        fence = sample[place] if 0 <= place < len(sample) else -math.copysign(math.inf, place)
         mass = float(np.einsum("i,i", weight, row > fence)) / total  # on this thread, unlike @
-        if mass < p:
-            high, above = fence, mass
+        if mass < p or place < 0:
+            above, high = mass, fence
+            place += step
         else:
             low = fence
-        if high is not None and low is not None:
-            break
-        aim += p - mass + (_FENCE if low is None else -_FENCE)
-    else:
-        return None
+            place -= step
+        step *= 2
     between = np.sort(row[np.flatnonzero((row > low) & (row <= high))])[::-1]
     gap = between.astype(np.float64) - float(row.max())
     mass_at = above + np.cumsum(np.exp(gap)) / total
