@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, RowStep, SparseStep, Step
+from logitlab.chain import Chain, RowStep, SparseStep
 from logitlab.checks import check_logits, check_per_row
 from logitlab.context import Context
 from logitlab.numerics import FloatArray, IntArray, blocks
@@ -128,7 +128,7 @@ def for_candidates(
     threads : int
         Rows are spread over so many threads; each row is computed alike in any.
     """
-    own = [i for i, step in enumerate(chain) if not isinstance(step, Step)]
+    own = [i for i, step in enumerate(chain) if not isinstance(step, RowStep | SparseStep)]
     if own:  # transforms of the user's own may look at the whole batch
         logits = chain[: own[-1] + 1](logits, context)
         chain = chain[own[-1] + 1 :]
@@ -178,22 +178,19 @@ class _Job:
         plan = plan_of(chain)
         self.scans = len(plan.scanned) > 0 and size >= LEAST_VOCABULARY
         self.head = plan.head if self.scans else chain
-        self.scanned = self._bound(plan.scanned)
-        self.rest = self._bound(plan.rest)
+        self.scanned = [self._bound(step) for step in plan.scanned if isinstance(step, RowStep)]
+        self.rest = [self._bound(step) for step in plan.rest if isinstance(step, RowStep)]
 
-    def _bound(self, chain: Chain) -> list[_Bound]:
-        bound = []
-        for step in chain:
-            assert isinstance(step, RowStep)
-            values = check_per_row(step.key, step.value, step.rule, self.batch)
-            bound.append(_Bound(step, values.reshape(-1, 1)))
-        return bound
+    def _bound(self, step: RowStep) -> _Bound:
+        values = check_per_row(step.key, step.value, step.rule, self.batch)
+        return _Bound(step, values.reshape(-1, 1))
 
     def run(self, start: int, stop: int) -> None:
         """Do the rows from ``start`` to ``stop``."""
         found: list[_Found] = []
         gathered = 0
-        for block in blocks((stop - start, self.rows.shape[-1]), _TOGETHER):
+        elements = _TOGETHER if self.scans else _TOGETHER // 4  # float64 work needs more room
+        for block in blocks((stop - start, self.rows.shape[-1]), elements):
             here = np.arange(start + block.start, start + block.stop)
             rows = self._headed(self.rows[here[0] : here[-1] + 1], here)
             if not self.scans:
@@ -220,13 +217,13 @@ class _Job:
             context = context.for_rows(self.batch, index)
         ours = False
         for step in self.head:
-            if isinstance(step, Step) and not whole:
-                step = step.for_rows(self.batch, index)
-            if isinstance(step, SparseStep):
+            if isinstance(step, RowStep):
+                bound = self._bound(step)
+                rows = step.on_rows(rows, bound.at(index))
+            elif isinstance(step, SparseStep):
                 rows = rows if ours else rows.copy()
-                step.edit(rows, context)
-            else:
-                rows = step(rows, context)
+                here = step if whole else step.for_rows(self.batch, index)
+                here.edit(rows, context)
             ours = True
         return rows
 
@@ -268,6 +265,10 @@ class _Job:
         steps = [*self.scanned[: -1 if exact else None], *self.rest]
         for _, group in groupby(sorted(found, key=_width), key=_width):
             members = list(group)
+            if len(members) == 1:
+                ((row, ids, values),) = members
+                self._finish(np.array([row]), ids[None], values[None], steps)
+                continue
             shape = len(members), max(len(tokens) for _, tokens, _ in members)
             index = np.array([row for row, _, _ in members])
             tokens = np.zeros(shape, np.int64)

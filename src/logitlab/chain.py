@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from logitlab import metrics
@@ -66,7 +66,7 @@ class Step(Transform):
         same = self.value == self.neutral
         return bool(same.all() if isinstance(same, np.ndarray) else same)
 
-    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Step:
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch: itself, if it has one value."""
         if not isinstance(self.value, np.ndarray):
             return self

@@ -40,6 +40,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
 _NOTHING = -700.0
+_WIDE = 1 << 12  # rows beyond this are counted one by one
 _BLOCK = 1 << 17  # elements of a block: one float64 megabyte
 
 
@@ -252,9 +253,13 @@ def largest(
     keep = rows >= threshold
     if ties == "all":
         return keep
-    crowded = np.flatnonzero(keep.sum(axis=-1, keepdims=True) > count)
-    for row in crowded:
+    if keep.shape[1] > _WIDE:
+        kept = np.array([[np.count_nonzero(row)] for row in keep])
+    else:
+        kept = keep.sum(axis=-1, keepdims=True)
+    surplus = kept - count
+    for row in np.flatnonzero(surplus > 0):
         tied = np.flatnonzero(rows[row] == threshold[row])
-        surplus = np.count_nonzero(keep[row]) - int(count[row % len(count), 0])
-        keep[row, tied[-surplus:] if ties == "lowest" else tied[:surplus]] = False
+        extra = int(surplus[row, 0])
+        keep[row, tied[-extra:] if ties == "lowest" else tied[:extra]] = False
     return keep

@@ -164,13 +164,16 @@ class Head:
         self.logits = scan.divided(scan.row[self.tokens])
         # Down to here it is certain that no token is missing.
         self.end = scan.divided(np.array([threshold], self.logits.dtype))[0]
-        # Each of the other tokens is below the threshold and below the maximum of its chunk.
         head = float(weights(self.logits[None]).sum())
+        # Each of the other tokens is below the threshold and below the maximum of its chunk.
         gap = (np.minimum(scan.maxima, threshold).astype(np.float64) - scan.top) / scan.t
-        tail = 1.01 * _CHUNK * float(np.exp(np.maximum(gap, _NOTHING)).sum())
+        peaks = float(np.exp(np.maximum(gap, _NOTHING)).sum())
         # The hundredth is more than rounding can add, unless the logits are huge.
-        self.is_rough = rough and tail < 0.01 * head and abs(scan.top / scan.t) < 1e4
+        tail = 1.01 * _CHUNK * peaks
         near = head * (1 - _CLOSE), (head + tail) * (1 + _CLOSE)
+        # Where the maxima alone outweigh it, the head is hopeless, and any bounds will tell so.
+        will_do = tail < 0.01 * head or head < p * peaks
+        self.is_rough = rough and will_do and abs(scan.top / scan.t) < 1e4
         self.bounds = near if self.is_rough else scan.mass
 
 
@@ -223,7 +226,7 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
     share = np.cumsum(weights(sample[None])[0])
     share /= share[-1]
     place = int(np.searchsorted(share, p))
-    step = max(1, len(sample) // 256)
+    step = max(1, len(sample) // 40)
     above, high, low = 0.0, None, None
     while high is None or low is None:
         fence = sample[place] if 0 <= place < len(sample) else -math.copysign(math.inf, place)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from logitlab.chain import SparseStep
@@ -102,9 +102,9 @@ class LogitBias(SparseStep):
         """Whether every value is 0."""
         return all(bool(np.all(np.equal(value, self.neutral))) for value in self.bias.values())
 
-    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> LogitBias:
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch."""
-        return LogitBias(
+        return type(self)(
             {
                 token: check_per_row(_name(token), value, self.rule, batch).reshape(-1)[rows]
                 if isinstance(value, np.ndarray)

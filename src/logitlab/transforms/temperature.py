@@ -67,7 +67,7 @@ def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
     with np.errstate(over="ignore"):
         wide /= divisor
         scaled: FloatArray = wide.astype(rows.dtype)
-    if not np.isfinite(scaled).all():  # removed tokens, or quotients out of reach
+    if not np.isfinite(scaled).all() and (np.isinf(scaled) != np.isinf(rows)).any():
         scaled = _within_reach(rows, divisor)
     if greedy.any():
         first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
