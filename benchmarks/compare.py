@@ -268,7 +268,10 @@ def write_readme(cases: list[dict[str, Any]]) -> None:
     for case in cases:
         if case["B"] == 32 and case["V"] == 128_256:
             times = case["times_logitlab"]
-            ratios = (f"{times[p]:.2g}x" if p in times else "–" for p in list(peers.PEERS)[:3])
+            ratios = (
+                f"{times[p]:.2g}x" if p in times else "–"
+                for p in ("transformers", "vllm", "llama.cpp")
+            )
             lines.append(
                 f"| {case['case']}, {case['rows']} rows | {case['ms']['logitlab'][0]:.2f} | "
                 + " | ".join(ratios) + " |"

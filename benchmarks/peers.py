@@ -20,6 +20,7 @@ import importlib.metadata
 import importlib.util
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -187,7 +188,9 @@ _SAMPLERS = {
 }
 
 
+@cache
 def _llama_library() -> Any:
+    """Load the library, which has to happen before vllm is loaded: after it, chains eat memory."""
     import xllamacpp
 
     assert xllamacpp.__file__ is not None
@@ -250,9 +253,9 @@ def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | No
 
 
 PEERS: dict[str, tuple[str, Maker]] = {
+    "llama.cpp": ("xllamacpp", llama_cpp),
     "transformers": ("transformers", transformers),
     "vllm": ("vllm", vllm),
-    "llama.cpp": ("xllamacpp", llama_cpp),
     "mlx-lm": ("mlx_lm", mlx_lm),
 }
 

@@ -95,6 +95,14 @@ def test_flat_rows_are_decided_without_a_sort(scale: float, p: float, dtype: typ
     np.testing.assert_array_equal(found, np.flatnonzero(top_p(x, p) > -np.inf))
 
 
+@pytest.mark.parametrize("p", [0.0, 5e-324, 1e-9, 1 - 1e-9, 1 - 2.0**-53])
+def test_extreme_masses_end(p: float) -> None:
+    x = np.random.default_rng(4).normal(size=20_000).astype(np.float32)
+    expected = np.flatnonzero(top_p(x, p) > -np.inf)
+    for found in (_wide_nucleus(x, p, "lowest"), *nuclei([Head(Scan(x, 1.0), p)], "lowest")):
+        assert found is None or np.array_equal(found, expected)
+
+
 def test_real_rows_are_decided() -> None:
     x = load().logits
     for t in (0.6, 0.8, 1.0):

@@ -227,11 +227,11 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
     share /= share[-1]
     place = int(np.searchsorted(share, p))
     step = max(1, len(sample) // 40)
-    above, high, low = 0.0, None, None
-    while high is None or low is None:
-        fence = sample[place] if 0 <= place < len(sample) else -math.copysign(math.inf, place)
+    above, high, low = 0.0, math.inf, -math.inf
+    while 0 <= place < len(sample) and (low == -math.inf or high == math.inf):
+        fence = sample[place]
         mass = float(np.einsum("i,i", weight, row > fence)) / total  # on this thread, unlike @
-        if mass < p or place < 0:
+        if mass < p:
             above, high = mass, fence
             place += step
         else:
