@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 def scan_small_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small rows are scanned too, which are dense elsewhere because that is faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LEAST_VOCABULARY", 0)
+        patch.setattr(module, "LEAST_VOCABULARY", dict.fromkeys(module.LEAST_VOCABULARY, 0))
         yield
 
 

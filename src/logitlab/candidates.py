@@ -19,13 +19,15 @@ from logitlab.chain import Chain, RowStep, SparseStep
 from logitlab.checks import check_logits, check_per_row
 from logitlab.context import Context
 from logitlab.numerics import FloatArray, IntArray, blocks
-from logitlab.scan import LEAST_VOCABULARY, Head, Scan, top_p
+from logitlab.scan import Head, Scan, top_p
 from logitlab.transforms.temperature import Temperature
 from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Candidates", "Plan", "for_candidates", "plan_of"]
 
+# Vocabularies below are as fast with dense steps on many rows at once.
+LEAST_VOCABULARY = {TopK: 1 << 11, MinP: 1 << 12, TopP: 1 << 13, TopA: 1 << 13}
 _TOGETHER = 1 << 19  # elements of the rows that dense steps before the scan work on together
 _GATHERED = 1 << 16  # candidates at which the steps after it run on what has been found
 
@@ -176,7 +178,12 @@ class _Job:
         self.rows = logits.reshape(-1, size)
         self.context = context
         plan = plan_of(chain)
-        self.scans = len(plan.scanned) > 0 and size >= LEAST_VOCABULARY
+        cut = plan.scanned.steps[-1:]
+        self.scans = any(
+            isinstance(step, kind) and size >= least
+            for step in cut
+            for kind, least in LEAST_VOCABULARY.items()
+        )
         self.head = plan.head if self.scans else chain
         self.scanned = [self._bound(step) for step in plan.scanned if isinstance(step, RowStep)]
         self.rest = [self._bound(step) for step in plan.rest if isinstance(step, RowStep)]

@@ -17,9 +17,7 @@ import numpy as np
 from logitlab.numerics import FloatArray, IntArray, gaps, largest, scratch, weights
 from numpy.typing import NDArray
 
-__all__ = ["LEAST_VOCABULARY", "Head", "Scan", "top_candidates", "top_p"]
-
-LEAST_VOCABULARY = 1 << 13  # below, dense steps on many rows at once are as fast
+__all__ = ["Head", "Scan", "top_candidates", "top_p"]
 
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
@@ -252,7 +250,7 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
 
 def top_candidates(row: FloatArray, count: int) -> IntArray:
     """Return tokens that certainly hold the ``count`` most likely ones."""
-    if len(row) < LEAST_VOCABULARY or not 0 < count < len(row):
+    if not _HEAD <= len(row) > count > 0:
         return np.arange(len(row))
     scan = Scan(row, 1.0)
     return scan.reaching(scan.threshold(count))
