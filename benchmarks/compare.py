@@ -198,9 +198,8 @@ def cell(case: dict[str, Any], column: str) -> str:
         text, met = f"{times:.3g}x", target is None or times >= target
     if target is None:
         return text
-    return f"{text} ({'≤' if column == 'floor' else '≥'} {target:g})" if met else (
-        f"**{text}** ({'≤' if column == 'floor' else '≥'} {target:g})"
-    )  # fmt: skip
+    goal = f"{'≤' if column == 'floor' else '≥'} {target:g}"
+    return f"{text} ({goal})" if met else f"**{text}** (missed {goal})"
 
 
 def line(case: dict[str, Any]) -> str:
@@ -247,6 +246,7 @@ def chart(cases: list[dict[str, Any]]) -> None:
         range(len(chosen)), [f"{c['case']}\n{c['rows']} rows" for c in reversed(chosen)], fontsize=8
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("milliseconds a row, V = 128 256, 32 rows, one thread (median and quartiles)")
     axes.grid(axis="x", which="both", alpha=0.2)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))

@@ -73,7 +73,7 @@ def chart(by_size: dict[int, dict[str, float]], by_batch: dict[int, dict[str, fl
 
     colors = ["#7F7F7F", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00"]
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), sharey=True, layout="constrained")
-    panels = ((by_size, f"vocabulary, {BATCH} rows"), (by_batch, f"rows, V = {SIZE:,}"))
+    panels = ((by_size, f"vocabulary, {BATCH} rows"), (by_batch, f"rows, V = {SIZE}"))
     for panel, (found, label) in zip(axes, panels, strict=True):
         for name, color, marker in zip(next(iter(found.values())), colors, "sDovP^", strict=True):
             style = "--" if name == "floor" else "-"
@@ -84,7 +84,8 @@ def chart(by_size: dict[int, dict[str, float]], by_batch: dict[int, dict[str, fl
         panel.minorticks_off()
         panel.grid(alpha=0.2)
         panel.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("milliseconds a row")
+    axes[0].set_ylabel("milliseconds a row (median)")
+    axes[0].yaxis.set_major_formatter("{x:g}")
     axes[1].legend(fontsize=8, frameon=False)
     figure.savefig(RESULTS / "scaling.png", dpi=150)
     plt.close(figure)

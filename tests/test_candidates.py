@@ -212,7 +212,7 @@ def test_the_plan_tells_which_steps_act_on_what() -> None:
         "scan of the vocabulary: Temperature(3.0), TopK(2)\n"
         "dense, on the candidates: Temperature(4.0)"
     )
-    assert str(ll.plan(Chain(Temperature(1.0), TopP(1.0)))) == ""
+    assert str(ll.plan(Chain(Temperature(1.0), TopP(1.0)))) == "nothing to do"
 
 
 def test_a_transform_of_the_users_own_sees_the_whole_batch() -> None:
@@ -248,3 +248,65 @@ def test_processed_logprobs_of_candidates() -> None:
     order = np.argsort(-final, axis=-1, kind="stable")[:, :60]
     np.testing.assert_array_equal(report.top_tokens, order)
     np.testing.assert_allclose(report.top_logprobs, np.take_along_axis(final, order, -1), rtol=1e-9)
+
+
+def test_huge_offsets_whose_rounding_changes_the_distribution() -> None:
+    for low, high, t in ((8.413994e6, 8.414e6, 1.003), (1.4365586e6, 1.4365665e6, 1.37)):
+        x: Array = np.full((2, 8192), low, np.float32)
+        x[:, 4000] = high
+        for step in (TopP(0.02), TopP(0.0327605), TopA(0.3353251889), TopA(0.1100881)):
+            agree(x, Chain(Temperature(t), step))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_masks_of_every_kind(dtype: Any) -> None:
+    rng = np.random.default_rng(8)
+    x = rng.normal(size=(4, 16_384)).astype(dtype)
+    x[0, ::64] = -np.inf
+    x[1, np.arange(16_384) % 64 != 1] = -np.inf
+    x[2, 50:] = np.finfo(dtype).min
+    x[3, ::2] = np.finfo(dtype).min
+    for t in (0.001, 0.5, 1.0, 1.7):
+        for step in (TopP(0.9), TopP(0.3), TopA(0.2), TopK(60), MinP(0.1)):
+            agree(x, Chain(Temperature(t), step))
+
+
+def test_next_to_nothing_removes_nothing() -> None:
+    x = load().logits[:2]
+    for step in (TopA(5e-324), MinP(5e-324), TopA(1e-300)):
+        agree(x, Chain(step))
+
+
+def test_no_floating_point_error_escapes() -> None:
+    x = np.random.default_rng(1).normal(scale=30, size=(2, 10_000)).astype(np.float32)
+    with np.errstate(all="raise"):
+        for step in (TopA(0.1), TopP(0.9), MinP(0.1), TopK(7)):
+            ll.survivors(x, Chain(Temperature(0.7), step))
+
+
+@pytest.mark.parametrize("size", [100, 16_384])
+def test_a_neutral_parameter_has_to_fit_too(size: int) -> None:
+    x = np.zeros((3, size), np.float32)
+    with pytest.raises(ll.ParameterError, match=r"temperature .*In step 1"):
+        ll.sample(x, Chain(Temperature([1.0, 1.0]), TopK(3)))
+
+
+def test_an_empty_batch() -> None:
+    x = np.empty((0, 16_384), np.float32)
+    draws = ll.sample(x, Chain(TopK(5)), seed=1)
+    assert draws.tokens.shape == (0,)
+    assert ll.logprobs(x, draws.tokens, top_logprobs=3).top_tokens.shape == (0, 3)
+    assert ll.survivors(x, Chain(TopK(5)), threads=3).tokens == ()
+    with pytest.raises(ll.ParameterError, match="context must be a Context"):
+        ll.sample(x, Chain(ll.RepetitionPenalty(1.1), TopK(5)))
+
+
+def test_more_threads_than_rows() -> None:
+    x = load().logits[:2]
+    many = ll.sample(x, Chain(TopK(5)), seed=1, threads=10**9)
+    np.testing.assert_array_equal(many.tokens, ll.sample(x, Chain(TopK(5)), seed=1).tokens)
+
+
+def test_top_logprobs_rank_logits_whose_gaps_are_equal() -> None:
+    x = np.array([1e300, 1.0, 3.0, 2.0])
+    assert ll.logprobs(x, 0, top_logprobs=4).top_tokens.tolist() == [0, 2, 3, 1]

@@ -1,8 +1,8 @@
-"""The fast path: a chain's survivors, found without sorting or exponentiating the vocabulary.
+"""The fast path: a chain's survivors, found without sorting the vocabulary.
 
 Every truncation is a threshold on the logits of a row, with a rule for ties. A `scan` finds the few
 tokens that can survive the first one; the dense steps then run on those alone. So every cut has one
-definition, that of `logitlab.transforms`, and the fast path gives the same tokens, bit for bit.
+definition, that of `logitlab.transforms`, and the fast path gives the same tokens.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ class Plan:
             "scan of the vocabulary": self.scanned,
             "dense, on the candidates": self.rest,
         }
-        return "\n".join(
-            f"{name}: {', '.join(map(repr, steps))}" for name, steps in lines.items() if steps
-        )
+        parts = (f"{name}: {', '.join(map(repr, steps))}" for name, steps in lines.items() if steps)
+        return "\n".join(parts) or "nothing to do"
 
 
 def plan_of(chain: Chain) -> Plan:
@@ -134,8 +133,12 @@ def for_candidates(
     if own:  # transforms of the user's own may look at the whole batch
         logits = chain[: own[-1] + 1](logits, context)
         chain = chain[own[-1] + 1 :]
+    if not logits.size:
+        chain(logits, context)  # checks the parameters, and has nothing else to do
+        return
     job = _Job(work, logits, chain, context)
     count = len(job.rows)
+    threads = min(threads, count)
     cuts = [count * i // threads for i in range(threads + 1)]
     if threads == 1:
         job.run(0, count)
@@ -177,6 +180,9 @@ class _Job:
         self.batch, size = logits.shape[:-1], logits.shape[-1]
         self.rows = logits.reshape(-1, size)
         self.context = context
+        for step in chain:
+            if isinstance(step, RowStep):
+                self._bound(step)  # checks also what is neutral, and so in no plan
         plan = plan_of(chain)
         cut = plan.scanned.steps[-1:]
         self.scans = any(

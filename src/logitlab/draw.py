@@ -302,6 +302,8 @@ def _places(weight: FloatArray, luck: NDArray[np.float64], error: float) -> IntA
     sums = weight[:cut].reshape(-1, _STRETCH).sum(axis=1)
     before = np.append(0.0, np.cumsum(np.append(sums, weight[cut:].sum()), dtype=np.float64))
     target = luck * before[-1]
+    # Both sides of the comparison, the sum so far and luck times the whole, err by no more than
+    # `error` of the whole, and most of that alike.
     doubt = error * before[-1]
     places = np.empty(len(luck), np.int64)
     starts = np.searchsorted(before, target, side="right") - 1

@@ -118,6 +118,8 @@ def chain_of(request: Request) -> Chain:
 def plan(request: Request) -> Plan:
     """Return how the fast path runs a request: which steps act on the whole vocabulary.
 
+    Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
+
     Parameters
     ----------
     request : SamplingParams, Transform or None
@@ -148,7 +150,7 @@ def survivors(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        float16, float32 or float64; float16 is taken as float32.
     request : SamplingParams, Transform or None
     context : Context, optional
         The tokens so far; needed if there is a penalty.
@@ -219,7 +221,7 @@ def sample(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        float16, float32 or float64; float16 is taken as float32.
     request : SamplingParams, Transform or None
         Parameters (through `engines.openrouter`), or a chain; None draws from the logits as
         they are.
@@ -373,7 +375,8 @@ def logprobs(
         top_logprobs = (isinstance(request, SamplingParams) and request.top_logprobs) or 0
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
     chain = chain_of(request) if mode == "processed" else Chain()
-    chosen_ids = ids.reshape(math.prod(batch), -1)
+    width = ids.shape[-1] if ids.ndim > len(batch) else 1
+    chosen_ids = ids.reshape(math.prod(batch), width)
     chosen = np.empty(chosen_ids.shape)
     top = np.empty((len(chosen), count), np.int64)
     top_values = np.full(top.shape, -np.inf)
@@ -386,7 +389,7 @@ def logprobs(
             values = gap - np.log(np.exp(gap).sum())
             at = np.minimum(np.searchsorted(known, chosen_ids[row]), len(known) - 1)
             chosen[row] = np.where(known[at] == chosen_ids[row], values[at], -np.inf)
-            best = _most_likely(gap, count)
+            best = _most_likely(found.logits[place, alive], count)
             top[row] = _filled(known[best], count)
             top_values[row, : len(best)] = values[best]
 

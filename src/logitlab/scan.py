@@ -1,10 +1,10 @@
 """A pass over large rows: the few tokens that can survive a truncation.
 
-A scan may keep too many tokens, never too few, for the dense step then runs on what it found. It
-compares with a threshold in the logits as they are, before temperature, lowered by what rounding
-could do. `top_p` and `top_a` also need the mass of the whole row: an estimate in float32 comes with
-a bound of its error, and where the bound leaves a token undecided, float64 decides, computed as the
-dense step computes it.
+For `top_k` and `min_p` a scan may keep too many tokens, never too few: the dense step then runs on
+what it found. It compares with a threshold in the logits as they are, before temperature, lowered
+by what rounding could do. `top_p` and `top_a` need the mass of the whole row, and their scan gives
+the very survivors: an estimate comes with a bound of its error, and what the bound leaves undecided
+is computed in float64, in the end by the dense step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ __all__ = ["Head", "Scan", "top_candidates", "top_p"]
 
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
-_NOTHING = -100.0  # gap from which on a weight cannot matter to a rough bound
+_NEGLIGIBLE = -100.0  # gap from which on a weight cannot matter to a rough bound
+_UNKNOWN = (0.0, 1e300)  # bounds of a mass that could not be estimated
 _CLOSE = 1e-9  # more than sums of float64 in another order can differ
 _UNIT = 2.0**-24  # half a unit in the last place of float32
 
@@ -69,8 +70,8 @@ class Scan:
             return logits
         wide = scratch(logits.shape, np.float64)
         wide[...] = logits
-        wide /= self.t
         with np.errstate(over="ignore"):  # far below the largest, where it makes no difference
+            wide /= self.t
             return wide.astype(logits.dtype)
 
     def reaching(self, threshold: float) -> IntArray:
@@ -102,21 +103,24 @@ class Scan:
             error = len(self.row) * 2.0**-50
         else:
             weight = scratch(self.row.shape, np.float32)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", under="ignore"):
                 np.subtract(self.row, np.float32(self.top), out=weight)
                 if self.t != 1:
                     weight *= np.float32(1 / self.t)
-            np.exp(weight, out=weight)
+                np.exp(weight, out=weight)
             columns = len(weight) // _CHUNK
             body = weight[: _CHUNK * columns].reshape(_CHUNK, columns)
             total = float(body.sum(axis=0).sum(dtype=np.float64))
             total += float(weight[_CHUNK * columns :].sum())
             # In units: rounding of the quotients, twice |x_max / t| and once the gap; of the gap
             # three more times, and a gap weighs at most ln V on average; of the exponential, 8;
-            # of the sum, one for each of its terms in a chunk.
+            # of the sum, one for each of its terms in a chunk. That is to first order, which the
+            # thousandth more than covers up to the limit.
             units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _CHUNK
-            error = units * _UNIT
-        return total * max(1 - error, 1e-9), total * (1 + error)
+            error = 1.001 * units * _UNIT
+        if error > 1e-3:  # huge logits
+            return _UNKNOWN
+        return total * (1 - error), total * (1 + error)
 
     # ------------------------------------------------------------ one for each truncation
 
@@ -131,6 +135,8 @@ class Scan:
     def top_a(self, a: float) -> IntArray | None:
         """Return the survivors of `top_a`, or None where the estimate cannot tell."""
         low, high = self.mass
+        if self.mass == _UNKNOWN or a / high == 0:
+            return None
         # The dense step keeps x - x_max >= ln min(a / mass, 1).
         loose, strict = (math.log(min(a / mass, 1)) for mass in (high, low))
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
@@ -164,9 +170,10 @@ class Head:
         self.end = scan.divided(np.array([threshold], self.logits.dtype))[0]
         head = float(weights(self.logits[None]).sum())
         # Each of the other tokens is below the threshold and below the maximum of its chunk.
-        gap = (np.minimum(scan.maxima, threshold).astype(np.float64) - scan.top) / scan.t
-        peaks = float(np.exp(np.maximum(gap, _NOTHING)).sum())
-        # The hundredth is more than rounding can add, unless the logits are huge.
+        with np.errstate(over="ignore"):
+            gap = (np.minimum(scan.maxima, threshold).astype(np.float64) - scan.top) / scan.t
+        peaks = float(np.exp(np.maximum(gap, _NEGLIGIBLE)).sum())
+        # The hundredth is more than rounding can add, if the logits are not huge: see below.
         tail = 1.01 * _CHUNK * peaks
         near = head * (1 - _CLOSE), (head + tail) * (1 + _CLOSE)
         # Where the maxima alone outweigh it, the head is hopeless, and any bounds will tell so.
@@ -218,9 +225,12 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
     Every 64th token, sorted, tells roughly which logits hold the mass p. From there on exact masses
     fence the cut in, and only what lies between is sorted.
     """
+    # No other float64 scratch may be asked for while this one is in use.
     weight = weights(row[None], out=scratch((1, len(row)), np.float64))[0]
     total = float(weight.sum())
     sample = np.sort(row[::_CHUNK])[::-1]
+    if sample[0] == -np.inf:  # a mask with the same period
+        return None
     share = np.cumsum(weights(sample[None])[0])
     share /= share[-1]
     place = int(np.searchsorted(share, p))

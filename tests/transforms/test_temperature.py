@@ -70,3 +70,13 @@ def test_a_tiny_temperature_keeps_the_order(dtype: type, t: float) -> None:
     np.testing.assert_array_equal(np.argsort(result), np.argsort(x))
     np.testing.assert_array_equal(np.isfinite(top_k(result, 2)), [False, True, True, False, False])
     np.testing.assert_allclose(softmax(result), [0, 0, 1, 0, 0], atol=1e-300)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("t", [0.5, 0.001])
+def test_a_mask_at_the_lowest_number_changes_nothing_else(dtype: type, t: float) -> None:
+    x: np.ndarray[Any, Any] = np.array([2.0, 1.0, np.finfo(dtype).min, -np.inf], dtype)
+    result = temperature(x, t)
+    np.testing.assert_array_equal(result[:2], temperature(x[:2], t))
+    assert result[2] == np.finfo(dtype).min
+    assert result[3] == -np.inf

@@ -76,15 +76,27 @@ def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
 
 
 def _within_reach(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
-    """Return ``rows / t`` without overflow."""
+    """Return ``rows / t`` without overflow.
+
+    A row whose largest quotient would overflow float64 is shifted first. What is then too low has
+    probability 0, and is squeezed, in order, into the lower half of what float64 can hold.
+    """
     wide = rows.astype(np.float64)
-    largest = np.abs(wide).max(axis=-1, keepdims=True, where=wide > -np.inf, initial=0)
-    with np.errstate(over="ignore"):
-        beyond = np.isinf(largest / t)
-    # Where float64 itself would overflow, the smallest temperature at which it does not stands in:
-    # a gap of one unit in the last place is beyond any probability there.
-    smallest = np.nextafter(largest / np.finfo(np.float64).max, np.inf)
-    return settle(wide / np.where(beyond, smallest, t), rows.dtype)
+    top = wide.max(axis=-1, keepdims=True)
+    reach = np.finfo(np.float64).max
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        base = np.where(np.isinf(top / t), top, 0)
+        quotient = (wide - base) / t
+        far = np.isinf(quotient) & np.isfinite(wide)
+        if far.any():
+            # Halved, so that not even the gap between the two ends of float64 overflows.
+            depth = base / 2 - wide / 2
+            start = reach / 4 * t
+            deepest = depth.max(axis=-1, keepdims=True, where=wide > -np.inf, initial=0)
+            low = -reach * (0.5 + 0.5 * (depth - start) / (deepest - start))
+            squeezed = far.any(axis=-1, keepdims=True) & (depth > start) & (wide > -np.inf)
+            quotient = np.where(squeezed, low, quotient)
+    return settle(quotient, rows.dtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
