@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(autouse=True)
-def scan_small_rows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def scan_small_rows() -> Iterator[None]:
     """Small rows are scanned too, which are dense elsewhere because that is faster."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LEAST_VOCABULARY", dict.fromkeys(module.LEAST_VOCABULARY, 0))
@@ -56,7 +56,7 @@ def agree(x: Array, chain: Chain, context: Context | None = None, **options: Any
     for tokens, logprobs, row in zip(left.tokens, left.logprobs, rows, strict=True):
         np.testing.assert_array_equal(tokens, np.flatnonzero(row > -np.inf))
         expected = scipy.special.log_softmax(row[tokens].astype(np.float64))
-        np.testing.assert_allclose(logprobs, expected, rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(logprobs, expected, rtol=1e-9, atol=1e-9)
     for coupling in ("inverse", "gumbel"):
         drawn = ll.sample(x, chain, context=context, seed=9, coupling=coupling, **options)
         np.testing.assert_array_equal(drawn.tokens, dense_draws(final, 9, coupling))
@@ -248,6 +248,24 @@ def test_processed_logprobs_of_candidates() -> None:
     order = np.argsort(-final, axis=-1, kind="stable")[:, :60]
     np.testing.assert_array_equal(report.top_tokens, order)
     np.testing.assert_allclose(report.top_logprobs, np.take_along_axis(final, order, -1), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_removed_and_neighbouring_rows_move_no_cut(dtype: Any) -> None:
+    """Cuts of top-a and top-p to the last bit, after a truncation, alone and in a batch."""
+    rng = np.random.default_rng(6)
+    for k in (9, 40, 300):
+        x = rng.normal(size=(3, 3000)).astype(dtype)
+        row = np.sort(x[0])[::-1][:k].astype(np.float64)
+        weight = np.exp(row - row[0])
+        for j in (3, k // 2, k - 1):
+            edge = weight[j] * weight.sum()
+            for a in (np.nextafter(edge, 0), edge, np.nextafter(edge, 9)):
+                agree(x, Chain(TopK(k), TopA(a)))
+                agree(x[:1], Chain(TopK(k), TopA(a)))
+            for p in (weight[:j].sum() / weight.sum(),):
+                agree(x, Chain(TopK(k), TopP(p)))
+                agree(x, Chain(TopK(np.array([k, k + 70, k])), TopP(p), TopA(0.9)))
 
 
 def test_huge_offsets_whose_rounding_changes_the_distribution() -> None:

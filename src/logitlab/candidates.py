@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.chain import Chain, RowStep, SparseStep
-from logitlab.checks import check_logits, check_per_row
-from logitlab.context import Context
+from logitlab.checks import ParameterError, check_logits, check_per_row
+from logitlab.context import Context, check_context
 from logitlab.numerics import FloatArray, IntArray, blocks
 from logitlab.scan import Head, Scan, top_p
 from logitlab.transforms.temperature import Temperature
@@ -28,8 +28,8 @@ __all__ = ["Candidates", "Plan", "for_candidates", "plan_of"]
 
 # Vocabularies below are as fast with dense steps on many rows at once.
 LEAST_VOCABULARY = {TopK: 1 << 11, MinP: 1 << 12, TopP: 1 << 13, TopA: 1 << 13}
-_TOGETHER = 1 << 19  # elements of the rows that dense steps before the scan work on together
-_GATHERED = 1 << 16  # candidates at which the steps after it run on what has been found
+_TOGETHER = 1 << 19  # elements of the rows that are worked on together
+_GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,27 @@ def for_candidates(
     context : Context or None
     threads : int
         Rows are spread over so many threads; each row is computed alike in any.
+
+    Raises
+    ------
+    ParameterError
+        The one that the dense chain raises.
     """
+    check_context(context, logits)
+    try:
+        _spread(work, logits, chain, context, threads)
+    except ParameterError:
+        chain(logits, context)  # says which row, or which step it is
+        raise
+
+
+def _spread(
+    work: Callable[[Candidates], None],
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None,
+    threads: int,
+) -> None:
     own = [i for i, step in enumerate(chain) if not isinstance(step, RowStep | SparseStep)]
     if own:  # transforms of the user's own may look at the whole batch
         logits = chain[: own[-1] + 1](logits, context)

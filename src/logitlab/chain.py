@@ -226,9 +226,9 @@ class Chain(Transform):
             if isinstance(step, Step):
                 return step(logits, context)
             # A transform of the user's own can neither change its input nor return what is none.
-            shown = logits.view()
-            shown.flags.writeable = False
-            result = check_logits(step(shown, context), "its result")
+            lent = logits.view()
+            lent.flags.writeable = False
+            result = check_logits(step(lent, context), "its result")
         except ParameterError as error:
             raise error.inside(f"step {index + 1}, {step!r}") from None
         if result.shape != logits.shape or result.dtype != logits.dtype:

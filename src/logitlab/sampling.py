@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -20,7 +19,7 @@ from logitlab.checks import (
     check_logits,
     check_per_row,
 )
-from logitlab.context import Context, check_context
+from logitlab.context import Context
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
 from logitlab.numerics import FloatArray, IntArray, gaps, log_softmax, widened
@@ -155,7 +154,7 @@ def survivors(
     context : Context, optional
         The tokens so far; needed if there is a penalty.
     threads : int
-        Rows are spread over so many threads, which changes no bit.
+        Rows are spread over so many threads, which changes no bit, and seldom pays.
 
     Returns
     -------
@@ -185,23 +184,8 @@ def survivors(
             tokens[row] = kept if found.tokens is None else found.tokens[place, kept]
             logprobs[row] = log_softmax(logit[kept])
 
-    _for_candidates(collect, array, chain_of(request), context, threads)
+    for_candidates(collect, array, chain_of(request), context, threads)
     return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs))
-
-
-def _for_candidates(
-    work: Callable[[Candidates], None],
-    logits: FloatArray,
-    chain: Chain,
-    context: Context | None,
-    threads: int = 1,
-) -> None:
-    check_context(context, logits)
-    try:
-        for_candidates(work, logits, chain, context, threads)
-    except ParameterError:
-        chain(logits, context)  # says which row, or which step it is
-        raise
 
 
 def sample(
@@ -242,7 +226,7 @@ def sample(
     position : array_like of int
         Which number of the sequence, broadcasting to the batch shape.
     threads : int
-        Rows are spread over so many threads, which changes no token.
+        Rows are spread over so many threads, which changes no token, and seldom pays.
 
     Returns
     -------
@@ -288,7 +272,7 @@ def sample(
         sequences = np.broadcast_to(rows[here], (len(here), count))
         tokens[here] = choose(found.logits, used, sequences, places[here], coupling, found.tokens)
 
-    _for_candidates(draw, array, chain, context, threads)
+    for_candidates(draw, array, chain, context, threads)
     return Draws(tokens.reshape(batch if size is None else (*batch, count))[()], used)
 
 
@@ -300,6 +284,7 @@ def greedy(
     Parameters
     ----------
     logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
     request : SamplingParams, Transform or None
         Bias and penalties can change the answer. Temperature can only by rounding, where it makes
         two neighbouring numbers equal; truncations cannot.
@@ -338,6 +323,7 @@ def logprobs(
     Parameters
     ----------
     logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
     tokens : array_like of int, shape (...) or (..., n)
         One token per row or several, as `sample` returns them.
     request : SamplingParams, Transform or None
@@ -393,7 +379,7 @@ def logprobs(
             top[row] = _filled(known[best], count)
             top_values[row, : len(best)] = values[best]
 
-    _for_candidates(report, array, chain, context)
+    for_candidates(report, array, chain, context)
     return Logprobs(
         chosen.reshape(ids.shape)[()], top.reshape(*batch, count), top_values.reshape(*batch, count)
     )

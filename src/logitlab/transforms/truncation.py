@@ -219,7 +219,9 @@ def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
 
 
 def _near_best_squared(rows: FloatArray, a: NDArray[Any]) -> BoolArray:
-    p_max = 1 / weights(rows).sum(axis=-1, keepdims=True)
+    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
+    weight = weights(rows)
+    p_max = 1 / np.cumsum(weight, axis=-1, out=weight)[:, -1:]
     return _near_best(rows, np.minimum(a * p_max, 1))
 
 
