@@ -2,6 +2,9 @@
 
 from hypothesis import HealthCheck, settings
 
+# These run where the engines are installed, each in a process of its own.
+collect_ignore_glob = ["engines/own_code/*"]
+
 settings.register_profile(
     "logitlab",
     max_examples=200,

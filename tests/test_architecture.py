@@ -16,25 +16,47 @@ HOUSE = Path(logitlab.__file__).parent
 # A module imports only from lower floors.
 FLOORS = [
     {"checks"},
-    {"numerics", "vocabulary"},
+    {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets"},
     {"context"},
     {"chain"},
-    {"transforms.temperature", "transforms.truncation", "transforms.penalties", "transforms.bias"},
-    {"scan"},
+    {
+        "transforms.temperature",
+        "transforms.truncation",
+        "transforms.penalties",
+        "transforms.bias",
+        "transforms.normalisation",
+    },
+    {"scan", "sorted_chain"},
     {"candidates"},
+    {"engines.declare", "engines.draws"},
+    {"engines.engine"},
+    {
+        "engines.documented",
+        "engines.huggingface",
+        "engines.llama_cpp",
+        "engines.mlx_lm",
+        "engines.sglang",
+        "engines.vllm",
+    },
     {"engines"},
-    {"sampling"},
+    {"engines.differences", "parting"},
+    {"sampling", "compare"},
+    {"cli.arguments"},
+    {"cli.text"},
+    {"cli.trace"},
+    {"cli.engines"},
     {"cli"},
     {"__main__"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-FRONT_DOORS = {"__init__", "transforms.__init__"}
+FRONT_DOORS = {"", "transforms"}
 
 
 def modules() -> dict[str, Path]:
     files = HOUSE.rglob("*.py")
-    return {".".join(file.relative_to(HOUSE).with_suffix("").parts): file for file in files}
+    dotted = {".".join(file.relative_to(HOUSE).with_suffix("").parts): file for file in files}
+    return {name.removesuffix("__init__").rstrip("."): file for name, file in dotted.items()}
 
 
 def imports(file: Path) -> set[str]:

@@ -254,7 +254,7 @@ STEPS: list[Case] = [
     (lambda: ll.PresencePenalty("x"), "presence_penalty must be a finite number, got 'x'."),
     (
         lambda: ll.PresencePenalty(1, scope="input"),
-        "scope must be one of 'all', 'output', 'prompt', got 'input'.",
+        "scope must be one of 'all', 'output', 'prompt', 'lagged', got 'input'.",
     ),
     (lambda: ll.PresencePenalty(1, last_n=-1), "last_n must be an integer >= 0, got -1."),
     (lambda: ll.LogitBias({1: NAN}), "logit_bias[1] must be finite, got nan."),
@@ -331,8 +331,8 @@ DRAWS: list[Case] = [
         "prompt must be token ids in [0, 3], or -1 for padding, got 99.",
     ),
     (
-        lambda: ll.engines.openrouter({"top_p": 1}),  # type: ignore[arg-type]
-        "params must be SamplingParams, got {'top_p': 1}. "
+        lambda: ll.engines.openrouter("top_p"),  # type: ignore[arg-type]
+        "params must be SamplingParams or a request body, got 'top_p'. "
         "SamplingParams.from_request reads a request body.",
     ),
     (lambda: ll.sample(X, seed=1.5), "seed must be an integer, got 1.5."),  # type: ignore[arg-type]

@@ -16,8 +16,10 @@ Chain(Temperature(0.8), TopP(0.9))
 from logitlab import datasets, engines
 from logitlab.chain import Chain, Step, Trace, Transform
 from logitlab.checks import ParameterError
+from logitlab.compare import Comparison, compare_engines
 from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
+from logitlab.engines import Engine, Translation, translate
 from logitlab.metrics import (
     entropy,
     js_divergence,
@@ -31,7 +33,9 @@ from logitlab.metrics import (
 from logitlab.numerics import log_softmax, softmax
 from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.sampling import Draws, Logprobs, Survivors, greedy, logprobs, plan, sample, survivors
+from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.bias import LogitBias, logit_bias
+from logitlab.transforms.normalisation import LogSoftmax
 from logitlab.transforms.penalties import (
     FrequencyPenalty,
     PresencePenalty,
@@ -49,9 +53,12 @@ __version__ = "0.1.0"
 __all__ = [
     "PARAMETERS",
     "Chain",
+    "Comparison",
     "Context",
     "Draws",
+    "Engine",
     "FrequencyPenalty",
+    "LogSoftmax",
     "LogitBias",
     "Logprobs",
     "MinP",
@@ -59,6 +66,7 @@ __all__ = [
     "PresencePenalty",
     "RepetitionPenalty",
     "SamplingParams",
+    "SortedChain",
     "Step",
     "Survivors",
     "Temperature",
@@ -67,7 +75,9 @@ __all__ = [
     "TopP",
     "Trace",
     "Transform",
+    "Translation",
     "Vocabulary",
+    "compare_engines",
     "datasets",
     "engines",
     "entropy",
@@ -95,5 +105,6 @@ __all__ = [
     "top_p",
     "top_probability",
     "total_variation",
+    "translate",
     "uniform",
 ]

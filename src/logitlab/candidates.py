@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, RowStep, SparseStep
+from logitlab.chain import Chain, RowStep, SparseStep, Transform
 from logitlab.checks import ParameterError, check_logits, check_per_row
 from logitlab.context import Context, check_context
 from logitlab.numerics import FloatArray, IntArray, blocks
@@ -75,19 +75,36 @@ def plan_of(chain: Chain) -> Plan:
     """Return the plan of a chain.
 
     Temperature and truncations at the end of a chain look at nothing but the logits of the
-    survivors, and so can run on candidates alone. What stands before is dense.
+    survivors, and so can run on candidates alone. What stands before is dense, and so is a chain of
+    another kind: one that computes as an engine does.
     """
+    if not _is_plain(chain):
+        return Plan(chain, Chain(), Chain())
     steps = [step for step in chain if not (isinstance(step, RowStep) and step.is_neutral)]
     start = len(steps)
     while start and isinstance(steps[start - 1], RowStep):
         start -= 1
-    scans = (i for i in range(start, len(steps)) if isinstance(steps[i], TopK | TopP | MinP | TopA))
-    first = next(scans, None)
+    first = next((i for i in range(start, len(steps)) if _can_scan(steps[i])), None)
     if first is None:
         return Plan(Chain(*steps), Chain(), Chain())
     # Of several temperatures the scan can allow for the last.
-    begin = first - (first > start and isinstance(steps[first - 1], Temperature))
+    before = steps[first - 1] if first > start else None
+    begin = first - (isinstance(before, Temperature) and not before.reciprocal)
     return Plan(Chain(*steps[:begin]), Chain(*steps[begin : first + 1]), Chain(*steps[first + 1 :]))
+
+
+def _is_plain(chain: Chain) -> bool:
+    return type(chain) is Chain and chain.precision == "double"
+
+
+def _can_scan(step: Transform) -> bool:
+    """Whether a scan knows the step, with its options."""
+    match step:
+        case TopK() | TopP(at_p="drop", sums="descending"):
+            return True
+        case MinP(space="logits") | TopA(space="logits", guard=True):
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -150,7 +167,10 @@ def _spread(
     threads: int,
 ) -> None:
     own = [i for i, step in enumerate(chain) if not isinstance(step, RowStep | SparseStep)]
-    if own:  # transforms of the user's own may look at the whole batch
+    if not _is_plain(chain):
+        logits = chain(logits, context)
+        chain = Chain()
+    elif own:  # transforms of the user's own may look at the whole batch
         logits = chain[: own[-1] + 1](logits, context)
         chain = chain[own[-1] + 1 :]
     if not logits.size:

@@ -6,17 +6,27 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, ClassVar, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_logits, check_per_row, shown
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    check_choice,
+    check_logits,
+    check_per_row,
+    shown,
+)
 from logitlab.context import Context, check_context
-from logitlab.numerics import FloatArray, IntArray, map_rows, settle, widened
+from logitlab.numerics import PRECISIONS, FloatArray, IntArray, Precision, map_rows, settle, widened
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Chain", "RowStep", "SparseStep", "Step", "Trace", "Transform"]
+
+_DOUBLE = PRECISIONS["double"]
 
 
 class Transform(ABC):
@@ -66,6 +76,21 @@ class Step(Transform):
         same = self.value == self.neutral
         return bool(same.all() if isinstance(same, np.ndarray) else same)
 
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return new logits."""
+        return self.apply(check_logits(logits), context)
+
+    @abstractmethod
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> FloatArray:
+        """Return new logits of checked ones."""
+
+    def values(self, batch: tuple[int, ...], precision: Precision = _DOUBLE) -> NDArray[Any]:
+        """Return the value, shape (), or one for each row, shape ``batch``, in a precision."""
+        array = check_per_row(self.key, self.value, self.rule, batch)
+        return array if self.rule.integer else array.astype(precision.value, copy=False)
+
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch: itself, if it has one value."""
         if not isinstance(self.value, np.ndarray):
@@ -99,28 +124,38 @@ class Step(Transform):
 class RowStep(Step):
     """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return new logits."""
-        array = check_logits(logits)
-        values = check_per_row(self.key, self.value, self.rule, array.shape[:-1])
-        return map_rows(self.on_rows, array, values)
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> FloatArray:
+        """Return new logits of checked ones."""
+        kernel = partial(self.on_rows, dtype=precision.arithmetic)
+        return map_rows(kernel, logits, self.values(logits.shape[:-1], precision))
 
     @abstractmethod
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
-        """Return new logits of checked ones, shape (n, V), for values of shape (n, 1) or (1, 1)."""
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return new logits of checked ones, shape (n, V), for values of shape (n, 1) or (1, 1).
+
+        ``dtype`` is that of the arithmetic; each result is rounded to the dtype of the rows.
+        """
 
 
 class SparseStep(Step):
     """A step that changes the logits of few tokens, and so can work in place."""
 
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> FloatArray:
         """Return an edited copy."""
-        result = check_logits(logits).copy()
-        self.edit(result, context)
+        result = logits.copy()
+        self.edit(result, context, precision)
         return result
 
     @abstractmethod
-    def edit(self, logits: FloatArray, context: Context | None) -> None:
+    def edit(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> None:
         """Change contiguous logits, shape (..., V), in place."""
 
 
@@ -132,6 +167,10 @@ class Chain(Transform):
     ----------
     *steps : Transform
         Applied from left to right. A chain among them is spliced in, so nesting changes nothing.
+    precision : {"double", "single", "mixed"}
+        "double" is exact: each step computes in float64 and rounds once. "single" computes in
+        float32 as engines do: logits, values and every operation. "mixed" does, too, but values
+        are Python's floats until they meet a logit, as in engines written in Python.
 
     Examples
     --------
@@ -146,18 +185,34 @@ class Chain(Transform):
     """
 
     steps: tuple[Transform, ...]
+    precision: str = "double"
 
-    def __init__(self, *steps: Transform) -> None:
+    def __init__(self, *steps: Transform, precision: str = "double") -> None:
+        check_choice("precision", precision, PRECISIONS)
+        object.__setattr__(self, "precision", precision)
         flat: list[Transform] = []
         for step in steps:
             if not isinstance(step, Transform):
                 hint = "Write Chain(TopK(50), TopP(0.9))."
                 raise ParameterError("step", "a Transform", step, hint)
+            if isinstance(step, Chain) and step.kind != self.kind:
+                hint = "Write Chain(*chain, …) to run its steps in this one."
+                raise ParameterError(
+                    "step", f"no chain of another kind than {self.kind}", step, hint
+                )
             flat.extend(step.steps if isinstance(step, Chain) else (step,))
         object.__setattr__(self, "steps", tuple(flat))
 
+    @property
+    def kind(self) -> str:
+        """How it runs its steps, in words: the class and the precision."""
+        return f"{type(self).__name__} of {self.precision} precision"
+
     def __repr__(self) -> str:
-        return f"Chain({', '.join(map(repr, self.steps))})"
+        parts = list(map(repr, self.steps))
+        if self.precision != "double":
+            parts.append(f"precision={self.precision!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -171,9 +226,13 @@ class Chain(Transform):
     def __getitem__(self, index: slice) -> Chain: ...
     def __getitem__(self, index: int | slice) -> Transform:
         """Return one step, or the chain of several."""
-        return Chain(*self.steps[index]) if isinstance(index, slice) else self.steps[index]
+        return self.of(*self.steps[index]) if isinstance(index, slice) else self.steps[index]
 
-    def without_neutral(self) -> Chain:
+    def of(self, *steps: Transform) -> Self:
+        """Return a chain of this kind with other steps."""
+        return type(self)(*steps, precision=self.precision)
+
+    def without_neutral(self) -> Self:
         """Return the chain of the steps that can change something.
 
         Examples
@@ -182,7 +241,7 @@ class Chain(Transform):
         >>> Chain(Temperature(1.0), TopP(0.9)).without_neutral()
         Chain(TopP(0.9))
         """
-        return Chain(*(s for s in self.steps if not (isinstance(s, Step) and s.is_neutral)))
+        return self.of(*(s for s in self.steps if not (isinstance(s, Step) and s.is_neutral)))
 
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
         """Apply all steps.
@@ -208,23 +267,37 @@ class Chain(Transform):
         """
         array = check_logits(logits)
         check_context(context, array)
-        wide = widened(array)
-        for index in range(len(self.steps)):
-            wide = self._apply(index, wide, context, ours=wide is not array)
+        wide = self._entered(array)
+        for stage in self._stages(wide, context, ours=wide is not array):
+            wide = stage
         if wide.dtype != array.dtype:
-            return map_rows(lambda rows: settle(rows, array.dtype), wide, dtype=array.dtype.type)
-        return wide if self.steps else wide.copy()
+            return _settled(wide, array.dtype)
+        return wide if wide is not array else wide.copy()
+
+    def _entered(self, array: FloatArray) -> FloatArray:
+        """Return the logits in the dtype that the chain holds between its steps."""
+        if self.precision == "double" or array.dtype == np.float32:
+            return widened(array)
+        return _settled(array, np.dtype(np.float32))
+
+    def _stages(
+        self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
+    ) -> Iterator[FloatArray]:
+        """Yield what each step makes of the logits, in place unless they are not ours, or kept."""
+        for index in range(len(self.steps)):
+            logits = self._apply(index, logits, context, ours=not keep and (ours or index > 0))
+            yield logits
 
     def _apply(
         self, index: int, logits: FloatArray, context: Context | None, ours: bool
     ) -> FloatArray:
-        step = self.steps[index]
+        step, precision = self.steps[index], PRECISIONS[self.precision]
         try:
-            if ours and isinstance(step, SparseStep):
-                step.edit(logits, context)
+            if ours and isinstance(step, SparseStep) and logits.flags.writeable:
+                step.edit(logits, context, precision)
                 return logits
             if isinstance(step, Step):
-                return step(logits, context)
+                return step.apply(check_logits(logits), context, precision)
             # A transform of the user's own can neither change its input nor return what is none.
             lent = logits.view()
             lent.flags.writeable = False
@@ -259,13 +332,18 @@ class Chain(Transform):
         >>> trace.kept
         array([4, 4, 2])
         """
-        array = widened(check_logits(logits))
+        array = check_logits(logits)
         check_context(context, array)
+        array = self._entered(array)
         stages = np.empty((len(self.steps) + 1, *array.shape), array.dtype)
         stages[0] = array
-        for index in range(len(self.steps)):
-            stages[index + 1] = self._apply(index, stages[index], context, ours=False)
+        for index, stage in enumerate(self._stages(array, context, keep=True)):
+            stages[index + 1] = stage
         return Trace(self, stages)
+
+
+def _settled(logits: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    return map_rows(lambda rows: settle(rows, dtype), logits, dtype=dtype.type)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_choice, shown
-from logitlab.numerics import FloatArray, IntArray
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer, shown
+from logitlab.numerics import BoolArray, FloatArray, IntArray
 from numpy.typing import ArrayLike
 
 __all__ = ["SCOPES", "Context", "TokenCounts", "check_context"]
 
-SCOPES = ("all", "output", "prompt")
+SCOPES = ("all", "output", "prompt", "lagged")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -74,6 +74,7 @@ class Context:
         vocabulary_size: int,
         scope: str = "all",
         last_n: int | None = None,
+        fill: int | None = None,
     ) -> TokenCounts:
         """Count the tokens of every row.
 
@@ -83,20 +84,23 @@ class Context:
             Batch shape of the logits.
         vocabulary_size : int
             V; every token id must be below it.
-        scope : {"all", "output", "prompt"}
-            Which tokens count.
+        scope : {"all", "output", "prompt", "lagged"}
+            Which tokens count; "lagged" are the last of the prompt and all of the output but the
+            newest, and nothing while there is no output.
         last_n : int, optional
             Only the last n of them count, padding left out; None counts all.
+        fill : int, optional
+            The token that counts for each of ``last_n`` places that is still empty.
 
         Returns
         -------
         TokenCounts
         """
         check_choice("scope", scope, SCOPES)
-        if (batch, vocabulary_size, scope, last_n) not in self._counted:
-            counts = self._count(batch, vocabulary_size, scope, last_n)
-            self._counted[batch, vocabulary_size, scope, last_n] = counts
-        return self._counted[batch, vocabulary_size, scope, last_n]
+        request = (batch, vocabulary_size, scope, last_n, fill)
+        if request not in self._counted:
+            self._counted[request] = self._count(*request)
+        return self._counted[request]
 
     @cached_property
     def _counted(self) -> dict[tuple[Any, ...], TokenCounts]:
@@ -104,16 +108,32 @@ class Context:
         return {}
 
     def _count(
-        self, batch: tuple[int, ...], vocabulary_size: int, scope: str, last_n: int | None
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str,
+        last_n: int | None,
+        fill: int | None,
     ) -> TokenCounts:
-        names = ("prompt", "output") if scope == "all" else (scope,)
-        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
-        joined = np.concatenate(parts, axis=-1)
-        tokens = joined.reshape(math.prod(batch), joined.shape[-1])
-        counted = tokens >= 0
+        rows = math.prod(batch)
+        prompt, output = (
+            ids.reshape(rows, ids.shape[-1])
+            for ids in (self.tokens(name, batch, vocabulary_size) for name in ("prompt", "output"))
+        )
+        in_prompt: BoolArray = prompt >= 0
+        in_output: BoolArray = output >= 0
+        if scope == "lagged":
+            any_output = in_output.any(axis=1, keepdims=True)
+            in_prompt = any_output & in_prompt & (_places(in_prompt) == 1)
+            in_output = in_output & (_places(in_output) > 1)
+        elif scope != "all":
+            in_prompt, in_output = in_prompt & (scope == "prompt"), in_output & (scope == "output")
+        counted = np.concatenate([in_prompt, in_output], axis=1)
+        tokens = np.concatenate([prompt, output], axis=1)
         if last_n is not None:
-            from_end = np.cumsum(counted[:, ::-1], axis=-1)[:, ::-1]
-            counted &= from_end <= last_n
+            counted &= _places(counted) <= last_n
+        if fill is not None and last_n is not None:
+            tokens, counted = _filled(tokens, counted, check_fill(fill, vocabulary_size), last_n)
         row, place = np.nonzero(counted)
         keys = row * vocabulary_size + tokens[row, place]
         keys, count = np.unique(keys, return_counts=True)
@@ -130,6 +150,29 @@ class Context:
         except ValueError:
             rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
             raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
+
+
+def _places(counted: BoolArray) -> IntArray:
+    """Return the place of each counted token from the end: 1 for the last."""
+    places: IntArray = np.cumsum(counted[:, ::-1], axis=-1, dtype=np.int64)[:, ::-1]
+    return places
+
+
+def _filled(
+    tokens: IntArray, counted: BoolArray, fill: int, last_n: int
+) -> tuple[IntArray, BoolArray]:
+    """Return tokens with ``fill`` before them, as often as places of the window are empty."""
+    empty = last_n - counted.sum(axis=1, keepdims=True)
+    filling = np.full((len(tokens), last_n), fill)
+    return (
+        np.concatenate([filling, tokens], axis=1),
+        np.concatenate([np.arange(last_n) < empty, counted], axis=1),
+    )
+
+
+def check_fill(fill: int, vocabulary_size: int) -> int:
+    """Return the token that fills a window, or raise `ParameterError`."""
+    return check_integer("fill", fill, Range(0, vocabulary_size - 1, integer=True))
 
 
 def check_context(context: object, logits: FloatArray) -> None:

@@ -9,16 +9,18 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from logitlab.checks import check_logits
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "PRECISIONS",
     "BoolArray",
     "FloatArray",
     "IntArray",
+    "Precision",
     "blocks",
     "gaps",
     "largest",
@@ -26,6 +28,7 @@ __all__ = [
     "map_rows",
     "put",
     "reduce_rows",
+    "rounded_weights",
     "scratch",
     "settle",
     "softmax",
@@ -36,6 +39,23 @@ __all__ = [
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.int64]
 BoolArray: TypeAlias = NDArray[np.bool_]
+
+
+class Precision(NamedTuple):
+    """In which dtype a chain holds the values of its steps, and computes."""
+
+    value: type[np.floating[Any]]
+    arithmetic: type[np.floating[Any]]
+
+
+PRECISIONS = {
+    "double": Precision(np.float64, np.float64),
+    "single": Precision(np.float32, np.float32),
+    "mixed": Precision(np.float64, np.float32),
+}
+"""double: everything in float64, rounded once a step to the dtype of the logits. single: logits,
+values and every operation in float32. mixed: the same, but values stay Python's floats until they
+meet a logit."""
 
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
@@ -166,6 +186,13 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     weight = np.exp(np.maximum(gap, _NOTHING, out=gap), out=gap)
     weight *= alive
     return weight
+
+
+def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:
+    """``p / p_max`` of every token with the gap and its exponential rounded to float32."""
+    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    rounded: NDArray[np.float32] = np.exp(gap.astype(np.float64)).astype(np.float32)
+    return rounded
 
 
 def _log_softmax(rows: FloatArray) -> FloatArray:

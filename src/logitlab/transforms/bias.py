@@ -16,12 +16,13 @@ from logitlab.checks import (
     check_token,
 )
 from logitlab.context import Context
-from logitlab.numerics import FloatArray, IntArray, put
+from logitlab.numerics import PRECISIONS, FloatArray, IntArray, Precision, put
 from numpy.typing import ArrayLike
 
 __all__ = ["LogitBias", "logit_bias"]
 
 _ANY = Range()
+_DOUBLE = PRECISIONS["double"]
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -119,7 +120,9 @@ class LogitBias(SparseStep):
             (token, np.shape(value), np.asarray(value).tobytes()) for token, value in entries
         )
 
-    def edit(self, logits: FloatArray, context: Context | None) -> None:
+    def edit(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> None:
         """Add the values in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
         amounts = {
@@ -133,6 +136,7 @@ class LogitBias(SparseStep):
         rows = logits.reshape(-1, size)
         token = np.array(list(amounts))
         amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
+        amount = amount.astype(precision.arithmetic).astype(np.float64)
         x = rows[:, token].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))

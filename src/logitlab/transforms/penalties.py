@@ -7,14 +7,14 @@ With ``c`` the count of a token in the context and ``[c > 0]`` one if it occurs 
 * presence    ``x -> x - alpha * [c > 0]``
 
 Engines differ in what the context is: ``scope`` chooses prompt, output or both, ``last_n`` a
-window at the end.
+window at the end, ``fill`` the token that stands in a window that is not full yet.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import SparseStep
@@ -23,10 +23,9 @@ from logitlab.checks import (
     Range,
     check_choice,
     check_integer,
-    check_per_row,
 )
 from logitlab.context import SCOPES, Context, TokenCounts
-from logitlab.numerics import FloatArray, put
+from logitlab.numerics import PRECISIONS, FloatArray, Precision, put
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -40,6 +39,8 @@ __all__ = [
 
 _WINDOW = Range(0, integer=True)
 _LARGEST = np.finfo(np.float64).max
+_DOUBLE = PRECISIONS["double"]
+_SLOPE = Range(0)
 
 Float64 = NDArray[np.float64]
 
@@ -51,6 +52,9 @@ def repetition_penalty(
     *,
     scope: str = "all",
     last_n: int | None = None,
+    fill: int | None = None,
+    slope: float = 1.0,
+    reciprocal: bool = False,
 ) -> FloatArray:
     """Scale the logits of tokens in the context: ``x / r`` if positive, ``x * r`` otherwise.
 
@@ -64,10 +68,18 @@ def repetition_penalty(
         everything else, and without a positive one their logits become 0.
     context : Context
         The tokens so far.
-    scope : {"all", "output", "prompt"}
-        Which of them count.
+    scope : {"all", "output", "prompt", "lagged"}
+        Which of them count; "lagged" is the output without its newest token, after the last
+        token of the prompt.
     last_n : int, optional
         Only the last n of them count; None counts all.
+    fill : int, optional
+        The token that counts for each place of a window of ``last_n`` that is not filled yet.
+    slope : float
+        In the older half of the window ``1 + slope * (r - 1)`` takes the place of an ``r`` above 1.
+    reciprocal : bool
+        Whether to multiply by ``1 / r``, rounded, instead of dividing: that differs by rounding
+        only.
 
     Returns
     -------
@@ -77,13 +89,15 @@ def repetition_penalty(
     Raises
     ------
     ParameterError
-        If ``r`` is negative, not finite, or does not broadcast, or the context does not fit.
+        If ``r`` is negative, not finite, or does not broadcast, the context does not fit, or an
+        option is out of its range.
 
     Notes
     -----
     The result depends on where the model puts its zero: two logits that differ by a constant give
     the same distribution before and different ones after. vLLM and transformers count prompt and
     output, SGLang only the output, llama.cpp the last 64 and mlx-lm the last 20 tokens of both.
+    KoboldCpp has the slope, and a window that is full of token 0 at first.
 
     References
     ----------
@@ -95,7 +109,8 @@ def repetition_penalty(
     >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
     array([ 1., -2.,  2.])
     """
-    return RepetitionPenalty(r, scope=scope, last_n=last_n)(logits, context)
+    step = RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal)
+    return step(logits, context)
 
 
 def frequency_penalty(
@@ -105,6 +120,7 @@ def frequency_penalty(
     *,
     scope: str = "all",
     last_n: int | None = None,
+    fill: int | None = None,
 ) -> FloatArray:
     """Subtract ``alpha`` from a token's logit for every time it occurs: ``x - alpha * c``.
 
@@ -116,10 +132,13 @@ def frequency_penalty(
         Any finite number. 0 changes nothing, negative values reward repetition.
     context : Context
         The tokens so far.
-    scope : {"all", "output", "prompt"}
-        Which of them count.
+    scope : {"all", "output", "prompt", "lagged"}
+        Which of them count; "lagged" is the output without its newest token, after the last
+        token of the prompt.
     last_n : int, optional
         Only the last n of them count; None counts all.
+    fill : int, optional
+        The token that counts for each place of a window of ``last_n`` that is not filled yet.
 
     Returns
     -------
@@ -145,7 +164,7 @@ def frequency_penalty(
     >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([0.5, 0.5, 0. ])
     """
-    return FrequencyPenalty(alpha, scope=scope, last_n=last_n)(logits, context)
+    return FrequencyPenalty(alpha, scope, last_n, fill)(logits, context)
 
 
 def presence_penalty(
@@ -155,6 +174,7 @@ def presence_penalty(
     *,
     scope: str = "all",
     last_n: int | None = None,
+    fill: int | None = None,
 ) -> FloatArray:
     """Subtract ``alpha`` once from the logit of every token that occurs: ``x - alpha * [c > 0]``.
 
@@ -166,10 +186,13 @@ def presence_penalty(
         Any finite number. 0 changes nothing, negative values reward repetition.
     context : Context
         The tokens so far.
-    scope : {"all", "output", "prompt"}
-        Which of them count.
+    scope : {"all", "output", "prompt", "lagged"}
+        Which of them count; "lagged" is the output without its newest token, after the last
+        token of the prompt.
     last_n : int, optional
         Only the last n of them count; None counts all.
+    fill : int, optional
+        The token that counts for each place of a window of ``last_n`` that is not filled yet.
 
     Returns
     -------
@@ -190,7 +213,7 @@ def presence_penalty(
     >>> presence_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([1.5, 0.5, 0. ])
     """
-    return PresencePenalty(alpha, scope=scope, last_n=last_n)(logits, context)
+    return PresencePenalty(alpha, scope, last_n, fill)(logits, context)
 
 
 class _Penalty(SparseStep):
@@ -198,31 +221,53 @@ class _Penalty(SparseStep):
 
     scope: str
     last_n: int | None
+    fill: int | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("scope", self.scope, SCOPES)
         if self.last_n is not None:
             check_integer("last_n", self.last_n, _WINDOW)
+        if self.fill is not None:
+            check_integer("fill", self.fill, _WINDOW)
+            if self.last_n is None:
+                raise ParameterError("fill", "None without a window, last_n", self.fill)
 
     @abstractmethod
-    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
-        """Return the new logits of the tokens that occur; beyond ``limit`` they overflow."""
+    def _penalised(
+        self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
+    ) -> NDArray[Any]:
+        """Return the new logits of the tokens that occur; beyond ``limit`` they overflow.
 
-    def edit(self, logits: FloatArray, context: Context | None) -> None:
+        Operations on ``value`` alone are made, and rounded, in its dtype.
+        """
+
+    def _counts(self, context: Context, batch: tuple[int, ...], size: int) -> TokenCounts:
+        return context.counts(batch, size, self.scope, self.last_n, self.fill)
+
+    def _strength(
+        self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
+    ) -> NDArray[Any]:
+        """Return the value for each token that occurs."""
+        return value
+
+    def edit(
+        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+    ) -> None:
         """Penalise the tokens that occur, in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
-        values = check_per_row(self.key, self.value, self.rule, batch)
+        values = self.values(batch, precision).astype(precision.arithmetic, copy=False)
         if not isinstance(context, Context):
             hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
             raise ParameterError("context", f"a Context for {self.key}", context, hint)
-        seen = context.counts(batch, size, self.scope, self.last_n)
+        seen = self._counts(context, batch, size)
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)
         value = values.reshape(-1)[seen.row] if values.ndim else values
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            new = self._penalised(x, value, seen, float(np.finfo(logits.dtype).max))
         untouched = (x == -np.inf) | (value == self.neutral)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            strength = self._strength(value, seen, context, logits)
+            new = self._penalised(x, strength, seen, float(np.finfo(logits.dtype).max))
         put(rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST)))
 
 
@@ -239,13 +284,38 @@ class RepetitionPenalty(_Penalty):
     r: ArrayLike
     scope: str = "all"
     last_n: int | None = None
+    fill: int | None = None
+    slope: float = 1.0
+    reciprocal: bool = False
 
     key: ClassVar[str] = "repetition_penalty"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 1.0
 
-    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
-        new = np.where(x > 0, x / value, x * value)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _SLOPE.check("slope", self.slope)
+        if self.slope != 1 and self.last_n is None:
+            raise ParameterError("slope", "1.0 without a window, last_n", self.slope)
+        if not isinstance(self.reciprocal, bool):
+            raise ParameterError("reciprocal", "True or False", self.reciprocal)
+
+    def _strength(
+        self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
+    ) -> NDArray[Any]:
+        if self.slope == 1 or self.last_n is None:
+            return value
+        batch, size = logits.shape[:-1], logits.shape[-1]
+        newer = self.last_n - self.last_n // 2
+        near = context.counts(batch, size, self.scope, newer, self.fill)
+        is_near = np.isin(seen.row * size + seen.token, near.row * size + near.token)
+        older = np.where(value > 1, 1 + (value - 1) * value.dtype.type(self.slope), value)
+        return np.where(is_near, value, older)
+
+    def _penalised(
+        self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
+    ) -> NDArray[Any]:
+        new = np.where(x > 0, x * (1 / value) if self.reciprocal else x / value, x * value)
         for row in np.unique(seen.row[new > limit]) if (new > limit).any() else ():
             # Like r -> 0: as far up as the dtype reaches, by a power of two, which loses no bit.
             lifted = (seen.row == row) & (x > 0)
@@ -267,13 +337,17 @@ class FrequencyPenalty(_Penalty):
     alpha: ArrayLike
     scope: str = "all"
     last_n: int | None = None
+    fill: int | None = None
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
-    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
-        return x - value * seen.count
+    def _penalised(
+        self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
+    ) -> NDArray[Any]:
+        penalised: Float64 = x - value * seen.count.astype(value.dtype)
+        return penalised
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -289,10 +363,14 @@ class PresencePenalty(_Penalty):
     alpha: ArrayLike
     scope: str = "all"
     last_n: int | None = None
+    fill: int | None = None
 
     key: ClassVar[str] = "presence_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
-    def _penalised(self, x: Float64, value: Float64, seen: TokenCounts, limit: float) -> Float64:
-        return x - value
+    def _penalised(
+        self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
+    ) -> NDArray[Any]:
+        penalised: Float64 = x - value
+        return penalised

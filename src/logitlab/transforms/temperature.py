@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import RowStep
-from logitlab.checks import Range
+from logitlab.checks import ParameterError, Range
 from logitlab.numerics import FloatArray, scratch, settle
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Temperature", "temperature"]
 
 
-def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
+def temperature(logits: ArrayLike, t: ArrayLike, *, reciprocal: bool = False) -> FloatArray:
     """Divide logits by the temperature: ``x / t``.
 
     The odds of two tokens become their power: ``p'_i / p'_j = (p_i / p_j) ** (1 / t)``.
@@ -26,6 +26,8 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
     t : array_like, broadcasting to the batch shape (...)
         At least 0. 1 changes nothing, below 1 sharpens, above 1 flattens. 0 is greedy: only the
         most likely token stays, the lowest id on ties.
+    reciprocal : bool
+        Whether to multiply by ``1 / t``, rounded, instead: that differs by rounding only.
 
     Returns
     -------
@@ -41,8 +43,8 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
 
     Notes
     -----
-    Engines differ at the small end: vLLM raises temperatures below 0.01 to 0.01 and treats those
-    below 1e-5 as greedy; llama.cpp and mlx-lm apply temperature after the truncations.
+    Engines differ at the small end: vLLM raises temperatures below 0.01 to 0.01, SGLang treats
+    those below 1e-6 as greedy. llama.cpp and mlx-lm apply temperature after the truncations.
 
     References
     ----------
@@ -56,16 +58,19 @@ def temperature(logits: ArrayLike, t: ArrayLike) -> FloatArray:
     array([[ 2. , -inf],
            [ 1. ,  0.5]])
     """
-    return Temperature(t)(logits)
+    return Temperature(t, reciprocal)(logits)
 
 
-def _divide(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
-    greedy = t == 0
+def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any]) -> FloatArray:
+    greedy = t.astype(dtype) == 0
     divisor = np.where(greedy, 1, t)
     wide = scratch(rows.shape, np.float64)
     wide[...] = rows
     with np.errstate(over="ignore"):
-        wide /= divisor
+        if reciprocal:
+            wide *= (1 / divisor).astype(dtype)
+        else:
+            wide /= divisor.astype(dtype)
         scaled: FloatArray = wide.astype(rows.dtype)
     if not np.isfinite(scaled).all() and (np.isinf(scaled) != np.isinf(rows)).any():
         scaled = _within_reach(rows, divisor)
@@ -110,11 +115,19 @@ class Temperature(RowStep):
     """
 
     t: ArrayLike
+    reciprocal: bool = False
 
     key: ClassVar[str] = "temperature"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 1.0
 
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
-        """Return ``temperature(rows, value)``."""
-        return _divide(rows, value)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.reciprocal, bool):
+            raise ParameterError("reciprocal", "True or False", self.reciprocal)
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return ``temperature(rows, value, reciprocal=reciprocal)``."""
+        return _divide(rows, value, self.reciprocal, dtype)

@@ -12,13 +12,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import RowStep
-from logitlab.checks import Range, check_choice
-from logitlab.numerics import BoolArray, FloatArray, gaps, largest, weights
+from logitlab.checks import ParameterError, Range, check_choice
+from logitlab.numerics import BoolArray, FloatArray, gaps, largest, rounded_weights, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["MinP", "TopA", "TopK", "TopP", "min_p", "top_a", "top_k", "top_p"]
 
 TIES = ("lowest", "highest", "all")
+AT_P = ("drop", "keep")
+SUMS = ("descending", "ascending")
+SPACES = ("logits", "probs")
 
 
 def _kept(rows: FloatArray, mask: BoolArray) -> FloatArray:
@@ -77,7 +80,14 @@ def _most_likely(rows: FloatArray, k: NDArray[Any], ties: str) -> BoolArray:
     return largest(rows, count, parted[np.arange(len(rows)), place][:, None], ties)
 
 
-def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArray:
+def top_p(
+    logits: ArrayLike,
+    p: ArrayLike,
+    *,
+    ties: str = "lowest",
+    at_p: str = "drop",
+    sums: str = "descending",
+) -> FloatArray:
     """Keep the nucleus: the fewest most likely tokens that hold at least the mass ``p``.
 
     Parameters
@@ -90,6 +100,12 @@ def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArra
         at exact equality no further one does.
     ties : {"lowest", "highest", "all"}
         Which of the tokens equal to the last one of the nucleus stay, as in `top_k`.
+    at_p : {"drop", "keep"}
+        What happens to a token if those before it hold exactly p.
+    sums : {"descending", "ascending"}
+        "descending" adds up from the most likely token until p is reached, "ascending" from the
+        least likely one as long as no more than ``1 - p`` is removed. The two differ by rounding
+        only.
 
     Returns
     -------
@@ -99,7 +115,7 @@ def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArra
     Raises
     ------
     ParameterError
-        If ``p`` is outside [0, 1], NaN, or does not broadcast, or ``ties`` is unknown.
+        If ``p`` is outside [0, 1], NaN, or does not broadcast, or an option is unknown.
 
     Notes
     -----
@@ -109,8 +125,8 @@ def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArra
     is a matter of the last bit: that of ``ln [0.5, 0.3, 0.2]`` at ``p=0.8`` holds all three.
     Applying top-p twice can remove more than once, since the survivors are renormalised in between.
 
-    vLLM and transformers keep the highest ids on ties, mlx-lm keeps all; SGLang keeps one token
-    more at exact equality, and measures the mass before top-k.
+    vLLM and transformers add up ascending and keep the highest ids on ties, mlx-lm keeps all;
+    SGLang keeps one token more at exact equality, and measures the mass before top-k.
 
     References
     ----------
@@ -121,19 +137,40 @@ def top_p(logits: ArrayLike, p: ArrayLike, *, ties: str = "lowest") -> FloatArra
     >>> top_p(np.log([0.5, 0.25, 0.125, 0.125]), 0.6)
     array([-0.69314718, -1.38629436,        -inf,        -inf])
     """
-    return TopP(p, ties)(logits)
+    return TopP(p, ties, at_p, sums)(logits)
 
 
-def _nucleus(rows: FloatArray, p: NDArray[Any], ties: str) -> BoolArray:
+def nucleus_size(
+    descending: FloatArray, p: NDArray[Any], at_p: str, sums: str, dtype: type[Any] = np.float64
+) -> NDArray[Any]:
+    """Return how many tokens the nucleus of each row holds, shape (n, 1), rows sorted."""
+    size = descending.shape[-1]
+    if dtype == np.float64 and sums == "descending":
+        mass = np.cumsum(weights(descending), axis=-1)
+        mass /= mass[:, -1:]
+    else:
+        probs = _probabilities(descending[:, :: 1 if sums == "descending" else -1], dtype)
+        mass = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
+    before = mass[:, :-1]
+    if sums == "ascending":
+        rest = (1 - p).astype(dtype)
+        count = size - (before <= rest if at_p == "drop" else before < rest).sum(-1, keepdims=True)
+    else:
+        limit = p.astype(dtype)
+        count = 1 + (before < limit if at_p == "drop" else before <= limit).sum(-1, keepdims=True)
+    return np.asarray(np.where(p == 1, size, count))
+
+
+def _nucleus(
+    rows: FloatArray, p: NDArray[Any], step: TopP, dtype: type[Any] = np.float64
+) -> BoolArray:
     descending = np.sort(rows, axis=-1)[:, ::-1]
-    mass = np.cumsum(weights(descending), axis=-1)
-    short = mass[:, :-1] / mass[:, -1:] < p
-    count = np.where(p == 1, rows.shape[-1], 1 + short.sum(axis=-1, keepdims=True))
+    count = nucleus_size(descending, p, step.at_p, step.sums, dtype)
     last = descending[np.arange(len(rows)), count.ravel() - 1]
-    return largest(rows, count, last[:, None], ties)
+    return largest(rows, count, last[:, None], step.ties)
 
 
-def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
+def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArray:
     """Keep tokens at least ``p`` times as likely as the most likely one: ``p_i >= p * p_max``.
 
     Parameters
@@ -142,6 +179,9 @@ def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
         float16, float32 or float64.
     p : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 0 keeps all, 1 keeps only the maxima.
+    space : {"logits", "probs"}
+        Where the two are compared: ``x_i >= x_max + ln p``, or the probabilities themselves. The
+        two differ by rounding only.
 
     Returns
     -------
@@ -151,13 +191,13 @@ def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
     Raises
     ------
     ParameterError
-        If ``p`` is outside [0, 1], NaN, or does not broadcast.
+        If ``p`` is outside [0, 1], NaN, or does not broadcast, or ``space`` is unknown.
 
     Notes
     -----
-    Evaluated on logits, ``x_i - x_max >= ln p``, which needs no exponential and tells apart logits
-    whose probabilities round to the same number. llama.cpp, mlx-lm and KoboldCpp apply it before
-    temperature, vLLM, SGLang and transformers after.
+    The comparison of logits needs no exponential and tells apart logits whose probabilities round
+    to the same number. vLLM, SGLang and transformers compare probabilities, after temperature;
+    llama.cpp, mlx-lm and KoboldCpp compare logits, before it.
 
     References
     ----------
@@ -169,15 +209,28 @@ def min_p(logits: ArrayLike, p: ArrayLike) -> FloatArray:
     >>> min_p(np.log([0.5, 0.25, 0.125, 0.125]), 0.4)
     array([-0.69314718, -1.38629436,        -inf,        -inf])
     """
-    return MinP(p)(logits)
+    return MinP(p, space)(logits)
 
 
-def _near_best(rows: FloatArray, ratio: NDArray[Any]) -> BoolArray:
+def _near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any] = np.float64) -> BoolArray:
     with np.errstate(divide="ignore"):  # ln 0 is -inf: everything is kept
-        return np.asarray(gaps(rows) >= np.log(ratio))
+        cut = np.log(ratio).astype(dtype)
+    if dtype == np.float64:
+        return np.asarray(gaps(rows) >= cut)
+    return np.asarray(rows >= rows.max(axis=-1, keepdims=True) + cut)
 
 
-def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
+def _probabilities(rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
+    """Return probabilities with each operation rounded to dtype, the sum at its end."""
+    weight: NDArray[Any] = weights(rows) if dtype == np.float64 else rounded_weights(rows)
+    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
+    weight /= np.cumsum(weight, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
+    return weight
+
+
+def top_a(
+    logits: ArrayLike, a: ArrayLike, *, space: str = "logits", guard: bool = True
+) -> FloatArray:
     """Keep tokens with ``p_i >= a * p_max ** 2``.
 
     That is `min_p` with ``a * p_max`` for its value: the surer the model, the stricter.
@@ -187,7 +240,11 @@ def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
     logits : array_like, shape (..., V)
         float16, float32 or float64.
     a : array_like, broadcasting to the batch shape (...)
-        At least 0. 0 keeps all. The maxima always stay, even where ``a > 1 / p_max``.
+        At least 0. 0 keeps all.
+    space : {"logits", "probs"}
+        Where the two are compared, as in `min_p`.
+    guard : bool
+        Whether the maxima stay even where ``a > 1 / p_max``. Without it, that is an error.
 
     Returns
     -------
@@ -197,14 +254,14 @@ def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
     Raises
     ------
     ParameterError
-        If ``a`` is negative, not finite, or does not broadcast.
+        If ``a`` is negative, not finite, or does not broadcast; if nothing would stay.
 
     Notes
     -----
     The definition is RWKV's. OpenRouter's page describes the parameter in words that partly say
     the reverse (that a lower value narrows the choice); this is the formula they refer to.
-    KoboldCpp applies it before temperature. Applying top-a twice can remove more than once, since
-    p_max grows in between.
+    KoboldCpp applies it before temperature, Aphrodite after, without a guard. Applying top-a twice
+    can remove more than once, since p_max grows in between.
 
     References
     ----------
@@ -215,14 +272,25 @@ def top_a(logits: ArrayLike, a: ArrayLike) -> FloatArray:
     >>> top_a(np.log([0.5, 0.25, 0.125, 0.125]), 0.8)  # 0.8 * 0.5**2 = 0.2
     array([-0.69314718, -1.38629436,        -inf,        -inf])
     """
-    return TopA(a)(logits)
+    return TopA(a, space, guard)(logits)
 
 
-def _near_best_squared(rows: FloatArray, a: NDArray[Any]) -> BoolArray:
+def _near_best_squared(
+    rows: FloatArray, a: NDArray[Any], step: TopA, dtype: type[Any] = np.float64
+) -> BoolArray:
     # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
     weight = weights(rows)
     p_max = 1 / np.cumsum(weight, axis=-1, out=weight)[:, -1:]
-    return _near_best(rows, np.minimum(a * p_max, 1))
+    if not step.guard and (a * p_max > 1).any():
+        rule = "at most 1 / p_max: above, no token is left"
+        raise ParameterError(
+            "top_a", rule, float(np.broadcast_to(a, p_max.shape)[a * p_max > 1][0])
+        )
+    if step.space == "logits":
+        return _near_best(rows, np.minimum(a * p_max, 1), dtype)
+    probs = _probabilities(rows, dtype)
+    best = probs.max(axis=-1, keepdims=True)
+    return np.asarray((probs >= a.astype(dtype) * (best * best)) | (probs == best))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -246,7 +314,9 @@ class TopK(RowStep):
         super().__post_init__()
         check_choice("ties", self.ties, TIES)
 
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
         """Return ``top_k(rows, value, ties=ties)``."""
         return _kept(rows, _most_likely(rows, value, self.ties))
 
@@ -263,6 +333,8 @@ class TopP(RowStep):
 
     p: ArrayLike
     ties: str = "lowest"
+    at_p: str = "drop"
+    sums: str = "descending"
 
     key: ClassVar[str] = "top_p"
     rule: ClassVar[Range] = Range(0, 1)
@@ -271,10 +343,14 @@ class TopP(RowStep):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("ties", self.ties, TIES)
+        check_choice("at_p", self.at_p, AT_P)
+        check_choice("sums", self.sums, SUMS)
 
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
-        """Return ``top_p(rows, value, ties=ties)``."""
-        return _kept(rows, _nucleus(rows, value, self.ties))
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return ``top_p(rows, value, ties=ties, at_p=at_p, sums=sums)``."""
+        return _kept(rows, _nucleus(rows, value, self, dtype))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -288,14 +364,24 @@ class MinP(RowStep):
     """
 
     p: ArrayLike
+    space: str = "logits"
 
     key: ClassVar[str] = "min_p"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
 
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
-        """Return ``min_p(rows, value)``."""
-        return _kept(rows, _near_best(rows, value))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("space", self.space, SPACES)
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return ``min_p(rows, value, space=space)``."""
+        if self.space == "logits":
+            return _kept(rows, _near_best(rows, value, dtype))
+        probs = _probabilities(rows, dtype)
+        return _kept(rows, probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -309,11 +395,21 @@ class TopA(RowStep):
     """
 
     a: ArrayLike
+    space: str = "logits"
+    guard: bool = True
 
     key: ClassVar[str] = "top_a"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 0.0
 
-    def on_rows(self, rows: FloatArray, value: NDArray[Any]) -> FloatArray:
-        """Return ``top_a(rows, value)``."""
-        return _kept(rows, _near_best_squared(rows, value))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("space", self.space, SPACES)
+        if not isinstance(self.guard, bool):
+            raise ParameterError("guard", "True or False", self.guard)
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return ``top_a(rows, value, space=space, guard=guard)``."""
+        return _kept(rows, _near_best_squared(rows, value, self, dtype))

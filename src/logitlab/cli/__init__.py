@@ -1,0 +1,54 @@
+"""The command line: ``logitlab demo``, ``trace``, ``engines``, ``params``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from logitlab import __version__
+from logitlab.checks import ParameterError
+from logitlab.cli.arguments import joined
+from logitlab.cli.engines import add_command
+from logitlab.cli.trace import add_commands
+from logitlab.params import parameter_table
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status: 0, or 2 for a mistake of the user's."""
+    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a terminal that cannot show ␣ shows something else
+            stream.reconfigure(errors="replace")
+    try:
+        text = arguments.run(arguments)
+    except ParameterError as error:
+        print(f"logitlab: error: {error}", file=sys.stderr)
+        return 2
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # the reader has seen enough, as in `logitlab params | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"logitlab: error: cannot write the output: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="logitlab",
+        description="A local laboratory for LLM sampling. Start with: logitlab demo",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"logitlab {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="command")
+    add_commands(commands)
+    add_command(commands)
+    params = commands.add_parser("params", help="the table of all twenty request parameters")
+    params.set_defaults(run=lambda _: parameter_table())
+    return parser

@@ -1,0 +1,185 @@
+"""Where the engines differ, as tables made of their declarations and their chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from logitlab.chain import Chain, Step
+from logitlab.checks import ParameterError
+from logitlab.engines import ENGINES, Engine, translate
+from logitlab.engines.declare import DISTRIBUTION, NEUTRAL, Ignore, brief_number
+from logitlab.sorted_chain import SortedChain
+from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.truncation import TopK, TopP
+
+__all__ = ["LETTERS", "difference_tables"]
+
+LETTERS = {
+    "logit_bias": "B",
+    "repetition_penalty": "R",
+    "frequency_penalty": "F",
+    "presence_penalty": "P",
+    "temperature": "T",
+    "top_k": "K",
+    "top_p": "N",
+    "min_p": "M",
+    "top_a": "A",
+}
+"""One letter for each step; N is the nucleus."""
+
+_PROBE: dict[str, Any] = {
+    "logit_bias": {0: 1.0},
+    "repetition_penalty": 1.1,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.1,
+    "temperature": 0.5,
+    "top_k": 5,
+    "top_p": 0.5,
+    "min_p": 0.1,
+    "top_a": 0.1,
+}
+_SCOPES = {"all": "both", "output": "output", "lagged": "output, late"}
+
+
+def difference_tables(names: Iterable[str] = tuple(ENGINES)) -> str:
+    """Return two Markdown tables: what the chains do, and what happens to requests.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names of engines, a line each.
+
+    Examples
+    --------
+    >>> print(difference_tables(["openai"]).splitlines()[2])
+    | `openai` | B F P T N | output | – | lowest ids | drops | raw |
+    """
+    engines = [ENGINES[name] for name in names]
+    return _table(_CHAIN, engines) + "\n\n" + _table(_REQUEST, engines)
+
+
+def _table(head: dict[str, Callable[[Engine], str]], engines: list[Engine]) -> str:
+    lines = ["| engine | " + " | ".join(head) + " |", "| --- " * (len(head) + 1) + "|"]
+    for engine in engines:
+        cells = (tell(engine) for tell in head.values())
+        lines.append(f"| `{engine.name}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+# ---------------------------------------------------------------- what the chains do
+
+
+def _full(engine: Engine) -> Chain:
+    """Return the chain of a request with every parameter that the engine takes."""
+    taken = {key: value for key, value in _PROBE.items() if _answer(engine, key, value)}
+    return engine(taken)
+
+
+def _answer(engine: Engine, key: str, value: Any) -> bool:
+    try:
+        translate({key: value}, engine)
+    except ParameterError:
+        return False
+    return True
+
+
+def _order(engine: Engine) -> str:
+    keys = (step.key for step in _full(engine) if isinstance(step, Step))
+    return " ".join(LETTERS[key] for key in keys if key in LETTERS)
+
+
+def _counted(engine: Engine) -> str:
+    kinds = {RepetitionPenalty: "R", FrequencyPenalty: "F", PresencePenalty: "P"}
+    found: dict[str, str] = {}
+    for step in _full(engine):
+        if isinstance(step, RepetitionPenalty | FrequencyPenalty | PresencePenalty):
+            window = "" if step.last_n is None else f", last {step.last_n}"
+            words = _SCOPES[step.scope] + window
+            found.setdefault(words, "")
+            if kinds[type(step)] not in found[words]:
+                found[words] += kinds[type(step)]
+    if len(found) == 1:
+        return next(iter(found))
+    return "; ".join(f"{letters}: {words}" for words, letters in found.items())
+
+
+def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
+    words = {"lowest": "lowest ids", "highest": "highest ids", "all": "all"}
+
+    def tell(engine: Engine) -> str:
+        chain = _full(engine)
+        step = next((step for step in chain if isinstance(step, kind)), None)
+        if step is None:
+            return "–"
+        return "as sorted" if isinstance(chain, SortedChain) else words[step.ties]
+
+    return tell
+
+
+def _at_p(engine: Engine) -> str:
+    step = next(step for step in _full(engine) if isinstance(step, TopP))
+    return {"drop": "drops", "keep": "keeps"}[step.at_p]
+
+
+# ---------------------------------------------------------------- what happens to requests
+
+
+def _used(engine: Engine, key: str, value: Any) -> str:
+    """Say what a value becomes: the number that is used, off, ignored or refused."""
+    try:
+        translation = translate({key: value}, engine, vocabulary_size=1000)
+    except ParameterError:
+        return "refused"
+    effects = {note.effect for note in translation.notes if note.key == key}
+    if "ignored" in effects:
+        return "ignored"
+    used = translation.values[key]
+    return "off" if used == NEUTRAL[key] else brief_number(used)
+
+
+def _temperature(engine: Engine) -> str:
+    zero, tiny = _used(engine, "temperature", 0), _used(engine, "temperature", 1e-3)
+    words = {"0": "greedy", "refused": "refused"}
+    return f"{words[zero]}; {'as it is' if tiny == '0.001' else tiny}"
+
+
+def _top_p_zero(engine: Engine) -> str:
+    used = _used(engine, "top_p", 0)
+    return "keeps one" if used == "0" else used
+
+
+def _top_k_off(engine: Engine) -> str:
+    return f"{_used(engine, 'top_k', 0)}; {_used(engine, 'top_k', -1)}"
+
+
+def _empty(engine: Engine) -> str:
+    given = (f"{key} {brief_number(value)}" for key, value in engine.defaults.items())
+    return ", ".join(given) or "neutral"
+
+
+def _ignored(engine: Engine) -> str:
+    keys = [
+        f"`{key}`"
+        for key in DISTRIBUTION
+        if any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ()))
+    ]
+    return " ".join(keys) or "–"
+
+
+_CHAIN: dict[str, Callable[[Engine], str]] = {
+    "order": _order,
+    "penalties count": _counted,
+    "ties at top_k": _ties(TopK),
+    "ties at top_p": _ties(TopP),
+    "mass exactly p": _at_p,
+    "logprobs": lambda engine: engine.logprobs,
+}
+_REQUEST: dict[str, Callable[[Engine], str]] = {
+    "empty request": _empty,
+    "T 0; T 0.001": _temperature,
+    "top_p 0": _top_p_zero,
+    "top_k 0; -1": _top_k_off,
+    "ignores": _ignored,
+    "seed": lambda engine: "repeated here" if engine.luck else "–",
+}

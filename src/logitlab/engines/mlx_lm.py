@@ -1,0 +1,119 @@
+"""mlx-lm: truncations on log-probabilities, the largest last, then temperature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logitlab.chain import Chain
+from logitlab.checks import Range, check_integer
+from logitlab.engines.declare import Ignore, Off, Refuse, Rule, Values
+from logitlab.engines.engine import Option, engine
+from logitlab.transforms.bias import LogitBias
+from logitlab.transforms.normalisation import LogSoftmax
+from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.temperature import Temperature
+from logitlab.transforms.truncation import MinP, TopK, TopP
+
+__all__ = ["mlx_lm", "mlx_lm_server"]
+
+
+def _at_least_0(key: str) -> Refuse:
+    return Refuse(lambda value: value < 0, "at least 0", f"{key} must be at least 0")
+
+
+def _at_most(key: str, most: int) -> Refuse:
+    return Refuse(lambda value: value > most, f"at most {most}", f"{key} must be at most {most}")
+
+
+def _size(key: str, value: Any) -> int:
+    return check_integer(key, value, Range(0, integer=True))
+
+
+_TOP_K = Refuse(
+    lambda k, size: k >= size,
+    "in [1, {V}), or 0 (disable)",
+    "`top_k` has to be an integer in the (0, {V}) interval, but is {}.",
+    sized=True,
+    unless_greedy=True,
+)
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "temperature": (
+        Refuse(lambda t: t < 0, "at least 0", "make_sampler would turn the order of tokens around"),
+    ),
+    "top_p": (Off(lambda p: not 0 < p < 1, "0 and what is not below 1"),),
+    "top_k": (Off(lambda k: k <= 0, "0 and below"), _TOP_K),
+    "min_p": (
+        Refuse(
+            lambda p: not 0 <= p <= 1,
+            "in [0, 1]",
+            "`min_p` has to be a float in the [0, 1] interval, but is {}",
+            unless_greedy=True,
+        ),
+    ),
+    "repetition_penalty": (
+        Refuse(lambda r: r < 0, "non-negative", "penalty must be a non-negative float, got {}"),
+        Off(lambda r: r == 0, "0"),
+    ),
+    "top_a": (Ignore(),),
+    "seed": (Ignore("MLX's own stream is not repeated here"),),
+}
+_SERVER: dict[str, tuple[Rule, ...]] = _RULES | {
+    "temperature": (_at_least_0("temperature"),),
+    "top_p": (_at_least_0("top_p"), _at_most("top_p", 1), Off(lambda p: p == 0, "0")),
+    "top_k": (_at_least_0("top_k"), _TOP_K),
+    "min_p": (_at_least_0("min_p"), _at_most("min_p", 1)),
+    "repetition_penalty": (_at_least_0("repetition_penalty"), Off(lambda r: r == 0, "0")),
+    "top_logprobs": (_at_most("top_logprobs", 11),),
+}
+_OPTIONS = {
+    "repetition_context_size": Option(20, _size),
+    "presence_context_size": Option(20, _size),
+    "frequency_context_size": Option(20, _size),
+}
+_LUCK = "mx.random.categorical on MLX's Threefry stream"
+
+
+@engine(
+    title="mlx-lm 0.32.2",
+    source="mlx_lm/sample_utils.py, mlx_lm/generate.py",
+    rules=_RULES,
+    defaults={"temperature": 0.0},
+    options=_OPTIONS,
+    logprobs="penalised",
+    luck_note=_LUCK,
+)
+def mlx_lm(p: Values) -> Chain:
+    """Return the chain of mlx-lm: `make_logits_processors`, then `make_sampler`.
+
+    Penalties count the last 20 tokens of prompt and output (a context size of 0 counts all), in
+    the order repetition, presence, frequency. Then the log-probabilities are taken that it
+    reports. Top-p keeps all ties, min-p follows, top-k comes after both, and temperature is last.
+    Nothing is renormalised in between. A request without temperature is greedy, top_p 0 is off,
+    and top_k must be below the size of the vocabulary.
+    """
+    return Chain(
+        LogitBias(p.logit_bias),
+        RepetitionPenalty(p.repetition_penalty, last_n=p.repetition_context_size or None),
+        PresencePenalty(p.presence_penalty, last_n=p.presence_context_size or None),
+        FrequencyPenalty(p.frequency_penalty, last_n=p.frequency_context_size or None),
+        LogSoftmax(),
+        TopP(p.top_p, ties="all"),
+        MinP(p.min_p),
+        TopK(p.top_k),
+        Temperature(p.temperature, reciprocal=True),
+        precision="mixed",
+    )
+
+
+@engine(
+    title="mlx-lm 0.32.2, mlx_lm.server",
+    source="mlx_lm/server.py, mlx_lm/sample_utils.py, mlx_lm/generate.py",
+    rules=_SERVER,
+    defaults={"temperature": 0.0},
+    options=_OPTIONS,
+    logprobs="penalised",
+    luck_note=_LUCK,
+)
+def mlx_lm_server(p: Values) -> Chain:
+    """Return the chain of `mlx_lm`, to which the server adds limits: it refuses what is beyond."""
+    return mlx_lm.build(p)

@@ -1,0 +1,145 @@
+"""SGLang: penalties of the output alone, bias after them, top-k and top-p at once."""
+
+from __future__ import annotations
+
+from logitlab.chain import Chain, Step
+from logitlab.engines.declare import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.draws import sglang as sglang_luck
+from logitlab.engines.engine import engine
+from logitlab.transforms.bias import LogitBias
+from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.temperature import Temperature
+from logitlab.transforms.truncation import MinP, TopK, TopP
+
+__all__ = ["sglang", "sglang_flashinfer", "sglang_flashinfer_sequential", "sglang_lag"]
+
+
+def _must_be(key: str, rule: str, wrong: object) -> Refuse:
+    return Refuse(wrong, rule, f"{key} must be {rule}, got {{}}.")  # type: ignore[arg-type]
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "temperature": (
+        _must_be("temperature", "a non-negative finite number", lambda t: t < 0),
+        Greedy(1e-6),
+    ),
+    "top_p": (_must_be("top_p", "in (0, 1]", lambda p: not 0 < p <= 1),),
+    "top_k": (
+        _must_be("top_k", "-1 (disable) or at least 1", lambda k: k < 1 and k != -1),
+        Off(lambda k: k == -1, "-1"),
+    ),
+    "min_p": (_must_be("min_p", "in [0, 1]", lambda p: not 0 <= p <= 1),),
+    "frequency_penalty": (_must_be("frequency_penalty", "in [-2, 2]", lambda a: not -2 <= a <= 2),),
+    "presence_penalty": (_must_be("presence_penalty", "in [-2, 2]", lambda a: not -2 <= a <= 2),),
+    "repetition_penalty": (
+        _must_be("repetition_penalty", "in (0, 2] (1.0 = no penalty)", lambda r: not 0 < r <= 2),
+    ),
+    "top_a": (Ignore(),),
+    "logit_bias": (InVocabulary(True, "logit_bias must has keys in [0, {last}], got {}."),),
+    "seed": (Ignore("it draws by seed only with --enable-deterministic-inference"),),
+}
+_SOURCE = (
+    "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"
+)
+_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
+
+
+def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
+    return (
+        FrequencyPenalty(p.frequency_penalty, scope=scope),
+        PresencePenalty(p.presence_penalty, scope=scope),
+        RepetitionPenalty(p.repetition_penalty, scope=scope),
+        LogitBias(p.logit_bias),
+        Temperature(p.temperature),
+    )
+
+
+def _torch(p: Values, scope: str) -> Chain:
+    return Chain(
+        *_before_truncation(p, scope),
+        TopP(p.top_p, at_p="keep"),
+        TopK(p.top_k),
+        MinP(p.min_p, space="probs"),
+        precision="single",
+    )
+
+
+@engine(
+    title="SGLang 0.5.23, pytorch backend",
+    source=_SOURCE,
+    rules=_RULES,
+    logprobs="tempered",
+    luck=sglang_luck,
+    luck_note=_LUCK,
+    default_seed=42,
+)
+def sglang(p: Values) -> Chain:
+    """Return the chain of SGLang's pytorch backend without the overlap scheduler.
+
+    All penalties count the output alone, the additive ones first; the bias comes after them. Top-k
+    and top-p are joint: both look at the whole distribution, which is the same as top-p before
+    top-k. A token stays if those before it hold exactly top_p. Reported log-probabilities have
+    penalties, bias and temperature in them. Temperatures below 1e-6 are greedy.
+    """
+    return _torch(p, "output")
+
+
+@engine(
+    title="SGLang 0.5.23, pytorch backend, overlap scheduler",
+    source=_SOURCE + ", srt/managers/schedule_batch.py",
+    rules=_RULES,
+    logprobs="tempered",
+    luck=sglang_luck,
+    luck_note=_LUCK,
+    default_seed=42,
+)
+def sglang_lag(p: Values) -> Chain:
+    """Return the chain of `sglang` with the history that its default scheduler feeds to penalties.
+
+    Tokens are counted before the newest one has arrived: the last token of the prompt takes the
+    place of the output's newest. ``--disable-overlap-schedule`` gives the chain of `sglang`.
+    """
+    return _torch(p, "lagged")
+
+
+@engine(
+    title="SGLang 0.5.23, FlashInfer 0.7.2",
+    source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
+    rules=_RULES,
+    logprobs="tempered",
+    luck_note="Philox and rejection: the seed of a request is not used",
+)
+def sglang_flashinfer(p: Values) -> Chain:
+    """Return the chain of SGLang on CUDA: top-k and top-p joint, all ties kept.
+
+    A request with min_p makes the whole batch sequential: `sglang_flashinfer_sequential`.
+    """
+    if p.min_p:
+        return sglang_flashinfer_sequential.build(p)
+    return Chain(
+        *_before_truncation(p, "output"),
+        TopP(p.top_p, ties="all"),
+        TopK(p.top_k, ties="all"),
+        precision="single",
+    )
+
+
+@engine(
+    title="SGLang 0.5.23, FlashInfer 0.7.2, min_p in the batch",
+    source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
+    rules=_RULES,
+    logprobs="tempered",
+    luck_note="Philox and rejection: the seed of a request is not used",
+)
+def sglang_flashinfer_sequential(p: Values) -> Chain:
+    """Return the chain of SGLang on CUDA where any request of the batch has min_p.
+
+    Then top-k is renormalised before top-p: the min_p of a neighbour narrows the nucleus.
+    """
+    return Chain(
+        *_before_truncation(p, "output"),
+        TopK(p.top_k, ties="all"),
+        TopP(p.top_p, ties="all"),
+        MinP(p.min_p, space="probs"),
+        precision="single",
+    )

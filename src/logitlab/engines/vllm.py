@@ -1,0 +1,201 @@
+"""vLLM, with the three ways it cuts, and Aphrodite, which grew out of it."""
+
+from __future__ import annotations
+
+from logitlab.chain import Chain, Step
+from logitlab.engines.declare import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.draws import vllm_cpu
+from logitlab.engines.draws import vllm_triton as triton_luck
+from logitlab.engines.engine import engine
+from logitlab.transforms.bias import LogitBias
+from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.temperature import Temperature
+from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+
+__all__ = ["aphrodite", "aphrodite_once", "vllm", "vllm_flashinfer", "vllm_triton"]
+
+
+def _two(key: str) -> tuple[Rule, ...]:
+    says = key + " must be in [-2, 2], got {}."
+    return (Refuse(lambda value: not -2 <= value <= 2, "in [-2, 2]", says),)
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "temperature": (
+        Refuse(lambda t: t < 0, "non-negative", "temperature must be non-negative, got {}."),
+        Refuse(lambda t: t > 2, "in [0, 2]", "temperature must be in [0, 2], got {}."),
+        Clamp(low=0.01, unless=0),
+    ),
+    "top_p": (Refuse(lambda p: not 0 < p <= 1, "in (0, 1]", "top_p must be in (0, 1], got {}."),),
+    "top_k": (
+        Refuse(
+            lambda k: k < -1,
+            "0 (disable), or at least 1",
+            "top_k must be 0 (disable), or at least 1, got {}.",
+        ),
+        Off(lambda k: k == -1, "-1"),
+    ),
+    "min_p": (Refuse(lambda p: not 0 <= p <= 1, "in [0, 1]", "min_p must be in [0, 1], got {}."),),
+    "frequency_penalty": _two("frequency_penalty"),
+    "presence_penalty": _two("presence_penalty"),
+    "repetition_penalty": (
+        Refuse(
+            lambda r: r <= 0,
+            "greater than zero",
+            "repetition_penalty must be greater than zero, got {}.",
+        ),
+    ),
+    "top_a": (Ignore(),),
+    "logit_bias": (
+        Clamp(-100, 100),
+        InVocabulary(
+            True,
+            "token_id(s) {} in logit_bias contain out-of-vocab token ids. Vocabulary size: {V}",
+        ),
+    ),
+    "top_logprobs": (
+        Refuse(
+            lambda n: n > 20,
+            "at most 20",
+            "Requested sample logprobs of {}, which is greater than max allowed: 20",
+        ),
+    ),
+}
+_SOURCE = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
+_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
+
+
+def _penalties(p: Values) -> tuple[Step, ...]:
+    return (
+        RepetitionPenalty(p.repetition_penalty, reciprocal=True),
+        FrequencyPenalty(p.frequency_penalty, scope="output"),
+        PresencePenalty(p.presence_penalty, scope="output"),
+    )
+
+
+@engine(
+    title="vLLM 0.32.0, V1 sampler in torch",
+    source=_SOURCE,
+    rules=_RULES,
+    luck=vllm_cpu,
+    luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
+    unset_seeds=(-1,),
+)
+def vllm(p: Values) -> Chain:
+    """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
+
+    Only the repetition penalty counts the prompt. Min-p comes before top-k and top-p. Top-k keeps
+    all ties; top-p adds up from below, so that the highest ids survive ties. Reported
+    log-probabilities are the model's own. Temperature 0 is greedy; any other is at least 0.01.
+    """
+    return Chain(
+        LogitBias(p.logit_bias),
+        *_penalties(p),
+        Temperature(p.temperature),
+        MinP(p.min_p, space="probs"),
+        TopK(p.top_k, ties="all"),
+        TopP(p.top_p, ties="highest", sums="ascending"),
+        precision="single",
+    )
+
+
+@engine(
+    title="vLLM 0.32.0, Model Runner V2 with Triton",
+    source=_GPU,
+    rules=_RULES,
+    luck=triton_luck,
+    luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
+    unset_seeds=(-1,),
+)
+def vllm_triton(p: Values) -> Chain:
+    """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
+
+    As `vllm`, but exactly k tokens survive top-k, and the lowest ids survive ties. This is the rule
+    that the kernels follow but for three limits, which are not imitated: rows whose logits are all
+    equal are not cut; with top-k, tokens equal to the smallest finite logit are never kept; and
+    top-p alone, above 64 rows, may not cut a row with outliers such as a bias of -100.
+    """
+    return Chain(
+        LogitBias(p.logit_bias),
+        *_penalties(p),
+        Temperature(p.temperature),
+        MinP(p.min_p),
+        TopK(p.top_k),
+        TopP(p.top_p),
+        precision="single",
+    )
+
+
+@engine(
+    title="vLLM 0.32.0, FlashInfer 0.7.2",
+    source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
+    rules=_RULES,
+    luck_note="Philox and rejection: the seed of a request is not used",
+    unset_seeds=(-1,),
+)
+def vllm_flashinfer(p: Values) -> Chain:
+    """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.
+
+    As `vllm`, but all ties survive, at the k-th logit and at the edge of the nucleus. So the seed
+    of one request changes how ties are broken in its neighbours.
+    """
+    return Chain(
+        LogitBias(p.logit_bias),
+        *_penalties(p),
+        Temperature(p.temperature),
+        MinP(p.min_p, space="probs"),
+        TopK(p.top_k, ties="all"),
+        TopP(p.top_p, ties="all"),
+        precision="single",
+    )
+
+
+# ---------------------------------------------------------------- Aphrodite
+
+_APHRODITE = _RULES | {
+    "top_a": (Refuse(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),)
+}
+_APHRODITE_SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops/top_a.py, sampling_params.py"
+
+
+def _aphrodite(p: Values, times: int) -> Chain:
+    return Chain(
+        LogitBias(p.logit_bias),
+        *_penalties(p) * times,
+        Temperature(p.temperature),
+        TopA(p.top_a, space="probs", guard=False),
+        MinP(p.min_p, space="probs"),
+        TopK(p.top_k, ties="all"),
+        TopP(p.top_p, ties="highest", sums="ascending"),
+        precision="single",
+    )
+
+
+@engine(
+    title="Aphrodite 0.24.1, V1 sampler",
+    source=_APHRODITE_SOURCE,
+    rules=_APHRODITE,
+    luck_note="as vLLM's, which was not checked here",
+    unset_seeds=(-1,),
+)
+def aphrodite(p: Values) -> Chain:
+    """Return the chain of Aphrodite's V1 sampler, which applies all penalties twice.
+
+    Both `SamplingOps.apply_logits_processors` and `Sampler._apply_sampler_order` call
+    `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
+    meant. Top-a acts on the tempered distribution, before the other truncations, and without a
+    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here.
+    """
+    return _aphrodite(p, 2)
+
+
+@engine(
+    title="Aphrodite 0.24.1, penalties once",
+    source=_APHRODITE_SOURCE,
+    rules=_APHRODITE,
+    luck_note="as vLLM's, which was not checked here",
+    unset_seeds=(-1,),
+)
+def aphrodite_once(p: Values) -> Chain:
+    """Return the chain of `aphrodite` without its second round of penalties."""
+    return _aphrodite(p, 1)

@@ -1,0 +1,104 @@
+"""Recorded answers of the engines, and what logitlab says to the same requests."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from logitlab import Context, ParameterError, engines, softmax
+
+from engines.cases import VECTORS, unpacked
+from engines.own_code import Array, Case
+from engines.record import cases_for
+
+TOLERANCE = 1e-6
+TINY = float(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an engine's own code answered to a request: survivors and probabilities, or an error."""
+
+    number: int
+    case: Case
+    survivors: Array
+    probs: Array
+    error: str
+
+
+@cache
+def answers(engine: str) -> tuple[Answer, ...]:
+    """Return the recorded answers of an engine."""
+    stored = np.load(VECTORS / f"{engine}.npz")
+    errors = about(engine)["errors"]
+    ends = stored["survivors_ends"][:-1]
+    parts = zip(unpacked(stored, "survivors"), np.split(stored["probs"], ends), strict=True)
+    return tuple(
+        Answer(number, case, np.cumsum(gaps, dtype=np.int64), probs, errors.get(str(number), ""))
+        for (number, case), (gaps, probs) in zip(cases_for(engine), parts, strict=True)
+    )
+
+
+@cache
+def about(engine: str) -> dict[str, Any]:
+    """Return versions, errors and draws of an engine."""
+    result: dict[str, Any] = json.loads((VECTORS / f"{engine}.json").read_text())
+    return result
+
+
+def evaluated(engine: str, case: Case) -> Array | str:
+    """Return logitlab's final probabilities, or its error."""
+    recipe = engines.get(engine)
+    try:
+        arrived = engines.translate(case.params, recipe, vocabulary_size=len(case.logits))
+        chain = recipe.chain_of(arrived)
+        return softmax(chain(case.logits, Context(case.prompt, case.output)))
+    except ParameterError as error:
+        return str(error)
+
+
+def distance(answer: Answer, ours: Array) -> float:
+    """Return the total variation distance, with the recorded float32 probabilities normalised."""
+    theirs = np.zeros(len(ours))
+    theirs[answer.survivors] = answer.probs.astype(np.float64)
+    return float(np.abs(theirs / theirs.sum() - ours).sum() / 2)
+
+
+def same_survivors(answer: Answer, ours: Array) -> bool:
+    """Whether the same tokens survive; one of a probability that float32 rounds away does not."""
+    return bool(np.array_equal(np.flatnonzero(ours > TINY), answer.survivors[answer.probs > TINY]))
+
+
+# ---------------------------------------------------------------- what is excluded, and why
+
+UNSTABLE = "equal tokens at the cut: torch's CPU sort is not stable above 16 tokens"
+ROUNDING = "the cut lies within what sums of float32 over a whole vocabulary round"
+KERNEL = "the Triton kernels end their search early: more tokens stay, or not the least likely"
+TORCH = ("vllm", "sglang", "sglang_lag", "transformers", "transformers_serve", "aphrodite")
+
+
+def excluded(engine: str, answer: Answer, ours: Array) -> str:
+    """Return why other survivors than recorded are no mistake, or "" if they are.
+
+    Each reason is a weaker claim that is checked here.
+    """
+    theirs = np.zeros(len(ours))
+    theirs[answer.survivors] = answer.probs.astype(np.float64)
+    theirs /= theirs.sum()
+    same_numbers = np.abs(np.sort(theirs) - np.sort(ours)).sum() / 2 < TOLERANCE
+    if engine in TORCH and len(ours) > 16 and same_numbers:
+        return UNSTABLE
+    both = (theirs > TINY) & (ours > TINY)
+    nested = both.sum() == min((theirs > TINY).sum(), (ours > TINY).sum())
+    few = abs(int((theirs > TINY).sum()) - int((ours > TINY).sum())) <= 2
+    if len(ours) > 10_000 and nested and few and np.abs(theirs - ours).sum() / 2 < 1e-3:
+        return ROUNDING
+    if engine == "vllm_triton":
+        lost = (ours > TINY) & ~both
+        smallest = ours == ours[ours > 0].min()
+        if not lost.any() or (nested and not (lost & ~smallest).any()):
+            return KERNEL
+    return ""
