@@ -37,6 +37,7 @@ from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.bias import LogitBias, logit_bias
 from logitlab.transforms.normalisation import LogSoftmax
 from logitlab.transforms.penalties import (
+    AdditivePenalty,
     FrequencyPenalty,
     PresencePenalty,
     RepetitionPenalty,
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PARAMETERS",
+    "AdditivePenalty",
     "Chain",
     "Comparison",
     "Context",

@@ -16,6 +16,7 @@ __all__ = [
     "brief",
     "check_array",
     "check_choice",
+    "check_flag",
     "check_integer",
     "check_logits",
     "check_per_row",
@@ -205,6 +206,12 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     if not isinstance(value, str) or value not in choices:
         names = ", ".join(repr(choice) for choice in choices)
         raise ParameterError(name, f"one of {names}", value)
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise `ParameterError` unless ``value`` is a boolean."""
+    if not isinstance(value, bool):
+        raise ParameterError(name, "True or False", value)
 
 
 def check_integer(name: str, value: object, rule: Range) -> int:

@@ -13,6 +13,7 @@ from logitlab.context import Context
 from logitlab.engines import Translation
 from logitlab.metrics import total_variation
 from logitlab.numerics import FloatArray
+from logitlab.transforms.penalties import AdditivePenalty
 
 __all__ = ["Parting", "partings"]
 
@@ -64,9 +65,9 @@ def partings(
     """Return the changes on the way from one program to another that change a distribution."""
     _, chain, _ = first
     found = []
-    steps = chain.steps
-    before = chain(logits, context)
-    while steps != second[1].steps:
+    steps = _apart(chain)
+    before = chain.of(*steps)(logits, context)
+    while steps != _apart(second[1]):
         change = _next_change(steps, first, second)
         steps = change.steps
         after = chain.of(*steps)(logits, context)
@@ -82,13 +83,19 @@ def partings(
     return tuple(found)
 
 
+def _apart(chain: Chain) -> Steps:
+    """Return the steps with penalties that are added up first as two of them."""
+    parts = (step.apart() if isinstance(step, AdditivePenalty) else (step,) for step in chain)
+    return chain.of(*(step for part in parts for step in part)).without_neutral().steps
+
+
 def _key(step: Transform) -> str:
     return step.key if isinstance(step, Step) else type(step).__name__
 
 
 def _next_change(steps: Steps, first: Program, second: Program) -> _Change:
     """Return the change that makes the steps agree with the second program one place further."""
-    goal = second[1].steps
+    goal = _apart(second[1])
     pairs = zip(steps, goal, strict=False)
     i = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(steps), len(goal)))
     here = [_key(step) for step in steps[i:]]
@@ -129,10 +136,10 @@ def _only(program: Program, step: Transform) -> str:
 def _place(key: str, first: Program, second: Program) -> str:
     """Say where one of the two applies a step, rather that it comes last than anything else."""
     for name, chain, _ in (second, first):
-        if _key(chain.steps[-1]) == key:
+        if _key(_apart(chain)[-1]) == key:
             return f"{name} applies it last"
     name, chain, _ = second
-    keys = [_key(step) for step in chain]
+    keys = [_key(step) for step in _apart(chain)]
     at = keys.index(key)
     return f"{name} applies it {'first' if at == 0 else f'after {keys[at - 1]}'}"
 

@@ -9,9 +9,9 @@ from logitlab import Context, ParameterError, SamplingParams, engines, sample
 from engines import recorded
 from engines.record import DRAWN, draws_for
 
-# From this step on vLLM's Triton kernel drops the less likely of the two tokens that min-p leaves:
-# with top_k it never keeps a token equal to the smallest finite logit.
-ENDS = {("vllm_triton", 88): 7}
+# From these steps on limits of vLLM's Triton kernels show (`engines.vllm_triton` tells of them):
+# it drops the less likely of the two tokens that min-p leaves, or keeps all ties at the cut.
+ENDS = {("vllm_triton", 88): 7, ("vllm_triton", 170): 3, ("vllm_triton", 176): 0}
 
 
 @pytest.mark.parametrize("engine", DRAWN)

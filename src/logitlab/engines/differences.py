@@ -10,7 +10,12 @@ from logitlab.checks import ParameterError
 from logitlab.engines import ENGINES, Engine, translate
 from logitlab.engines.declare import DISTRIBUTION, NEUTRAL, Ignore, brief_number
 from logitlab.sorted_chain import SortedChain
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.penalties import (
+    AdditivePenalty,
+    FrequencyPenalty,
+    PresencePenalty,
+    RepetitionPenalty,
+)
 from logitlab.transforms.truncation import TopK, TopP
 
 __all__ = ["LETTERS", "difference_tables"]
@@ -85,15 +90,27 @@ def _answer(engine: Engine, key: str, value: Any) -> bool:
 
 
 def _order(engine: Engine) -> str:
-    keys = (step.key for step in _full(engine) if isinstance(step, Step))
-    return " ".join(LETTERS[key] for key in keys if key in LETTERS)
+    letters = []
+    for step in _full(engine):
+        if isinstance(step, AdditivePenalty):
+            letters.append("(FP)")
+        elif isinstance(step, Step) and step.key in LETTERS:
+            letters.append(LETTERS[step.key])
+    return " ".join(letters)
 
 
 def _counted(engine: Engine) -> str:
-    kinds = {RepetitionPenalty: "R", FrequencyPenalty: "F", PresencePenalty: "P"}
+    kinds = {
+        RepetitionPenalty: "R",
+        FrequencyPenalty: "F",
+        PresencePenalty: "P",
+        AdditivePenalty: "FP",
+    }
     found: dict[str, str] = {}
     for step in _full(engine):
-        if isinstance(step, RepetitionPenalty | FrequencyPenalty | PresencePenalty):
+        if isinstance(
+            step, RepetitionPenalty | FrequencyPenalty | PresencePenalty | AdditivePenalty
+        ):
             window = "" if step.last_n is None else f", last {step.last_n}"
             words = _SCOPES[step.scope] + window
             found.setdefault(words, "")

@@ -22,7 +22,7 @@ from logitlab.engines.draws import llama_cpp as llama_luck
 from logitlab.engines.engine import Option, engine
 from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.penalties import AdditivePenalty, PresencePenalty, RepetitionPenalty
 from logitlab.transforms.temperature import Temperature
 from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
 
@@ -68,8 +68,7 @@ _LUCK = "mt19937 of the seed, two words a token, inverse of the distribution in 
 def _penalties(p: Values) -> tuple[Step, ...]:
     return (
         RepetitionPenalty(p.repetition_penalty, last_n=p.repeat_last_n),
-        FrequencyPenalty(p.frequency_penalty, last_n=p.repeat_last_n),
-        PresencePenalty(p.presence_penalty, last_n=p.repeat_last_n),
+        AdditivePenalty(p.frequency_penalty, p.presence_penalty, last_n=p.repeat_last_n),
     )
 
 

@@ -95,7 +95,9 @@ def mlx_lm(p: Values) -> Chain:
         LogitBias(p.logit_bias),
         RepetitionPenalty(p.repetition_penalty, last_n=p.repetition_context_size or None),
         PresencePenalty(p.presence_penalty, last_n=p.presence_context_size or None),
-        FrequencyPenalty(p.frequency_penalty, last_n=p.frequency_context_size or None),
+        FrequencyPenalty(
+            p.frequency_penalty, last_n=p.frequency_context_size or None, by_ones=True
+        ),
         LogSoftmax(),
         TopP(p.top_p, ties="all"),
         MinP(p.min_p),

@@ -7,7 +7,7 @@ from logitlab.engines.declare import Greedy, Ignore, InVocabulary, Off, Refuse, 
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.transforms.penalties import AdditivePenalty, RepetitionPenalty
 from logitlab.transforms.temperature import Temperature
 from logitlab.transforms.truncation import MinP, TopK, TopP
 
@@ -46,8 +46,7 @@ _LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and ra
 
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
     return (
-        FrequencyPenalty(p.frequency_penalty, scope=scope),
-        PresencePenalty(p.presence_penalty, scope=scope),
+        AdditivePenalty(p.frequency_penalty, p.presence_penalty, scope, by_ones=True),
         RepetitionPenalty(p.repetition_penalty, scope=scope),
         LogitBias(p.logit_bias),
         Temperature(p.temperature),

@@ -111,9 +111,10 @@ def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
 
     As `vllm`, but exactly k tokens survive top-k, and the lowest ids survive ties. This is the rule
-    that the kernels follow but for three limits, which are not imitated: rows whose logits are all
-    equal are not cut; with top-k, tokens equal to the smallest finite logit are never kept; and
-    top-p alone, above 64 rows, may not cut a row with outliers such as a bias of -100.
+    that the kernels follow but for limits, which are not imitated: a row whose logits are all
+    equal is not cut; with top-k a token equal to the smallest finite logit is never kept; ties at
+    the cut are recognised by a logit that went through exp and log, and all stay where that
+    rounds; and top-p alone may not cut a row with outliers such as a bias of -100.
     """
     return Chain(
         LogitBias(p.logit_bias),

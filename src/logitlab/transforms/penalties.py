@@ -22,6 +22,7 @@ from logitlab.checks import (
     ParameterError,
     Range,
     check_choice,
+    check_flag,
     check_integer,
 )
 from logitlab.context import SCOPES, Context, TokenCounts
@@ -29,6 +30,7 @@ from logitlab.numerics import PRECISIONS, FloatArray, Precision, put
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "AdditivePenalty",
     "FrequencyPenalty",
     "PresencePenalty",
     "RepetitionPenalty",
@@ -121,6 +123,7 @@ def frequency_penalty(
     scope: str = "all",
     last_n: int | None = None,
     fill: int | None = None,
+    by_ones: bool = False,
 ) -> FloatArray:
     """Subtract ``alpha`` from a token's logit for every time it occurs: ``x - alpha * c``.
 
@@ -139,6 +142,9 @@ def frequency_penalty(
         Only the last n of them count; None counts all.
     fill : int, optional
         The token that counts for each place of a window of ``last_n`` that is not filled yet.
+    by_ones : bool
+        Whether ``alpha`` is subtracted once for every occurrence, with rounding each time, instead
+        of multiplied: that differs by rounding only.
 
     Returns
     -------
@@ -164,7 +170,7 @@ def frequency_penalty(
     >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([0.5, 0.5, 0. ])
     """
-    return FrequencyPenalty(alpha, scope, last_n, fill)(logits, context)
+    return FrequencyPenalty(alpha, scope, last_n, fill, by_ones)(logits, context)
 
 
 def presence_penalty(
@@ -251,6 +257,9 @@ class _Penalty(SparseStep):
         """Return the value for each token that occurs."""
         return value
 
+    def _untouched(self, x: Float64, value: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray((x == -np.inf) | (value == self.neutral))
+
     def edit(
         self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
     ) -> None:
@@ -264,7 +273,7 @@ class _Penalty(SparseStep):
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)
         value = values.reshape(-1)[seen.row] if values.ndim else values
-        untouched = (x == -np.inf) | (value == self.neutral)
+        untouched = self._untouched(x, value)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             strength = self._strength(value, seen, context, logits)
             new = self._penalised(x, strength, seen, float(np.finfo(logits.dtype).max))
@@ -297,8 +306,7 @@ class RepetitionPenalty(_Penalty):
         _SLOPE.check("slope", self.slope)
         if self.slope != 1 and self.last_n is None:
             raise ParameterError("slope", "1.0 without a window, last_n", self.slope)
-        if not isinstance(self.reciprocal, bool):
-            raise ParameterError("reciprocal", "True or False", self.reciprocal)
+        check_flag("reciprocal", self.reciprocal)
 
     def _strength(
         self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
@@ -338,16 +346,25 @@ class FrequencyPenalty(_Penalty):
     scope: str = "all"
     last_n: int | None = None
     fill: int | None = None
+    by_ones: bool = False
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("by_ones", self.by_ones)
+
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
     ) -> NDArray[Any]:
-        penalised: Float64 = x - value * seen.count.astype(value.dtype)
-        return penalised
+        if not self.by_ones:
+            penalised: Float64 = x - value * seen.count.astype(value.dtype)
+            return penalised
+        for n in range(int(seen.count.max(initial=0))):
+            x = np.where(seen.count > n, (x - value).astype(value.dtype), x)
+        return x
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -373,4 +390,78 @@ class PresencePenalty(_Penalty):
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
     ) -> NDArray[Any]:
         penalised: Float64 = x - value
+        return penalised
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AdditivePenalty(_Penalty):
+    """Frequency and presence penalty as one number: ``x - (alpha * c + presence * [c > 0])``.
+
+    `FrequencyPenalty` and `PresencePenalty` one after the other differ from it by rounding only:
+    here the two are added up first. That is how llama.cpp and SGLang subtract them.
+
+    Parameters
+    ----------
+    alpha : array_like, broadcasting to the batch shape (...)
+        The frequency penalty.
+    presence : float
+    scope, last_n, fill, by_ones
+        As in `frequency_penalty`.
+
+    Raises
+    ------
+    ParameterError
+        If a value is not finite or does not broadcast.
+
+    References
+    ----------
+    OpenAI, "Parameter details", https://platform.openai.com/docs/api-reference
+
+    Examples
+    --------
+    >>> AdditivePenalty(0.5, 0.25)([2.0, 1.0], Context(prompt=[0, 0]))
+    array([0.75, 1.  ])
+    """
+
+    alpha: ArrayLike
+    presence: float = 0.0
+    scope: str = "all"
+    last_n: int | None = None
+    fill: int | None = None
+    by_ones: bool = False
+
+    key: ClassVar[str] = "frequency_penalty"
+    rule: ClassVar[Range] = Range()
+    neutral: ClassVar[float] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        array = Range().check("presence_penalty", self.presence)
+        if array.ndim:
+            raise ParameterError("presence_penalty", "one finite number", self.presence)
+        object.__setattr__(self, "presence", float(array))
+        check_flag("by_ones", self.by_ones)
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether both penalties are 0."""
+        return super().is_neutral and self.presence == 0
+
+    def apart(self) -> tuple[FrequencyPenalty, PresencePenalty]:
+        """Return the two penalties as steps of their own."""
+        options = (self.scope, self.last_n, self.fill)
+        return FrequencyPenalty(self.alpha, *options), PresencePenalty(self.presence, *options)
+
+    def _untouched(self, x: Float64, value: NDArray[Any]) -> NDArray[np.bool_]:
+        return np.asarray(x == -np.inf)
+
+    def _penalised(
+        self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
+    ) -> NDArray[Any]:
+        times = value * seen.count.astype(value.dtype)
+        if self.by_ones:
+            times = np.zeros_like(times)
+            for n in range(int(seen.count.max(initial=0))):
+                times = np.where(seen.count > n, times + value, times)
+        penalised: Float64 = x - (times + value.dtype.type(self.presence))
         return penalised

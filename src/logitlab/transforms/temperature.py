@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import RowStep
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import Range, check_flag
 from logitlab.numerics import FloatArray, scratch, settle
 from numpy.typing import ArrayLike, NDArray
 
@@ -123,8 +123,7 @@ class Temperature(RowStep):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.reciprocal, bool):
-            raise ParameterError("reciprocal", "True or False", self.reciprocal)
+        check_flag("reciprocal", self.reciprocal)
 
     def on_rows(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.chain import RowStep
-from logitlab.checks import ParameterError, Range, check_choice
+from logitlab.checks import ParameterError, Range, check_choice, check_flag
 from logitlab.numerics import BoolArray, FloatArray, gaps, largest, rounded_weights, weights
 from numpy.typing import ArrayLike, NDArray
 
@@ -405,8 +405,7 @@ class TopA(RowStep):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("space", self.space, SPACES)
-        if not isinstance(self.guard, bool):
-            raise ParameterError("guard", "True or False", self.guard)
+        check_flag("guard", self.guard)
 
     def on_rows(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
