@@ -11,6 +11,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import (
+    AdditivePenalty,
     Context,
     FrequencyPenalty,
     LogitBias,
@@ -99,7 +100,7 @@ def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
 
 _unit = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 0.9, 1e-3]), st.floats(0, 1))
 _ties = st.sampled_from(["lowest", "highest", "all"])
-_scope = st.sampled_from(["all", "output", "prompt"])
+_scope = st.sampled_from(["all", "output", "prompt", "lagged"])
 _window = st.one_of(st.none(), st.integers(0, 6))
 _additive = st.one_of(st.sampled_from([0.0, -2.0, 2.0]), st.floats(-2, 2))
 
@@ -116,6 +117,7 @@ _VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
     ),
     FrequencyPenalty: lambda size: _additive,
     PresencePenalty: lambda size: _additive,
+    AdditivePenalty: lambda size: _additive,
     LogitBias: lambda size: st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-100, 100)),
 }
 
@@ -129,16 +131,44 @@ def values(kind: type[Step], size: int) -> st.SearchStrategy[Any]:
 STEPS = tuple(_VALUES)
 COUNTING = (TopK, TopP)
 TRUNCATIONS = (TopK, TopP, MinP, TopA)
-PENALTIES = (RepetitionPenalty, FrequencyPenalty, PresencePenalty)
+PENALTIES = (RepetitionPenalty, FrequencyPenalty, PresencePenalty, AdditivePenalty)
+
+_flag = st.booleans()
+_space = st.sampled_from(["logits", "probs"])
+_OPTIONS: dict[type[Step], dict[str, st.SearchStrategy[Any]]] = {
+    Temperature: {"reciprocal": _flag},
+    TopK: {"ties": _ties},
+    TopP: {
+        "ties": _ties,
+        "at_p": st.sampled_from(["drop", "keep"]),
+        "sums": st.sampled_from(["descending", "ascending"]),
+    },
+    MinP: {"space": _space},
+    TopA: {"space": _space},
+    RepetitionPenalty: {"reciprocal": _flag},
+    FrequencyPenalty: {"by_ones": _flag},
+    PresencePenalty: {},
+    AdditivePenalty: {"presence": _additive, "by_ones": _flag},
+}
+
+
+@cache
+@st.composite
+def _windows(draw: st.DrawFn, kind: type[Step]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"scope": draw(_scope), "last_n": draw(_window)}
+    if chosen["last_n"] is not None:
+        chosen["fill"] = draw(st.sampled_from([None, 0]))
+        if kind is RepetitionPenalty:
+            chosen["slope"] = draw(st.sampled_from([1.0, 0.5, 0.0]))
+    return chosen
 
 
 @cache
 def options(kind: type[Step]) -> st.SearchStrategy[dict[str, Any]]:
-    if kind in COUNTING:
-        return st.fixed_dictionaries({"ties": _ties})
-    if kind in PENALTIES:
-        return st.fixed_dictionaries({"scope": _scope, "last_n": _window})
-    return st.just({})
+    own = st.fixed_dictionaries(_OPTIONS.get(kind, {}))
+    if kind not in PENALTIES:
+        return own
+    return st.builds(lambda a, b: a | b, own, _windows(kind))
 
 
 @cache

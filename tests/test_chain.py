@@ -6,7 +6,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from logitlab import Chain, Context, MinP, Step, Temperature, TopA, TopK, TopP
 from logitlab.datasets import load
@@ -267,3 +267,116 @@ def test_contexts_compare_by_what_they_hold() -> None:
 def test_a_chain_gives_its_parts() -> None:
     assert FULL[5] == TopK(50)
     assert FULL[4:6] == Chain(Temperature(0.9), TopK(50))
+
+
+# ---------------------------------------------------------------- precision
+
+
+def float32(value: float) -> np.float32:
+    return np.float32(value)
+
+
+def test_single_precision_rounds_every_operation() -> None:
+    """Against numpy's own float32 arithmetic, operation by operation."""
+    x = load().logits[3, :2000]
+    context = Context(prompt=[1, 2, 2, 5], output=[7, 7, 7])
+    chain = Chain(
+        ll.LogitBias({5: 0.7}),
+        ll.RepetitionPenalty(1.3, reciprocal=True),
+        ll.FrequencyPenalty(0.1, scope="output"),
+        ll.PresencePenalty(0.3),
+        Temperature(0.7),
+        precision="single",
+    )
+    expected = x.copy()
+    expected[5] += float32(0.7)
+    for token in (1, 2, 5, 7):
+        positive = expected[token] > 0
+        factor = float32(1) / float32(1.3) if positive else float32(1.3)
+        expected[token] *= factor
+    expected[7] -= float32(0.1) * float32(3)
+    for token in (1, 2, 5, 7):
+        expected[token] -= float32(0.3)
+    expected = expected / float32(0.7)
+    assert chain(x, context).tobytes() == expected.tobytes()
+
+
+def test_mixed_precision_keeps_values_until_they_meet_a_logit() -> None:
+    x = np.array([0.3, -1.7, 8.1], np.float32)
+    single = Chain(Temperature(0.7, reciprocal=True), precision="single")(x)
+    mixed = Chain(Temperature(0.7, reciprocal=True), precision="mixed")(x)
+    np.testing.assert_array_equal(single, x * (float32(1) / float32(0.7)))
+    np.testing.assert_array_equal(mixed, x * float32(1 / 0.7))
+
+
+def test_by_ones_rounds_at_every_occurrence() -> None:
+    x = np.array([20.3, 1.0], np.float32)
+    context = Context(output=[0] * 7)
+    one_by_one = x[0]
+    total = float32(0)
+    for _ in range(7):
+        one_by_one = one_by_one - float32(0.1)
+        total = total + float32(0.1)
+    step = ll.FrequencyPenalty(0.1, by_ones=True)
+    assert Chain(step, precision="single")(x, context)[0] == one_by_one
+    added = ll.AdditivePenalty(0.1, 0.3, by_ones=True)
+    assert Chain(added, precision="single")(x, context)[0] == x[0] - (total + float32(0.3))
+
+
+@given(st.data())
+def test_precisions_agree_up_to_rounding(data: st.DataObject) -> None:
+    x = data.draw(logits(dtype=np.float32))
+    context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
+    kinds = [kind for kind in STEPS if kind not in (TopK, TopP, MinP, TopA)]
+    kind = data.draw(st.sampled_from(kinds))
+    step = data.draw(steps(kind, x.shape[-1]))
+    if kind is not ll.LogitBias:  # in float32 a smaller value is 0, and temperature 0 is greedy
+        assume(step.value == 0 or abs(step.value) > 1e-30)
+    wide = step(x, context)
+    for precision in ("single", "mixed"):
+        result = Chain(step, precision=precision)(x, context)
+        assert result.dtype == np.float32
+        if np.abs(wide[np.isfinite(wide)]).max() < 1e30:
+            np.testing.assert_allclose(result, wide, rtol=1e-5, atol=1e-5)
+
+
+def test_a_chain_of_single_precision_gives_the_dtype_it_got() -> None:
+    for dtype in (np.float16, np.float32, np.float64):
+        x = np.array([3.0, 2.0, 1.0], dtype)
+        chain = Chain(Temperature(0.3), TopP(0.9), precision="single")
+        assert chain(x).dtype == dtype
+        assert chain.trace(x).logits.dtype == np.float32
+        assert not np.shares_memory(Chain(precision="single")(x), x)
+
+
+def test_a_precision_is_part_of_the_value() -> None:
+    chain = Chain(TopK(5), precision="single")
+    assert repr(chain) == "Chain(TopK(5), precision='single')"
+    assert eval(repr(chain), vars(ll)) == chain
+    assert pickle.loads(pickle.dumps(chain)) == chain
+    assert chain != Chain(TopK(5))
+    assert chain[:1] == chain
+    assert Chain(chain, precision="single") == chain
+    with pytest.raises(ll.ParameterError, match="precision must be one of 'double', 'single'"):
+        Chain(precision="half")
+    with pytest.raises(ll.ParameterError, match="no chain of another kind than Chain of double"):
+        Chain(chain)
+
+
+def test_a_chain_of_single_precision_is_sampled_from() -> None:
+    x = load().logits[:4]
+    chain = Chain(Temperature(0.8), TopP(0.9, ties="all"), precision="single")
+    left = ll.survivors(x, chain)
+    for row, tokens in zip(chain(x), left.tokens, strict=True):
+        np.testing.assert_array_equal(tokens, np.flatnonzero(row > -np.inf))
+    draws = ll.sample(x, chain, size=20, seed=1)
+    for tokens, kept in zip(draws.tokens, left.tokens, strict=True):
+        assert set(tokens.tolist()) <= set(kept.tolist())
+
+
+def test_normalised_logits_have_the_same_distribution() -> None:
+    x = load().logits[:3]
+    result = ll.LogSoftmax()(x)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, ll.log_softmax(x), atol=4e-6)
+    assert repr(Chain(ll.LogSoftmax(), TopK(3))) == "Chain(LogSoftmax(), TopK(3))"

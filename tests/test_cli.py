@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logitlab import SamplingParams, engines, sample
+from logitlab import SamplingParams, compare_engines, engines, sample
 from logitlab.cli import main
 from logitlab.context import Context
 from logitlab.datasets import load
+from logitlab.engines.differences import difference_tables
 from logitlab.params import parameter_table
 
 
@@ -237,3 +238,94 @@ def test_unknown_words_exit_with_two(arguments: list[str]) -> None:
 def test_version_and_help() -> None:
     assert ok("--version") == "logitlab 0.1.0\n"
     assert "--repetition-penalty" in ok("trace", "--help")
+
+
+def test_engines_compares_and_names_the_stage() -> None:
+    text = ok("engines", "--row", "3", "--temperature", "2", "--top-p", "0.8", COLUMNS="100")
+    lines = text.splitlines()
+    assert "Once upon a time" in lines[0]
+    assert lines[1] == "request: temperature 2, top_p 0.8"
+    assert [line.split()[1] for line in lines[4:13]] == [
+        "openrouter", "openai", "vllm", "sglang", "aphrodite", "transformers", "llama_cpp",
+        "mlx_lm", "koboldcpp",
+    ]  # fmt: skip
+    assert all(len(line) <= 100 for line in lines[4:13])
+    (line,) = [line for line in lines if line.startswith("A D")]
+    assert line.startswith("A D  at temperature: mlx_lm applies it last (0.7246)")
+    assert "top_k is absent: llama_cpp uses 40." in lines
+
+
+def test_engines_tells_who_refuses_and_goes_on() -> None:
+    text = ok("engines", "--row", "0", "--temperature", "2.5", "--engines", "vllm,llama_cpp")
+    assert "–  vllm: refused, temperature must be in [0, 2], got 2.5." in text
+    assert "A  llama_cpp" in text
+    nobody = ok("engines", "--row", "0", "--top-p", "0", "--engines", "vllm,sglang")
+    assert "–  sglang: refused, top_p must be in (0, 1], got 0.0." in nobody
+
+
+def test_engines_json_is_what_the_library_says() -> None:
+    report = json.loads(
+        ok(
+            "engines", "--row", "13", "--presence-penalty", "1", "--set", "repeat_last_n=3",
+            "--engines", "vllm, llama_cpp", "--json",
+        )
+    )  # fmt: skip
+    rows = load()
+    compared = compare_engines(
+        rows.logits[13],
+        {"presence_penalty": 1, "repeat_last_n": 3},
+        context=Context(prompt=rows.prompt_ids[13]),
+        engines=["vllm", "llama_cpp"],
+    )
+    assert list(report["engines"]) == ["vllm", "llama_cpp"]
+    assert report["engines"]["llama_cpp"]["chain"] == repr(compared.chains["llama_cpp"])
+    assert report["total_variation"] == compared.total_variation.tolist()
+    stages = report["partings"][0]["stages"]
+    assert [stage["key"] for stage in stages] == [
+        stage.key for stage in compared.partings("vllm", "llama_cpp")
+    ]
+
+
+def test_engines_takes_all_engines_and_own_logits(tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", np.array([3.0, 1.0, 1.0, 1.0, 0.0]))
+    text = ok(
+        "engines", "--logits", str(tmp_path / "row.npy"), "--engines", "all", "--top-k", "2",
+        "--temperature", "1", "--top", "2",
+    )  # fmt: skip
+    for name in engines.ENGINES:
+        assert name in text
+    assert "#0 0.881" in text
+
+
+def test_trace_shows_the_chain_of_an_engine() -> None:
+    text = ok("trace", "--row", "3", "--engine", "llama_cpp", "--top-p", "0.5", "--seed", "1")
+    assert "SortedChain(TopK(40), TopP(0.5), MinP(0.05), Temperature(0.8))" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--engines", "ollama"], "engine must be one of 'openrouter'"),
+        (["--engines", "vllm,vllm"], "engines must be different names, one at least"),
+        (["--set", "samplers"], "--set must be KEY=VALUE, got 'samplers'."),
+        (["--set", "=1"], "--set must be KEY=VALUE, got '=1'."),
+        (["--temperature", "hot"], "temperature must be a finite number, got 'hot'."),
+        (["--row", "99"], "--row must be an integer in [0, 19], got 99."),
+    ],
+)
+def test_engines_says_what_is_wrong(arguments: list[str], message: str) -> None:
+    result = run("engines", *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_engines_wants_the_context_of_own_logits(tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", np.zeros(5))
+    result = run("engines", "--logits", str(tmp_path / "row.npy"), "--presence-penalty", "1")
+    assert result.returncode == 2
+    assert "--prompt-ids must be given with a penalty" in result.stderr
+
+
+def test_engines_prints_the_differences() -> None:
+    assert ok("engines", "--differences").rstrip() == difference_tables()

@@ -109,6 +109,8 @@ def chain_of(request: Request) -> Chain:
         return Chain()
     if isinstance(request, SamplingParams):
         return openrouter(request)
+    if isinstance(request, Chain):
+        return request
     if isinstance(request, Transform):
         return Chain(request)
     raise ParameterError("request", "SamplingParams, a chain or None", request)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import cache
 from typing import Any
@@ -100,6 +101,8 @@ def test_relabelling_the_vocabulary_commutes(kind: type[Step], data: st.DataObje
     new_id = np.append(np.argsort(order), -1)  # -1 pads and stays -1
     if isinstance(step, LogitBias):
         relabelled: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
+    elif getattr(step, "fill", None) is not None:
+        relabelled = dataclasses.replace(step, fill=int(new_id[step.fill]))  # type: ignore[call-arg,attr-defined]
     else:
         relabelled = step
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
@@ -122,7 +125,8 @@ def test_neutral_changes_no_bit(kind: type[Step], data: st.DataObject) -> None:
     if kind is LogitBias:
         step: Step = LogitBias(data.draw(st.dictionaries(st.integers(0, size - 1), st.just(0.0))))
     else:
-        step = kind(kind.neutral, **data.draw(options(kind)))  # type: ignore[call-arg]
+        chosen = data.draw(options(kind))
+        step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})  # type: ignore[call-arg]
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
 

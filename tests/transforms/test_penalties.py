@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from logitlab import (
+    AdditivePenalty,
     Context,
     frequency_penalty,
     presence_penalty,
@@ -170,3 +171,54 @@ def test_the_limit_holds_for_every_positive_logit() -> None:
     for x, winner in (([1e-300, 5.0], 0), ([1e60, 2e60], 1)):
         result = repetition_penalty(x, 0, Context(prompt=[0, winner]))
         assert softmax(result)[winner] == 1
+
+
+def test_lagged_counts_the_prompts_last_token_and_not_the_outputs_newest() -> None:
+    x = np.zeros(6)
+    for output, seen in (([], set()), ([3], {1}), ([3, 4], {1, 3}), ([3, -1, 4, -1], {1, 3})):
+        context = Context(prompt=[0, 1, -1], output=np.array(output, np.int64))
+        result = presence_penalty(x, 1.0, context, scope="lagged")
+        assert set(np.flatnonzero(result).tolist()) == seen
+
+
+def test_a_window_that_is_not_full_holds_a_token() -> None:
+    x = np.zeros(5)
+    context = Context(prompt=[3], output=[4])
+    kept = frequency_penalty(x, 1.0, context, last_n=5, fill=2)
+    assert kept.tolist() == [0, 0, -3, -1, -1]
+    full = frequency_penalty(x, 1.0, context, last_n=2, fill=2)
+    assert full.tolist() == [0, 0, 0, -1, -1]
+    rows = frequency_penalty(
+        np.zeros((2, 5)), 1.0, Context(prompt=[[3, 1], [3, -1]]), last_n=3, fill=0
+    )
+    assert rows.tolist() == [[-1, -1, 0, -1, 0], [-2, 0, 0, -1, 0]]
+
+
+def test_the_slope_weakens_the_older_half() -> None:
+    x = np.ones(6)
+    context = Context(output=[1, 2, 3, 4, 5])
+    result = repetition_penalty(x, 2.0, context, last_n=5, slope=0.5)
+    # Of 5 tokens the newer half are 3; a token in both halves counts as newer.
+    np.testing.assert_allclose(result, [1, 1 / 1.5, 1 / 1.5, 0.5, 0.5, 0.5])
+    both = repetition_penalty(x, 2.0, Context(output=[1, 2, 3, 4, 1]), last_n=5, slope=0.5)
+    assert both[1] == 0.5
+    below = repetition_penalty(x, 0.5, context, last_n=5, slope=0.5)
+    np.testing.assert_allclose(below, [1, 2, 2, 2, 2, 2])
+
+
+@given(data=st.data())
+def test_the_additive_penalty_is_both_at_once(data: st.DataObject) -> None:
+    x = data.draw(logits(batch=(), dtype=np.float64))
+    context = data.draw(contexts((), x.size))
+    alpha, presence = data.draw(st.sampled_from(NUMBERS)), data.draw(st.sampled_from(NUMBERS))
+    tokens = counted(context, "all", None)
+    expected = reference.presence_penalty(
+        reference.frequency_penalty(x.tolist(), alpha, tokens), presence, tokens
+    )
+    for by_ones in (False, True):
+        step = AdditivePenalty(alpha, presence, by_ones=by_ones)
+        np.testing.assert_allclose(step(x, context), expected, rtol=1e-12, atol=1e-9)
+    first, second = AdditivePenalty(alpha, presence, last_n=2).apart()
+    assert first.last_n == second.last_n == 2
+    assert not AdditivePenalty(0.0, presence).is_neutral
+    assert AdditivePenalty(0.0, 0.0).is_neutral

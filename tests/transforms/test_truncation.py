@@ -7,7 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logitlab import MinP, Step, TopA, TopK, TopP, min_p, softmax, temperature, top_a, top_k, top_p
+from logitlab import (
+    Chain,
+    MinP,
+    ParameterError,
+    Step,
+    TopA,
+    TopK,
+    TopP,
+    min_p,
+    softmax,
+    temperature,
+    top_a,
+    top_k,
+    top_p,
+)
 from logitlab.datasets import load
 
 import reference
@@ -152,3 +166,59 @@ def test_flat_rows_far_beyond_a_block() -> None:
         assert mass >= 0.9 - 1e-12
         assert mass - p[keep].min() < 0.9 + 1e-12
         assert p[keep].min() >= p[~keep].max()
+
+
+@given(data=st.data())
+def test_ascending_sums_are_the_same_nucleus(data: st.DataObject) -> None:
+    x = data.draw(logits(batch=()))
+    p = data.draw(step_values(TopP, x.size))
+    kept = reference.top_p(x.astype(float).tolist(), p)
+    assert_kept(top_p(x, p, sums="ascending"), kept)
+
+
+def test_at_p_keeps_one_more_at_equality_only() -> None:
+    x = np.log([0.5, 0.25, 0.125, 0.125])
+    for sums in ("descending", "ascending"):
+        kept = [
+            np.isfinite(top_p(x, p, at_p="keep", sums=sums)).sum()
+            for p in (0.4, 0.5, 0.6, 0.75, 0.8)
+        ]
+        assert kept == [1, 2, 2, 3, 3]
+
+
+@given(data=st.data())
+def test_ratios_of_probabilities_are_those_of_logits(data: st.DataObject) -> None:
+    x = data.draw(logits(batch=()))
+    row = x.astype(float).tolist()
+    p = data.draw(step_values(MinP, x.size))
+    assert_kept(min_p(x, p, space="probs"), reference.min_p(row, p))
+    a = data.draw(step_values(TopA, x.size))
+    assert_kept(top_a(x, a, space="probs"), reference.top_a(row, a))
+
+
+def test_without_a_guard_no_token_may_be_left() -> None:
+    x = [0.0, 0.0, -1.0]
+    np.testing.assert_array_equal(top_a(x, 2.0, guard=False), [0.0, 0.0, -np.inf])
+    with pytest.raises(ParameterError) as error:
+        top_a(x, 3.0, guard=False)
+    assert str(error.value) == (
+        "top_a must be at most 1 / p_max: above, no token is left, got 3.0."
+    )
+
+
+def test_single_precision_sums_as_torch_does() -> None:
+    """float32 probabilities, running sums in float64 that are rounded one by one."""
+    rng = np.random.default_rng(3)
+    for size in (4, 10, 16):
+        x = rng.integers(-2, 3, size).astype(np.float32)
+        for p in (0.1, 0.3, 0.5, 0.7, 0.9):
+            ascending = np.argsort(x, kind="stable")
+            weight = np.exp((x - x.max()).astype(np.float64)).astype(np.float32)
+            probs = weight[ascending] / np.float32(weight.astype(np.float64).sum())
+            sums = np.cumsum(probs.astype(np.float64)).astype(np.float32)
+            gone = sums <= np.float32(1) - np.float32(p)
+            gone[-1] = False
+            expected = np.full(size, -np.inf, np.float32)
+            expected[ascending[~gone]] = x[ascending[~gone]]
+            step = TopP(p, ties="highest", sums="ascending")
+            np.testing.assert_array_equal(Chain(step, precision="single")(x), expected)

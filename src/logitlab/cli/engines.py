@@ -70,13 +70,13 @@ def _engines(arguments: argparse.Namespace) -> str:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    key, found, value = text.partition("=")
+    key, found, value = (part.strip() for part in text.partition("="))
+    if not (key and found and value):
+        raise ParameterError("--set", "KEY=VALUE", text)
     try:
-        return key.strip(), json.loads(value)
+        return key, json.loads(value)
     except ValueError:
-        if found and key.strip() and value:
-            return key.strip(), value
-        raise ParameterError("--set", "KEY=VALUE", text) from None
+        return key, value
 
 
 def _partings(compared: Comparison) -> list[tuple[str, str, tuple[Parting, ...]]]:
@@ -116,11 +116,12 @@ def _text(row: Row, request: dict[str, Any], compared: Comparison, top: int | No
                     f"at {stage.key}: {stage.reason} ({stage.distance:.4f})" for stage in stages
                 )
                 lines.append(f"{of[a]} {of[b]}  {told}")
+    own = {key for name in compared.engines for key in ENGINES[name].own_keys}
     notes = [
         note.sentence
         for name in compared.engines
         for note in compared.translations[name].notes
-        if note.effect != "renamed"
+        if not (note.effect == "unknown" and note.key in own)
     ]
     return "\n".join([*lines, *([""] if notes else []), *notes])
 

@@ -141,6 +141,11 @@ class Engine:
         """
         return self.chain_of(translate_request(params, self))
 
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """Request keys that only this engine, or its like, knows."""
+        return (*self.options, *self.aliases)
+
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived."""
         return self.build(Values(**translation.values)).without_neutral()

@@ -67,8 +67,9 @@ def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any
     wide = scratch(rows.shape, np.float64)
     wide[...] = rows
     with np.errstate(over="ignore"):
-        if reciprocal:
-            wide *= (1 / divisor).astype(dtype)
+        factor = (1 / divisor).astype(dtype)
+        if reciprocal and np.isfinite(factor).all():
+            wide *= factor
         else:
             wide /= divisor.astype(dtype)
         scaled: FloatArray = wide.astype(rows.dtype)

@@ -1,0 +1,245 @@
+"""What of a request reaches an engine, in sentences; what it refuses, with its own text."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import Chain, Context, ParameterError, SamplingParams, engines, translate
+from logitlab.engines.declare import RefusalError
+
+SENTENCES: list[tuple[str, dict[str, Any], str]] = [
+    ("vllm", {"top_a": 0.2}, "top_a is ignored by vllm: it has no such parameter."),
+    ("vllm", {"temperature": 0.001}, "temperature 0.001 is raised to 0.01 by vllm."),
+    ("vllm", {"top_k": -1}, "top_k -1 means off to vllm."),
+    (
+        "vllm",
+        {"logit_bias": {"1": 200, "2": 5}},
+        "logit_bias: 1 of its values are clamped to [-100, 100] by vllm.",
+    ),
+    (
+        "sglang",
+        {"temperature": 1e-7},
+        "temperature 1e-07 is greedy at sglang: anything below 1e-06 is.",
+    ),
+    (
+        "sglang",
+        {"seed": 3},
+        "seed is ignored by sglang: it draws by seed only with --enable-deterministic-inference.",
+    ),
+    (
+        "transformers",
+        {"frequency_penalty": 1},
+        "frequency_penalty is ignored by transformers: it has no such parameter.",
+    ),
+    ("transformers", {"top_p": 1.1}, "top_p 1.1 means off to transformers."),
+    ("transformers", {}, "top_k is absent: transformers uses 50."),
+    (
+        "transformers_serve",
+        {"frequency_penalty": 0.5},
+        "frequency_penalty 0.5 is used as repetition_penalty 1.5 by transformers_serve.",
+    ),
+    ("llama_cpp", {"top_p": 1.5}, "top_p 1.5 is lowered to 1 by llama_cpp."),
+    ("llama_cpp", {"top_k": -5}, "top_k -5 is raised to 0 by llama_cpp."),
+    (
+        "llama_cpp",
+        {"repetition_penalty": 1.2},
+        "repetition_penalty is called repeat_penalty by llama_cpp: the server does not read it "
+        "under its own name.",
+    ),
+    ("llama_cpp", {}, "temperature is absent: llama_cpp uses 0.8."),
+    ("mlx_lm", {"top_p": 0}, "top_p 0 means off to mlx_lm."),
+    ("mlx_lm", {}, "temperature is absent: mlx_lm uses 0."),
+    (
+        "koboldcpp",
+        {"frequency_penalty": 0.5},
+        "frequency_penalty 0.5 is used as presence_penalty 0.5 by koboldcpp.",
+    ),
+    (
+        "koboldcpp",
+        {"frequency_penalty": 0.5, "presence_penalty": 1},
+        "frequency_penalty is ignored by koboldcpp beside presence_penalty.",
+    ),
+    (
+        "koboldcpp",
+        {"logit_bias": {str(i): 1 for i in range(40)}},
+        "logit_bias: only the first 32 of 40 entries reach koboldcpp.",
+    ),
+    (
+        "openai",
+        {"top_k": 5},
+        "top_k is ignored by openai: its page has no such parameter.",
+    ),
+    (
+        "vllm",
+        {"repeat_last_n": 5},
+        "repeat_last_n is none of the documented keys, nor one of vllm's own.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("engine", "request_", "sentence"), SENTENCES)
+def test_one_sentence_each(engine: str, request_: dict[str, Any], sentence: str) -> None:
+    notes = translate(request_, engine).notes
+    assert sentence in [note.sentence for note in notes]
+    assert sentence in str(translate(request_, engine)).splitlines()
+
+
+def test_notes_are_data() -> None:
+    (note,) = translate(SamplingParams(temperature=0.001), "vllm").notes
+    assert (note.key, note.effect, note.given, note.used) == (
+        "temperature", "changed", 0.001, 0.01,
+    )  # fmt: skip
+    assert translate(SamplingParams(temperature=0.001), "vllm").values["temperature"] == 0.01
+
+
+def test_what_arrives_as_it_is_needs_no_word() -> None:
+    translation = translate(SamplingParams(temperature=0.5, top_p=0.9), "vllm")
+    assert not translation.notes
+    assert str(translation) == "everything arrives as it is"
+    assert translation.values["top_p"] == 0.9
+
+
+def test_ids_outside_the_vocabulary() -> None:
+    bias = {"logit_bias": {"3": 1.0, "9": 2.0}}
+    dropped = translate(bias, "llama_cpp", vocabulary_size=5)
+    assert dropped.values["logit_bias"] == {3: 1.0}
+    assert "ids outside the vocabulary, [9], are ignored" in str(dropped)
+    with pytest.raises(ParameterError, match="contain out-of-vocab token ids"):
+        translate(bias, "vllm", vocabulary_size=5)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("vllm", {"top_p": 0}, "top_p must be in (0, 1], got 0.0."),
+    ("vllm", {"temperature": 2.5}, "temperature must be in [0, 2], got 2.5."),
+    ("vllm", {"temperature": -1}, "temperature must be non-negative, got -1.0."),
+    ("vllm", {"top_k": -2}, "top_k must be 0 (disable), or at least 1, got -2."),
+    ("vllm", {"min_p": 2}, "min_p must be in [0, 1], got 2.0."),
+    ("vllm", {"frequency_penalty": 3}, "frequency_penalty must be in [-2, 2], got 3.0."),
+    ("vllm", {"repetition_penalty": 0}, "repetition_penalty must be greater than zero, got 0.0."),
+    ("vllm", {"top_logprobs": 21}, "top_logprobs must be at most 20, got 21."),
+    ("sglang", {"top_k": 0}, "top_k must be -1 (disable) or at least 1, got 0."),
+    (
+        "sglang",
+        {"repetition_penalty": 2.5},
+        "repetition_penalty must be in (0, 2] (1.0 = no penalty), got 2.5.",
+    ),
+    ("transformers", {"temperature": 0}, "temperature must be a strictly positive float, got 0.0."),
+    ("transformers_serve", {"min_p": 0.1}, "min_p must be absent, got 0.1."),
+    ("mlx_lm_server", {"top_k": -1}, "top_k must be at least 0, got -1."),
+    ("mlx_lm_server", {"top_logprobs": 12}, "top_logprobs must be at most 11, got 12."),
+    ("aphrodite", {"top_a": -1}, "top_a must be non-negative, got -1.0."),
+    ("openrouter", {"top_a": 2}, "top_a must be in [0, 1], got 2.0."),
+    (
+        "openai",
+        {"logit_bias": {"1": 101}},
+        "logit_bias must be a map to numbers in [-100, 100], got {1: 101}.",
+    ),
+    (
+        "llama_cpp",
+        {"repeat_penalty": 0},
+        "repetition_penalty must be finite and greater than 0, got 0.0.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("engine", "request_", "rule"), REFUSED)
+def test_a_refusal_tells_the_engines_rule(engine: str, request_: dict[str, Any], rule: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        translate(request_, engine)
+    assert str(error.value).startswith(rule)
+    assert f"{engine} refuses the request: " in str(error.value)
+    assert isinstance(pickle.loads(pickle.dumps(error.value)), RefusalError)
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"temperature": "hot"}, "temperature must be a finite number, got 'hot'."),
+    ({"temperature": [0.5]}, "temperature must be one finite number, got [0.5]."),
+    ({"temperature": float("nan")}, "temperature must be finite, got nan."),
+    ({"top_k": 1.5}, "top_k must be an integer, got 1.5."),
+    ({"logit_bias": [1]}, "logit_bias must be a map from token ids to numbers, got [1]."),
+    ({"logit_bias": {"x": 1}}, "logit_bias must be a map whose keys are token ids >= 0, got 'x'."),
+    ({"repeat_last_n": -1}, "repeat_last_n must be an integer in [0, 2147483647], got -1."),
+    (
+        {"samplers": ["top_k", "mirostat"]},
+        "samplers must be a list of penalties, top_k, top_p, min_p, temperature, dry, "
+        "top_n_sigma, typ_p, xtc, got ['top_k', 'mirostat'].",
+    ),
+    ({"verbosity": "low"}, "verbosity must be absent where single tokens are sampled, got 'low'."),
+]
+
+
+@pytest.mark.parametrize(("request_", "message"), WRONG)
+def test_what_no_engine_could_read_is_the_callers_mistake(
+    request_: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError) as error:
+        translate(request_, "llama_cpp")
+    assert str(error.value).startswith(message)
+    assert not isinstance(error.value, RefusalError)
+
+
+def test_unknown_engines_are_listed() -> None:
+    with pytest.raises(ParameterError, match="engine must be one of 'openrouter', 'openai'"):
+        translate({}, "ollama")
+
+
+def test_own_keys_come_in_the_body_or_as_extra() -> None:
+    body = {"samplers": ["temperature", "top_k"], "repeat_last_n": 5, "temperature": 2, "top_k": 3,
+            "presence_penalty": 1}  # fmt: skip
+    assert repr(engines.llama_cpp(body)) == "SortedChain(Temperature(2.0), TopK(3))"
+    params = SamplingParams.from_request(body)
+    assert engines.llama_cpp(params) == engines.llama_cpp(body)
+    windowed = engines.llama_cpp({"presence_penalty": 1, "repeat_last_n": 5})
+    assert "AdditivePenalty(0.0, presence=1.0, last_n=5)" in repr(windowed)
+
+
+def test_koboldcpp_has_a_range_and_a_slope() -> None:
+    body = {"rep_pen": 1.5, "rep_pen_range": 4, "rep_pen_slope": 0.5, "temperature": 1, "top_k": 0,
+            "top_p": 1}  # fmt: skip
+    chain = engines.koboldcpp(body)
+    x = np.array([2.0, 2.0, 2.0, 2.0, -2.0], np.float32)
+    # The window holds 1, 2, 3, 4: the newer half is 3 and 4, the older half is divided by 1.25.
+    result = chain(x, Context(prompt=[1, 2], output=[3, 4]))
+    np.testing.assert_allclose(result, [2.0, 1.6, 1.6, 2 / 1.5, -3.0], rtol=1e-6)
+    # Before it is full, token 0 stands in it.
+    result = chain(x, Context(output=[3]))
+    np.testing.assert_allclose(result, [2 / 1.5, 2.0, 2.0, 2 / 1.5, -2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", engines.ENGINES)
+def test_every_engine_declares_itself(name: str) -> None:
+    engine = engines.get(name)
+    assert engine.name == name
+    assert engine.title
+    assert engine.source
+    assert engine.luck_note
+    assert engine.__doc__
+    assert engine.__doc__.startswith("Return the chain")
+    assert pickle.loads(pickle.dumps(engine)) is engine
+    assert engine.logprobs in ("raw", "penalised", "tempered", "processed")
+    chain = engine({})
+    assert isinstance(chain, Chain)
+    for rules in engine.rules.values():
+        for rule in rules:
+            assert rule.describe()
+
+
+def test_where_reported_logprobs_come_from() -> None:
+    body = {"logit_bias": {"1": 1.0}, "presence_penalty": 0.5, "temperature": 0.5, "top_p": 0.9}
+    told = {
+        name: repr(engines.get(name).reported(body))
+        for name in ("vllm", "sglang", "mlx_lm", "transformers")
+    }
+    assert told == {
+        "vllm": "Chain(precision='single')",
+        "sglang": "Chain(AdditivePenalty(0.0, presence=0.5, scope='output', by_ones=True), "
+        "LogitBias({1: 1}), Temperature(0.5), precision='single')".replace("{1: 1}", "{1: 1.0}"),
+        "mlx_lm": "Chain(LogitBias({1: 1.0}), PresencePenalty(0.5, last_n=20), precision='mixed')",
+        "transformers": "Chain(LogitBias({1: 1.0}), Temperature(0.5), TopK(50, ties='all'), "
+        "TopP(0.9, ties='highest', sums='ascending'), precision='mixed')",
+    }
+    greedy = engines.sglang.reported({"temperature": 0})
+    assert repr(greedy) == "Chain(precision='single')"

@@ -1,0 +1,209 @@
+"""The same request on several engines: distributions, distances, refusals, partings."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from logitlab import Context, ParameterError, SamplingParams, compare_engines, engines
+from logitlab.datasets import load
+
+ROW = np.array([2.0, 1.0, 0.5, 0.0, -1.0], np.float32)
+
+
+def parting(request: Any, a: str, b: str, logits: Any = ROW, context: Any = None) -> list[str]:
+    compared = compare_engines(logits, request, engines=[a, b], context=context)
+    return [str(stage) for stage in compared.partings(a, b)]
+
+
+def test_the_numbers_are_those_of_the_chains() -> None:
+    rows = load()
+    params = SamplingParams(temperature=1.5, top_p=0.9, repetition_penalty=1.2)
+    context = Context(prompt=rows.prompt_ids)
+    compared = compare_engines(rows.logits, params, context=context)
+    assert compared.engines == engines.MAIN
+    assert compared.logits.shape == (9, 20, 49152)
+    assert compared.kept.shape == compared.entropy.shape == (9, 20)
+    assert compared.total_variation.shape == (9, 9, 20)
+    for i, name in enumerate(compared.engines):
+        final = engines.get(name)(params)(rows.logits, context)
+        np.testing.assert_array_equal(compared.logits[i], final)
+        np.testing.assert_array_equal(compared.distribution(name), ll.softmax(final))
+        np.testing.assert_allclose(compared.entropy[i], ll.entropy(final))
+    p, q = compared.distribution("vllm"), compared.distribution("llama_cpp")
+    np.testing.assert_allclose(
+        compared.distance("vllm", "llama_cpp"), np.abs(p - q).sum(axis=-1) / 2, atol=1e-12
+    )
+
+
+def test_groups_hold_equal_distributions() -> None:
+    compared = compare_engines(ROW, {"temperature": 2, "top_p": 0.8, "top_k": -1, "min_p": 0})
+    assert compared.groups == (
+        ("openai", "vllm", "sglang", "aphrodite"),
+        ("llama_cpp", "mlx_lm", "koboldcpp"),
+    )
+
+
+def test_who_refuses_is_told_and_the_others_go_on() -> None:
+    compared = compare_engines(ROW, {"temperature": 2.5, "top_p": 0})
+    assert dict(compared.refused) == {
+        "openrouter": "temperature must be in [0, 2], got 2.5.",
+        "openai": "temperature must be in [0, 2], got 2.5.",
+        "vllm": "temperature must be in [0, 2], got 2.5.",
+        "sglang": "top_p must be in (0, 1], got 0.0.",
+        "aphrodite": "temperature must be in [0, 2], got 2.5.",
+    }
+    assert compared.engines == ("transformers", "llama_cpp", "mlx_lm", "koboldcpp")
+    with pytest.raises(ParameterError) as error:
+        compared.distribution("vllm")
+    assert str(error.value) == (
+        "engine must be one of transformers, llama_cpp, mlx_lm, koboldcpp, got 'vllm'. "
+        "temperature must be in [0, 2], got 2.5."
+    )
+
+
+def test_a_row_without_tokens_counts_as_refused() -> None:
+    compared = compare_engines(ROW, {"top_a": 2}, engines=["koboldcpp", "aphrodite"])
+    assert compared.engines == ("koboldcpp",)
+    assert "no token is left" in compared.refused["aphrodite"]
+
+
+def test_all_may_refuse() -> None:
+    compared = compare_engines(ROW, {"top_p": 0}, engines=["vllm", "sglang"])
+    assert compared.engines == ()
+    assert compared.logits.shape == (0, 5)
+    assert compared.groups == ()
+
+
+NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
+PARTINGS: list[tuple[dict[str, Any], str, str, list[str]]] = [
+    (
+        {"temperature": 2, "top_p": 0.8, "top_k": 0, "min_p": 0},
+        "vllm", "llama_cpp",
+        ["they differ at temperature: llama_cpp applies it last"],
+    ),
+    (
+        {"temperature": 2, "top_p": 0.8, "top_k": 0, "min_p": 0},
+        "llama_cpp", "vllm",
+        ["they differ at temperature: llama_cpp applies it last"],
+    ),
+    (
+        {},
+        "vllm", "mlx_lm",
+        ["they differ at temperature: only mlx_lm applies it, 0.0 by default"],
+    ),
+    (
+        NEUTRAL | {"presence_penalty": 1},
+        "openrouter", "vllm",
+        ["they differ at presence_penalty: openrouter counts prompt and output, "
+         "vllm counts the output alone"],
+    ),
+    (
+        {"top_a": 0.5},
+        "openrouter", "vllm",
+        ["they differ at top_a: only openrouter applies it, 0.5"],
+    ),
+    (
+        {"presence_penalty": 1, "repetition_penalty": 2},
+        "vllm", "aphrodite",
+        ["they differ at repetition_penalty: only aphrodite applies it, 2.0",
+         "they differ at presence_penalty: only aphrodite applies it, 1.0"],
+    ),
+    (
+        {"temperature": 1, "top_p": 0.9},
+        "openrouter", "vllm",
+        [],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("request_", "a", "b", "expected"), PARTINGS)
+def test_the_stage_at_which_they_part(
+    request_: dict[str, Any], a: str, b: str, expected: list[str]
+) -> None:
+    assert parting(request_, a, b, context=Context([0], [1])) == expected
+
+
+def test_ties_part_engines_too() -> None:
+    tied = np.array([3.0, 1.0, 1.0, 1.0, 0.0, -1.0])
+    assert parting({"top_k": 2}, "vllm", "vllm_triton", tied) == [
+        "they differ at top_k: vllm keeps all equal tokens, "
+        "vllm_triton keeps the lowest ids of equal tokens"
+    ]
+    flat = np.zeros(4)
+    stages = parting(NEUTRAL | {"top_p": 0.5}, "openrouter", "llama_cpp", flat)
+    assert stages == ["they differ at ties: equal tokens stand in another order"]
+
+
+def test_tiny_temperatures_part_engines() -> None:
+    close = np.array([0.02, 0.0, -0.01], np.float32)
+    assert parting({"temperature": 0.001}, "vllm", "sglang", close) == [
+        "they differ at temperature: vllm uses 0.01, sglang 0.001"
+    ]
+
+
+def test_sglang_is_joint() -> None:
+    row = np.log([0.4, 0.3, 0.2, 0.1])
+    assert parting({"top_k": 2, "top_p": 0.5}, "vllm", "sglang", row)[0] == (
+        "they differ at top_k: sglang applies it last"
+    )
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_partings_lead_from_one_engine_to_the_other(data: st.DataObject) -> None:
+    """Equal engines have none; others have at least one, and the distances bound the whole."""
+    values = {
+        "temperature": st.sampled_from([0.005, 0.5, 1, 2]),
+        "top_k": st.integers(1, 4),
+        "top_p": st.sampled_from([0.3, 0.5, 0.8]),
+        "min_p": st.sampled_from([0.1, 0.5]),
+        "repetition_penalty": st.sampled_from([0.8, 1.5]),
+        "frequency_penalty": st.sampled_from([-0.5, 1.0]),
+        "presence_penalty": st.sampled_from([-0.5, 1.0]),
+        "logit_bias": st.just({"1": 2.5}),
+        "top_a": st.sampled_from([0.2, 0.9]),
+    }
+    request = data.draw(st.fixed_dictionaries({}, optional=values))
+    row = np.array(data.draw(st.lists(st.sampled_from([0.0, 1.0, 1.5, -2.0]), min_size=6,
+                                      max_size=6)))  # fmt: skip
+    context = Context(prompt=[1, 2], output=data.draw(st.lists(st.integers(0, 5), max_size=4)))
+    compared = compare_engines(row, request, context=context, engines=engines.ENGINES)
+    assert len(compared.engines) >= 15
+    names = data.draw(st.permutations(compared.engines))[:4]
+    for a, b in combinations(names, 2):
+        stages = compared.partings(a, b)
+        distance = float(compared.distance(a, b))
+        if distance > 1e-5:
+            assert stages
+        assert sum(stage.distance for stage in stages) >= distance - 1e-4
+        for stage in stages:
+            assert 1e-6 < stage.distance <= 1
+            assert stage.reason
+
+
+def test_mistakes_of_the_caller_are_errors() -> None:
+    with pytest.raises(ParameterError, match="engine must be one of"):
+        compare_engines(ROW, {}, engines=["vllm", "ollama"])
+    with pytest.raises(ParameterError, match="engines must be different names, one at least"):
+        compare_engines(ROW, {}, engines=["vllm", "vllm"])
+    with pytest.raises(ParameterError, match="engines must be different names, one at least"):
+        compare_engines(ROW, {}, engines=[])
+    with pytest.raises(ParameterError, match="temperature must be a finite number, got 'hot'"):
+        compare_engines(ROW, {"temperature": "hot"})
+    with pytest.raises(ParameterError, match="context must be a Context for presence_penalty"):
+        compare_engines(ROW, {"presence_penalty": 1})
+    with pytest.raises(ParameterError, match="logits must be free of NaN"):
+        compare_engines([np.nan, 1.0], {})
+    with pytest.raises(ParameterError, match="params must be SamplingParams or a request body"):
+        compare_engines(ROW, None)  # type: ignore[arg-type]
+
+
+def test_it_shows_itself() -> None:
+    compared = compare_engines(ROW, {"top_p": 0}, engines=["vllm", "openrouter"])
+    assert repr(compared) == "<Comparison of openrouter; refused: 1>"

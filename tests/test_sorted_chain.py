@@ -1,0 +1,107 @@
+"""Candidates in an order: which of equal tokens stay, and in which place."""
+
+from __future__ import annotations
+
+import pickle
+
+import logitlab as ll
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import (
+    Chain,
+    Context,
+    MinP,
+    ParameterError,
+    PresencePenalty,
+    SortedChain,
+    Temperature,
+    TopK,
+    TopP,
+)
+from logitlab.datasets import load
+
+from strategies import STEPS, contexts, logits, steps
+
+
+@given(st.data())
+def test_it_is_a_chain_up_to_equal_tokens(data: st.DataObject) -> None:
+    """As many tokens stay as in a plain chain of single precision, with the same logits."""
+    x = data.draw(logits(dtype=np.float32))
+    kinds = data.draw(st.lists(st.sampled_from([TopK, MinP, Temperature]), max_size=4))
+    chosen = [data.draw(steps(kind, x.shape[-1])) for kind in kinds]
+    chosen = [TopK(step.k) if isinstance(step, TopK) else step for step in chosen]
+    ours, plain = SortedChain(*chosen)(x), Chain(*chosen, precision="single")(x)
+    np.testing.assert_array_equal(np.sort(ours), np.sort(plain))
+
+
+@given(st.data())
+def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
+    x = data.draw(logits(dtype=np.float32))
+    context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
+    kinds = data.draw(st.lists(st.sampled_from(STEPS), max_size=4))
+    chain = SortedChain(*(data.draw(steps(kind, x.shape[-1])) for kind in kinds))
+    result = chain(x, context)
+    rows = result.reshape(-1, x.shape[-1])
+    order = chain.order(x, context)
+    assert len(order) == len(rows)
+    for row, tokens in zip(rows, order, strict=True):
+        assert sorted(tokens.tolist()) == np.flatnonzero(row > -np.inf).tolist()
+    trace = chain.trace(x, context)
+    np.testing.assert_array_equal(trace.logits[-1], result)
+
+
+@pytest.mark.parametrize(
+    ("chain", "row", "order"),
+    [  # as llama.cpp's own library left them
+        (SortedChain(TopP(0.5)), [0, 0, 0, 0], [1, 3]),
+        (SortedChain(TopK(2)), [3, 1, 1, 1, 0, -1], [0, 1]),
+        (SortedChain(TopK(6), TopK(2)), [3, 1, 1, 1, 0, -1], [0, 3]),
+        (SortedChain(Temperature(0.0)), [1, 3, 3, 2, 3], [1]),
+        (SortedChain(TopK(5), Temperature(0.0)), [1, 3, 3, 2, 3], [4]),
+        (SortedChain(MinP(0.5)), [1, 3, 3, 2, 3], [1, 2, 4]),
+    ],
+)
+def test_ties_go_as_in_llama_cpp(chain: SortedChain, row: list[float], order: list[int]) -> None:
+    x = np.array(row, np.float32)
+    assert chain.order(x)[0].tolist() == order
+    assert np.flatnonzero(chain(x) > -np.inf).tolist() == sorted(order)
+
+
+def test_a_penalty_makes_it_unsorted() -> None:
+    x = np.zeros(8, np.float32)
+    context = Context(prompt=[7])
+    before = SortedChain(TopK(6), TopP(0.4)).order(x)[0]
+    after = SortedChain(TopK(6), PresencePenalty(1.0), TopP(0.4)).order(x, context)[0]
+    assert before.tolist() != after.tolist()
+
+
+def test_without_ties_it_is_a_chain_of_single_precision() -> None:
+    steps_ = Temperature(0.7), TopK(300), TopP(0.9), MinP(0.01)
+    rows = load().logits[:, ::7]
+    result = SortedChain(*steps_)(rows)
+    np.testing.assert_array_equal(result, Chain(*steps_, precision="single")(rows))
+    order = SortedChain(*steps_).order(rows)
+    for row, tokens in zip(result, order, strict=True):
+        assert (np.diff(row[tokens]) <= 0).all()
+
+
+def test_it_is_a_value() -> None:
+    chain = SortedChain(TopK(5), TopP(0.9))
+    assert repr(chain) == "SortedChain(TopK(5), TopP(0.9))"
+    assert eval(repr(chain), vars(ll)) == chain
+    assert pickle.loads(pickle.dumps(chain)) == chain
+    assert chain[:1] == SortedChain(TopK(5))
+    assert chain != Chain(TopK(5), TopP(0.9))
+    assert SortedChain(TopK(0), TopP(0.9)).without_neutral() == SortedChain(TopP(0.9))
+    with pytest.raises(ParameterError, match="no chain of another kind than SortedChain"):
+        SortedChain(Chain(TopK(5)))
+
+
+def test_sample_and_survivors_take_it() -> None:
+    chain = SortedChain(TopP(0.5))
+    x = np.zeros(4, np.float32)
+    assert ll.survivors(x, chain).tokens[0].tolist() == [1, 3]
+    assert set(ll.sample(x, chain, size=50, seed=1).tokens.tolist()) == {1, 3}
+    assert str(ll.plan(chain)) == "dense, on the whole vocabulary: TopP(0.5)"
