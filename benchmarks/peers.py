@@ -179,7 +179,7 @@ class _ChainParams(ctypes.Structure):
 
 
 _SAMPLERS = {
-    "penalties": (ctypes.c_int32, ctypes.c_float, ctypes.c_float, ctypes.c_float),
+    "penalties": (ctypes.c_int32, ctypes.c_int32, ctypes.c_float, ctypes.c_float, ctypes.c_float),
     "temp": (ctypes.c_float,),
     "top_k": (ctypes.c_int32,),
     "top_p": (ctypes.c_float, ctypes.c_size_t),
@@ -217,7 +217,8 @@ def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | No
     given = params.given()
     steps: list[tuple[str, tuple[Any, ...]]] = []
     if any(key in given for key in PENALTIES):
-        steps.append(("penalties", (last, *(given.get(key, 0.0) for key in PENALTIES))))
+        values = (given.get(key, neutral) for key, neutral in zip(PENALTIES, (1, 0, 0), strict=True))
+        steps.append(("penalties", (logits.shape[1], last, *values)))
     steps.append(("temp", (params.temperature,)))
     if params.top_k:
         steps.append(("top_k", (params.top_k,)))

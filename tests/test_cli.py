@@ -329,3 +329,6 @@ def test_engines_wants_the_context_of_own_logits(tmp_path: Path) -> None:
 
 def test_engines_prints_the_differences() -> None:
     assert ok("engines", "--differences").rstrip() == difference_tables()
+    every = ok("engines", "--differences", "--engines", "all")
+    assert every.rstrip() == difference_tables(engines.ENGINES)
+    assert every.count("\n| `") == 2 * len(engines.ENGINES)

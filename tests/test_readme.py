@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from logitlab.engines.differences import difference_tables
 from logitlab.params import parameter_table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -36,3 +37,12 @@ def test_the_demo_output_is_real(
     monkeypatch.setenv("COLUMNS", "95")
     assert main(["demo"]) == 0
     assert capsys.readouterr().out.rstrip() == block[1]
+
+
+def test_the_table_of_differences_is_made_of_the_declarations() -> None:
+    text = README.read_text("utf-8")
+    block = re.search(
+        r"<!-- logitlab engines --differences -->\n(.*?)\n<!-- end of differences -->", text, re.S
+    )
+    assert block
+    assert block[1] == difference_tables()

@@ -91,7 +91,10 @@ class Comparison:
 
     def distance(self, first: str, second: str) -> NDArray[np.float64]:
         """Return the total variation distance of two engines, shape (...)."""
-        return np.asarray(self.total_variation[self._index(first), self._index(second)])
+        distance: NDArray[np.float64] = self.total_variation[
+            self._index(first), self._index(second)
+        ]
+        return distance
 
     def partings(self, first: str, second: str) -> tuple[Parting, ...]:
         """Return the stages at which two engines part ways, first things first.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -101,9 +101,9 @@ def _next_change(steps: Steps, first: Program, second: Program) -> _Change:
     here = [_key(step) for step in steps[i:]]
     there = [_key(step) for step in goal[i:]]
     if here and here[0] not in there:
-        return _Change(steps[:i] + steps[i + 1 :], here[0], _only(first, steps[i]))
+        return _Change(steps[:i] + steps[i + 1 :], here[0], _only(first, steps[i], second))
     if there and there[0] not in here:
-        return _Change((*steps[:i], goal[i], *steps[i:]), there[0], _only(second, goal[i]))
+        return _Change((*steps[:i], goal[i], *steps[i:]), there[0], _only(second, goal[i], first))
     if here[0] == there[0]:
         replaced = (*steps[:i], goal[i], *steps[i + 1 :])
         return _Change(replaced, here[0], _difference(first[0], steps[i], second[0], goal[i]))
@@ -124,10 +124,13 @@ def _rank(key: str) -> int:
 # ---------------------------------------------------------------- words
 
 
-def _only(program: Program, step: Transform) -> str:
+def _only(program: Program, step: Transform, other: Program) -> str:
+    """Say that one of the two has a step more."""
     name, _, translation = program
     if not isinstance(step, Step):
         return f"only {name} has it"
+    if step.key in map(_key, _apart(other[1])):
+        return f"{name} applies it once more"
     by_default = any(n.key == step.key and n.effect == "default" for n in translation.notes)
     value = f", {shown(step.value)}" + (" by default" if by_default else "")
     return f"only {name} applies it{value if step.key != 'logit_bias' else ''}"
@@ -165,25 +168,24 @@ _WORDS: dict[str, Callable[[Any], str]] = {
         "drop": "drops a token if those before it hold exactly top_p",
     }.__getitem__,
     "last_n": _window,
-    "fill": lambda fill: (
-        "does not fill its window" if fill is None else f"fills its window with token {fill}"
-    ),
-    "slope": lambda slope: f"has a slope of {slope:g}",
+    "fill": lambda fill: "" if fill is None else f"fills its window with token {fill}",
+    "slope": lambda slope: "" if slope == 1 else f"has a slope of {slope:g}",
     "guard": lambda guard: "keeps the best token" if guard else "may leave no token",
 }
 
 
 def _difference(first: str, x: Transform, second: str, y: Transform) -> str:
-    """Say what two steps of the same key differ by: their values, or the first telling option."""
+    """Say what two steps of the same key differ by: their values, or their options."""
     if not isinstance(x, Step) or not isinstance(y, Step):
         return "it differs"
     if shown(x.value) != shown(y.value):
         if x.key == "logit_bias":
             return "other values arrive"
         return f"{first} uses {shown(x.value)}, {second} {shown(y.value)}"
-    options: Sequence[str] = [entry.name for entry in dataclasses.fields(x)[1:]]
-    for name in options:
-        ours, theirs = getattr(x, name), getattr(y, name)
-        if ours != theirs and name in _WORDS:
-            return f"{first} {_WORDS[name](ours)}, {second} {_WORDS[name](theirs)}"
-    return "sums are rounded differently"
+    names = [entry.name for entry in dataclasses.fields(x)[1:] if entry.name in _WORDS]
+    told = [name for name in names if getattr(x, name) != getattr(y, name)]
+    sides = []
+    for engine, step in ((first, x), (second, y)):
+        words = filter(None, (_WORDS[name](getattr(step, name)) for name in told))
+        sides.append(f"{engine} {' and '.join(words)}")
+    return ", ".join(sides) if told else "sums are rounded differently"

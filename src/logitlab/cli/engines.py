@@ -50,18 +50,18 @@ def add_command(commands: Any) -> None:
 
 
 def _engines(arguments: argparse.Namespace) -> str:
+    names = [name.strip() for name in arguments.engines.split(",")]
+    if names == ["all"]:
+        names = list(ENGINES)
     if arguments.differences:
-        return difference_tables()
-    names = list(ENGINES) if arguments.engines == "all" else arguments.engines.split(",")
+        return difference_tables(names)
     row = row_of(arguments)
     request = request_of(arguments) | dict(map(_pair, arguments.set))
     top = None
     if arguments.top is not None:
         top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
     try:
-        compared = compare_engines(
-            row.logits, request, context=row.context, engines=[name.strip() for name in names]
-        )
+        compared = compare_engines(row.logits, request, context=row.context, engines=names)
     except ParameterError as error:
         raise needs_context(error) from None
     if arguments.json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from logitlab.chain import Chain, Step
 from logitlab.checks import ParameterError
-from logitlab.engines import ENGINES, Engine, translate
+from logitlab.engines import MAIN, Engine, get, translate
 from logitlab.engines.declare import DISTRIBUTION, NEUTRAL, Ignore, brief_number
 from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.penalties import (
@@ -47,20 +47,25 @@ _PROBE: dict[str, Any] = {
 _SCOPES = {"all": "both", "output": "output", "lagged": "output, late"}
 
 
-def difference_tables(names: Iterable[str] = tuple(ENGINES)) -> str:
+def difference_tables(names: Iterable[str] = MAIN) -> str:
     """Return two Markdown tables: what the chains do, and what happens to requests.
 
     Parameters
     ----------
     names : iterable of str
-        Names of engines, a line each.
+        Names of engines, a line each; by default one of each, without variants.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name.
 
     Examples
     --------
     >>> print(difference_tables(["openai"]).splitlines()[2])
     | `openai` | B F P T N | output | – | lowest ids | drops | raw |
     """
-    engines = [ENGINES[name] for name in names]
+    engines = [get(name) for name in names]
     return _table(_CHAIN, engines) + "\n\n" + _table(_REQUEST, engines)
 
 

@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-not-found, import-untyped"
 # ruff: noqa: E402 (what is set up between the imports is read by the imports that follow)
 """SGLang: penalties, logit bias and sampler of its pytorch backend.
 

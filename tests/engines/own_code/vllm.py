@@ -1,4 +1,3 @@
-# mypy: disable-error-code="import-not-found, import-untyped"
 # ruff: noqa: E402 (what is set up between the imports is read by the imports that follow)
 """vLLM: its V1 sampler as a CPU server runs it, and Model Runner V2's Triton kernels interpreted.
 
