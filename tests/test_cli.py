@@ -327,6 +327,11 @@ def test_engines_wants_the_context_of_own_logits(tmp_path: Path) -> None:
     assert "--prompt-ids must be given with a penalty" in result.stderr
 
 
+def test_engines_prints_what_is_declared() -> None:
+    text = ok("engines", "--about", "--engines", "vllm,mlx_lm")
+    assert text.rstrip() == f"{engines.vllm!s}\n\n{engines.mlx_lm!s}"
+
+
 def test_engines_prints_the_differences() -> None:
     assert ok("engines", "--differences").rstrip() == difference_tables()
     every = ok("engines", "--differences", "--engines", "all")

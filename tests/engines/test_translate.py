@@ -196,6 +196,31 @@ def test_own_keys_come_in_the_body_or_as_extra() -> None:
     assert "AdditivePenalty(0.0, presence=1.0, last_n=5)" in repr(windowed)
 
 
+def test_of_several_names_of_a_penalty_one_counts() -> None:
+    both = {"repeat_penalty": 1.1, "repetition_penalty": 1.5}
+    assert translate(both, "llama_cpp").values["repetition_penalty"] == 1.1
+    three = both | {"rep_pen": 1.3}
+    assert translate(three, "koboldcpp").values["repetition_penalty"] == 1.5
+
+
+def test_what_becomes_of_temperatures() -> None:
+    told = {
+        name: str(engines.get(name)).partition("temperature 0, 1e-7, 0.001: ")[2].splitlines()[0]
+        for name in engines.MAIN
+    }
+    assert told == {
+        "openrouter": "greedy, 1e-07, 0.001",
+        "openai": "greedy, 1e-07, 0.001",
+        "vllm": "greedy, 0.01, 0.01",
+        "sglang": "greedy, greedy, 0.001",
+        "transformers": "refused, 1e-07, 0.001",
+        "llama_cpp": "greedy, 1e-07, 0.001",
+        "mlx_lm": "greedy, 1e-07, 0.001",
+        "koboldcpp": "greedy, 1e-07, 0.001",
+        "aphrodite": "greedy, 0.01, 0.01",
+    }
+
+
 def test_koboldcpp_has_a_range_and_a_slope() -> None:
     body = {"rep_pen": 1.5, "rep_pen_range": 4, "rep_pen_slope": 0.5, "temperature": 1, "top_k": 0,
             "top_p": 1}  # fmt: skip
@@ -219,7 +244,10 @@ def test_every_engine_declares_itself(name: str) -> None:
     assert engine.__doc__
     assert engine.__doc__.startswith("Return the chain")
     assert pickle.loads(pickle.dumps(engine)) is engine
-    assert engine.logprobs in ("raw", "penalised", "tempered", "processed")
+    told = str(engine)
+    assert told.startswith(f"{name}: {engine.title}\nread in: {engine.source}\nempty request: ")
+    for key in (*engine.rules, "temperature 0, 1e-7, 0.001", "log-probabilities", "draws"):
+        assert f"\n{key}: " in told
     chain = engine({})
     assert isinstance(chain, Chain)
     for rules in engine.rules.values():
@@ -241,5 +269,8 @@ def test_where_reported_logprobs_come_from() -> None:
         "transformers": "Chain(LogitBias({1: 1.0}), Temperature(0.5), TopK(50, ties='all'), "
         "TopP(0.9, ties='highest', sums='ascending'), precision='mixed')",
     }
+    for name in ("koboldcpp", "openai"):
+        with pytest.raises(ParameterError, match="one whose log-probabilities are known"):
+            engines.get(name).reported(body)
     greedy = engines.sglang.reported({"temperature": 0})
     assert repr(greedy) == "Chain(precision='single')"

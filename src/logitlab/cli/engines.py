@@ -13,7 +13,7 @@ from logitlab.cli.arguments import Row, add_request, add_row, request_of, row_of
 from logitlab.cli.text import as_json, columns, table, top_tokens
 from logitlab.cli.trace import needs_context
 from logitlab.compare import Comparison, compare_engines
-from logitlab.engines import ENGINES, MAIN
+from logitlab.engines import ENGINES, MAIN, get
 from logitlab.engines.differences import difference_tables
 from logitlab.parting import Parting
 
@@ -45,6 +45,9 @@ def add_command(commands: Any) -> None:
     show.add_argument("--top", metavar="N", help="how many top tokens to show for each engine")
     show.add_argument("--json", action="store_true", help="print JSON instead of tables")
     show.add_argument(
+        "--about", action="store_true", help="print what each engine declares: rules, sources …"
+    )
+    show.add_argument(
         "--differences", action="store_true", help="print where the engines differ, as Markdown"
     )
 
@@ -55,6 +58,8 @@ def _engines(arguments: argparse.Namespace) -> str:
         names = list(ENGINES)
     if arguments.differences:
         return difference_tables(names)
+    if arguments.about:
+        return "\n\n".join(str(get(name)) for name in names)
     row = row_of(arguments)
     request = request_of(arguments) | dict(map(_pair, arguments.set))
     top = None

@@ -76,6 +76,7 @@ _UNKNOWN = (Ignore("its page has no such parameter"),)
     title="OpenAI's API reference",
     source='https://platform.openai.com/docs/api-reference, "Parameter details"',
     rules=_OPENAI | dict.fromkeys(("top_k", "min_p", "top_a", "repetition_penalty"), _UNKNOWN),
+    logprobs="undocumented",
     luck_note="undocumented, and only mostly deterministic with a seed",
 )
 def openai(p: Values) -> Chain:

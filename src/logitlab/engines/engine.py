@@ -88,8 +88,10 @@ class Engine:
     options : mapping of str to Option
         Request keys of the engine's own.
     aliases : mapping of str to str
-        Other names of documented keys, which count before these.
-    logprobs : {"raw", "penalised", "tempered", "processed"}
+        Other names of documented keys.
+    join : callable
+        Which value counts if a request has both: by default that of the other name.
+    logprobs : {"raw", "penalised", "tempered", "processed", "none", "undocumented"}
         Where its reported log-probabilities come from: the model's own logits, these after bias
         and penalties, after temperature, too, or what is drawn from.
     luck : callable, optional
@@ -118,6 +120,7 @@ class Engine:
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+    join: Callable[[Any, Any], Any] = lambda documented, alias: alias
     logprobs: str = "raw"
     luck: Callable[..., int] | None = None
     luck_note: str = ""
@@ -153,12 +156,20 @@ class Engine:
     def reported(self, params: RequestLike) -> Chain:
         """Return the chain whose result this engine reports as log-probabilities.
 
+        Raises
+        ------
+        ParameterError
+            If it reports none, or does not say which.
+
         Examples
         --------
         >>> from logitlab import engines, SamplingParams
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
         Chain(Temperature(0.8), precision='single')
         """
+        if self.logprobs in ("none", "undocumented"):
+            rule = "one whose log-probabilities are known"
+            raise ParameterError("engine", rule, self.name, f"They are {self.logprobs}.")
         chain = self(params)
         if self.logprobs == "processed":
             return chain
@@ -248,8 +259,43 @@ class Engine:
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"
 
+    def __str__(self) -> str:
+        rules = {
+            key: "; ".join(rule.describe() for rule in rules) for key, rules in self.rules.items()
+        }
+        empty = ", ".join(f"{key} {brief_number(value)}" for key, value in self.defaults.items())
+        lines = {
+            f"{self.name}": self.title,
+            "read in": self.source,
+            "empty request": empty or "neutral",
+            **{key: words.replace("{V}", "V") for key, words in rules.items() if words},
+            "temperature 0, 1e-7, 0.001": ", ".join(map(self._temperature, (0, 1e-7, 1e-3))),
+            "own keys": ", ".join(self.own_keys),
+            "log-probabilities": _REPORTED[self.logprobs],
+            "draws": ("repeated here: " if self.luck else "") + self.luck_note,
+        }
+        return "\n".join(f"{key}: {words}" for key, words in lines.items() if words)
+
+    def _temperature(self, t: float) -> str:
+        """Say what a temperature becomes."""
+        try:
+            used = translate_request({"temperature": t}, self).values["temperature"]
+        except ParameterError:
+            return "refused"
+        return brief_number(used) if used else "greedy"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _named, (self.name,)
+
+
+_REPORTED = {
+    "none": "none",
+    "undocumented": "undocumented",
+    "raw": "of the model's own logits",
+    "penalised": "after bias and penalties",
+    "tempered": "after bias, penalties and temperature",
+    "processed": "of what is drawn from",
+}
 
 
 def _places(context: Context | None, shape: tuple[int, ...]) -> list[Place]:
@@ -355,16 +401,16 @@ def _request(params: RequestLike, engine: Engine) -> dict[str, Any]:
     else:
         hint = "SamplingParams.from_request reads a request body."
         raise ParameterError("params", "SamplingParams or a request body", params, hint)
-    request: dict[str, Any] = {}
+    request = {key: typed(key, value) for key, value in given.items() if key in PARAMETERS}
     for key, value in given.items():
-        if key in PARAMETERS:
-            request.setdefault(key, typed(key, value))
+        if key in engine.aliases:
+            known = engine.aliases[key]
+            value = typed(known, value)
+            request[known] = engine.join(request[known], value) if known in request else value
         elif key in engine.options:
             request[key] = engine.options[key].check(key, value)
-        elif key in engine.aliases:
-            request[engine.aliases[key]] = typed(engine.aliases[key], value)
         else:
-            request[key] = value
+            request.setdefault(key, value)
     return request
 
 

@@ -182,6 +182,8 @@ def _sampler_order(key: str, value: Any) -> tuple[int, ...]:
         "sampler_order": Option((6, 0, 1, 3, 4, 2, 5), _sampler_order),
     },
     aliases={"rep_pen": "repetition_penalty", "repeat_penalty": "repetition_penalty"},
+    join=max,
+    logprobs="none",
     luck_note="std::discrete_distribution on mt19937, not checked here",
 )
 def koboldcpp(p: Values) -> SortedChain:
