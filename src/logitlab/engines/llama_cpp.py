@@ -103,17 +103,19 @@ def llama_cpp(p: Values) -> SortedChain:
     return SortedChain(LogitBias(p.logit_bias), *order)
 
 
+_PYTHON: dict[str, tuple[Rule, ...]] = {
+    **{key: rules for key, rules in _RULES.items() if key != "temperature"},
+    "repetition_penalty": (
+        Rename("repeat_penalty", "that is its argument"),
+        Refuse(lambda r: r <= 0, "greater than 0", "0 divides by zero, and leaves a NaN row"),
+    ),
+}
+
+
 @engine(
     title="llama-cpp-python 0.3.36",
     source="llama_cpp/llama.py, Llama._init_sampler",
-    rules=_RULES
-    | {
-        "temperature": (),
-        "repetition_penalty": (
-            Rename("repeat_penalty", "that is its argument"),
-            Refuse(lambda r: r <= 0, "greater than 0", "0 divides by zero, and leaves a NaN row"),
-        ),
-    },
+    rules=_PYTHON,
     defaults=_DEFAULTS,
     options={"repeat_last_n": Option(64, _window)},
     aliases={"repeat_penalty": "repetition_penalty"},
