@@ -30,6 +30,7 @@ FLOORS = [
     {"scan", "sorted_chain"},
     {"candidates"},
     {"engines.declare", "engines.draws"},
+    {"engines.translation"},
     {"engines.engine"},
     {
         "engines.documented",

@@ -257,10 +257,10 @@ def test_engines_compares_and_names_the_stage() -> None:
 
 def test_engines_tells_who_refuses_and_goes_on() -> None:
     text = ok("engines", "--row", "0", "--temperature", "2.5", "--engines", "vllm,llama_cpp")
-    assert "–  vllm: refused, temperature must be in [0, 2], got 2.5." in text
+    assert "–  vllm: refused. temperature must be in [0, 2], got 2.5. vllm refuses" in text
     assert "A  llama_cpp" in text
     nobody = ok("engines", "--row", "0", "--top-p", "0", "--engines", "vllm,sglang")
-    assert "–  sglang: refused, top_p must be in (0, 1], got 0.0." in nobody
+    assert "–  sglang: refused. top_p must be in (0, 1], got 0.0." in nobody
 
 
 def test_engines_json_is_what_the_library_says() -> None:
@@ -300,6 +300,11 @@ def test_engines_takes_all_engines_and_own_logits(tmp_path: Path) -> None:
 def test_trace_shows_the_chain_of_an_engine() -> None:
     text = ok("trace", "--row", "3", "--engine", "llama_cpp", "--top-p", "0.5", "--seed", "1")
     assert "SortedChain(TopK(40), TopP(0.5), MinP(0.05), Temperature(0.8))" in text
+    assert "10 draws of logitlab's own generator, seed 1:" in text
+    assert text.splitlines()[-1] == "min_p is absent: llama_cpp uses 0.05."
+    own = ok("trace", "--engine", "mlx_lm", "--set", "presence_context_size=3",
+             "--presence-penalty", "1")  # fmt: skip
+    assert "PresencePenalty(1.0, last_n=3)" in own
 
 
 @pytest.mark.parametrize(
@@ -309,6 +314,8 @@ def test_trace_shows_the_chain_of_an_engine() -> None:
         (["--engines", "vllm,vllm"], "engines must be different names, one at least"),
         (["--set", "samplers"], "--set must be KEY=VALUE, got 'samplers'."),
         (["--set", "=1"], "--set must be KEY=VALUE, got '=1'."),
+        (["--set", "top_k=3", "--top-k", "3"], "--set must be of keys that are given once"),
+        (["--set", "temperature=NaN"], "temperature must be a finite number, got 'NaN'."),
         (["--temperature", "hot"], "temperature must be a finite number, got 'hot'."),
         (["--row", "99"], "--row must be an integer in [0, 19], got 99."),
     ],

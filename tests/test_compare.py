@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import combinations
 from typing import Any
 
@@ -51,19 +52,20 @@ def test_groups_hold_equal_distributions() -> None:
 
 def test_who_refuses_is_told_and_the_others_go_on() -> None:
     compared = compare_engines(ROW, {"temperature": 2.5, "top_p": 0})
-    assert dict(compared.refused) == {
-        "openrouter": "temperature must be in [0, 2], got 2.5.",
-        "openai": "temperature must be in [0, 2], got 2.5.",
-        "vllm": "temperature must be in [0, 2], got 2.5.",
-        "sglang": "top_p must be in (0, 1], got 0.0.",
-        "aphrodite": "temperature must be in [0, 2], got 2.5.",
-    }
+    assert list(compared.refused) == ["openrouter", "openai", "vllm", "sglang", "aphrodite"]
+    assert compared.refused["openrouter"] == (
+        "temperature must be in [0, 2], got 2.5. "
+        "openrouter refuses the request: It documents in [0, 2]."
+    )
+    assert compared.refused["sglang"] == (
+        "top_p must be in (0, 1], got 0.0. sglang refuses the request with these words."
+    )
     assert compared.engines == ("transformers", "llama_cpp", "mlx_lm", "koboldcpp")
     with pytest.raises(ParameterError) as error:
         compared.distribution("vllm")
     assert str(error.value) == (
         "engine must be one of transformers, llama_cpp, mlx_lm, koboldcpp, got 'vllm'. "
-        "temperature must be in [0, 2], got 2.5."
+        "temperature must be in [0, 2], got 2.5. vllm refuses the request with these words."
     )
 
 
@@ -78,6 +80,7 @@ def test_all_may_refuse() -> None:
     assert compared.engines == ()
     assert compared.logits.shape == (0, 5)
     assert compared.groups == ()
+    assert compared.total_variation.shape == (0, 0)
 
 
 NEUTRAL = {"temperature": 1, "top_k": 0, "top_p": 1, "min_p": 0}
@@ -135,6 +138,12 @@ def test_ties_part_engines_too() -> None:
         "they differ at top_k: vllm keeps all equal tokens, "
         "vllm_triton keeps the lowest ids of equal tokens"
     ]
+    row = np.ones(4)
+    (stage, *_) = parting(NEUTRAL | {"top_k": 2}, "vllm", "llama_cpp", row)
+    assert stage == (
+        "they differ at top_k: vllm keeps all equal tokens, "
+        "llama_cpp keeps those of equal tokens that its sort leaves in front"
+    )
     flat = np.zeros(4)
     stages = parting(NEUTRAL | {"top_p": 0.5}, "openrouter", "llama_cpp", flat)
     assert stages == ["they differ at ties: equal tokens stand in another order"]
@@ -145,6 +154,52 @@ def test_tiny_temperatures_part_engines() -> None:
     assert parting({"temperature": 0.001}, "vllm", "sglang", close) == [
         "they differ at temperature: vllm uses 0.01, sglang 0.001"
     ]
+
+
+def test_partings_lead_over_programs_that_leave_no_token() -> None:
+    row = np.array([2.0, 1.9, 0.5, 0.0, -1.0])
+    request = {"temperature": 2, "top_a": 2.45}
+    compared = compare_engines(row, request, engines=["koboldcpp", "aphrodite"])
+    assert compared.distance("koboldcpp", "aphrodite") > 0.1
+    for a, b in (compared.engines, compared.engines[::-1]):
+        stages = compared.partings(a, b)
+        assert stages
+        assert sum(stage.distance for stage in stages) >= float(compared.distance(a, b)) - 1e-6
+
+
+def test_what_one_engine_cannot_do_does_not_stop_the_others() -> None:
+    for request in (
+        {"logit_bias": {"7": 1.0}},
+        {"repetition_penalty": -1},
+        {"repeat_last_n": -1},
+        {"temperature": 1e39},
+        {"repetition_penalty": 1e39},
+    ):
+        compared = compare_engines(ROW, request, context=Context([0], [1]))
+        assert len(compared.engines) + len(compared.refused) == 9
+        assert compared.engines
+        assert compared.refused
+
+
+def test_float16_is_compared_in_float32() -> None:
+    row = np.array([2.1, 1.3, 0.57, 0.03, -1.2] * 3, np.float16)
+    names = ["vllm", "mlx_lm", "llama_cpp"]
+    request = {"temperature": 0.7, "min_p": 0, "top_p": 1, "top_k": 0}
+    compared = compare_engines(row, request, engines=names)
+    assert compared.logits.dtype == np.float32
+    assert compared.groups == (tuple(names),)
+
+
+def test_a_comparison_travels() -> None:
+    compared = compare_engines(ROW, {"top_p": 0.5})
+    again = pickle.loads(pickle.dumps(compared))
+    np.testing.assert_array_equal(again.logits, compared.logits)
+    assert again.chains == compared.chains
+
+
+def test_one_engine_may_be_named() -> None:
+    assert compare_engines(ROW, {}, engines="vllm").engines == ("vllm",)
+    assert compare_engines(ROW, {}, engines=engines.vllm).engines == ("vllm",)
 
 
 def test_sglang_is_joint() -> None:

@@ -41,7 +41,8 @@ def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
     x = data.draw(logits(dtype=np.float32))
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
     kinds = data.draw(st.lists(st.sampled_from(STEPS), max_size=4))
-    chain = SortedChain(*(data.draw(steps(kind, x.shape[-1])) for kind in kinds))
+    drawn = (data.draw(steps(kind, x.shape[-1])) for kind in kinds)
+    chain = SortedChain(*(type(s)(s.value) if isinstance(s, TopK | TopP) else s for s in drawn))
     result = chain(x, context)
     rows = result.reshape(-1, x.shape[-1])
     order = chain.order(x, context)
@@ -95,6 +96,8 @@ def test_it_is_a_value() -> None:
     assert chain[:1] == SortedChain(TopK(5))
     assert chain != Chain(TopK(5), TopP(0.9))
     assert SortedChain(TopK(0), TopP(0.9)).without_neutral() == SortedChain(TopP(0.9))
+    with pytest.raises(ParameterError, match="step must be without ties, at_p and sums here"):
+        SortedChain(TopK(5, ties="all"))
     with pytest.raises(ParameterError, match="no chain of another kind than SortedChain"):
         SortedChain(Chain(TopK(5)))
 

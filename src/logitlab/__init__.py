@@ -32,6 +32,7 @@ from logitlab.metrics import (
 )
 from logitlab.numerics import log_softmax, softmax
 from logitlab.params import PARAMETERS, SamplingParams
+from logitlab.parting import Parting
 from logitlab.sampling import Draws, Logprobs, Survivors, greedy, logprobs, plan, sample, survivors
 from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.bias import LogitBias, logit_bias
@@ -65,6 +66,7 @@ __all__ = [
     "Logprobs",
     "MinP",
     "ParameterError",
+    "Parting",
     "PresencePenalty",
     "RepetitionPenalty",
     "SamplingParams",

@@ -89,7 +89,10 @@ class Step(Transform):
     def values(self, batch: tuple[int, ...], precision: Precision = _DOUBLE) -> NDArray[Any]:
         """Return the value, shape (), or one for each row, shape ``batch``, in a precision."""
         array = check_per_row(self.key, self.value, self.rule, batch)
-        return array if self.rule.integer else array.astype(precision.value, copy=False)
+        if self.rule.integer or precision is _DOUBLE:
+            return array
+        limit = float(np.finfo(precision.arithmetic).max)
+        return np.asarray(np.clip(array, -limit, limit).astype(precision.value))
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch: itself, if it has one value."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from logitlab import metrics
@@ -12,9 +13,8 @@ from logitlab.chain import Chain
 from logitlab.checks import ParameterError, check_logits
 from logitlab.context import Context, check_context
 from logitlab.engines import MAIN, Engine, Translation, get, translate
-from logitlab.engines.declare import RefusalError
-from logitlab.engines.engine import RequestLike
-from logitlab.numerics import FloatArray, IntArray, softmax
+from logitlab.engines.translation import RequestLike, check_request
+from logitlab.numerics import FloatArray, IntArray, softmax, widened
 from logitlab.parting import Parting, partings
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,7 +32,7 @@ class Comparison:
     engines : tuple of str
         Those that answered, in the order asked for; E of them.
     refused : mapping of str to str
-        The others, and why: the engine's own rule.
+        The others, and why: the engine's own rule, and its text where that says more.
     translations : mapping of str to Translation
         What of the request reached each engine that answered.
     chains : mapping of str to Chain
@@ -69,8 +69,12 @@ class Comparison:
     @cached_property
     def total_variation(self) -> NDArray[np.float64]:
         """Total variation distance of every two engines: float64, shape (E, E, ...)."""
-        distance = [[metrics.total_variation(p, q) for q in self.logits] for p in self.logits]
-        return np.array(distance)
+        count = len(self.engines)
+        distance = np.zeros((count, count, *self.source.shape[:-1]))
+        for i, j in combinations(range(count), 2):
+            distance[i, j] = metrics.total_variation(self.logits[i], self.logits[j])
+            distance[j, i] = distance[i, j]
+        return distance
 
     @cached_property
     def groups(self) -> tuple[tuple[str, ...], ...]:
@@ -86,11 +90,23 @@ class Comparison:
         return tuple(tuple(self.engines[i] for i in group) for group in groups)
 
     def distribution(self, engine: str) -> NDArray[np.float64]:
-        """Return the final probabilities of one engine, shape (..., V)."""
+        """Return the final probabilities of one engine: float64, shape (..., V).
+
+        Raises
+        ------
+        ParameterError
+            For an engine that is not in the comparison, or that refused.
+        """
         return np.asarray(self.probs[self._index(engine)])
 
     def distance(self, first: str, second: str) -> NDArray[np.float64]:
-        """Return the total variation distance of two engines, shape (...)."""
+        """Return the total variation distance of two engines: float64, shape (...).
+
+        Raises
+        ------
+        ParameterError
+            For an engine that is not in the comparison, or that refused.
+        """
         distance: NDArray[np.float64] = self.total_variation[
             self._index(first), self._index(second)
         ]
@@ -102,6 +118,20 @@ class Comparison:
         The program of the first engine is turned into that of the second step by step; each change
         that moves the distribution of any row is a parting. None at all means that they agree.
 
+        Parameters
+        ----------
+        first, second : str
+
+        Returns
+        -------
+        tuple of Parting
+            Each prints as a sentence.
+
+        Raises
+        ------
+        ParameterError
+            For an engine that is not in the comparison, or that refused.
+
         Examples
         --------
         >>> from logitlab import SamplingParams, compare_engines
@@ -110,7 +140,8 @@ class Comparison:
         >>> print(*compared.partings("vllm", "llama_cpp"))
         they differ at temperature: llama_cpp applies it last
         """
-        self._index(first), self._index(second)
+        if (self.distance(first, second) <= SAME).all():
+            return ()
         return partings(
             self.source,
             self.context,
@@ -134,19 +165,19 @@ def compare_engines(
     params: RequestLike,
     *,
     context: Context | None = None,
-    engines: Iterable[str | Engine] = MAIN,
+    engines: str | Engine | Iterable[str | Engine] = MAIN,
 ) -> Comparison:
     """Evaluate the same request as several engines would.
 
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Engines compute in float32.
+        float16, float32 or float64; float16 is taken as float32. Engines compute in float32.
     params : SamplingParams or mapping
         A mapping is a request body, whose values may lie outside OpenRouter's ranges.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
-    engines : iterable of str or Engine
+    engines : str, Engine, or iterable of these
         By default one of each, without variants: `engines.ENGINES` lists all.
 
     Returns
@@ -162,16 +193,19 @@ def compare_engines(
     Examples
     --------
     >>> from logitlab import SamplingParams
-    >>> compared = compare_engines([2.0, 1.0, 0.0], SamplingParams(top_p=0), engines=["vllm", "openrouter"])
+    >>> compared = compare_engines([2.0, 1.0, 0.0], SamplingParams(top_p=0),
+    ...     engines=["vllm", "openrouter"])
     >>> compared.engines, dict(compared.refused)
-    (('openrouter',), {'vllm': 'top_p must be in (0, 1], got 0.0.'})
-    """  # noqa: E501
-    array = check_logits(logits)
+    (('openrouter',),
+     {'vllm': 'top_p must be in (0, 1], got 0.0. vllm refuses the request with these words.'})
+    """
+    array = widened(check_logits(logits))
     check_context(context, array)
-    chosen = [get(engine) for engine in engines]
+    chosen = [get(engines)] if isinstance(engines, str | Engine) else list(map(get, engines))
     names = [engine.name for engine in chosen]
     if len(set(names)) < len(names) or not names:
         raise ParameterError("engines", "different names, one at least", names)
+    check_request(params)
     refused: dict[str, str] = {}
     translations: dict[str, Translation] = {}
     chains: dict[str, Chain] = {}
@@ -182,16 +216,11 @@ def compare_engines(
             chain = engine.chain_of(translation)
             results.append(chain(array, context))
         except ParameterError as error:
-            if not _is_engines(error):
+            if error.name == "context":
                 raise
-            refused[engine.name] = str(ParameterError(error.name, error.rule, error.value))
+            refused[engine.name] = str(error)
         else:
             translations[engine.name] = translation
             chains[engine.name] = chain
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
     return Comparison(tuple(translations), refused, translations, chains, stacked, array, context)
-
-
-def _is_engines(error: ParameterError) -> bool:
-    """Whether an engine refuses a value, or leaves no token; all else is the caller's mistake."""
-    return isinstance(error, RefusalError) or "no token is left" in error.rule

@@ -132,11 +132,17 @@ class Context:
         tokens = np.concatenate([prompt, output], axis=1)
         if last_n is not None:
             counted &= _places(counted) <= last_n
-        if fill is not None and last_n is not None:
-            tokens, counted = _filled(tokens, counted, check_fill(fill, vocabulary_size), last_n)
         row, place = np.nonzero(counted)
         keys = row * vocabulary_size + tokens[row, place]
-        keys, count = np.unique(keys, return_counts=True)
+        times = np.ones(len(keys), np.int64)
+        if fill is not None and last_n is not None:
+            known = check_integer("fill", fill, Range(0, vocabulary_size - 1, integer=True))
+            empty = last_n - counted.sum(axis=1)
+            keys = np.concatenate([keys, np.flatnonzero(empty) * vocabulary_size + known])
+            times = np.concatenate([times, empty[empty > 0]])
+        keys, kind = np.unique(keys, return_inverse=True)
+        count = np.zeros(len(keys), np.int64)
+        np.add.at(count, kind, times)
         return TokenCounts(*np.divmod(keys, vocabulary_size), count)
 
     def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
@@ -156,23 +162,6 @@ def _places(counted: BoolArray) -> IntArray:
     """Return the place of each counted token from the end: 1 for the last."""
     places: IntArray = np.cumsum(counted[:, ::-1], axis=-1, dtype=np.int64)[:, ::-1]
     return places
-
-
-def _filled(
-    tokens: IntArray, counted: BoolArray, fill: int, last_n: int
-) -> tuple[IntArray, BoolArray]:
-    """Return tokens with ``fill`` before them, as often as places of the window are empty."""
-    empty = last_n - counted.sum(axis=1, keepdims=True)
-    filling = np.full((len(tokens), last_n), fill)
-    return (
-        np.concatenate([filling, tokens], axis=1),
-        np.concatenate([np.arange(last_n) < empty, counted], axis=1),
-    )
-
-
-def check_fill(fill: int, vocabulary_size: int) -> int:
-    """Return the token that fills a window, or raise `ParameterError`."""
-    return check_integer("fill", fill, Range(0, vocabulary_size - 1, integer=True))
 
 
 def check_context(context: object, logits: FloatArray) -> None:

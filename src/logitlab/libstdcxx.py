@@ -59,6 +59,11 @@ def nucleus_sort(values: Array, enough: Callable[[Array], bool]) -> Array:
     Returns
     -------
     ndarray of int64, shape (256,) or (n,)
+
+    Examples
+    --------
+    >>> nucleus_sort(np.zeros(4, np.float32), lambda places: True)
+    array([1, 3, 0, 2])
     """
     if len(values) <= NUCLEUS_SMALL:
         return partial_sort(values, len(values))
@@ -80,6 +85,11 @@ def sort(values: Array) -> Array:
     Returns
     -------
     ndarray of int64, shape (n,)
+
+    Examples
+    --------
+    >>> sort(np.array([1, 2, 2], np.float32))
+    array([1, 2, 0])
     """
     n = len(values)
     order = np.argsort(-values, kind="stable")

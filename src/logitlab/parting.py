@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from logitlab.chain import Chain, Step, Transform
-from logitlab.checks import shown
+from logitlab.checks import ParameterError, shown
 from logitlab.context import Context
 from logitlab.engines import Translation
 from logitlab.metrics import total_variation
 from logitlab.numerics import FloatArray
+from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.penalties import AdditivePenalty
 
 __all__ = ["Parting", "partings"]
@@ -31,7 +31,8 @@ class Parting:
     Attributes
     ----------
     key : str
-        The stage: a request key, or "rounding" or "ties" for how the whole chain computes.
+        The stage: a request key, the name of a step that no request asks for ("prefilter"), or
+        "rounding" or "ties" for how the whole chain computes.
     reason : str
         What differs there.
     distance : float
@@ -64,20 +65,25 @@ def partings(
 ) -> tuple[Parting, ...]:
     """Return the changes on the way from one program to another that change a distribution."""
     _, chain, _ = first
+    _, goal, _ = second
     found = []
     steps = _apart(chain)
-    before = chain.of(*steps)(logits, context)
-    while steps != _apart(second[1]):
-        change = _next_change(steps, first, second)
-        steps = change.steps
-        after = chain.of(*steps)(logits, context)
+    before = chain(logits, context)
+    change: _Change | None = None
+    while steps != _apart(goal):
+        change = change or _next_change(steps, first, second)
+        steps = _next_change(steps, first, second).steps
+        try:
+            after = chain.of(*steps)(logits, context)
+        except ParameterError:  # no token is left on the way: what comes next is told with this
+            continue
         distance = float(total_variation(before, after).max(initial=0))
         if distance > same:
             found.append(Parting(change.key, change.reason, distance))
-        before = after
-    distance = float(total_variation(before, second[1](logits, context)).max(initial=0))
+        before, change = after, None
+    distance = float(total_variation(before, goal(logits, context)).max(initial=0))
     if distance > same:
-        sorts = type(chain) is not type(second[1])
+        sorts = type(chain) is not type(goal)
         reason = "equal tokens stand in another order" if sorts else "sums are rounded differently"
         found.append(Parting("ties" if sorts else "rounding", reason, distance))
     return tuple(found)
@@ -106,7 +112,8 @@ def _next_change(steps: Steps, first: Program, second: Program) -> _Change:
         return _Change((*steps[:i], goal[i], *steps[i:]), there[0], _only(second, goal[i], first))
     if here[0] == there[0]:
         replaced = (*steps[:i], goal[i], *steps[i + 1 :])
-        return _Change(replaced, here[0], _difference(first[0], steps[i], second[0], goal[i]))
+        reason = _difference((first, steps[i]), (second, goal[i]))
+        return _Change(replaced, here[0], reason)
     later, earlier = there.index(here[0]), here.index(there[0])
     if (later, -_rank(here[0])) > (earlier, -_rank(there[0])):
         behind = max(here.index(key) for key in there[:later] if key in here)
@@ -147,45 +154,61 @@ def _place(key: str, first: Program, second: Program) -> str:
     return f"{name} applies it {'first' if at == 0 else f'after {keys[at - 1]}'}"
 
 
-def _window(last_n: int | None) -> str:
-    return "counts all tokens" if last_n is None else f"counts the last {last_n} tokens"
-
-
-_WORDS: dict[str, Callable[[Any], str]] = {
-    "ties": {
-        "lowest": "keeps the lowest ids of equal tokens",
-        "highest": "keeps the highest ids of equal tokens",
-        "all": "keeps all equal tokens",
-    }.__getitem__,
-    "scope": {
-        "all": "counts prompt and output",
-        "output": "counts the output alone",
-        "prompt": "counts the prompt alone",
-        "lagged": "counts the prompt's last token and not the output's newest",
-    }.__getitem__,
-    "at_p": {
-        "keep": "keeps a token if those before it hold exactly top_p",
-        "drop": "drops a token if those before it hold exactly top_p",
-    }.__getitem__,
-    "last_n": _window,
-    "fill": lambda fill: "" if fill is None else f"fills its window with token {fill}",
-    "slope": lambda slope: "" if slope == 1 else f"has a slope of {slope:g}",
-    "guard": lambda guard: "keeps the best token" if guard else "may leave no token",
+_SCOPES = {
+    "all": "prompt and output",
+    "output": "the output alone",
+    "prompt": "the prompt alone",
+    "lagged": "the prompt's last token and not the output's newest",
+}
+_TIES = {
+    "lowest": "keeps the lowest ids of equal tokens",
+    "highest": "keeps the highest ids of equal tokens",
+    "all": "keeps all equal tokens",
+    "sorted": "keeps those of equal tokens that its sort leaves in front",
+}
+_AT_P = {
+    "keep": "keeps a token if those before it hold exactly top_p",
+    "drop": "drops a token if those before it hold exactly top_p",
 }
 
 
-def _difference(first: str, x: Transform, second: str, y: Transform) -> str:
+def _told(step: Step, is_sorted: bool) -> dict[str, str]:
+    """Return what there is to tell of a step's options, by topic."""
+    options = {entry.name: getattr(step, entry.name) for entry in dataclasses.fields(step)}
+    words: dict[str, str] = {}
+    if "scope" in options:
+        window = "" if options["last_n"] is None else f"the last {options['last_n']} of "
+        words["scope"] = f"counts {window}{_SCOPES[options['scope']]}"
+    if options.get("fill") is not None:
+        words["fill"] = f"fills its window with token {options['fill']}"
+    if options.get("slope", 1) != 1:
+        words["slope"] = f"has a slope of {options['slope']:g}"
+    if "ties" in options:
+        words["ties"] = _TIES["sorted" if is_sorted else options["ties"]]
+    if "at_p" in options:
+        words["at_p"] = _AT_P[options["at_p"]]
+    if "guard" in options:
+        words["guard"] = "keeps the best token" if options["guard"] else "may leave no token"
+    return words
+
+
+def _difference(first: tuple[Program, Transform], second: tuple[Program, Transform]) -> str:
     """Say what two steps of the same key differ by: their values, or their options."""
+    ((a, chain_a, _), x), ((b, chain_b, _), y) = first, second
     if not isinstance(x, Step) or not isinstance(y, Step):
         return "it differs"
     if shown(x.value) != shown(y.value):
         if x.key == "logit_bias":
             return "other values arrive"
-        return f"{first} uses {shown(x.value)}, {second} {shown(y.value)}"
-    names = [entry.name for entry in dataclasses.fields(x)[1:] if entry.name in _WORDS]
-    told = [name for name in names if getattr(x, name) != getattr(y, name)]
-    sides = []
-    for engine, step in ((first, x), (second, y)):
-        words = filter(None, (_WORDS[name](getattr(step, name)) for name in told))
-        sides.append(f"{engine} {' and '.join(words)}")
-    return ", ".join(sides) if told else "sums are rounded differently"
+        return f"{a} uses {shown(x.value)}, {b} {shown(y.value)}"
+    ours = _told(x, isinstance(chain_a, SortedChain))
+    theirs = _told(y, isinstance(chain_b, SortedChain))
+    told = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    if not told:
+        return "sums are rounded differently"
+    sides = (
+        f"{name} {' and '.join(words[key] for key in told if key in words)}"
+        for name, words in ((a, ours), (b, theirs))
+        if any(key in words for key in told)
+    )
+    return ", ".join(sides)

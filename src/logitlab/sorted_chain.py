@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.chain import Chain, SparseStep, Transform
-from logitlab.checks import check_logits
+from logitlab.checks import ParameterError, check_logits
 from logitlab.context import Context, check_context
 from logitlab.libstdcxx import nucleus_sort, partial_sort
 from logitlab.numerics import PRECISIONS, FloatArray, IntArray, rounded_weights
@@ -39,6 +39,12 @@ class SortedChain(Chain):
     Parameters
     ----------
     *steps : Transform
+        `TopK` and `TopP` without options: the order decides which of equal tokens stay.
+
+    Raises
+    ------
+    ParameterError
+        If a step is no transform, or has options that the order overrules.
 
     Examples
     --------
@@ -49,6 +55,10 @@ class SortedChain(Chain):
 
     def __init__(self, *steps: Transform) -> None:
         super().__init__(*steps, precision="single")
+        for step in self.steps:
+            if isinstance(step, TopK | TopP) and type(step)(step.value) != step:
+                hint = "The sort decides on equal tokens."
+                raise ParameterError("step", "without ties, at_p and sums here", step, hint)
 
     def of(self, *steps: Transform) -> SortedChain:
         """Return a chain of this kind with other steps."""

@@ -63,6 +63,10 @@ def test_openrouter_draws_as_sample_does() -> None:
     expected = sample(rows, params, size=5).tokens
     for step in range(5):
         assert engines.openrouter.draw(rows, params, step=step) == expected[step]
+    batch = np.zeros((6, 50))
+    np.testing.assert_array_equal(
+        engines.openrouter.draw(batch, {}, seed=3), sample(batch, seed=3).tokens
+    )
 
 
 def test_sglang_has_a_seed_of_its_own() -> None:
@@ -89,9 +93,21 @@ def test_no_seed_is_an_error(seed: int | None) -> None:
 
 
 def test_bad_seeds_and_steps_are_errors() -> None:
-    with pytest.raises(ParameterError, match=r"seed must be an integer, got 1\.5\."):
+    with pytest.raises(ParameterError, match=r"seed must be an integer in .*, got 1\.5\."):
         engines.vllm.draw([0.0, 1.0], {}, seed=1.5)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match=r"step must be an integer in \[0"):
         engines.vllm.draw([0.0, 1.0], {}, seed=1, step=-1)
-    with pytest.raises(ParameterError, match="min_p must be 0 where sglang draws with a seed"):
+    with pytest.raises(ParameterError, match=r"seed must be an integer in .*, got \[7, 8\]"):
+        engines.vllm.draw([0.0, 1.0], {}, seed=np.array([7, 8]))  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"min_p must be 0 where SGLang draws .*, got 0\.1\."):
         engines.sglang.draw([0.0, 1.0], {"min_p": 0.1})
+    assert engines.sglang.draw([0.0, 1.0], {"min_p": 0.1, "temperature": 0}) == 1
+    with pytest.raises(ParameterError, match="params must be SamplingParams or a request body"):
+        engines.vllm.draw([0.0, 1.0], None, seed=1)  # type: ignore[arg-type]
+
+
+def test_ids_outside_the_vocabulary_are_the_engines_affair() -> None:
+    bias = {"logit_bias": {"9": 100.0}}
+    assert engines.llama_cpp.draw([0.0, 9.0], bias, seed=1) in (0, 1)
+    with pytest.raises(ParameterError, match="vllm refuses the request"):
+        engines.vllm.draw([0.0, 9.0], bias, seed=1)

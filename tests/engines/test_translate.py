@@ -17,7 +17,7 @@ SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     (
         "vllm",
         {"logit_bias": {"1": 200, "2": 5}},
-        "logit_bias: 1 of its values are clamped to [-100, 100] by vllm.",
+        "logit_bias: one of its values is clamped to [-100, 100] by vllm.",
     ),
     (
         "sglang",
@@ -46,8 +46,8 @@ SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     (
         "llama_cpp",
         {"repetition_penalty": 1.2},
-        "repetition_penalty is called repeat_penalty by llama_cpp: the server does not read it "
-        "under its own name.",
+        "repetition_penalty reaches llama_cpp as repeat_penalty: sent to the server as it is, it "
+        "does nothing.",
     ),
     ("llama_cpp", {}, "temperature is absent: llama_cpp uses 0.8."),
     ("mlx_lm", {"top_p": 0}, "top_p 0 means off to mlx_lm."),
@@ -75,7 +75,7 @@ SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     (
         "vllm",
         {"repeat_last_n": 5},
-        "repeat_last_n is none of the documented keys, nor one of vllm's own.",
+        "repeat_last_n is not modelled here, whatever vllm does with it.",
     ),
 ]
 
@@ -85,6 +85,41 @@ def test_one_sentence_each(engine: str, request_: dict[str, Any], sentence: str)
     notes = translate(request_, engine).notes
     assert sentence in [note.sentence for note in notes]
     assert sentence in str(translate(request_, engine)).splitlines()
+
+
+def test_what_engines_would_go_on_with_is_not_modelled() -> None:
+    for engine, request, words in (
+        ("mlx_lm", {"temperature": -1}, "mlx_lm goes on, but make_sampler turns the order"),
+        ("mlx_lm", {"logit_bias": {"9": 1}}, "mlx_lm goes on, but an id outside"),
+        ("llama_cpp_python", {"repetition_penalty": 0}, "llama_cpp_python goes on, but 0 divides"),
+        ("koboldcpp", {"rep_pen": -1}, "koboldcpp goes on, but the penalty divides"),
+    ):
+        with pytest.raises(ParameterError, match=words):
+            translate(request, engine, vocabulary_size=5)
+
+
+def test_greedy_mlx_lm_does_not_look_at_its_truncations() -> None:
+    kept = translate({"top_k": 3, "min_p": 0.1}, "mlx_lm", vocabulary_size=5)
+    assert kept.values["top_k"] == 3
+    ignored = translate({"top_k": 5}, "mlx_lm", vocabulary_size=5)
+    assert "top_k is ignored by mlx_lm: temperature 0 truncates nothing." in str(ignored)
+    with pytest.raises(ParameterError, match="top_k must be in"):
+        translate({"top_k": 5, "temperature": 1}, "mlx_lm", vocabulary_size=5)
+
+
+def test_samplers_may_be_letters() -> None:
+    body = {"samplers": "tk", "temperature": 2, "top_k": 3}
+    assert repr(engines.llama_cpp(body)) == "SortedChain(Temperature(2.0), TopK(3))"
+
+
+def test_a_translation_travels() -> None:
+    translation = translate({"temperature": 0.001}, "vllm")
+    assert pickle.loads(pickle.dumps(translation)) == translation
+    with pytest.raises(TypeError):
+        translation.values["temperature"] = 1  # type: ignore[index]
+    for size in (0, "5", 1.5):
+        with pytest.raises(ParameterError, match="vocabulary_size must be an integer >= 1"):
+            translate({}, "mlx_lm", vocabulary_size=size)  # type: ignore[arg-type]
 
 
 def test_notes_are_data() -> None:
@@ -142,6 +177,30 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
         {"repeat_penalty": 0},
         "repetition_penalty must be finite and greater than 0, got 0.0.",
     ),
+    (
+        "llama_cpp",
+        {"repeat_last_n": -1},
+        "repeat_last_n must be an integer in [0, 2147483647], got -1. llama_cpp refuses the "
+        "request: Field 'repeat_last_n': Value must be between 0 <= value <= 2147483647",
+    ),
+    (
+        "llama_cpp",
+        {"samplers": ["top_k", "mirostat"]},
+        "samplers must be a list of penalties, top_k, top_p, min_p, temperature, dry, "
+        "top_n_sigma, typ_p, xtc, got ['top_k', 'mirostat'].",
+    ),
+    ("sglang", {"seed": 2**63}, "seed must be in [-2**63, 2**63 - 1], got 9223372036854775808."),
+    ("vllm", {"top_logprobs": -5}, "top_logprobs must be non-negative or -1, got -5."),
+    (
+        "vllm_triton",
+        {"logit_bias": {str(i): 1 for i in range(1025)}},
+        "logit_bias must be a map of at most 1024 entries",
+    ),
+    (
+        "transformers_serve",
+        {"frequency_penalty": -1},
+        "frequency_penalty must be above -1, got -1.0.",
+    ),
 ]
 
 
@@ -150,7 +209,7 @@ def test_a_refusal_tells_the_engines_rule(engine: str, request_: dict[str, Any],
     with pytest.raises(ParameterError) as error:
         translate(request_, engine)
     assert str(error.value).startswith(rule)
-    assert f"{engine} refuses the request: " in str(error.value)
+    assert f"{engine} refuses the request" in str(error.value)
     assert isinstance(pickle.loads(pickle.dumps(error.value)), RefusalError)
 
 
@@ -161,11 +220,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"top_k": 1.5}, "top_k must be an integer, got 1.5."),
     ({"logit_bias": [1]}, "logit_bias must be a map from token ids to numbers, got [1]."),
     ({"logit_bias": {"x": 1}}, "logit_bias must be a map whose keys are token ids >= 0, got 'x'."),
-    ({"repeat_last_n": -1}, "repeat_last_n must be an integer in [0, 2147483647], got -1."),
+    ({"max_tokens": 0}, "max_tokens must be an integer >= 1, got 0."),
     (
-        {"samplers": ["top_k", "mirostat"]},
-        "samplers must be a list of penalties, top_k, top_p, min_p, temperature, dry, "
-        "top_n_sigma, typ_p, xtc, got ['top_k', 'mirostat'].",
+        {"logit_bias": {"1": 2, 1: 3}},
+        "logit_bias must be a map with one entry for each token id, got {'1': 2, 1: 3}.",
     ),
     ({"verbosity": "low"}, "verbosity must be absent where single tokens are sampled, got 'low'."),
 ]
@@ -199,6 +257,9 @@ def test_own_keys_come_in_the_body_or_as_extra() -> None:
 def test_of_several_names_of_a_penalty_one_counts() -> None:
     both = {"repeat_penalty": 1.1, "repetition_penalty": 1.5}
     assert translate(both, "llama_cpp").values["repetition_penalty"] == 1.1
+    told = "repetition_penalty 1.5 is ignored by llama_cpp: 1.1 counts."
+    assert told in str(translate(both, "llama_cpp"))
+    assert "reaches llama_cpp as" not in str(translate({"repeat_penalty": 1.1}, "llama_cpp"))
     three = both | {"rep_pen": 1.3}
     assert translate(three, "koboldcpp").values["repetition_penalty"] == 1.5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,17 @@ from logitlab.datasets import load
 from logitlab.numerics import FloatArray
 from logitlab.params import PARAMETERS
 
-__all__ = ["Row", "add_request", "add_row", "bundled", "joined", "request_of", "row_of", "whole"]
+__all__ = [
+    "Row",
+    "add_request",
+    "add_row",
+    "bundled",
+    "joined",
+    "needs_context",
+    "request_of",
+    "row_of",
+    "whole",
+]
 
 _OPTIONS = [p for p in PARAMETERS.values() if p.role in ("distribution", "draw")]
 
@@ -70,6 +81,18 @@ def add_request(parser: argparse.ArgumentParser) -> None:
             action="append" if many else "store",
             help=f"{parameter.rule}: {parameter.sentence}",
         )
+    request.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[],
+        help="a request key of an engine's own, as JSON: repeat_last_n=32",
+    )  # fmt: skip
+
+
+def needs_context(error: ParameterError) -> ParameterError:
+    """Return the error in words of the command line."""
+    if error.name != "context":
+        return error
+    hint = "A penalty counts the tokens before your row."
+    return ParameterError("--prompt-ids", "given with a penalty", None, hint)
 
 
 def row_of(arguments: argparse.Namespace) -> Row:
@@ -149,7 +172,25 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
             request["logit_bias"] = {key.strip(): _literal(value) for key, _, value in pairs}
         else:
             request[parameter.key] = _literal(given)
+    for text in arguments.set:
+        key, value = _pair(text)
+        if key in request:
+            raise ParameterError("--set", "of keys that are given once", text)
+        request[key] = value
     return request
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """Return key and value of ``key=value``: JSON, or else a string."""
+    key, found, value = (part.strip() for part in text.partition("="))
+    if not (key and found and value):
+        raise ParameterError("--set", "KEY=VALUE", text)
+    try:
+        parsed = json.loads(value)
+        json.dumps(parsed, allow_nan=False)
+    except ValueError:
+        return key, value
+    return key, parsed
 
 
 def _literal(text: str) -> Any:

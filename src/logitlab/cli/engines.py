@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
 from itertools import combinations
 from string import ascii_uppercase
 from typing import Any
 
 from logitlab.checks import ParameterError, Range
-from logitlab.cli.arguments import Row, add_request, add_row, request_of, row_of, whole
+from logitlab.cli.arguments import (
+    Row,
+    add_request,
+    add_row,
+    needs_context,
+    request_of,
+    row_of,
+    whole,
+)
 from logitlab.cli.text import as_json, columns, table, top_tokens
-from logitlab.cli.trace import needs_context
 from logitlab.compare import Comparison, compare_engines
 from logitlab.engines import ENGINES, MAIN, get
 from logitlab.engines.differences import difference_tables
@@ -36,11 +42,7 @@ def add_command(commands: Any) -> None:
     show = parser.add_argument_group("engines and output")
     show.add_argument(
         "--engines", metavar="NAMES", default=",".join(MAIN),
-        help="all, or some of " + ", ".join(ENGINES),
-    )  # fmt: skip
-    show.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[],
-        help="a request key of an engine's own, as JSON: repeat_last_n=32",
+        help="some of " + ", ".join(ENGINES) + "; or all",
     )  # fmt: skip
     show.add_argument("--top", metavar="N", help="how many top tokens to show for each engine")
     show.add_argument("--json", action="store_true", help="print JSON instead of tables")
@@ -53,7 +55,7 @@ def add_command(commands: Any) -> None:
 
 
 def _engines(arguments: argparse.Namespace) -> str:
-    names = [name.strip() for name in arguments.engines.split(",")]
+    names = [name.strip() for name in arguments.engines.split(",") if name.strip()]
     if names == ["all"]:
         names = list(ENGINES)
     if arguments.differences:
@@ -61,7 +63,7 @@ def _engines(arguments: argparse.Namespace) -> str:
     if arguments.about:
         return "\n\n".join(str(get(name)) for name in names)
     row = row_of(arguments)
-    request = request_of(arguments) | dict(map(_pair, arguments.set))
+    request = request_of(arguments)
     top = None
     if arguments.top is not None:
         top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
@@ -72,16 +74,6 @@ def _engines(arguments: argparse.Namespace) -> str:
     if arguments.json:
         return _json(row, request, compared, 10 if top is None else top)
     return _text(row, request, compared, top)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    key, found, value = (part.strip() for part in text.partition("="))
-    if not (key and found and value):
-        raise ParameterError("--set", "KEY=VALUE", text)
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
 
 
 def _partings(compared: Comparison) -> list[tuple[str, str, tuple[Parting, ...]]]:
@@ -110,7 +102,7 @@ def _text(row: Row, request: dict[str, Any], compared: Comparison, top: int | No
         ]
         head = ["   engine", "kept", "entropy", "distance"]
         lines += table(head, body, row, compared.logits[index], top)
-    lines += [f"–  {name}: refused, {why}" for name, why in compared.refused.items()]
+    lines += [f"–  {name}: refused. {why}" for name, why in compared.refused.items()]
     if len(letters) > 1:
         lines += ["", *_distances(compared, list(letters.values())), "", "where they part ways:"]
         of = {group[0]: letter for group, letter in letters.items()}

@@ -8,11 +8,20 @@ from typing import Any
 
 from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Range
-from logitlab.cli.arguments import Row, add_request, add_row, bundled, request_of, row_of, whole
+from logitlab.cli.arguments import (
+    Row,
+    add_request,
+    add_row,
+    bundled,
+    needs_context,
+    request_of,
+    row_of,
+    whole,
+)
 from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.draw import COUPLINGS
-from logitlab.engines import ENGINES, get
-from logitlab.engines.engine import RequestLike
+from logitlab.engines import ENGINES, get, translate
+from logitlab.engines.translation import RequestLike
 from logitlab.params import SamplingParams
 from logitlab.sampling import Draws, sample
 
@@ -66,7 +75,9 @@ def _trace(arguments: argparse.Namespace) -> str:
     top = None
     if arguments.top is not None:
         top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
-    chain = get(arguments.engine)(params)
+    engine = get(arguments.engine)
+    translation = translate(params, engine, vocabulary_size=len(row.logits))
+    chain = engine.chain_of(translation)
     try:
         trace = chain.trace(row.logits, row.context)
     except ParameterError as error:
@@ -77,18 +88,12 @@ def _trace(arguments: argparse.Namespace) -> str:
     )  # fmt: skip
     if arguments.json:
         return _json(row, request, trace, draws, arguments.coupling, 10 if top is None else top)
-    return _table(row, trace, draws, top)
+    own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
+    notes = [note.sentence for note in translation.notes if note.effect != "unknown" or own]
+    return "\n".join([_table(row, trace, draws, top, own), *([""] if notes else []), *notes])
 
 
-def needs_context(error: ParameterError) -> ParameterError:
-    """Return the error in words of the command line."""
-    if error.name != "context":
-        return error
-    hint = "A penalty counts the tokens before your row."
-    return ParameterError("--prompt-ids", "given with a penalty", None, hint)
-
-
-def _table(row: Row, trace: Trace, draws: Draws, top: int | None) -> str:
+def _table(row: Row, trace: Trace, draws: Draws, top: int | None, own: str = "") -> str:
     """Return the stages as lines: name, kept, entropy, mass removed, most likely tokens."""
     head = ["stage", "kept", "entropy", "removed"]
     body = [
@@ -99,7 +104,8 @@ def _table(row: Row, trace: Trace, draws: Draws, top: int | None) -> str:
     ]
     lines = [row.title, repr(trace.chain), "", *table(head, body, row, trace.logits, top)]
     drawn = "  ".join(row.label(int(token)) for token in draws.tokens)
-    return "\n".join([*lines, "", f"{len(draws.tokens)} draws, seed {draws.seed}:", drawn]).rstrip()
+    title = f"{len(draws.tokens)} draws{own}, seed {draws.seed}:"
+    return "\n".join([*lines, "", title, drawn]).rstrip()
 
 
 def _json(

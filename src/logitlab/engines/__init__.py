@@ -7,8 +7,9 @@ Each is an `Engine`: call it with parameters to get its chain. `ENGINES` holds a
 from __future__ import annotations
 
 from logitlab.checks import check_choice
+from logitlab.engines.declare import Note, RefusalError
 from logitlab.engines.documented import openai, openrouter
-from logitlab.engines.engine import Engine, RequestLike, Translation, translate_request
+from logitlab.engines.engine import Engine
 from logitlab.engines.huggingface import transformers, transformers_serve
 from logitlab.engines.llama_cpp import koboldcpp, llama_cpp, llama_cpp_python
 from logitlab.engines.mlx_lm import mlx_lm, mlx_lm_server
@@ -18,12 +19,15 @@ from logitlab.engines.sglang import (
     sglang_flashinfer_sequential,
     sglang_lag,
 )
+from logitlab.engines.translation import RequestLike, Translation, translated
 from logitlab.engines.vllm import aphrodite, aphrodite_once, vllm, vllm_flashinfer, vllm_triton
 
 __all__ = [
     "ENGINES",
     "MAIN",
     "Engine",
+    "Note",
+    "RefusalError",
     "Translation",
     "aphrodite",
     "aphrodite_once",
@@ -89,6 +93,11 @@ MAIN = (
 def get(engine: str | Engine) -> Engine:
     """Return an engine by its name; an engine is its own.
 
+    Raises
+    ------
+    ParameterError
+        For a name that is none of `ENGINES`.
+
     Examples
     --------
     >>> get("mlx_lm")
@@ -137,4 +146,4 @@ def translate(
     ...     print(error.name, error.rule, error.value)
     repetition_penalty in (0, 2] (1.0 = no penalty) 2.5
     """
-    return translate_request(params, get(engine), vocabulary_size)
+    return translated(params, get(engine), vocabulary_size)

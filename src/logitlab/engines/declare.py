@@ -1,7 +1,7 @@
 """What an engine makes of a request, declared: rules for each key, then one chain.
 
 A rule is a value that acts on what a client sent, tells in one sentence what it did, and describes
-itself for the table of differences. An engine is its rules, its defaults and its chain.
+itself. An engine is its rules, its defaults and its chain.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ __all__ = [
     "Rename",
     "Rule",
     "Send",
+    "Unmodelled",
     "Values",
     "brief_number",
+    "refusal",
     "typed",
 ]
 
@@ -75,11 +77,23 @@ class Note:
 
 
 class Asked(NamedTuple):
-    """Where a request goes: the engine, its vocabulary's size if known, whether T is 0."""
+    """Where a request goes, and what of it rules want to know.
+
+    Attributes
+    ----------
+    engine : str
+    size : int or None
+        Size of the vocabulary, if known.
+    greedy : bool
+        Whether temperature is 0.
+    aliased : frozenset of str
+        Documented keys whose value came under the engine's own name.
+    """
 
     engine: str
     size: int | None
     greedy: bool
+    aliased: frozenset[str] = frozenset()
 
 
 Outcome: TypeAlias = tuple[Any, Note | None]
@@ -87,6 +101,14 @@ Outcome: TypeAlias = tuple[Any, Note | None]
 
 class RefusalError(ParameterError):
     """A value that an engine answers with an error."""
+
+
+def refusal(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:
+    """Return the error of an engine that refuses a value, with its own text if that says more."""
+    error = RefusalError(key, rule, value)
+    same = says.rstrip(".") == str(error).rstrip(".")
+    words = "the request with these words." if same else f"the request: {says}"
+    return RefusalError(key, rule, value, f"{engine} refuses {words}")
 
 
 class Rule(ABC):
@@ -144,19 +166,31 @@ class Refuse(Rule):
 
     def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
         """Raise, or let the value pass."""
-        if self.unless_greedy and asked.greedy:
-            return ABSENT, None
         if self.sized and asked.size is None:
             return value, None
-        if self.wrong(value, asked.size) if self.sized else self.wrong(value):
-            says = self.says.format(value, V=asked.size)
-            hint = f"{asked.engine} refuses the request: {says}"
-            raise RefusalError(key, self.rule.format(V=asked.size), value, hint)
-        return value, None
+        if not (self.wrong(value, asked.size) if self.sized else self.wrong(value)):
+            return value, None
+        if self.unless_greedy and asked.greedy:
+            sentence = f"{key} is ignored by {asked.engine}: temperature 0 truncates nothing."
+            return ABSENT, Note(key, "ignored", sentence, value)
+        rule, says = self.rule.format(V=asked.size), self.says.format(value, V=asked.size)
+        raise refusal(key, rule, value, asked.engine, says)
 
     def describe(self) -> str:
         """Say what the value must be."""
         return f"must be {self.rule}"
+
+
+@dataclass(frozen=True)
+class Unmodelled(Refuse):
+    """The engine goes on, with a result that makes no sense and is not modelled."""
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Raise, or let the value pass."""
+        if self.wrong(value, asked.size) if self.sized else self.wrong(value):
+            hint = f"{asked.engine} goes on, but {self.says}."
+            raise RefusalError(key, self.rule, value, hint)
+        return value, None
 
 
 @dataclass(frozen=True)
@@ -172,7 +206,7 @@ class Clamp(Rule):
         if isinstance(value, Mapping):
             used: Any = {token: self._clamped(amount) for token, amount in value.items()}
             beyond = sum(used[token] != amount for token, amount in value.items())
-            words = f"{beyond} of its values"
+            words = "one of its values is" if beyond == 1 else f"{beyond} of its values are"
         else:
             used = self._clamped(value)
             words = f"{key} {brief_number(value)}"
@@ -180,7 +214,7 @@ class Clamp(Rule):
             return value, None
         if isinstance(value, Mapping):
             verb = f"clamped to [{self.low:g}, {self.high:g}]"
-            sentence = f"{key}: {words} are {verb} by {asked.engine}."
+            sentence = f"{key}: {words} {verb} by {asked.engine}."
         else:
             verb = "raised" if used > value else "lowered"
             sentence = f"{words} is {verb} to {brief_number(used)} by {asked.engine}."
@@ -249,7 +283,9 @@ class Rename(Rule):
 
     def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
         """Let the value pass."""
-        sentence = f"{key} is called {self.name} by {asked.engine}: {self.why}."
+        if key in asked.aliased:
+            return value, None
+        sentence = f"{key} reaches {asked.engine} as {self.name}: {self.why}."
         return value, Note(key, "renamed", sentence, value, value)
 
     def describe(self) -> str:
@@ -263,13 +299,10 @@ class Send(Rule):
 
     key: str
     convert: Callable[[Any], Any] = lambda value: value
-    then: tuple[Rule, ...] = ()
 
     def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
         """Convert the value; `translate` files it under the other key."""
         used = self.convert(value)
-        for rule in self.then:
-            used, _ = rule.apply(key, used, asked)
         numbers = f"{brief_number(value)} is used as {self.key} {brief_number(used)}"
         return used, Note(key, "renamed", f"{key} {numbers} by {asked.engine}.", value, used)
 
@@ -280,10 +313,19 @@ class Send(Rule):
 
 @dataclass(frozen=True)
 class InVocabulary(Rule):
-    """Ids of a bias that no token has are refused, or left out."""
+    """Ids of a bias that no token has are refused, or left out.
+
+    Parameters
+    ----------
+    refused : bool
+    says : str
+        The engine's own text; ``{}`` stands for the id, or for all of them with ``lists``.
+    lists : bool
+    """
 
     refused: bool
     says: str = ""
+    lists: bool = False
 
     def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
         """Look for ids at or beyond the size of the vocabulary."""
@@ -292,9 +334,9 @@ class InVocabulary(Rule):
             return value, None
         if self.refused:
             rule = f"a map whose keys are token ids in [0, {asked.size - 1}]"
-            says = self.says.format(wrong, V=asked.size, last=asked.size - 1)
-            hint = f"{asked.engine} refuses the request: {says}"
-            raise RefusalError(key, rule, wrong[0], hint)
+            shown = wrong if self.lists else wrong[0]
+            says = self.says.format(shown, V=asked.size, last=asked.size - 1)
+            raise refusal(key, rule, wrong[0], asked.engine, says)
         used = {token: amount for token, amount in value.items() if token < asked.size}
         sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {asked.engine}."
         return used, Note(key, "changed", sentence, value, used)
@@ -337,12 +379,19 @@ def typed(key: str, value: Any) -> Any:
     if key == "logit_bias":
         if not isinstance(value, Mapping):
             raise ParameterError(key, "a map from token ids to numbers", value)
-        # Whole numbers stay integers, as JSON has them: transformers tells them apart.
-        return {_token(key, t): _number(f"{key}[{t}]", b, integers=True) for t, b in value.items()}
-    kind = PARAMETERS[key].kind
-    if kind == "integer":
+        bias: dict[int, Any] = {}
+        for name, amount in value.items():
+            token = _token(key, name)
+            if token in bias:
+                raise ParameterError(key, "a map with one entry for each token id", value)
+            # Whole numbers stay integers, as JSON has them: transformers tells them apart.
+            number = _number(f"{key}[{token}]", amount)
+            bias[token] = amount if type(amount) is int else number
+        return bias
+    parameter = PARAMETERS[key]
+    if key in ("top_k", "seed", "top_logprobs"):
         return check_integer(key, value, Range(integer=True))
-    return _number(key, value) if kind == "float" else PARAMETERS[key].check(key, value)
+    return _number(key, value) if parameter.kind == "float" else parameter.check(key, value)
 
 
 def _token(key: str, token: Any) -> int:
@@ -350,8 +399,8 @@ def _token(key: str, token: Any) -> int:
     return check_token(key, int(token) if is_number else token)
 
 
-def _number(name: str, value: Any, integers: bool = False) -> float:
+def _number(name: str, value: Any) -> float:
     array = Range().check(name, value)
     if array.ndim:
         raise ParameterError(name, "one finite number", value)
-    return value if integers and type(value) is int else float(array)
+    return float(array)

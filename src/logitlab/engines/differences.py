@@ -63,7 +63,7 @@ def difference_tables(names: Iterable[str] = MAIN) -> str:
     Examples
     --------
     >>> print(difference_tables(["openai"]).splitlines()[2])
-    | `openai` | B F P T N | output | – | lowest ids | drops | raw |
+    | `openai` | B F P T N | output | – | undocumented | undocumented | undocumented |
     """
     engines = [get(name) for name in names]
     return _table(_CHAIN, engines) + "\n\n" + _table(_REQUEST, engines)
@@ -134,6 +134,8 @@ def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
         step = next((step for step in chain if isinstance(step, kind)), None)
         if step is None:
             return "–"
+        if engine.logprobs == "undocumented":
+            return engine.logprobs
         return "as sorted" if isinstance(chain, SortedChain) else words[step.ties]
 
     return tell
@@ -141,6 +143,8 @@ def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
 
 def _at_p(engine: Engine) -> str:
     step = next(step for step in _full(engine) if isinstance(step, TopP))
+    if engine.logprobs == "undocumented":
+        return engine.logprobs
     return {"drop": "drops", "keep": "keeps"}[step.at_p]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logitlab.chain import Chain
-from logitlab.engines.declare import Ignore, Refuse, Rule, Values
+from logitlab.engines.declare import Ignore, InVocabulary, Refuse, Rule, Values
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.transforms.bias import LogitBias
@@ -19,12 +19,13 @@ def _within(low: float, high: float) -> tuple[Rule, ...]:
     return (Refuse(lambda value: not low <= value <= high, rule, f"It documents {rule}."),)
 
 
-_BIAS = (
+_BIAS: tuple[Rule, ...] = (
     Refuse(
         lambda bias: any(not -100 <= amount <= 100 for amount in bias.values()),
         "a map to numbers in [-100, 100]",
         "It documents [-100, 100].",
     ),
+    InVocabulary(True, "No token has the id {}."),
 )
 _OPENAI = {
     "temperature": _within(0, 2),

@@ -30,10 +30,13 @@ class Place(NamedTuple):
         How many tokens of the output come before it.
     position : int
         Index of the token before it, prompt and output together.
+    row : int
+        Number of the row in its batch.
     """
 
     step: int
     position: int
+    row: int
 
 
 class Drawn(NamedTuple):
@@ -55,7 +58,7 @@ class Drawn(NamedTuple):
 
 def inverse(row: Drawn, seed: int, place: Place) -> int:
     """Draw as `sample` does: the first token whose cumulative probability exceeds the uniform."""
-    sequence, position = np.array([[0]]), np.array([[place.step]])
+    sequence, position = np.array([[place.row]]), np.array([[place.step]])
     return int(choose(row.logits[None], seed, sequence, position)[0, 0])
 
 
@@ -85,9 +88,10 @@ def sglang(row: Drawn, seed: int, place: Place) -> int:
 
     The column is the token id, or with top-k or top-p the rank in the sorted row.
     """
-    if any(isinstance(step, MinP) for step in row.chain):
-        hint = "SGLang's deterministic sampling stops at an assertion."
-        raise ParameterError("min_p", "0 where sglang draws with a seed", row.chain, hint)
+    ratio = next((step.value for step in row.chain if isinstance(step, MinP)), 0)
+    if ratio and len(row.order) > 1:
+        hint = "Its deterministic sampling stops at an assertion."
+        raise ParameterError("min_p", "0 where SGLang draws with a seed", ratio, hint)
     columns = np.arange(len(row.logits))
     if any(isinstance(step, TopK | TopP) for step in row.chain):
         columns = np.argsort(-row.logits, kind="stable")

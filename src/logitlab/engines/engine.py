@@ -1,96 +1,40 @@
-"""`Engine`: a recipe from a request to a chain, and `translate`: what of a request gets through."""
+"""`Engine`: from a request to a chain, to what it reports, to the token that it draws."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from logitlab.chain import Chain, SparseStep
 from logitlab.checks import ParameterError, Range, check_integer, check_logits
 from logitlab.context import Context
-from logitlab.engines.declare import (
-    ABSENT,
-    DISTRIBUTION,
-    NEUTRAL,
-    Asked,
-    Note,
-    Rule,
-    Send,
-    Values,
-    brief_number,
-    typed,
-)
+from logitlab.engines.declare import Values, brief_number
 from logitlab.engines.draws import Drawn, Place
-from logitlab.numerics import IntArray
-from logitlab.params import PARAMETERS, SamplingParams
+from logitlab.engines.translation import Recipe, RequestLike, Translation, translated
+from logitlab.numerics import IntArray, widened
+from logitlab.params import SamplingParams
 from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.temperature import Temperature
 from numpy.typing import ArrayLike
 
-__all__ = ["Engine", "Option", "RequestLike", "Translation", "engine", "translate_request"]
+__all__ = ["Engine", "engine"]
 
-RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
-
-
+_SEED = Range(-(2**63), 2**64 - 1, integer=True)
+_STEP = Range(0, 10**7, integer=True)
 _MADE: dict[str, Engine] = {}  # by name, so that engines survive pickling
 
 
-@dataclass(frozen=True)
-class Option:
-    """A request key of an engine's own: its default, and ``check(key, value)``."""
-
-    default: Any
-    check: Callable[[str, Any], Any]
-
-
-@dataclass(frozen=True)
-class Translation:
-    """What of a request reaches an engine.
-
-    Attributes
-    ----------
-    engine : str
-    values : mapping
-        What the engine's chain is built from: all parameters of the distribution, with the
-        engine's defaults, and its own keys.
-    notes : tuple of Note
-        What was ignored, changed, switched off, renamed or filled in, one sentence each.
-    """
-
-    engine: str
-    values: Mapping[str, Any]
-    notes: tuple[Note, ...]
-
-    def __str__(self) -> str:
-        return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class Engine:
+class Engine(Recipe):
     """How one engine evaluates the request parameters: call it to get its chain.
 
     Attributes
     ----------
-    name : str
-        By which `translate`, `compare_engines` and the command line know it.
-    title : str
-        The program and its version.
-    source : str
-        The file or page that the recipe was read in.
-    defaults : mapping
-        What an absent key means, where that is not neutral.
-    rules : mapping of str to tuple of Rule
-        What happens to the value of a key on its way in.
-    options : mapping of str to Option
-        Request keys of the engine's own.
-    aliases : mapping of str to str
-        Other names of documented keys.
-    join : callable
-        Which value counts if a request has both: by default that of the other name.
+    build : callable
+        Values to chain: the one expression.
     logprobs : {"raw", "penalised", "tempered", "processed", "none", "undocumented"}
         Where its reported log-probabilities come from: the model's own logits, these after bias
         and penalties, after temperature, too, or what is drawn from.
@@ -112,22 +56,14 @@ class Engine:
     <Engine vllm: vLLM 0.32.0, V1 sampler in torch>
     """
 
-    name: str
-    title: str
-    source: str
-    build: Callable[[Values], Chain]
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-    rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
-    options: Mapping[str, Option] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    join: Callable[[Any, Any], Any] = lambda documented, alias: alias
+    build: Callable[[Values], Chain] = field(kw_only=True)
     logprobs: str = "raw"
     luck: Callable[..., int] | None = None
     luck_note: str = ""
     unset_seeds: tuple[int, ...] = ()
     default_seed: int | None = None
 
-    def __call__(self, params: RequestLike) -> Chain:
+    def __call__(self, params: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
         """Return the engine's chain for a request.
 
         Parameters
@@ -135,6 +71,8 @@ class Engine:
         params : SamplingParams or mapping
             A mapping is a request body: its values may lie outside OpenRouter's ranges, and the
             engine's own rules decide.
+        vocabulary_size : int, optional
+            For the rules that depend on it.
 
         Raises
         ------
@@ -142,12 +80,7 @@ class Engine:
             For what the engine refuses, and for response_format, tools and verbosity where they
             would change the distribution: they act on a whole generation.
         """
-        return self.chain_of(translate_request(params, self))
-
-    @property
-    def own_keys(self) -> tuple[str, ...]:
-        """Request keys that only this engine, or its like, knows."""
-        return (*self.options, *self.aliases)
+        return self.chain_of(translated(params, self, vocabulary_size))
 
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived."""
@@ -208,7 +141,8 @@ class Engine:
         Returns
         -------
         ndarray of int64, shape (...)
-            One token for each row; each row is a sequence of its own with the same seed.
+            One token for each row, a number for a single one. Each row is a request of its own
+            with the same seed; those of `openrouter` are numbered, as by `sample`.
 
         Raises
         ------
@@ -226,9 +160,9 @@ class Engine:
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        array = check_logits(logits)
+        array = widened(check_logits(logits))
+        chain = self(params, vocabulary_size=array.shape[-1])
         seed = self._seed(params, seed)
-        chain = self(params)
         final = chain(array, context)
         rows = final.reshape(-1, final.shape[-1])
         if isinstance(chain, SortedChain):
@@ -237,7 +171,7 @@ class Engine:
             orders = [np.flatnonzero(row > -np.inf) for row in rows]
         places = _places(context, array.shape)
         if step is not None:
-            step = check_integer("step", step, Range(0, 2**31, integer=True))
+            step = check_integer("step", step, _STEP)
             places = [place._replace(step=step) for place in places]
         tokens = [
             self.luck(Drawn(row, order, chain), seed, place)
@@ -246,15 +180,15 @@ class Engine:
         return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
 
     def _seed(self, params: RequestLike, seed: int | None) -> int:
-        given = params.seed if isinstance(params, SamplingParams) else params.get("seed")
-        used = given if seed is None else seed
+        if seed is None:
+            seed = params.seed if isinstance(params, SamplingParams) else params.get("seed")
+        used = None if seed is None else check_integer("seed", seed, _SEED)
         if used is None or used in self.unset_seeds:
             used = self.default_seed
-        rule = Range(integer=True)
         if used is None:
             hint = f"{self.name} takes a fresh one then, which cannot be repeated."
-            raise ParameterError("seed", rule.rule(), given if seed is None else seed, hint)
-        return check_integer("seed", used, rule)
+            raise ParameterError("seed", "an integer that is a seed", seed, hint)
+        return used
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"
@@ -279,7 +213,7 @@ class Engine:
     def _temperature(self, t: float) -> str:
         """Say what a temperature becomes."""
         try:
-            used = translate_request({"temperature": t}, self).values["temperature"]
+            used = translated({"temperature": t}, self).values["temperature"]
         except ParameterError:
             return "refused"
         return brief_number(used) if used else "greedy"
@@ -302,12 +236,13 @@ def _places(context: Context | None, shape: tuple[int, ...]) -> list[Place]:
     """Return where each row of a batch is drawn."""
     batch = shape[:-1]
     if context is None:
-        return [Place(0, 0)] * math.prod(batch)
+        return [Place(0, 0, row) for row in range(math.prod(batch))]
     prompt, output = (
         np.count_nonzero(context.tokens(name, batch, shape[-1]) >= 0, axis=-1).ravel().tolist()
         for name in ("prompt", "output")
     )
-    return [Place(n, m + n - 1) for m, n in zip(prompt, output, strict=True)]
+    lengths = enumerate(zip(prompt, output, strict=True))
+    return [Place(n, m + n - 1, row) for row, (m, n) in lengths]
 
 
 def _named(name: str) -> Engine:
@@ -324,105 +259,3 @@ def engine(**declarations: Any) -> Callable[[Callable[[Values], Chain]], Engine]
         return result
 
     return made
-
-
-# ---------------------------------------------------------------- from request to values
-
-
-def translate_request(params: RequestLike, engine: Engine, size: int | None = None) -> Translation:
-    """Do `logitlab.engines.translate` for an engine."""
-    request = _request(params, engine)
-    _refuse_generation_parameters(request)
-    notes: list[Note] = []
-    arrived: dict[str, Any] = {}
-    # What is put to another use comes first, so that the rules of that use act on it.
-    senders = [key for key in request if _sent(engine, key)]
-    temperature = request.get("temperature", engine.defaults.get("temperature", 1))
-    asked = Asked(engine.name, size, temperature == 0)
-    for key in senders:
-        _arrive(key, request, engine, asked, arrived, notes)
-    for key in [key for key in request if key not in senders]:
-        _arrive(key, request, engine, asked, arrived, notes)
-    for key in (*DISTRIBUTION, *engine.options):
-        if key in arrived:
-            continue
-        default = engine.options[key].default if key in engine.options else NEUTRAL[key]
-        arrived[key] = default if key in request else engine.defaults.get(key, default)
-        if key not in request and key in engine.defaults:
-            sentence = f"{key} is absent: {engine.name} uses {brief_number(arrived[key])}."
-            notes.append(Note(key, "default", sentence, None, arrived[key]))
-    return Translation(engine.name, MappingProxyType(arrived), tuple(notes))
-
-
-def _sent(engine: Engine, key: str) -> bool:
-    return any(isinstance(rule, Send) for rule in engine.rules.get(key, ()))
-
-
-def _arrive(
-    key: str,
-    request: dict[str, Any],
-    engine: Engine,
-    asked: Asked,
-    arrived: dict[str, Any],
-    notes: list[Note],
-) -> None:
-    """Let the rules of a key act on its value, and file what comes out."""
-    value = request[key]
-    if key in engine.options:
-        arrived[key] = value
-        return
-    if key not in PARAMETERS:
-        sentence = f"{key} is none of the documented keys, nor one of {engine.name}'s own."
-        notes.append(Note(key, "unknown", sentence, value))
-        return
-    for rule in engine.rules.get(key, ()):
-        value, note = rule.apply(key, value, asked)
-        if isinstance(rule, Send):
-            if rule.key in request:
-                sentence = f"{key} is ignored by {engine.name} beside {rule.key}."
-                note = Note(key, "ignored", sentence, request[key])
-            else:
-                arrived[rule.key] = value
-            value = ABSENT
-        if note:
-            notes.append(note)
-        if value is ABSENT:
-            return
-    if key in DISTRIBUTION:
-        arrived[key] = value
-
-
-def _request(params: RequestLike, engine: Engine) -> dict[str, Any]:
-    """Return the given keys, each of its type, aliases resolved."""
-    if isinstance(params, SamplingParams):
-        given = {**params.given(), **params.extra}
-    elif isinstance(params, Mapping):
-        given = {key: value for key, value in params.items() if value is not None}
-    else:
-        hint = "SamplingParams.from_request reads a request body."
-        raise ParameterError("params", "SamplingParams or a request body", params, hint)
-    request = {key: typed(key, value) for key, value in given.items() if key in PARAMETERS}
-    for key, value in given.items():
-        if key in engine.aliases:
-            known = engine.aliases[key]
-            value = typed(known, value)
-            request[known] = engine.join(request[known], value) if known in request else value
-        elif key in engine.options:
-            request[key] = engine.options[key].check(key, value)
-        else:
-            request.setdefault(key, value)
-    return request
-
-
-def _refuse_generation_parameters(request: Mapping[str, Any]) -> None:
-    """Raise for a parameter whose effect on the distribution no single step can have."""
-    harmless = {
-        "response_format": request.get("response_format") in (None, {"type": "text"}),
-        "tools": not request.get("tools") or request.get("tool_choice") == "none",
-        "verbosity": request.get("verbosity") in (None, "medium"),
-    }
-    for key, absent in harmless.items():
-        if not absent:
-            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
-            rule = "absent where single tokens are sampled"
-            raise ParameterError(key, rule, request[key], hint)

@@ -115,7 +115,8 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
         ),
         "temperature": (Refuse(lambda t: t < 0, "at least 0", _POSITIVE),),
         "frequency_penalty": (
-            Send("repetition_penalty", lambda f: 1 + f, _RULES["repetition_penalty"]),
+            Refuse(lambda f: f <= -1, "above -1", "`penalty` has to be a strictly positive float"),
+            Send("repetition_penalty", lambda f: 1 + f),
         ),
         "seed": (Ignore("it seeds torch's global generator, whose stream is not repeated here"),),
     }
@@ -127,7 +128,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     source="transformers/cli/serving/chat_completion.py, cli/serving/utils.py",
     rules=_SERVE,
     defaults={"top_k": 50},
-    logprobs="processed",
+    logprobs="none",
     luck_note=_GLOBAL,
 )
 def transformers_serve(p: Values) -> Chain:
@@ -135,6 +136,8 @@ def transformers_serve(p: Values) -> Chain:
 
     As `transformers`, but a frequency penalty f becomes a repetition penalty of 1 + f, presence
     penalty and log-probabilities are ignored, top_k, min_p and repetition_penalty are unexpected
-    fields, so that the model's own top_k, 50, stays, and temperature 0 is greedy.
+    fields, so that the model's own top_k, 50, stays, and temperature 0 is greedy. Other fields that
+    OpenAI's schema does not have are refused, too. That the model's generation config says
+    ``do_sample`` is assumed: without it every request is greedy.
     """
     return transformers.build(p)

@@ -12,14 +12,17 @@ from logitlab.engines.declare import (
     Drop,
     Ignore,
     InVocabulary,
+    Off,
     Refuse,
     Rename,
     Rule,
     Send,
+    Unmodelled,
     Values,
 )
 from logitlab.engines.draws import llama_cpp as llama_luck
-from logitlab.engines.engine import Option, engine
+from logitlab.engines.engine import engine
+from logitlab.engines.translation import Option
 from logitlab.sorted_chain import SortedChain
 from logitlab.transforms.bias import LogitBias
 from logitlab.transforms.penalties import AdditivePenalty, PresencePenalty, RepetitionPenalty
@@ -30,10 +33,14 @@ __all__ = ["Prefilter", "koboldcpp", "llama_cpp", "llama_cpp_python"]
 
 _SAMPLERS = ("penalties", "top_k", "top_p", "min_p", "temperature")
 _OTHER_SAMPLERS = ("dry", "top_n_sigma", "typ_p", "xtc")  # off unless a request has their keys
+_LETTERS = {"e": "penalties", "k": "top_k", "p": "top_p", "m": "min_p", "t": "temperature",
+            "d": "dry", "s": "top_n_sigma", "y": "typ_p", "x": "xtc"}  # fmt: skip
 
 
 def _samplers(key: str, value: Any) -> tuple[str, ...]:
     known = (*_SAMPLERS, *_OTHER_SAMPLERS)
+    if isinstance(value, str) and set(value) <= _LETTERS.keys():
+        return tuple(_LETTERS[letter] for letter in value)
     if not isinstance(value, list | tuple) or not all(name in known for name in value):
         raise ParameterError(key, "a list of " + ", ".join(known), value)
     return tuple(value)
@@ -43,14 +50,13 @@ def _window(key: str, value: Any) -> int:
     return check_integer(key, value, Range(0, 2**31 - 1, integer=True))
 
 
-_MIN_P = _TOP_P = (Clamp(0, 1),)
 _RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (Clamp(low=0),),
     "top_k": (Clamp(low=0),),
-    "top_p": _TOP_P,
-    "min_p": _MIN_P,
+    "top_p": (Clamp(0, 1),),
+    "min_p": (Clamp(0, 1),),
     "repetition_penalty": (
-        Rename("repeat_penalty", "the server does not read it under its own name"),
+        Rename("repeat_penalty", "sent to the server as it is, it does nothing"),
         Refuse(
             lambda r: r <= 0,
             "finite and greater than 0",
@@ -65,10 +71,10 @@ _SOURCE = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.
 _LUCK = "mt19937 of the seed, two words a token, inverse of the distribution in candidate order"
 
 
-def _penalties(p: Values) -> tuple[Step, ...]:
+def _penalties(p: Values, last_n: int) -> tuple[Step, ...]:
     return (
-        RepetitionPenalty(p.repetition_penalty, last_n=p.repeat_last_n),
-        AdditivePenalty(p.frequency_penalty, p.presence_penalty, last_n=p.repeat_last_n),
+        RepetitionPenalty(p.repetition_penalty, last_n=last_n),
+        AdditivePenalty(p.frequency_penalty, p.presence_penalty, last_n=last_n),
     )
 
 
@@ -77,7 +83,14 @@ def _penalties(p: Values) -> tuple[Step, ...]:
     source=_SOURCE,
     rules=_RULES,
     defaults=_DEFAULTS,
-    options={"repeat_last_n": Option(64, _window), "samplers": Option(_SAMPLERS, _samplers)},
+    options={
+        "repeat_last_n": Option(
+            64,
+            _window,
+            "Field 'repeat_last_n': Value must be between 0 <= value <= 2147483647, but got {}",
+        ),
+        "samplers": Option(_SAMPLERS, _samplers),
+    },
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
     luck_note=_LUCK,
@@ -93,7 +106,7 @@ def llama_cpp(p: Values) -> SortedChain:
     model's own, unless ``post_sampling_probs`` is set.
     """
     samplers: dict[str, tuple[Step, ...]] = {
-        "penalties": _penalties(p),
+        "penalties": _penalties(p, p.repeat_last_n),
         "top_k": (TopK(p.top_k),),
         "top_p": (TopP(p.top_p),),
         "min_p": (MinP(p.min_p),),
@@ -107,7 +120,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     **{key: rules for key, rules in _RULES.items() if key != "temperature"},
     "repetition_penalty": (
         Rename("repeat_penalty", "that is its argument"),
-        Refuse(lambda r: r <= 0, "greater than 0", "0 divides by zero, and leaves a NaN row"),
+        Unmodelled(lambda r: r <= 0, "greater than 0", "0 divides by zero, and leaves a NaN row"),
     ),
 }
 
@@ -117,7 +130,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     source="llama_cpp/llama.py, Llama._init_sampler",
     rules=_PYTHON,
     defaults=_DEFAULTS,
-    options={"repeat_last_n": Option(64, _window)},
+    options={"last_n_tokens_size": Option(64, _window)},
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
     luck_note=_LUCK,
@@ -127,9 +140,10 @@ def llama_cpp_python(p: Values) -> SortedChain:
     """Return the chain of llama-cpp-python, which builds one of its own from the same samplers.
 
     As `llama_cpp` in the default order. Temperature 0 takes the most likely token after penalties,
-    and a negative one draws from what penalties leave, untruncated.
+    and a negative one draws from what penalties leave, untruncated. The window of penalties is an
+    argument of the model there, ``last_n_tokens_size``.
     """
-    before = LogitBias(p.logit_bias), *_penalties(p)
+    before = LogitBias(p.logit_bias), *_penalties(p, p.last_n_tokens_size)
     if p.temperature < 0:
         return SortedChain(*before)
     if p.temperature == 0:
@@ -158,7 +172,9 @@ def _slope(key: str, value: Any) -> float:
 
 
 def _sampler_order(key: str, value: Any) -> tuple[int, ...]:
-    if not isinstance(value, list | tuple) or not all(n in range(7) for n in value):
+    if not isinstance(value, list | tuple) or not all(
+        type(n) is int and 0 <= n <= 6 for n in value
+    ):
         raise ParameterError(key, "a list of sampler numbers 0 to 6", value)
     return tuple(value)
 
@@ -174,6 +190,10 @@ def _sampler_order(key: str, value: Any) -> tuple[int, ...]:
         "top_a": (Clamp(low=0),),
         "frequency_penalty": (Send("presence_penalty"),),
         "logit_bias": (Clamp(-100, 100), Drop(32), InVocabulary(False)),
+        "repetition_penalty": (
+            Unmodelled(lambda r: r <= 0, "greater than 0", "the penalty divides by it"),
+        ),
+        "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
         "logprobs": (Ignore("it reports no log-probabilities"),),
         "top_logprobs": (Ignore("it reports no log-probabilities"),),
     },

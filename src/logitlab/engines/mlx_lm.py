@@ -6,8 +6,9 @@ from typing import Any
 
 from logitlab.chain import Chain
 from logitlab.checks import Range, check_integer
-from logitlab.engines.declare import Ignore, Off, Refuse, Rule, Values
-from logitlab.engines.engine import Option, engine
+from logitlab.engines.declare import Ignore, Off, Refuse, Rule, Unmodelled, Values
+from logitlab.engines.engine import engine
+from logitlab.engines.translation import Option
 from logitlab.transforms.bias import LogitBias
 from logitlab.transforms.normalisation import LogSoftmax
 from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
@@ -38,7 +39,7 @@ _TOP_K = Refuse(
 )
 _RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
-        Refuse(lambda t: t < 0, "at least 0", "make_sampler would turn the order of tokens around"),
+        Unmodelled(lambda t: t < 0, "at least 0", "make_sampler turns the order of tokens around"),
     ),
     "top_p": (Off(lambda p: not 0 < p < 1, "0 and what is not below 1"),),
     "top_k": (Off(lambda k: k <= 0, "0 and below"), _TOP_K),
@@ -55,6 +56,14 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         Off(lambda r: r == 0, "0"),
     ),
     "top_a": (Ignore(),),
+    "logit_bias": (
+        Unmodelled(
+            lambda bias, size: size is not None and max(bias, default=0) >= size,
+            "a map whose keys are token ids of the vocabulary",
+            "an id outside the vocabulary writes beyond the row",
+            sized=True,
+        ),
+    ),
     "seed": (Ignore("MLX's own stream is not repeated here"),),
 }
 _SERVER: dict[str, tuple[Rule, ...]] = _RULES | {

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from logitlab.chain import Chain, Step
 from logitlab.engines.declare import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.engines.draws import sglang as sglang_luck
@@ -14,8 +17,8 @@ from logitlab.transforms.truncation import MinP, TopK, TopP
 __all__ = ["sglang", "sglang_flashinfer", "sglang_flashinfer_sequential", "sglang_lag"]
 
 
-def _must_be(key: str, rule: str, wrong: object) -> Refuse:
-    return Refuse(wrong, rule, f"{key} must be {rule}, got {{}}.")  # type: ignore[arg-type]
+def _must_be(key: str, rule: str, wrong: Callable[[Any], bool]) -> Refuse:
+    return Refuse(wrong, rule, f"{key} must be {rule}, got {{}}.")
 
 
 _RULES: dict[str, tuple[Rule, ...]] = {
@@ -36,7 +39,14 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "top_a": (Ignore(),),
     "logit_bias": (InVocabulary(True, "logit_bias must has keys in [0, {last}], got {}."),),
-    "seed": (Ignore("it draws by seed only with --enable-deterministic-inference"),),
+    "seed": (
+        Refuse(
+            lambda seed: not -(2**63) <= seed < 2**63,
+            "in [-2**63, 2**63 - 1]",
+            "sampling_seed must be in [-2**63, 2**63 - 1], got {}.",
+        ),
+        Ignore("it draws by seed only with --enable-deterministic-inference"),
+    ),
 }
 _SOURCE = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"

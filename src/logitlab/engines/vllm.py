@@ -51,9 +51,16 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         InVocabulary(
             True,
             "token_id(s) {} in logit_bias contain out-of-vocab token ids. Vocabulary size: {V}",
+            lists=True,
         ),
     ),
+    "seed": (Off(lambda seed: seed == -1, "-1"),),
     "top_logprobs": (
+        Refuse(
+            lambda n: n < -1,
+            "non-negative or -1",
+            "logprobs must be non-negative or -1, got {}.",
+        ),
         Refuse(
             lambda n: n > 20,
             "at most 20",
@@ -102,7 +109,17 @@ def vllm(p: Values) -> Chain:
 @engine(
     title="vLLM 0.32.0, Model Runner V2 with Triton",
     source=_GPU,
-    rules=_RULES,
+    rules=_RULES
+    | {
+        "logit_bias": (
+            Refuse(
+                lambda bias: len(bias) > 1024,
+                "a map of at most 1024 entries",
+                "Model Runner V2 holds 1024",
+            ),
+            *_RULES["logit_bias"],
+        )
+    },
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
     unset_seeds=(-1,),
@@ -164,7 +181,8 @@ def _aphrodite(p: Values, times: int) -> Chain:
         LogitBias(p.logit_bias),
         *_penalties(p) * times,
         Temperature(p.temperature),
-        TopA(p.top_a, space="probs", guard=False),
+        # Temperature 0 switches off what truncates, and top-a is the one that would not notice.
+        TopA(p.top_a if p.temperature else 0, space="probs", guard=False),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
         TopP(p.top_p, ties="highest", sums="ascending"),

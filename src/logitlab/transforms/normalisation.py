@@ -8,7 +8,7 @@ import numpy as np
 from logitlab.chain import Transform
 from logitlab.checks import check_logits
 from logitlab.context import Context
-from logitlab.numerics import FloatArray, gaps, map_rows
+from logitlab.numerics import FloatArray, gaps, map_rows, settle
 from numpy.typing import ArrayLike
 
 __all__ = ["LogSoftmax"]
@@ -20,6 +20,12 @@ class LogSoftmax(Transform):
 
     The distribution stays the same. What changes is the size of the numbers that later steps
     round: mlx-lm normalises before its truncations, and reports these log-probabilities.
+    `log_softmax` is the function, in float64 for every dtype.
+
+    Raises
+    ------
+    ParameterError
+        When called with bad logits.
 
     Examples
     --------
@@ -35,4 +41,6 @@ class LogSoftmax(Transform):
 def _normalised(rows: FloatArray) -> FloatArray:
     top = rows.max(axis=-1, keepdims=True).astype(np.float64)
     total = top + np.log(np.exp(gaps(rows)).sum(axis=-1, keepdims=True))
-    return np.asarray(rows - total.astype(rows.dtype))
+    rounded = total.astype(rows.dtype).astype(np.float64)
+    with np.errstate(over="ignore"):
+        return settle(rows.astype(np.float64) - rounded, rows.dtype)

@@ -303,7 +303,8 @@ class RepetitionPenalty(_Penalty):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _SLOPE.check("slope", self.slope)
+        if _SLOPE.check("slope", self.slope).ndim:
+            raise ParameterError("slope", "one number >= 0", self.slope)
         if self.slope != 1 and self.last_n is None:
             raise ParameterError("slope", "1.0 without a window, last_n", self.slope)
         check_flag("reciprocal", self.reciprocal)
@@ -459,9 +460,10 @@ class AdditivePenalty(_Penalty):
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
     ) -> NDArray[Any]:
         times = value * seen.count.astype(value.dtype)
-        if self.by_ones:
-            times = np.zeros_like(times)
-            for n in range(int(seen.count.max(initial=0))):
-                times = np.where(seen.count > n, times + value, times)
+        if self.by_ones and seen.count.size:
+            # One sum after another, for each of the values: sum n of a row is n times rounded.
+            values, which = np.unique(np.broadcast_to(value, times.shape), return_inverse=True)
+            ones = np.broadcast_to(values[:, None], (len(values), seen.count.max()))
+            times = np.cumsum(ones, axis=1, dtype=value.dtype)[which, seen.count - 1]
         penalised: Float64 = x - (times + value.dtype.type(self.presence))
         return penalised
