@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import logitlab as ll
@@ -240,6 +240,24 @@ def test_partings_lead_from_one_engine_to_the_other(data: st.DataObject) -> None
         for stage in stages:
             assert 1e-6 < stage.distance <= 1
             assert stage.reason
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_any_order_of_samplers_can_be_compared(data: st.DataObject) -> None:
+    names = ["penalties", "top_k", "top_p", "min_p", "temperature"]
+    samplers = data.draw(st.lists(st.sampled_from(names), max_size=9))
+    request = {
+        "samplers": samplers, "temperature": 0.5, "top_k": 4, "top_p": 0.7, "min_p": 0.1,
+        "presence_penalty": 1, "frequency_penalty": 0.5, "repetition_penalty": 1.3,
+    }  # fmt: skip
+    row = np.array([2.0, 1.5, 1.0, 0.5, 0.25, 0.0])
+    compared = compare_engines(
+        row, request, context=Context([1], [2, 2]), engines=["llama_cpp", "sglang", "aphrodite"]
+    )
+    for a, b in permutations(compared.engines, 2):
+        stages = compared.partings(a, b)
+        assert sum(stage.distance for stage in stages) >= float(compared.distance(a, b)) - 1e-4
 
 
 def test_mistakes_of_the_caller_are_errors() -> None:

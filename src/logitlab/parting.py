@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ __all__ = ["Parting", "partings"]
 Program: TypeAlias = tuple[str, Chain, Translation]
 Steps: TypeAlias = tuple[Transform, ...]
 
+_DETOURS = 40  # after so many changes the shortest way is taken
 # Which of two steps that changed places is told of, if both went equally far.
 _MOVERS = ("temperature", "logit_bias", "repetition_penalty", "min_p", "top_k", "top_p", "top_a")
 
@@ -69,23 +71,28 @@ def partings(
     found = []
     steps = _apart(chain)
     before = chain(logits, context)
-    change: _Change | None = None
-    while steps != _apart(goal):
-        change = change or _next_change(steps, first, second)
-        steps = _next_change(steps, first, second).steps
+    pending: list[_Change] = []
+    for count in itertools.count():
+        if steps == _apart(goal):
+            break
+        pending.append(_next_change(steps, first, second, straight=count > _DETOURS))
+        steps = pending[-1].steps
         try:
             after = chain.of(*steps)(logits, context)
         except ParameterError:  # no token is left on the way: what comes next is told with this
             continue
         distance = float(total_variation(before, after).max(initial=0))
         if distance > same:
-            found.append(Parting(change.key, change.reason, distance))
-        before, change = after, None
+            found.append(Parting(pending[0].key, pending[0].reason, distance))
+        before, pending = after, []
     distance = float(total_variation(before, goal(logits, context)).max(initial=0))
     if distance > same:
         sorts = type(chain) is not type(goal)
         reason = "equal tokens stand in another order" if sorts else "sums are rounded differently"
-        found.append(Parting("ties" if sorts else "rounding", reason, distance))
+        key = "ties" if sorts else "rounding"
+        if pending:
+            key, reason = pending[0].key, pending[0].reason
+        found.append(Parting(key, reason, distance))
     return tuple(found)
 
 
@@ -99,8 +106,12 @@ def _key(step: Transform) -> str:
     return step.key if isinstance(step, Step) else type(step).__name__
 
 
-def _next_change(steps: Steps, first: Program, second: Program) -> _Change:
-    """Return the change that makes the steps agree with the second program one place further."""
+def _next_change(steps: Steps, first: Program, second: Program, straight: bool = False) -> _Change:
+    """Return a change on the way to the second program.
+
+    Steps that changed places are told of by the one that went further. Where it went to the back,
+    the steps agree no further than before; ``straight`` has them agree one place further for sure.
+    """
     goal = _apart(second[1])
     pairs = zip(steps, goal, strict=False)
     i = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(steps), len(goal)))
@@ -115,7 +126,7 @@ def _next_change(steps: Steps, first: Program, second: Program) -> _Change:
         reason = _difference((first, steps[i]), (second, goal[i]))
         return _Change(replaced, here[0], reason)
     later, earlier = there.index(here[0]), here.index(there[0])
-    if (later, -_rank(here[0])) > (earlier, -_rank(there[0])):
+    if not straight and (later, -_rank(here[0])) > (earlier, -_rank(there[0])):
         behind = max(here.index(key) for key in there[:later] if key in here)
         moved = steps[i + 1 : i + behind + 1] + steps[i : i + 1] + steps[i + behind + 1 :]
         return _Change(steps[:i] + moved, here[0], _place(here[0], first, second))
