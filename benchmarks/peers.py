@@ -217,7 +217,8 @@ def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | No
     given = params.given()
     steps: list[tuple[str, tuple[Any, ...]]] = []
     if any(key in given for key in PENALTIES):
-        values = (given.get(key, neutral) for key, neutral in zip(PENALTIES, (1, 0, 0), strict=True))
+        neutral = zip(PENALTIES, (1.0, 0.0, 0.0), strict=True)
+        values = [given.get(key, value) for key, value in neutral]
         steps.append(("penalties", (logits.shape[1], last, *values)))
     steps.append(("temp", (params.temperature,)))
     if params.top_k:
