@@ -18,7 +18,8 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets"},
-    {"context"},
+    {"context", "models.model"},
+    {"models"},
     {"chain"},
     {
         "transforms.temperature",

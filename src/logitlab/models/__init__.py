@@ -1,0 +1,5 @@
+"""Models that run here, by what they need: nothing, a recording, a file, or another library."""
+
+from logitlab.models.model import Model, State
+
+__all__ = ["Model", "State"]
