@@ -35,7 +35,7 @@ class BPE:
 
     Parameters
     ----------
-    merges : sequence of tuple of two int
+    merges : iterable of pairs of int
         Merge i joins two tokens below ``256 + i`` to token ``256 + i``.
 
     Attributes
@@ -60,6 +60,8 @@ class BPE:
     """
 
     def __init__(self, merges: Iterable[Sequence[int]]) -> None:
+        if not isinstance(merges, Iterable):
+            raise ParameterError("merges", "pairs of token ids", merges)
         tokens = [bytes([byte]) for byte in range(256)]
         self._joined: dict[Pair, int] = {}
         for number, merge in enumerate(merges):

@@ -16,7 +16,8 @@ from logitlab.numerics import FloatArray
 
 __all__ = ["NGram"]
 
-_COUNT = Range(1, integer=True)
+_ORDER = Range(1, 32, integer=True)
+_LENGTH = Range(1, integer=True)
 _PART = Range(0, 1)
 
 
@@ -33,7 +34,7 @@ class NGram(Model):
     texts : str or iterable of str
         What to count; with at least one character in all.
     order : int
-        How many tokens are looked at together, the next one included; at least 1.
+        How many tokens are looked at together, the next one included, 1 to 32.
     discount : float
         Which part of the discounts of Chen & Goodman is taken, in (0, 1]. 1 is best at texts that
         were not counted; with less the model keeps closer to those that were, and reads better.
@@ -68,8 +69,8 @@ class NGram(Model):
             raise ParameterError("tokenizer", "a BPE", tokenizer)
         self.name = name
         self.tokenizer = tokenizer
-        self.order = check_integer("order", order, _COUNT)
-        self.context_length: int = check_integer("context_length", context_length, _COUNT)
+        self.order = check_integer("order", order, _ORDER)
+        self.context_length: int = check_integer("context_length", context_length, _LENGTH)
         part = _PART.check("discount", discount)
         if part.ndim or not part > 0:
             raise ParameterError("discount", "a number in (0, 1]", discount)
