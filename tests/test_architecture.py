@@ -18,7 +18,8 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets", "stop", "progress"},
-    {"context", "models.model"},
+    {"context", "models.model", "models.bpe", "models.kneser_ney"},
+    {"models.ngram"},
     {"models"},
     {"chain"},
     {
