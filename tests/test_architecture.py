@@ -52,7 +52,7 @@ FLOORS = [
     {"cli.arguments"},
     {"cli.text"},
     {"cli.trace"},
-    {"cli.engines"},
+    {"cli.engines", "cli.generate"},
     {"cli"},
     {"__main__"},
 ]
