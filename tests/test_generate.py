@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logitlab import Context, Generation, ParameterError, SamplingParams, generate, resume, stream
 from logitlab.generate import VERBOSITY_BIAS
-from logitlab.models import Model, State
+from logitlab.models import Model, NGram, State
 from scipy import stats
 
 from strategies import stop_strings
@@ -466,3 +466,33 @@ def test_models_are_not_asked_for_what_is_resumed_already() -> None:
 
 def test_every_model_is_a_model() -> None:
     assert isinstance(MODEL, Model)
+
+
+# ---------------------------------------------------------------- the bundled model
+
+
+def test_greedy_text_of_the_bundled_model() -> None:
+    answer = generate(NGram.bundled(), "Once upon a time", temperature=0, max_tokens=37)
+    assert answer.text == (
+        " there was a loud noise, which made the youngest sister tremble with fear; but the eldest "
+        "still said, it was only the princes, who were crying for joy. So they"
+    )
+
+
+def test_the_bundled_model_ends_its_tales() -> None:
+    answers = generate(NGram.bundled(), "THE END", temperature=1, n=8, seed=3, verbosity="low")
+    assert any(answer.finish.cause == "end token" for answer in answers)
+    assert all("<|end|>" not in answer.text for answer in answers)
+
+
+def test_text_of_the_bundled_model_reads_like_its_book() -> None:
+    """Most pairs of words that it writes at temperature 1 with min_p stand in the book, too."""
+    answers = generate(
+        NGram.bundled(), "The king said", temperature=1, min_p=0.05, n=20, seed=1, max_tokens=100
+    )
+    book = " ".join(ll.datasets.texts("grimm")).split()
+    known = set(pairwise(book))
+    words = [answer.text.split() for answer in answers]
+    pairs = [pair for text in words for pair in pairwise(text[1:-1])]
+    assert len(pairs) > 1000
+    assert np.mean([pair in known for pair in pairs]) > 0.85
