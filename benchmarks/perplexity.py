@@ -17,8 +17,12 @@ import numpy as np
 from logitlab import datasets
 from logitlab.models import NGram
 
-ORDERS = range(1, 8)
-SIZES = (512, 1024, 2048, 4096, 8192)
+ORDER, SIZE, DISCOUNT = 5, 4096, 1.0
+CASES = [
+    *((order, SIZE, DISCOUNT) for order in (1, 2, 3, 4, 5, 6)),
+    *((ORDER, size, DISCOUNT) for size in (257, 512, 1024, 2048, 8192)),
+    *((ORDER, SIZE, discount) for discount in (0.9, 0.75, 0.5)),
+]
 
 
 def nats(model: NGram, text: str) -> tuple[float, int]:
@@ -31,36 +35,34 @@ def nats(model: NGram, text: str) -> tuple[float, int]:
     return total, len(tokens) - 1
 
 
-def row(order: int, size: int) -> str:
+def row(order: int, size: int, discount: float) -> str:
     """Return one line of the table."""
     tales = datasets.texts("grimm")
     held_out = tales[9::10]
+    seen = [tale for tale in tales if tale not in held_out]
     begin = time.perf_counter()
     model = NGram.fit(
-        [tale for tale in tales if tale not in held_out],
-        order=order,
-        vocabulary_size=size,
-        context_length=1 << 20,
+        seen, order=order, vocabulary_size=size, discount=discount, context_length=1 << 20
     )
     fitted = time.perf_counter()
     costs, counts = zip(*(nats(model, tale) for tale in held_out), strict=True)
     read = time.perf_counter()
     cost, count = sum(costs), sum(counts)
-    letters = sum(len(tale.encode()) for tale in held_out)
+    bits = cost / math.log(2) / sum(len(tale.encode()) for tale in held_out)
     return (
-        f"| {order} | {size} | {math.exp(cost / count):.1f} | {cost / math.log(2) / letters:.3f} "
-        f"| {fitted - begin:.1f} | {1e3 * (read - fitted) / count:.3f} |"
+        f"| {order} | {len(model.vocabulary)} | {discount:g} | {math.exp(cost / count):.1f} "
+        f"| {bits:.3f} | {fitted - begin:.1f} | {1e3 * (read - fitted) / count:.3f} |"
     )
 
 
 def main() -> None:
-    print(f"numpy {np.__version__}, Python {platform.python_version()}, {platform.machine()}\n")
-    print("| order | tokens | perplexity | bits per byte | fit, s | a token, ms |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for order in ORDERS:
-        print(row(order, 4096))
-    for size in SIZES:
-        print(row(5, size))
+    tales = datasets.texts("grimm")
+    print(f"numpy {np.__version__}, Python {platform.python_version()}, {platform.machine()}")
+    print(f"{len(tales[9::10])} of {len(tales)} tales held out\n")
+    print("| order | tokens | discount | perplexity | bits per byte | fit, s | ms a token |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for case in CASES:
+        print(row(*case), flush=True)
 
 
 if __name__ == "__main__":

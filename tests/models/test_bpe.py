@@ -125,6 +125,17 @@ def test_the_bundled_text_in_tokens() -> None:
     assert 3.9 < sum(len(tale.encode()) for tale in tales) / sum(lengths) < 4.2
 
 
+def test_a_bundled_tale_is_a_title_and_paragraphs() -> None:
+    tales = datasets.texts("grimm")
+    assert len(tales) == 62
+    for tale in tales:
+        title, *paragraphs = tale.split("\n")
+        assert title.isupper()
+        assert paragraphs
+        assert all(paragraphs)
+    assert tales[-1].endswith("the most beautiful roses, white and red.")
+
+
 def test_merges_stay_within_words() -> None:
     text = "I don't, he'll 42\n\n  'tis so_far!? über "
     bpe = BPE.train(text * 9, 1000)
@@ -180,6 +191,8 @@ encode: Any = GRIMM.encode
             lambda: make([(1, 2), (3, 256), (1, 2)]),
             "merges[2] must be a pair not merged before, got (1, 2).",
         ),
+        (lambda: datasets.texts("andersen"), "name must be one of 'grimm', got 'andersen'."),
+        (lambda: datasets.merges("andersen"), "name must be one of 'grimm', got 'andersen'."),
         (lambda: encode(7), "text must be a text or bytes, got 7."),
     ],
 )

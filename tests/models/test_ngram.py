@@ -207,7 +207,7 @@ def test_what_it_writes_is_made_of_the_words_of_the_tales() -> None:
 def test_a_lower_discount_keeps_closer_to_the_texts() -> None:
     texts = datasets.texts("grimm")[0].split("\n")
     models = [NGram.fit(texts, vocabulary_size=600, discount=part) for part in (1, 0.5)]
-    tokens = models[0].encode(texts[0])
+    tokens = models[0].encode(texts[1])
     read = [tokens[: i + 1] for i in range(50)]
     costs = []
     for model in models:

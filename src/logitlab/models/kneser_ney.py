@@ -6,6 +6,7 @@ Kneser & Ney 1995; the three discounts are those of Chen & Goodman 1999, equatio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -25,19 +26,19 @@ class _Level(NamedTuple):
     contexts : ndarray of int64
         Each context as one number, sorted: the place of the context that is one token shorter,
         times V, plus the token before it.
-    starts : ndarray of int64
+    starts : list of int
         What follows context i stands at ``starts[i]`` to ``starts[i + 1]``.
     tokens : ndarray of int64
     logprobs : ndarray of float64
-    rests : ndarray of float64
-        Of each context, the logarithm of the share that goes to the shorter context.
+    rests : list of float
+        Of each context, the logarithm of the share that it leaves to the shorter context.
     """
 
     contexts: IntArray
     starts: list[int]
     tokens: IntArray
     logprobs: NDArray[np.float64]
-    rests: NDArray[np.float64]
+    rests: list[float]
 
 
 class _Counted(NamedTuple):
@@ -102,8 +103,8 @@ class KneserNey:
                 self._base = np.log(unseen)
             else:
                 starts = np.searchsorted(level.owner, np.arange(len(total) + 1)).tolist()
-                arrays = level.contexts, starts, level.tokens, np.log(probs), np.log(rest)
-                self._levels.append(_Level(*arrays))
+                arrays = level.contexts, starts, level.tokens, np.log(probs)
+                self._levels.append(_Level(*arrays, np.log(rest).tolist()))
             below = probs
 
     def logprobs(
@@ -118,22 +119,21 @@ class KneserNey:
         out : ndarray of float64, shape (V,), optional
             Where to write them.
         """
-        found: list[tuple[_Level, int, float]] = []
-        context, rest = 0, 0.0
+        found: list[tuple[_Level, int]] = []
+        context = 0
         for level, token in zip(self._levels, reversed(history), strict=False):
             key = context * self.size + token
             context = int(level.contexts.searchsorted(key))
             if context == len(level.contexts) or level.contexts[context] != key:
                 break  # nor can any longer one have been seen
-            found.append((level, context, rest))
-        for place in range(len(found) - 1, -1, -1):
-            level, context, _ = found[place]
-            found[place] = level, context, rest
-            rest += float(level.rests[context])
-        result: NDArray[np.float64] = np.add(self._base, rest, out=out)
-        for level, context, rest in found:
+            found.append((level, context))
+        # What longer contexts leave to each, and at last to none.
+        left = accumulate((level.rests[context] for level, context in reversed(found)), initial=0.0)
+        shares = list(left)[::-1]
+        result: NDArray[np.float64] = np.add(self._base, shares[0], out=out)
+        for (level, context), share in zip(found, shares[1:], strict=True):
             here = slice(level.starts[context], level.starts[context + 1])
-            result[level.tokens[here]] = level.logprobs[here] + rest
+            result[level.tokens[here]] = level.logprobs[here] + share
         return result
 
 
@@ -152,14 +152,13 @@ def _count(sequences: Sequence[Sequence[int]], size: int, order: int) -> list[_C
             keys = owner[old] * size + tokens[events[old] - length]
             contexts, owner = np.unique(keys, return_inverse=True)
             events, parent = events[old], parent[old]
-        grams, first, number, counts = np.unique(
-            owner * size + tokens[events],
-            return_index=True,
-            return_inverse=True,
-            return_counts=True,
+        grams, number, counts = np.unique(
+            owner * size + tokens[events], return_inverse=True, return_counts=True
         )
         # On the lowest level the level below is 1 / V, of which every token has one.
-        below = parent[first] if length else grams
+        below = grams.copy()
+        if length:
+            below[number] = parent
         levels.append(_Counted(contexts, grams // size, grams % size, counts, below))
         parent = number
     return levels
