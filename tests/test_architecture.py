@@ -18,7 +18,9 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets"},
-    {"context", "models.model"},
+    {"context", "models.model", "models.gguf_file"},
+    {"models.byte_pairs", "models.chat_template", "models.llama"},
+    {"models.gguf"},
     {"models"},
     {"chain"},
     {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 from pathlib import Path
@@ -62,7 +63,8 @@ class GgufFile:
             raise ParameterError("path", "a GGUF file that exists", str(path))
         if self.path.stat().st_size < 24:
             raise self.wrong("a GGUF file", "It is shorter than any.")
-        self._bytes = memoryview(np.memmap(self.path, np.uint8, mode="r"))
+        with self.path.open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._at = 0
         try:
             self._read_header()
@@ -97,9 +99,9 @@ class GgufFile:
             kind = self._gguf.GGMLQuantizationType(stored.kind)
             rows = self._gguf.quant_shape_to_byte_shape(shape, kind)
             size = int(np.prod(rows))
-            raw = np.frombuffer(self._bytes, np.uint8)[stored.start : stored.start + size]
-            if len(raw) < size:
+            if stored.start + size > len(self._bytes):
                 raise self.wrong("a whole GGUF file", f"It ends within the tensor {name!r}.")
+            raw = np.frombuffer(self._bytes, np.uint8, size, stored.start)
             values = self._gguf.dequantize(raw.reshape(rows), kind)
         except ParameterError:
             raise
@@ -121,7 +123,9 @@ class GgufFile:
         if version not in _VERSIONS:
             order = " and big-endian" if version & 0xFFFF == 0 else ""
             found = int.from_bytes(version.to_bytes(4, "little"), "big") if order else version
-            raise self.wrong("a little-endian GGUF file of version 2 or 3", f"It is {found}{order}.")
+            raise self.wrong(
+                "a little-endian GGUF file of version 2 or 3", f"It is {found}{order}."
+            )
         tensors, pairs = self._counts(2)
         self.metadata: dict[str, Any] = {}
         for _ in range(pairs):
@@ -160,12 +164,12 @@ class GgufFile:
 
     def _string(self) -> str:
         (size,) = _SIZE.unpack(self._take(8))
-        return str(self._take(size), "utf-8", "replace")
+        return self._take(size).decode("utf-8", "replace")
 
     def _counts(self, count: int) -> tuple[int, ...]:
         return struct.unpack(f"<{count}Q", self._take(8 * count))
 
-    def _take(self, size: int) -> memoryview:
+    def _take(self, size: int) -> bytes:
         end = self._at + size
         if end > len(self._bytes):
             raise EOFError

@@ -21,7 +21,7 @@ __all__ = ["Llama", "LlamaState"]
 Array = NDArray[np.float32]
 
 _PAGE = 64  # positions: keys are read in whole pages
-_SLICE = 98_304  # weights: 384 kilobytes
+_SLICE = 196_608  # weights: 768 kilobytes
 _KNOWN = {
     "attention.head_count",
     "attention.head_count_kv",
@@ -217,12 +217,13 @@ class Llama:
 
 def _linear(x: Array, weight: Array) -> Array:
     # (rows, in) and (out, in) to (rows, out).
-    result = np.empty((len(x), len(weight)), np.float32)
+    result = np.empty((len(x), len(weight), 1), np.float32)
+    columns = x[:, :, None]
     step = max(1, _SLICE // weight.shape[1])
     for start in range(0, len(weight), step):
         part = slice(start, start + step)
-        result[:, part] = np.matmul(weight[part], x[:, :, None])[..., 0]
-    return result
+        np.matmul(weight[part], columns, out=result[:, part])
+    return result[..., 0]
 
 
 def _silu(x: Array) -> Array:
