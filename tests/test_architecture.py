@@ -18,8 +18,9 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets", "stop", "progress"},
-    {"context", "models.model", "models.bpe", "models.kneser_ney"},
-    {"models.ngram"},
+    {"context", "models.model", "models.bpe", "models.kneser_ney", "models.gguf_file"},
+    {"models.byte_pairs", "models.chat_template", "models.llama"},
+    {"models.ngram", "models.gguf"},
     {"models"},
     {"chain"},
     {

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from logitlab.checks import ParameterError
+from logitlab.models.gguf import Gguf
 from logitlab.models.model import Model, State
 from logitlab.models.ngram import NGram
 
-__all__ = ["BUNDLED", "Model", "NGram", "State", "load"]
+__all__ = ["BUNDLED", "Gguf", "Model", "NGram", "State", "load"]
 
 BUNDLED = "grimm"
 """Name of the model that comes along."""
@@ -18,7 +19,7 @@ def load(name: str) -> Model:
     Parameters
     ----------
     name : str
-        "grimm", the bundled n-gram model.
+        "grimm", the bundled n-gram model, or the path of a .gguf file.
 
     Raises
     ------
@@ -32,4 +33,6 @@ def load(name: str) -> Model:
     """
     if name == BUNDLED:
         return NGram.bundled()
+    if isinstance(name, str) and name.endswith(".gguf"):
+        return Gguf(name)
     raise ParameterError("model", f"{BUNDLED}, a .gguf file or a recorded .npy", name)

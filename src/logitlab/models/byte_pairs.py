@@ -1,0 +1,133 @@
+"""The tokenizer of a GGUF file: byte-level byte pair encoding, from its vocabulary and merges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logitlab.checks import ParameterError, check_choice, needs
+from logitlab.models.gguf_file import GgufFile
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["SPLITS", "BytePairs"]
+
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+SPLITS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
+"""Ways to cut a text into words, ``tokenizer.ggml.pre``, that are equal to their originals."""
+
+_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # llama.cpp's types of tokens
+
+
+class BytePairs:
+    """Text to token ids and the bytes of every token, as a GGUF file describes them.
+
+    The text is cut into words (``tokenizer.ggml.pre``), and the bytes of each word are merged in
+    the order of the file's merges. Special tokens in the text are read as such. A byte that has
+    no token is left out, as in the originals.
+
+    Parameters
+    ----------
+    file : GgufFile
+
+    Attributes
+    ----------
+    vocabulary : Vocabulary
+    first : list of int
+        What every prompt begins with: the token of the beginning, or nothing.
+
+    Raises
+    ------
+    ParameterError
+        For another kind of tokenizer.
+    ImportError
+        Without the extra ``gguf``.
+    """
+
+    def __init__(self, file: GgufFile) -> None:
+        needs("gguf", "tokenizers")
+        check_choice("tokenizer.ggml.model", file.get("tokenizer.ggml.model"), ("gpt2",))
+        split = file.get("tokenizer.ggml.pre", "default")
+        check_choice("tokenizer.ggml.pre", split, SPLITS)
+        tokens: list[str] = file.get("tokenizer.ggml.tokens")
+        kinds: list[int] = file.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
+        if len(kinds) != len(tokens):
+            raise file.wrong("a file with one type for each token")
+        special = [i for i, kind in enumerate(kinds) if kind in (_CONTROL, _UNKNOWN)]
+        data = (_bytes(t, kind) for t, kind in zip(tokens, kinds, strict=True))
+        self.vocabulary = Vocabulary(data, special)
+        self._tokens = tokens
+        begins = file.get("tokenizer.ggml.add_bos_token", split == "llama-bpe")
+        self.first = [int(file.get("tokenizer.ggml.bos_token_id"))] if begins else []
+        words = [tokens[i] for i, kind in enumerate(kinds) if kind == _USER]
+        try:
+            self._tokenizer = _tokenizer(
+                split,
+                tokens,
+                file.get("tokenizer.ggml.merges"),
+                [tokens[i] for i in special],
+                words,
+            )
+        except Exception as error:  # the library raises nothing more special
+            raise file.wrong("a file with a sound tokenizer", f"It is not: {error}") from error
+
+    def text(self, token: int | None) -> str:
+        """Return the name of a special token, or nothing for none."""
+        return "" if token is None else self._tokens[token]
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text, without any before it."""
+        if not isinstance(text, str):
+            raise ParameterError("prompt", "a text", text)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise ParameterError("prompt", "text without lone surrogates", text) from None
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+
+def _tokenizer(
+    split: str, tokens: list[str], merges: list[str], special: list[str], words: list[str]
+) -> Any:
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    # The first space is that of the pair, except where it is the first character.
+    pairs = [(pair[:cut], pair[cut + 1 :]) for pair in merges for cut in [pair.index(" ", 1)]]
+    ids = {token: i for i, token in reversed(tuple(enumerate(tokens)))}
+    # Vocabularies of tiktoken have words that no merges lead to.
+    model = models.BPE(vocab=ids, merges=pairs, ignore_merges=split == "llama-bpe")
+    tokenizer = Tokenizer(model)
+    cuts: dict[str, list[Any]] = {
+        "gpt-2": [],
+        "smollm": [pre_tokenizers.Digits(individual_digits=True)],
+        "qwen2": [pre_tokenizers.Split(Regex(_WORDS % 1), behavior="isolated")],
+        "llama-bpe": [pre_tokenizers.Split(Regex(_WORDS % 3), behavior="isolated")],
+    }
+    # GPT-2's own words are those of the last step.
+    letters = pre_tokenizers.ByteLevel(False, use_regex=split in ("gpt-2", "smollm"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*cuts[split], letters])
+    if split == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in special])
+    tokenizer.add_tokens([AddedToken(t, normalized=False) for t in words])
+    return tokenizer
+
+
+def _alphabet() -> dict[str, int]:
+    # GPT-2 writes a byte that is printable as itself, and the others as characters from 256 on.
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = sorted(set(range(256)) - printable)
+    letters = {chr(byte): byte for byte in printable}
+    return letters | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+_BYTES = _alphabet()
+
+
+def _bytes(token: str, kind: int) -> bytes:
+    if kind == _NORMAL and all(letter in _BYTES for letter in token):
+        return bytes(_BYTES[letter] for letter in token)
+    return token.encode()

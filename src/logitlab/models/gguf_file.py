@@ -1,0 +1,178 @@
+"""A GGUF file: its metadata, and its tensors as float32."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from logitlab.checks import ParameterError, Seen, needs
+from numpy.typing import NDArray
+
+__all__ = ["GgufFile"]
+
+# The format's types of scalars; 8 is a string, 9 an array.
+_SCALARS = dict(enumerate(("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?")))
+_SCALARS |= {10: "<u8", 11: "<i8", 12: "<f8"}
+_STRING, _ARRAY = 8, 9
+_SIZE = struct.Struct("<Q")
+_VERSIONS = (2, 3)
+
+
+class Stored(NamedTuple):
+    """Where a tensor is in the file: its shape as numpy has it, its type and its first byte."""
+
+    shape: tuple[int, ...]
+    kind: int
+    start: int
+
+
+class GgufFile:
+    """The metadata and tensors of a GGUF file, version 2 or 3, little-endian.
+
+    A string array is one run of bytes here. A reader that makes an object of every one of its
+    elements takes seconds for a vocabulary.
+
+    Parameters
+    ----------
+    path : path-like
+        For example ``"SmolLM2-135M-Instruct.Q4_1.gguf"``.
+
+    Attributes
+    ----------
+    metadata : dict
+        Numbers, texts, and lists of them, by key.
+    tensors : dict
+        Where each tensor is, by name.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such file, or it is none of GGUF, or it ends too early.
+    ImportError
+        Without the extra ``gguf``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._gguf = needs("gguf", "gguf")
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ParameterError("path", "a GGUF file that exists", str(path))
+        if self.path.stat().st_size < 24:
+            raise self.wrong("a GGUF file", "It is shorter than any.")
+        with self.path.open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._at = 0
+        try:
+            self._read_header()
+        except (struct.error, EOFError):
+            raise self.wrong("a whole GGUF file", "It ends within its metadata.") from None
+
+    def wrong(self, rule: str, hint: str = "") -> ParameterError:
+        """Return the error that says what the file must be."""
+        return ParameterError("path", rule, str(self.path), hint)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return what the metadata holds for a key; without a default it has to be there."""
+        value = self.metadata.get(key, default)
+        if value is None:
+            raise self.wrong(f"a GGUF file with the metadata key {key!r}")
+        return value
+
+    def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Return a tensor of this shape as float32.
+
+        Raises
+        ------
+        ParameterError
+            If it is missing, cut off, of another shape, or quantised in a way that is unknown.
+        """
+        if name not in self.tensors:
+            raise self.wrong(f"a GGUF file with the tensor {name!r}")
+        stored = self.tensors[name]
+        if stored.shape != shape:
+            raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(stored.shape))
+        try:
+            kind = self._gguf.GGMLQuantizationType(stored.kind)
+            rows = self._gguf.quant_shape_to_byte_shape(shape, kind)
+            size = int(np.prod(rows))
+            if stored.start + size > len(self._bytes):
+                raise self.wrong("a whole GGUF file", f"It ends within the tensor {name!r}.")
+            raw = np.frombuffer(self._bytes, np.uint8, size, stored.start)
+            values = self._gguf.dequantize(raw.reshape(rows), kind)
+        except ParameterError:
+            raise
+        except (ValueError, NotImplementedError):
+            known = "F32, F16, BF16, or quantised in a way that the gguf package can undo"
+            raise ParameterError(f"tensor {name!r}", known, Seen(self._kind(stored.kind))) from None
+        return np.asarray(values, np.float32).reshape(shape)
+
+    def _kind(self, kind: int) -> str:
+        try:
+            return str(self._gguf.GGMLQuantizationType(kind).name)
+        except ValueError:
+            return f"type {kind}"
+
+    def _read_header(self) -> None:
+        if self._take(4) != b"GGUF":
+            raise self.wrong("a GGUF file", "It does not begin with the letters GGUF.")
+        (version,) = struct.unpack("<I", self._take(4))
+        if version not in _VERSIONS:
+            order = " and big-endian" if version & 0xFFFF == 0 else ""
+            found = int.from_bytes(version.to_bytes(4, "little"), "big") if order else version
+            raise self.wrong(
+                "a little-endian GGUF file of version 2 or 3", f"It is {found}{order}."
+            )
+        tensors, pairs = self._counts(2)
+        self.metadata: dict[str, Any] = {}
+        for _ in range(pairs):
+            key = self._string()
+            self.metadata[key] = self._value(*struct.unpack("<I", self._take(4)))
+        found_tensors = [self._tensor() for _ in range(tensors)]
+        alignment = int(self.metadata.get("general.alignment", 32))
+        start = -(-self._at // alignment) * alignment
+        self.tensors = {n: t._replace(start=t.start + start) for n, t in found_tensors}
+
+    def _tensor(self) -> tuple[str, Stored]:
+        name = self._string()
+        (axes,) = struct.unpack("<I", self._take(4))
+        shape = tuple(reversed(self._counts(axes)))
+        kind, start = struct.unpack("<IQ", self._take(12))
+        return name, Stored(shape, kind, start)
+
+    def _value(self, kind: int) -> Any:
+        if kind == _STRING:
+            return self._string()
+        if kind != _ARRAY:
+            return self._numbers(kind, 1)[0]
+        kind, count = struct.unpack("<IQ", self._take(12))
+        if kind == _STRING:
+            return [self._string() for _ in range(count)]
+        if kind == _ARRAY:
+            return [self._value(_ARRAY) for _ in range(count)]
+        return self._numbers(kind, count)
+
+    def _numbers(self, kind: int, count: int) -> list[Any]:
+        if kind not in _SCALARS:
+            raise self.wrong("a GGUF file of known types", f"It holds a value of type {kind}.")
+        dtype = np.dtype(_SCALARS[kind])
+        values: list[Any] = np.frombuffer(self._take(count * dtype.itemsize), dtype).tolist()
+        return values
+
+    def _string(self) -> str:
+        (size,) = _SIZE.unpack(self._take(8))
+        return self._take(size).decode("utf-8", "replace")
+
+    def _counts(self, count: int) -> tuple[int, ...]:
+        return struct.unpack(f"<{count}Q", self._take(8 * count))
+
+    def _take(self, size: int) -> bytes:
+        end = self._at + size
+        if end > len(self._bytes):
+            raise EOFError
+        taken = self._bytes[self._at : end]
+        self._at = end
+        return taken
