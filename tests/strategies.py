@@ -182,3 +182,17 @@ def steps(draw: st.DrawFn, kind: type[Step], size: int) -> Step:
     if kind is LogitBias:
         return LogitBias(draw(biases(size)))
     return kind(draw(values(kind, size)), **draw(options(kind)))  # type: ignore[call-arg]
+
+
+@cache
+def chunked_bytes() -> st.SearchStrategy[list[bytes]]:
+    """Text of few different characters, some of several bytes and some broken, in chunks."""
+    pieces = [b"a", b"b", b"ab", b" ", b"\n", b"aba", "é".encode(), "日b".encode(), b"\xe6",
+              b"\x97", b"\xa5", b"\xc3", b"\xa9", b"\xf0\x9f\x99", b"\x82", b"\xff"]  # fmt: skip
+    return st.lists(st.sampled_from(pieces), max_size=30)
+
+
+@cache
+def stop_strings() -> st.SearchStrategy[list[str]]:
+    """Stop strings that such text may well contain, overlapping each other."""
+    return st.lists(st.text("ab é日\n\ufffd", min_size=1, max_size=5), max_size=4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logitlab import SamplingParams, compare_engines, engines, sample
+from logitlab import SamplingParams, compare_engines, engines, generate, sample
 from logitlab.cli import main
 from logitlab.context import Context
 from logitlab.datasets import load
 from logitlab.engines.differences import difference_tables
+from logitlab.models import NGram
 from logitlab.params import parameter_table
 
 
@@ -344,3 +346,75 @@ def test_engines_prints_the_differences() -> None:
     every = ok("engines", "--differences", "--engines", "all")
     assert every.rstrip() == difference_tables(engines.ENGINES)
     assert every.count("\n| `") == 2 * len(engines.ENGINES)
+
+
+# ---------------------------------------------------------------- generate
+
+
+def test_generate_writes_on_the_bundled_model() -> None:
+    words = ["generate", "Once upon a time", "--temperature", "0.9", "--min-p", "0.05",
+             "--seed", "7", "--max-tokens", "80"]  # fmt: skip
+    result = run(*words)
+    assert result.returncode == 0
+    params = SamplingParams(temperature=0.9, min_p=0.05, seed=7, max_tokens=80)
+    answer = generate(NGram.bundled(), "Once upon a time", params)
+    assert result.stdout == answer.text + "\n"
+    assert result.stderr == "max_tokens 80 was reached. (4 + 80 tokens, seed 7)\n"
+    assert run(*words).stdout == result.stdout
+
+
+def test_generate_takes_stop_verbosity_and_several_answers() -> None:
+    result = run("generate", "There was", "--n", "2", "--seed", "1", "--stop", ".", "--stop", ";")
+    first, second = generate(NGram.bundled(), "There was", n=2, seed=1, stop=[".", ";"])
+    assert result.stdout == f"--- 1 of 2\n{first.text}\n--- 2 of 2\n{second.text}\n"
+    assert "was found at character" in result.stderr
+    low = run("generate", "-", "--verbosity", "low", "--seed", "1", "--max-tokens", "5")
+    assert low.returncode == 2  # nothing comes from standard input
+    assert "prompt must be a text, token ids or chat messages, not empty" in low.stderr
+
+
+def test_generate_as_json_tells_every_token() -> None:
+    report = json.loads(run("generate", "A", "--json", "--seed", "3", "--max-tokens", "4").stdout)
+    [answer] = report["answers"]
+    whole = generate(NGram.bundled(), "A", seed=3, max_tokens=4, logprobs=True)
+    assert whole.logprobs is not None
+    assert answer["text"] == whole.text
+    assert [token["id"] for token in answer["tokens"]] == whole.tokens.tolist()
+    assert [token["logprob"] for token in answer["tokens"]] == whole.logprobs.logprobs.tolist()
+    assert answer["finish"] == "max_tokens 4 was reached."
+
+
+def test_generate_shows_probabilities_as_lines_or_colours(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["generate", "Once upon", "--seed", "3", "--max-tokens", "6", "--show-probs"]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert len({line.rindex(" ") for line in lines}) == 1  # aligned
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert main(words) == 0
+    coloured = capsys.readouterr().out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    text = generate(NGram.bundled(), "Once upon", seed=3, max_tokens=6).text
+    assert plain == f"{text}\n\nprobability: to 0.02 to 0.1 to 0.3 to 0.7 to 1\n"
+    assert coloured.count("\x1b[38;5;") == 6 + 5
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["x", "--max-tokens", "0"], "max_tokens must be an integer >= 1, got 0."),
+        (["x", "--stop", ""], "stop must be an array of non-empty strings"),
+        (["x", "--n", "0"], "--n must be an integer >= 1, got 0."),
+        (["x", "--model", "no"], "model must be grimm, a .gguf file or a recorded .npy, got 'no'."),
+        (["x", "--verbosity", "loud"], "verbosity must be one of 'low', 'medium', 'high'"),
+        (["x", "--logit-bias", "5000=1"], "logit_bias must be a map whose keys are token ids in"),
+    ],
+)
+def test_generate_says_what_is_wrong(words: list[str], message: str) -> None:
+    result = run("generate", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stdout == ""

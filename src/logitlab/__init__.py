@@ -13,13 +13,15 @@ Chain(Temperature(0.8), TopP(0.9))
 ' Paris Paris Paris'
 """
 
-from logitlab import datasets, engines
+from logitlab import datasets, engines, models
 from logitlab.chain import Chain, Step, Trace, Transform
 from logitlab.checks import ParameterError
 from logitlab.compare import Comparison, compare_engines
 from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
 from logitlab.engines import Engine, Translation, translate
+from logitlab.generate import generate, resume, stream
+from logitlab.generation import Finish, Generation, Piece
 from logitlab.metrics import (
     entropy,
     js_divergence,
@@ -60,13 +62,16 @@ __all__ = [
     "Context",
     "Draws",
     "Engine",
+    "Finish",
     "FrequencyPenalty",
+    "Generation",
     "LogSoftmax",
     "LogitBias",
     "Logprobs",
     "MinP",
     "ParameterError",
     "Parting",
+    "Piece",
     "PresencePenalty",
     "RepetitionPenalty",
     "SamplingParams",
@@ -86,6 +91,7 @@ __all__ = [
     "engines",
     "entropy",
     "frequency_penalty",
+    "generate",
     "greedy",
     "gumbel",
     "js_divergence",
@@ -95,12 +101,15 @@ __all__ = [
     "logprobs",
     "mass_removed",
     "min_p",
+    "models",
     "perplexity",
     "plan",
     "presence_penalty",
     "repetition_penalty",
+    "resume",
     "sample",
     "softmax",
+    "stream",
     "support_size",
     "survivors",
     "temperature",

@@ -1,4 +1,4 @@
-"""Bundled recordings: real next-token logits, with their prompts and vocabulary."""
+"""Bundled recordings of next-token logits, and bundled texts with tokens learned from them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from logitlab.checks import check_choice
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
 
-__all__ = ["NAMES", "Recording", "load"]
+__all__ = ["NAMES", "TEXTS", "Recording", "load", "merges", "texts"]
 
 NAMES = ("smollm2",)
+TEXTS = ("grimm",)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,6 +104,61 @@ def _load(name: str) -> Recording:
         eos_id=int(recorded["eos_id"]),
         source=str(recorded["source"]),
     )
+
+
+def texts(name: str = "grimm") -> tuple[str, ...]:
+    r"""Load a bundled collection of texts.
+
+    Parameters
+    ----------
+    name : {"grimm"}
+        "grimm": 62 fairy tales of the Brothers Grimm, 516 kB in English, each with its title in
+        capitals as the first line and a paragraph a line (Project Gutenberg 2591, in the public
+        domain).
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> tales = texts("grimm")
+    >>> len(tales), tales[0][:41]
+    (62, 'THE GOLDEN BIRD\nA certain king had a beau')
+    """
+    check_choice("name", name, TEXTS)
+    # A blank line stands before each title and nowhere else; the first of all is the book's.
+    return tuple(_text("grimm_fairy_tales.txt").strip().split("\n\n")[1:])
+
+
+def merges(name: str = "grimm") -> tuple[tuple[int, int], ...]:
+    """Load the merges that `BPE.train` learns from a bundled collection of texts.
+
+    Parameters
+    ----------
+    name : {"grimm"}
+        "grimm": 3839 merges, which make 4096 tokens. ``python benchmarks/merges.py`` wrote them.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> bytes(merges("grimm")[0])
+    b'he'
+    """
+    check_choice("name", name, TEXTS)
+    numbers = [int(number) for number in _text("grimm_merges.txt").split()]
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
+
+
+def _text(file: str) -> str:
+    from importlib.resources import files
+
+    return (files("logitlab") / "data" / file).read_bytes().decode()
 
 
 def _arrays(file: str) -> dict[str, NDArray[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -66,7 +67,7 @@ def _key(seed: int) -> tuple[int, int]:
     return first, second
 
 
-def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[Any, Any, Any, Any]:
+def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[Any, Any, Any, Any]:
     """Philox4x32-10: four random words for each counter of four words.
 
     Works alike on Python integers (a single draw costs a few microseconds) and on uint64 arrays
@@ -76,7 +77,7 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[An
     ----------
     counter : tuple of four int or uint64 ndarray
         Words below 2**32.
-    key : tuple of two int
+    key : tuple of two int or uint64 ndarray
         Words below 2**32.
 
     References
@@ -99,10 +100,10 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[int, int]) -> tuple[An
     return a, b, c, d
 
 
-def _bits(seed: int, token: Any, sequence: Any, position: Any) -> Any:
+def _bits(key: tuple[Any, Any], token: Any, sequence: Any, position: Any) -> Any:
     """53 random bits, as integers below 2**53."""
     counter = (token, position, sequence & _WORD, sequence >> 32)
-    high, low, _, _ = philox(counter, _key(seed))
+    high, low, _, _ = philox(counter, key)
     return ((high << 32) | low) >> 11
 
 
@@ -148,19 +149,26 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     True
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
-    return _uniform(check_integer("seed", seed, _SEED), *place)
+    return _uniform([check_integer("seed", seed, _SEED)], *place)
 
 
-def _uniform(seed: int, sequence: Any, position: Any) -> NDArray[np.float64]:
-    """Do `uniform` for checked places: integers, or arrays of any integer dtype."""
+def _uniform(seeds: Sequence[int], sequence: Any, position: Any) -> NDArray[np.float64]:
+    """Do `uniform` for checked places: integers, or arrays of any integer dtype.
+
+    There is one seed, or one for each row of two-dimensional places.
+    """
     if np.ndim(sequence) == 0 == np.ndim(position):
-        return np.asarray(_bits(seed, _NO_TOKEN, int(sequence), int(position)) * 2.0**-53)
+        bits = _bits(_key(seeds[0]), _NO_TOKEN, int(sequence), int(position))
+        return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
+    keys = [_key(seed) for seed in seeds]
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
-        return np.asarray(_bits(seed, _NO_TOKEN, *words) * 2.0**-53)
-    pairs = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
-    few = [_bits(seed, _NO_TOKEN, *pair) * 2.0**-53 for pair in pairs]
+        columns = np.array(keys, np.uint64).T[:, :, None] if len(keys) > 1 else keys[0]
+        return np.asarray(_bits(tuple(columns), _NO_TOKEN, *words) * 2.0**-53)
+    each = sequence.size // len(keys)
+    places = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
+    few = [_bits(keys[i // each], _NO_TOKEN, *place) * 2.0**-53 for i, place in enumerate(places)]
     return np.array(few, np.float64).reshape(sequence.shape)
 
 
@@ -197,7 +205,7 @@ def gumbel(
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
     ids = _index("token", token, _TOKEN)
-    bits = _bits(check_integer("seed", seed, _SEED), ids, *place)
+    bits = _bits(_key(check_integer("seed", seed, _SEED)), ids, *place)
     # 52 bits and a half: u is exact in float64 and can be neither 0 nor 1.
     u = (np.asarray(bits >> 1) + 0.5) * 2.0**-52
     noise: NDArray[np.float64] = -np.log(-np.log(u))
@@ -206,7 +214,7 @@ def gumbel(
 
 def choose(
     logits: FloatArray,
-    seed: int,
+    seed: int | Sequence[int],
     sequence: NDArray[Any],
     position: NDArray[Any],
     coupling: str = "inverse",
@@ -218,7 +226,8 @@ def choose(
     ----------
     logits : ndarray, shape (n, V)
         Unnormalised; ``-inf`` is a removed token.
-    seed : int
+    seed : int or sequence of n int
+        One for all rows, or one for each.
     sequence, position : ndarray of int, shape (n, m)
         The place of each of the ``m`` draws of each row.
     coupling : {"inverse", "gumbel"}
@@ -235,9 +244,10 @@ def choose(
     ndarray of int64, shape (n, m)
     """
     check_choice("coupling", coupling, COUPLINGS)
+    seeds = [seed] if isinstance(seed, int) else seed
     if coupling == "inverse":
         places = np.empty(sequence.shape, np.int64)
-        luck = _uniform(seed, sequence, position)
+        luck = _uniform(seeds, sequence, position)
         for block in blocks(logits.shape):
             places[block] = _first_beyond(logits[block], luck[block])
         return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
@@ -249,7 +259,8 @@ def choose(
         step = max(1, (1 << 18) // len(ids))
         for start in range(0, sequence.shape[1], step):
             here = row, slice(start, start + step), None
-            noise = gumbel(seed, ids, sequence[here], position[here])
+            own = seeds[row if len(seeds) > 1 else 0]
+            noise = gumbel(own, ids, sequence[here], position[here])
             drawn[here[:2]] = ids[np.argmax(gap + noise, axis=-1)]
     return drawn
 

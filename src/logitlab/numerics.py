@@ -154,6 +154,9 @@ def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
 def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
     """Set ``rows[row, token] = values`` in place, float64 values rounded as by `settle`."""
     limit = np.finfo(rows.dtype).max
+    if np.abs(values).max(initial=0) <= limit:
+        rows[row, token] = values
+        return
     fitting = np.where(values == -np.inf, values, np.clip(values, -limit, limit))
     rows[row, token] = fitting.astype(rows.dtype)
     beyond = values > limit

@@ -22,7 +22,7 @@ from logitlab.checks import (
 from logitlab.context import Context
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
 from logitlab.engines import openrouter
-from logitlab.numerics import FloatArray, IntArray, gaps, log_softmax, widened
+from logitlab.numerics import FloatArray, IntArray, log_softmax, scratch, weights, widened
 from logitlab.params import SamplingParams
 from logitlab.scan import top_candidates
 from numpy.typing import ArrayLike, NDArray
@@ -371,15 +371,19 @@ def logprobs(
 
     def report(found: Candidates) -> None:
         for place, row in enumerate(found.rows):
-            alive = np.flatnonzero(found.logits[place] > -np.inf)
-            known = alive if found.tokens is None else found.tokens[place, alive]
-            gap = gaps(found.logits[place, alive])
-            values = gap - np.log(np.exp(gap).sum())
-            at = np.minimum(np.searchsorted(known, chosen_ids[row]), len(known) - 1)
-            chosen[row] = np.where(known[at] == chosen_ids[row], values[at], -np.inf)
-            best = _most_likely(found.logits[place, alive], count)
-            top[row] = _filled(known[best], count)
-            top_values[row, : len(best)] = values[best]
+            line, ids = found.logits[place], None
+            if found.tokens is not None:
+                alive = np.flatnonzero(line > -np.inf)
+                line, ids = line[alive], found.tokens[place, alive]
+            peak = float(line.max())
+            weight = weights(line[None], out=scratch((1, len(line)), np.float64))
+            mass = math.log(weight.sum())
+            chosen[row] = line[_places(ids, chosen_ids[row])].astype(np.float64) - peak - mass
+            if ids is not None:
+                chosen[row][~np.isin(chosen_ids[row], ids)] = -np.inf
+            best = _most_likely(line, count)
+            top[row] = _filled(best if ids is None else ids[best], count)
+            top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
 
     for_candidates(report, array, chain, context)
     return Logprobs(
@@ -387,10 +391,16 @@ def logprobs(
     )
 
 
+def _places(ids: IntArray | None, tokens: IntArray) -> IntArray:
+    """Return where tokens stand among ids, or would; None stands for all ids."""
+    return tokens if ids is None else np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
+
+
 def _most_likely(row: FloatArray, count: int) -> IntArray:
     """Return the places of the ``count`` largest entries, largest first, the first on ties."""
     places = top_candidates(row, count)
-    return places[np.argsort(-row[places], kind="stable")[:count]]
+    places = places[np.argsort(-row[places], kind="stable")[:count]]
+    return places[row[places] > -np.inf]
 
 
 def _filled(tokens: IntArray, count: int) -> IntArray:

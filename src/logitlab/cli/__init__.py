@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``engines``, ``params``."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``engines``, ``params``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from logitlab import __version__
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
 from logitlab.cli.engines import add_command
+from logitlab.cli.generate import add_generate
 from logitlab.cli.trace import add_commands
 from logitlab.params import parameter_table
 
@@ -25,11 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         text = arguments.run(arguments)
-    except ParameterError as error:
+        for part in (text, "\n") if isinstance(text, str) else text:
+            print(part, end="", flush=True)
+    except (ParameterError, ImportError) as error:
         print(f"logitlab: error: {error}", file=sys.stderr)
         return 2
-    try:
-        print(text, flush=True)
     except BrokenPipeError:  # the reader has seen enough, as in `logitlab params | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
@@ -48,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"logitlab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     add_commands(commands)
+    add_generate(commands)
     add_command(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ __all__ = [
     "whole",
 ]
 
-_OPTIONS = [p for p in PARAMETERS.values() if p.role in ("distribution", "draw")]
+ONE_TOKEN = ("distribution", "draw")
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,18 @@ def add_row(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--prompt-ids", metavar="IDS", help="tokens before your row: 5,17,5")
 
 
-def add_request(parser: argparse.ArgumentParser) -> None:
-    """Add an option for each parameter that shapes a distribution or a draw."""
+def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
+    """Add an option for each parameter of some roles."""
     request = parser.add_argument_group("request")
-    for parameter in _OPTIONS:
-        many = parameter.key == "logit_bias"
+    repeated = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
+    for parameter in PARAMETERS.values():
+        if parameter.role not in roles:
+            continue
         request.add_argument(
             "--" + parameter.key.replace("_", "-"),
             dest=parameter.key,
-            metavar="ID=VALUE" if many else "VALUE",
-            action="append" if many else "store",
+            metavar=repeated.get(parameter.key, "VALUE"),
+            action="append" if parameter.key in repeated else "store",
             help=f"{parameter.rule}: {parameter.sentence}",
         )
     request.add_argument(
@@ -160,18 +162,20 @@ def _own(file: str, row: str | None, prompt_ids: str | None) -> Row:
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the request body that the options spell."""
     request: dict[str, Any] = {}
-    for parameter in _OPTIONS:
-        given = getattr(arguments, parameter.key)
+    for key in PARAMETERS:
+        given = getattr(arguments, key, None)
         if given is None:
             continue
-        if parameter.key == "logit_bias":
+        if key == "stop":
+            request[key] = given
+        elif key == "logit_bias":
             pairs = [entry.partition("=") for entry in given]
             keys = [key.strip() for key, _, _ in pairs]
             if len(set(keys)) < len(keys):
                 raise ParameterError("--logit-bias", "given once for each token", " ".join(given))
             request["logit_bias"] = {key.strip(): _literal(value) for key, _, value in pairs}
         else:
-            request[parameter.key] = _literal(given)
+            request[key] = _literal(given)
     for text in arguments.set:
         key, value = _pair(text)
         if key in request:

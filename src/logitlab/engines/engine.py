@@ -100,10 +100,13 @@ class Engine(Recipe):
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
         Chain(Temperature(0.8), precision='single')
         """
+        return self.reported_of(self(params))
+
+    def reported_of(self, chain: Chain) -> Chain:
+        """Do `reported` for the chain of a request."""
         if self.logprobs in ("none", "undocumented"):
             rule = "one whose log-probabilities are known"
             raise ParameterError("engine", rule, self.name, f"They are {self.logprobs}.")
-        chain = self(params)
         if self.logprobs == "processed":
             return chain
         kinds: dict[str, tuple[type, ...]] = {

@@ -1,6 +1,38 @@
 """Models that run here, by what they need: nothing, a recording, a file, or another library."""
 
+from __future__ import annotations
+
+from logitlab.checks import ParameterError
 from logitlab.models.gguf import Gguf
 from logitlab.models.model import Model, State
+from logitlab.models.ngram import NGram
 
-__all__ = ["Gguf", "Model", "State"]
+__all__ = ["BUNDLED", "Gguf", "Model", "NGram", "State", "load"]
+
+BUNDLED = "grimm"
+"""Name of the model that comes along."""
+
+
+def load(name: str) -> Model:
+    """Return a model by its name or file.
+
+    Parameters
+    ----------
+    name : str
+        "grimm", the bundled n-gram model, or the path of a GGUF file that ends in ".gguf".
+
+    Raises
+    ------
+    ParameterError
+        For any other name, or a file that holds no model.
+
+    Examples
+    --------
+    >>> load("grimm")
+    <NGram grimm: 4096 tokens>
+    """
+    if name == BUNDLED:
+        return NGram.bundled()
+    if isinstance(name, str) and name.endswith(".gguf"):
+        return Gguf(name)
+    raise ParameterError("model", f"{BUNDLED}, a .gguf file or a recorded .npy", name)

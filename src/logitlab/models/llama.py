@@ -250,7 +250,7 @@ def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np
         scores = np.matmul(keys[:, None, :seen], grouped[here][..., None])[..., 0]
         scores *= np.float32(width**-0.5)
         later = np.arange(seen) > positions[here, None, None, None]
-        scores[np.broadcast_to(later, scores.shape)] = -np.inf
+        np.copyto(scores, -np.inf, where=later)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed[here] = np.matmul(weights[..., None, :], values[:, None, :seen])[..., 0, :]

@@ -1,0 +1,161 @@
+"""``logitlab generate``: a model writes, here and now."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from logitlab.checks import Range
+from logitlab.cli.arguments import ONE_TOKEN, add_request, request_of, whole
+from logitlab.cli.text import as_json, width
+from logitlab.draw import COUPLINGS
+from logitlab.engines import ENGINES
+from logitlab.generate import generate, stream
+from logitlab.generation import Generation
+from logitlab.models import BUNDLED, Model, load
+
+__all__ = ["add_generate"]
+
+_MAX_TOKENS = 256
+# From hardly likely to certain: orange to blue, which the colour-blind can tell apart, too.
+_COLOURS = ((0.02, 202), (0.1, 214), (0.3, 250), (0.7, 75), (1.0, 33))
+
+
+def add_generate(commands: Any) -> None:
+    """Add ``generate``."""
+    parser = commands.add_parser(
+        "generate",
+        help="let a model write: the bundled one, or your own",
+        description="Let a model write. The bundled one has read the Grimms' fairy tales.",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=_generate)
+    parser.add_argument("prompt", help="the beginning of the text; - reads it from standard input")
+    parser.add_argument(
+        "--model", metavar="FILE", default=BUNDLED,
+        help=f"a .gguf file, a recorded run (.npy), or {BUNDLED} (the default)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--chat", action="store_true", help="the prompt is what a user says to the model"
+    )
+    parser.add_argument("--n", metavar="N", help="how many answers (1)")
+    add_request(parser, (*ONE_TOKEN, "ending"))
+    show = parser.add_argument_group("output")
+    show.add_argument(
+        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
+        help="whose chain it is: " + ", ".join(ENGINES),
+    )  # fmt: skip
+    show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
+    show.add_argument(
+        "--show-probs", action="store_true",
+        help="colour each token by the model's own probability; one token a line in a file",
+    )  # fmt: skip
+    show.add_argument("--json", action="store_true", help="print JSON, with every token")
+
+
+def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
+    request: dict[str, Any] = {"max_tokens": _MAX_TOKENS, **request_of(arguments)}
+    count = None
+    if arguments.n is not None:
+        count = whole("--n", arguments.n, Range(1, integer=True))
+    text = sys.stdin.read().removesuffix("\n") if arguments.prompt == "-" else arguments.prompt
+    model = load(arguments.model)
+    told: dict[str, Any] = {"engine": arguments.engine, "coupling": arguments.coupling}
+    prompt: Any = [{"role": "user", "content": text}] if arguments.chat else text
+    if arguments.show_probs or arguments.json:
+        request["logprobs"], told["logprobs_mode"] = True, "raw"
+    if count is None and not (arguments.show_probs or arguments.json):
+        return _streamed(stream(model, prompt, request, **told), text, arguments.chat)
+    answers = generate(model, prompt, request, n=count or 1, **told)
+    if arguments.json:
+        return as_json({"model": model.name, "prompt": text, "request": request,
+                        "answers": [_described(answer, model) for answer in answers]})  # fmt: skip
+    blocks = []
+    for answer in answers:
+        body = _coloured(answer, model) if arguments.show_probs else answer.text
+        head = f"--- {answer.sequence + 1} of {len(answers)}\n" if len(answers) > 1 else ""
+        blocks.append(f"{head}{body}")
+        _tell(answer)
+    return "\n".join(blocks)
+
+
+def _streamed(pieces: Any, text: str, chat: bool) -> Iterator[str]:
+    """Yield the text as it comes, after the prompt where somebody reads along."""
+    if sys.stdout.isatty() and not chat:
+        yield text
+    for piece in pieces:
+        if piece.text:
+            yield piece.text
+        if piece.generation is not None:
+            yield "\n"
+            _tell(piece.generation)
+
+
+def _tell(answer: Generation) -> None:
+    """Say on standard error why an answer ended, and what repeats it."""
+    for note in answer.notes:
+        print(note.sentence, file=sys.stderr)
+    usage = answer.usage
+    print(
+        f"{answer.finish} ({usage.prompt_tokens} + {usage.completion_tokens} tokens, "
+        f"seed {answer.seed})",
+        file=sys.stderr,
+    )
+
+
+def _described(answer: Generation, model: Model) -> dict[str, Any]:
+    """Return an answer as a JSON object."""
+    assert answer.logprobs is not None
+    pairs = zip(answer.tokens.tolist(), answer.logprobs.logprobs.tolist(), strict=True)
+    return {
+        "text": answer.text,
+        "finish_reason": answer.finish_reason,
+        "finish": answer.finish.sentence,
+        "seed": answer.seed,
+        "sequence": answer.sequence,
+        "prompt_tokens": answer.usage.prompt_tokens,
+        "completion_tokens": answer.usage.completion_tokens,
+        "tokens": [
+            {"id": token, "label": model.vocabulary.label(token), "logprob": logprob}
+            for token, logprob in pairs
+        ],
+        "notes": [note.sentence for note in answer.notes],
+    }
+
+
+def _coloured(answer: Generation, model: Model) -> str:
+    """Return the text with every token in the colour of its probability, or a line for each."""
+    assert answer.logprobs is not None
+    probabilities = np.exp(answer.logprobs.logprobs).tolist()
+    tokens = answer.tokens.tolist()
+    if not _has_colours():
+        labels = [model.vocabulary.label(token) for token in tokens]
+        room = max(map(width, labels), default=0)
+        lines = zip(labels, probabilities, strict=True)
+        return "\n".join(f"{label}{' ' * (room - width(label))}  {p:.4f}" for label, p in lines)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    parts, lowest, left = [], 1.0, len(answer.text)
+    for i, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):
+        data = b"" if token in model.vocabulary.special else model.vocabulary[token]
+        # A character of several tokens is as likely as the least likely of them.
+        lowest = min(lowest, probability)
+        text = decoder.decode(data, final=i == len(tokens) - 1)[:left]
+        if text:
+            parts.append(_paint(text, lowest))
+            lowest, left = 1.0, left - len(text)
+    legend = " ".join(_paint(f"to {limit:g}", limit) for limit, _ in _COLOURS)
+    return f"{''.join(parts)}\n\nprobability: {legend}"
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _paint(text: str, probability: float) -> str:
+    colour = next(colour for limit, colour in _COLOURS if probability <= limit + 1e-9)
+    return f"\x1b[38;5;{colour}m{text}\x1b[0m"

@@ -1,0 +1,384 @@
+"""`generate` and `stream`: a model, a prompt and a request become text."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from types import FrameType
+from typing import Any, Literal, TypeAlias, overload
+
+import numpy as np
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_flag, check_integer
+from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
+from logitlab.engines import Engine, get
+from logitlab.generation import Asked, Generation, Options, Piece
+from logitlab.loop import Loop, Row
+from logitlab.models.model import Message, Model
+from logitlab.numerics import IntArray
+from logitlab.preparation import LOGPROBS_MODES, prepare
+from logitlab.progress import Progress
+
+__all__ = ["VERBOSITY_BIAS", "Prompt", "generate", "resume", "stream"]
+
+Prompt: TypeAlias = "str | Sequence[int] | IntArray | Sequence[Message]"
+
+VERBOSITY_BIAS = math.log(1.5)
+"""What "low" adds to the logit of every token that ends a text, and "high" takes away."""
+
+_POSITIVE = Range(1, integer=True)
+_SEQUENCE = Range(0, (1 << 62) - 1, integer=True)
+
+
+@overload
+def generate(
+    model: Model,
+    prompt: str | Sequence[int] | IntArray | Sequence[Message],
+    params: Asked = None,
+    *,
+    n: None = None,
+    engine: str | Engine = "openrouter",
+    seed: SeedLike = None,
+    sequence: int = 0,
+    coupling: Literal["inverse", "gumbel"] = "inverse",
+    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
+    verbosity_bias: float = VERBOSITY_BIAS,
+    trace: bool = False,
+    batch_size: int = 64,
+    progress: bool | None = None,
+    **parameters: Any,
+) -> Generation: ...
+
+
+@overload
+def generate(
+    model: Model,
+    prompt: Prompt | Sequence[Prompt],
+    params: Asked | Sequence[Asked] = None,
+    *,
+    n: int | None = None,
+    engine: str | Engine = "openrouter",
+    seed: SeedLike | Sequence[int] = None,
+    sequence: int = 0,
+    coupling: Literal["inverse", "gumbel"] = "inverse",
+    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
+    verbosity_bias: float = VERBOSITY_BIAS,
+    trace: bool = False,
+    batch_size: int = 64,
+    progress: bool | None = None,
+    **parameters: Any,
+) -> list[Generation]: ...
+
+
+def generate(
+    model: Model,
+    prompt: Any,
+    params: Any = None,
+    *,
+    n: int | None = None,
+    engine: str | Engine = "openrouter",
+    seed: Any = None,
+    sequence: int = 0,
+    coupling: Literal["inverse", "gumbel"] = "inverse",
+    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
+    verbosity_bias: float = VERBOSITY_BIAS,
+    trace: bool = False,
+    batch_size: int = 64,
+    progress: bool | None = None,
+    **parameters: Any,
+) -> Any:
+    """Let a model write.
+
+    Parameters
+    ----------
+    model : Model
+        Such as ``models.NGram.bundled()``.
+    prompt : str, token ids, chat messages, or a list of prompts
+        A text, a sequence of token ids, or messages with "role" and "content", which go through
+        the model's template. Of a list each is a request of its own.
+    params : SamplingParams, mapping, Chain, or a list of these
+        The request. A mapping is a request body; a chain acts on the logits as it is. A list has
+        one for each prompt, or several for one prompt.
+    n : int, optional
+        How many answers to each prompt; they are the sequences ``sequence``, ``sequence + 1`` …
+        of one seed.
+    engine : str or Engine
+        Whose chain the request means, and over which tokens its penalties count.
+    seed : int, numpy.random.Generator, None, or a list of int
+        None takes that of the request, or else a fresh one for each request, which the result
+        reports. A list has one for each prompt, or several for one prompt.
+    sequence : int
+        Which random sequence of the seed is used: the number of a single answer out of ``n``.
+    coupling : {"inverse", "gumbel"}
+        How a token is drawn, see `sample`.
+    logprobs_mode : {"engine", "raw", "processed"}
+        Whose log-probabilities are reported: what the engine reports (at OpenRouter the model's
+        own), the model's own, or those of the distribution that is drawn from.
+    verbosity_bias : float
+        verbosity "low" adds so much to the logit of every token that ends a text, "high" takes it
+        away. By default ln 1.5: the odds of ending are multiplied by 1.5, or divided.
+    trace : bool
+        Keep every stage of every token's distribution.
+    batch_size : int
+        How many answers are written at a time.
+    progress : bool, optional
+        Show a progress bar after a second; None does where standard error is a terminal.
+    **parameters
+        Any of the request parameters, in place of those of ``params``.
+
+    Returns
+    -------
+    Generation or list of Generation
+        A list if there is a list of prompts, of params or of seeds, or ``n``: the n answers to the
+        first prompt, those to the second, and so on. Each is a function of (model, prompt, params,
+        seed, sequence) alone, whatever else is in the batch. After Ctrl-C the answers that are not
+        finished have the finish reason "interrupted", and `resume` completes them.
+
+    Raises
+    ------
+    ParameterError
+        Before anything is drawn, for whatever is wrong with prompt or request.
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> model = models.NGram.bundled()
+    >>> answer = generate(model, "Once upon a time", temperature=0, max_tokens=5)
+    >>> answer.finish_reason, answer.usage.completion_tokens
+    ('length', 5)
+    >>> print(answer.finish)
+    max_tokens 5 was reached.
+    """
+    check_integer("batch_size", batch_size, _POSITIVE)
+    options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
+    rows = _rows(model, prompt, params, n, seed, sequence, options)
+    found = _finished(Loop(model, rows, batch_size), progress)
+    if n is None and not any(map(_is_many, (seed, params))) and not _are_prompts(prompt):
+        return found[0]
+    return found
+
+
+def stream(
+    model: Model,
+    prompt: Prompt | Sequence[Prompt],
+    params: Asked | Sequence[Asked] = None,
+    *,
+    n: int | None = None,
+    engine: str | Engine = "openrouter",
+    seed: SeedLike | Sequence[int] = None,
+    sequence: int = 0,
+    coupling: Literal["inverse", "gumbel"] = "inverse",
+    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
+    verbosity_bias: float = VERBOSITY_BIAS,
+    trace: bool = False,
+    batch_size: int = 64,
+    **parameters: Any,
+) -> Iterator[Piece]:
+    """Let a model write, and yield every token as it comes.
+
+    The arguments are those of `generate`, and so are the answers.
+
+    Yields
+    ------
+    Piece
+        One for each token, with the text that can be shown: never a part of a stop string, or of
+        a character. The last piece of an answer carries the whole `Generation`.
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> model = models.NGram.bundled()
+    >>> pieces = list(stream(model, "Once upon a time", seed=7, max_tokens=20, stop=["the"]))
+    >>> "".join(piece.text for piece in pieces) == pieces[-1].generation.text
+    True
+    """
+    check_integer("batch_size", batch_size, _POSITIVE)
+    options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
+    rows = _rows(model, prompt, params, n, seed, sequence, options)
+    return _pieces(Loop(model, rows, batch_size))
+
+
+def resume(
+    model: Model,
+    generations: Sequence[Generation],
+    *,
+    max_tokens: int | None = None,
+    batch_size: int = 64,
+    progress: bool | None = None,
+) -> list[Generation]:
+    """Complete generations that were interrupted, or cut off by max_tokens.
+
+    Parameters
+    ----------
+    model : Model
+        The one that began them.
+    generations : sequence of Generation
+        What is finished stays as it is.
+    max_tokens : int, optional
+        In place of that of the requests, counted from the beginning.
+    batch_size, progress
+        As of `generate`.
+
+    Returns
+    -------
+    list of Generation
+        Equal to what an undisturbed `generate` returns.
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> model = models.NGram.bundled()
+    >>> begun = generate(model, "Once upon a time", seed=7, max_tokens=5)
+    >>> [whole] = resume(model, [begun], max_tokens=20)
+    >>> whole.text == generate(model, "Once upon a time", seed=7, max_tokens=20).text
+    True
+    """
+    if not all(isinstance(generation, Generation) for generation in generations):
+        raise ParameterError("generations", "a sequence of Generation", generations)
+    check_integer("batch_size", batch_size, _POSITIVE)
+    more = {} if max_tokens is None else {"max_tokens": max_tokens}
+    rows = {}
+    for index, earlier in enumerate(generations):
+        wants = max_tokens is not None and max_tokens > len(earlier.tokens)
+        if earlier.finish.cause == "interrupted" or (
+            earlier.finish.cause == "max_tokens" and wants
+        ):
+            options = replace(earlier.options, parameters={**earlier.options.parameters, **more})
+            prepared = prepare(model, earlier.params, options)
+            row = Row(
+                index, model, prepared, earlier.prompt, earlier.seed, earlier.sequence, earlier
+            )
+            rows[index] = row
+    done = _finished(Loop(model, list(rows.values()), batch_size), progress)
+    completed = dict(zip(rows, done, strict=True))
+    return [completed.get(index, earlier) for index, earlier in enumerate(generations)]
+
+
+# ---------------------------------------------------------------- what was asked
+
+
+def _options(
+    engine: str | Engine,
+    coupling: str,
+    logprobs_mode: str,
+    verbosity_bias: float,
+    trace: bool,
+    parameters: Mapping[str, Any],
+) -> Options:
+    check_choice("coupling", coupling, COUPLINGS)
+    check_choice("logprobs_mode", logprobs_mode, LOGPROBS_MODES)
+    check_flag("trace", trace)
+    size = float(Range().check("verbosity_bias", verbosity_bias))
+    return Options(get(engine), coupling, logprobs_mode, size, trace, dict(parameters))
+
+
+def _rows(
+    model: Model,
+    prompt: Any,
+    params: Any,
+    n: int | None,
+    seed: Any,
+    sequence: int,
+    options: Options,
+) -> list[Row]:
+    """Return the rows of a call: for each request as many as there are answers to it."""
+    if not isinstance(model, Model):
+        raise ParameterError("model", "a Model", model)
+    answers = 1 if n is None else check_integer("n", n, _POSITIVE)
+    first = check_integer("sequence", sequence, _SEQUENCE)
+    texts = list(prompt) if _are_prompts(prompt) else [prompt]
+    requests = list(params) if _is_many(params) else [params]
+    seeds = list(seed) if _is_many(seed) else [seed]
+    lengths = {"prompt": len(texts), "params": len(requests), "seed": len(seeds)}
+    count = max(lengths.values())
+    for name, length in lengths.items():
+        if length not in (1, count):
+            raise ParameterError(name, f"one, or a list of {count}", Seen(f"a list of {length}"))
+    ready = [prepare(model, request, options) for request in requests]
+    prompts = [prompt_ids(model, text) for text in texts]
+    rows: list[Row] = []
+    for i in range(count):
+        prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
+        used = resolve_seed(prepared.seed if own is None else own)
+        for j in range(answers):
+            row = Row(len(rows), model, prepared, prompts[i % len(prompts)], used, first + j)
+            rows.append(row)
+    return rows
+
+
+def _is_many(value: object) -> bool:
+    return isinstance(value, list | tuple | range | np.ndarray)
+
+
+def _are_prompts(prompt: object) -> bool:
+    """Whether it is a list of prompts: not a text, token ids, or messages."""
+    if isinstance(prompt, np.ndarray):
+        return prompt.ndim > 1
+    if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes) or not prompt:
+        return False
+    return isinstance(prompt[0], Sequence | np.ndarray) and not isinstance(prompt[0], bytes)
+
+
+def prompt_ids(model: Model, prompt: Any) -> IntArray:
+    """Return the token ids of one prompt that leaves room for an answer, or raise."""
+    empty = isinstance(prompt, str | Sequence | np.ndarray) and not len(prompt)
+    if empty or isinstance(prompt, bytes) or not isinstance(prompt, str | Sequence | np.ndarray):
+        raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
+    if isinstance(prompt, str):
+        ids = np.array(model.encode(prompt), np.int64)
+    elif isinstance(prompt[0], Mapping):
+        ids = np.array(model.chat(list(prompt)), np.int64)
+    else:
+        ids = Range(0, len(model.vocabulary) - 1, integer=True).check("prompt", prompt)
+    if ids.ndim != 1:
+        raise ParameterError("prompt", "one sequence of token ids", Seen(f"shape {ids.shape}"))
+    length = model.context_length
+    if length is not None and len(ids) >= length:
+        rule = f"shorter than the context of {length} tokens"
+        raise ParameterError("prompt", rule, Seen(f"{len(ids)} tokens"))
+    return ids
+
+
+# ---------------------------------------------------------------- how it runs
+
+
+def _pieces(loop: Loop) -> Iterator[Piece]:
+    while not loop.is_done:
+        yield from loop.step()
+
+
+def _finished(loop: Loop, progress: bool | None) -> list[Generation]:
+    with Progress("tokens", progress) as bar, _interruptible() as is_interrupted:
+        while not (loop.is_done or is_interrupted()):
+            loop.step()
+            bar.update(loop.drawn, loop.expected)
+    return [row.generation() for row in loop.rows]
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Let the first Ctrl-C be asked for, instead of breaking off in the middle of a step.
+
+    The second is raised as ever. Signals reach the main thread only.
+    """
+    seen: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # whoever handles it otherwise goes on to
+        yield lambda: False
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,176 @@
+"""A small language model of counts, made in a second, and one of the Brothers Grimm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Self
+
+import numpy as np
+from logitlab import datasets
+from logitlab.checks import ParameterError, Range, check_integer
+from logitlab.models.bpe import BPE, check_texts
+from logitlab.models.kneser_ney import KneserNey
+from logitlab.models.model import Model, State
+from logitlab.numerics import FloatArray
+
+__all__ = ["NGram"]
+
+_ORDER = Range(1, 32, integer=True)
+_LENGTH = Range(1, integer=True)
+_PART = Range(0, 1)
+
+
+class NGram(Model):
+    """The next token by how often it came after the last few, in some texts.
+
+    Each text stands between two end tokens, so the model knows how texts begin, and ends them.
+    A history begins with one, whether the caller gives it or not. Logits are natural logarithms
+    of probabilities, and no token has probability 0. See `KneserNey` for the equation.
+
+    Parameters
+    ----------
+    tokenizer : BPE
+    texts : str or iterable of str
+        What to count; with at least one character in all.
+    order : int
+        How many tokens are looked at together, the next one included, 1 to 32.
+    discount : float
+        Which part of the discounts of Chen & Goodman is taken, in (0, 1]. 1 is best at texts that
+        were not counted; with less the model keeps closer to those that were, and reads better.
+    context_length : int
+        Most tokens of one text.
+    name : str
+
+    Raises
+    ------
+    ParameterError
+        For bad texts or numbers.
+
+    Examples
+    --------
+    >>> model = NGram.fit("a rose is a rose is a rose", order=3)
+    >>> logits = model.advance([model.start()], [model.encode("a rose is")])
+    >>> model.vocabulary.decode([logits[0].argmax()])
+    ' a'
+    """
+
+    def __init__(
+        self,
+        tokenizer: BPE,
+        texts: str | Iterable[str],
+        *,
+        order: int = 5,
+        discount: float = 1.0,
+        context_length: int = 4096,
+        name: str = "ngram",
+    ) -> None:
+        if not isinstance(tokenizer, BPE):
+            raise ParameterError("tokenizer", "a BPE", tokenizer)
+        self.name = name
+        self.tokenizer = tokenizer
+        self.order = check_integer("order", order, _ORDER)
+        self.context_length: int = check_integer("context_length", context_length, _LENGTH)
+        part = _PART.check("discount", discount)
+        if part.ndim or not part > 0:
+            raise ParameterError("discount", "a number in (0, 1]", discount)
+        self.vocabulary = tokenizer.vocabulary
+        self.end_ids = frozenset([tokenizer.end])
+        end = [tokenizer.end]
+        sequences = [end + tokenizer.encode(text) + end for text in check_texts(texts)]
+        self._expected = KneserNey(sequences, len(self.vocabulary), self.order, float(part))
+        self._tokens = Range(0, len(self.vocabulary) - 1, integer=True)
+
+    @classmethod
+    def fit(
+        cls,
+        texts: str | Iterable[str],
+        *,
+        order: int = 5,
+        vocabulary_size: int = 4096,
+        discount: float = 1.0,
+        context_length: int = 4096,
+        name: str = "ngram",
+    ) -> Self:
+        """Learn tokens from texts, and count them.
+
+        Parameters
+        ----------
+        texts : str or iterable of str
+        order, discount, context_length, name
+            As above.
+        vocabulary_size : int
+            Most tokens, at least 257; see `BPE.train`.
+
+        Examples
+        --------
+        >>> NGram.fit("to be or not to be", vocabulary_size=260)
+        <NGram ngram: 260 tokens>
+        """
+        rule = Range(257, integer=True)
+        size = check_integer("vocabulary_size", vocabulary_size, rule)
+        found = check_texts(texts)
+        return cls(
+            BPE.train(found, size),
+            found,
+            order=order,
+            discount=discount,
+            context_length=context_length,
+            name=name,
+        )
+
+    @classmethod
+    def bundled(cls) -> NGram:
+        """Return the model of the Grimms' fairy tales, made once a process.
+
+        The same as ``NGram.fit(datasets.texts("grimm"), discount=0.75)``, sooner.
+
+        Examples
+        --------
+        >>> NGram.bundled()
+        <NGram grimm: 4096 tokens>
+        """
+        return _bundled()
+
+    def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
+        """Read tokens, and return the log-probabilities of the token after them, in float64.
+
+        Raises
+        ------
+        ParameterError
+            For tokens that are none, or not as many texts as states, or texts beyond
+            ``context_length``; then no state has changed.
+        """
+        if len(states) != len(tokens):
+            raise ParameterError("tokens", f"as many as the {len(states)} states", len(tokens))
+        pairs = zip(states, tokens, strict=True)
+        read = [self._checked(f"tokens[{i}]", *pair) for i, pair in enumerate(pairs)]
+        result = np.empty((len(states), len(self.vocabulary)))
+        for row, state, new in zip(result, states, read, strict=True):
+            state.read(new)
+            self._expected.logprobs(self._recent(state.tokens), out=row)
+        return result
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text; of an empty one the end token, from which all start."""
+        return self.tokenizer.encode(text) or [self.tokenizer.end]
+
+    def _recent(self, tokens: list[int]) -> list[int]:
+        recent = tokens[max(0, len(tokens) - self.order + 1) :]
+        return recent if len(recent) == self.order - 1 else [self.tokenizer.end, *recent]
+
+    def _checked(self, name: str, state: State, new: Sequence[int]) -> list[int]:
+        ids = self._tokens.check(name, new)
+        if ids.ndim != 1 or not ids.size:
+            raise ParameterError(name, "at least one token id", new)
+        if len(state.tokens) + ids.size > self.context_length:
+            rule = f"at most {self.context_length - len(state.tokens)} more for this text"
+            raise ParameterError(name, rule, ids.size)
+        found: list[int] = ids.tolist()
+        return found
+
+
+@cache
+def _bundled() -> NGram:
+    tokenizer = BPE(datasets.merges("grimm"))
+    return NGram(tokenizer, datasets.texts("grimm"), discount=0.75, name="grimm")

@@ -1,0 +1,68 @@
+"""One line of progress on a terminal, with rate and remaining time."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+__all__ = ["Progress"]
+
+_DELAY = 1.0  # seconds before the first line: what is quick shows none
+_INTERVAL = 0.1
+_WIDTH = 24
+
+
+class Progress:
+    """A bar on standard error, gone when it is done.
+
+    Parameters
+    ----------
+    unit : str
+        What is counted: "tokens".
+    shown : bool, optional
+        Whether to show anything; None does where standard error is a terminal.
+    stream : file, optional
+
+    Examples
+    --------
+    >>> with Progress("tokens", shown=False) as progress:
+    ...     progress.update(10, 100)
+    """
+
+    def __init__(self, unit: str, shown: bool | None = None, stream: TextIO | None = None) -> None:
+        self._stream = sys.stderr if stream is None else stream
+        self._shown = self._stream.isatty() if shown is None else shown
+        self._unit = unit
+        self._start = time.monotonic()
+        self._next = self._start + _DELAY
+        self._drawn = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def update(self, done: int, total: int) -> None:
+        """Show that ``done`` of at most ``total`` are done."""
+        now = time.monotonic()
+        if not self._shown or now < self._next:
+            return
+        self._next = now + _INTERVAL
+        rate = done / (now - self._start)
+        left = f"{(total - done) / rate:.0f} s left" if done else "starting"
+        filled = _WIDTH * done // max(total, 1)
+        bar = "#" * filled + "-" * (_WIDTH - filled)
+        line = f"[{bar}] {done:,}/{total:,} {self._unit}, {rate:,.0f}/s, {left}"
+        self._stream.write(f"\r{line}\x1b[K")
+        self._stream.flush()
+        self._drawn = True
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
