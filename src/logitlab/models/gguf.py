@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from logitlab.checks import ParameterError, check_choice
-from logitlab.models.gguf_tokenizer import GgufTokenizer
 from logitlab.models.chat_template import render
 from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf_tokenizer import GgufTokenizer
 from logitlab.models.llama import Llama, LlamaState
 from logitlab.models.model import Message, Model, State
 from logitlab.numerics import FloatArray
