@@ -106,6 +106,8 @@ def test_a_file_that_is_cut_off_is_refused_wherever_it_ends(tmp_path: Path) -> N
         ({"llama__block_count": None}, "with the metadata key 'llama.block_count'"),
         ({"llama__block_count": 2}, "with the tensor 'blk.1.attn_q.weight'"),
         ({"llama__feed_forward_length": 32}, "must be of shape (32, 32), got (64, 32)."),
+        ({"llama__block_count": "2"}, "llama.block_count must be an integer in [1, 4294967296]"),
+        ({"llama__attention__head_count_kv": 3}, "whose query heads form groups of one size"),
         ({"llama__expert_count": 8}, "'llama' without experts, got 'experts'."),
         ({"llama__attention__value_length": 4}, "whose keys and values are of one width"),
         ({"llama__rope__scaling__type": "yarn"}, "must be 'none' or 'linear', got 'yarn'."),
@@ -198,11 +200,12 @@ def test_smollm2_has_the_ids_of_plain_byte_pair_encoding() -> None:
     plain = Plain("smollm", lists[0], lists[1], pairs)
     model, rng = smollm2(), np.random.default_rng(8)
     known = {token[0] for token in model.vocabulary if len(token) == 1}
-    assigned = [c for c in map(chr, range(0x32000)) if unicodedata.category(c) not in ("Cn", "Cs")]
-    script = [*" \n\t{}()[]=+-*/.,:;'\"_#<>|0123456789", "def", "return", "self", "  ", "https"]
+    every = map(chr, range(0x32000))
+    assigned = np.array([c for c in every if unicodedata.category(c) not in ("Cn", "Cs")])
+    code = np.array([*" \n\t{}()[]=+-*/.,:;'\"_#<>|0123456789", "def", "self", "  ", "https"])
     samples = [*texts(1000, "etaoinshr  dlu 0123456789.,", seed=4)]
     samples += ["".join(rng.choice(assigned, rng.integers(1, 12))) for _ in range(3000)]
-    samples += ["".join(rng.choice(script, rng.integers(1, 30))) for _ in range(1000)]
+    samples += ["".join(rng.choice(code, rng.integers(1, 30))) for _ in range(1000)]
     samples += [prompt * 3 for prompt in datasets.load("smollm2").prompts]
     for text in samples:
         ids = model.encode(text)
