@@ -18,9 +18,9 @@ FLOORS = [
     {"checks"},
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets", "stop", "progress"},
-    {"context", "models.model", "models.bpe", "models.kneser_ney", "models.gguf_file"},
-    {"models.byte_pairs", "models.chat_template", "models.llama"},
-    {"models.ngram", "models.gguf"},
+    {"context", "models.model", "models.gguf_file", "models.bpe", "models.kneser_ney"},
+    {"models.chat_template", "models.gguf_tokenizer", "models.llama", "models.ngram"},
+    {"models.gguf"},
     {"models"},
     {"chain"},
     {

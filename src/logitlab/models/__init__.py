@@ -19,7 +19,7 @@ def load(name: str) -> Model:
     Parameters
     ----------
     name : str
-        "grimm", the bundled n-gram model, or the path of a .gguf file.
+        "grimm", the bundled n-gram model, or the path of a GGUF file that ends in ".gguf".
 
     Raises
     ------

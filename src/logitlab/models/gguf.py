@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from logitlab.checks import ParameterError, check_choice
-from logitlab.models.byte_pairs import BytePairs
 from logitlab.models.chat_template import render
 from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf_tokenizer import GgufTokenizer
 from logitlab.models.llama import Llama, LlamaState
 from logitlab.models.model import Message, Model, State
 from logitlab.numerics import FloatArray
@@ -56,7 +56,7 @@ class Gguf(Model):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         file = GgufFile(path)
         check_choice("general.architecture", file.get("general.architecture"), ARCHITECTURES)
-        self._tokenizer = BytePairs(file)
+        self._tokenizer = GgufTokenizer(file)
         self.name = file.path.stem
         self.vocabulary = self._tokenizer.vocabulary
         ends = (file.metadata.get(f"tokenizer.ggml.{end}_token_id") for end in _ENDS)

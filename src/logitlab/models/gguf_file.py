@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, needs
+from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
 from numpy.typing import NDArray
 
 __all__ = ["GgufFile"]
@@ -33,8 +33,8 @@ class Stored(NamedTuple):
 class GgufFile:
     """The metadata and tensors of a GGUF file, version 2 or 3, little-endian.
 
-    A string array is one run of bytes here. A reader that makes an object of every one of its
-    elements takes seconds for a vocabulary.
+    Its vocabulary is read here: the gguf package's own reader makes arrays of every string's parts,
+    which takes seconds. That package undoes the quantisation.
 
     Parameters
     ----------
@@ -81,6 +81,11 @@ class GgufFile:
         if value is None:
             raise self.wrong(f"a GGUF file with the metadata key {key!r}")
         return value
+
+    def count(self, key: str, default: int | None = None) -> int:
+        """Return a number of something, at least 1."""
+        value = self.get(key, default)
+        return check_integer(key, value, Range(1, 2**32, integer=True))
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return a tensor of this shape as float32.
@@ -132,7 +137,7 @@ class GgufFile:
             key = self._string()
             self.metadata[key] = self._value(*struct.unpack("<I", self._take(4)))
         found_tensors = [self._tensor() for _ in range(tensors)]
-        alignment = int(self.metadata.get("general.alignment", 32))
+        alignment = self.count("general.alignment", 32)
         start = -(-self._at // alignment) * alignment
         self.tensors = {n: t._replace(start=t.start + start) for n, t in found_tensors}
 

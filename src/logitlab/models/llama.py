@@ -123,13 +123,16 @@ class Llama:
     """
 
     def __init__(self, file: GgufFile, vocabulary: int) -> None:
-        self.context_length, self.vocabulary = int(file.get("llama.context_length")), vocabulary
-        width = int(file.get("llama.embedding_length"))
-        inner = int(file.get("llama.feed_forward_length"))
-        self._heads = int(file.get("llama.attention.head_count"))
-        groups = int(file.get("llama.attention.head_count_kv", self._heads))
-        self._head = int(file.get("llama.attention.key_length", width // self._heads))
-        layers = int(file.get("llama.block_count"))
+        self.context_length = file.count("llama.context_length")
+        self.vocabulary = vocabulary
+        width = file.count("llama.embedding_length")
+        inner = file.count("llama.feed_forward_length")
+        layers = file.count("llama.block_count")
+        self._heads = file.count("llama.attention.head_count")
+        groups = file.count("llama.attention.head_count_kv", self._heads)
+        if self._heads % groups:
+            raise file.wrong("a model whose query heads form groups of one size")
+        self._head = file.count("llama.attention.key_length", width // self._heads)
         self._epsilon = np.float32(file.get("llama.attention.layer_norm_rms_epsilon"))
         self._shape = (layers, groups, self._head)
         _check_known(file, self._head)
@@ -193,8 +196,9 @@ class Llama:
                 values[:, positions] = heads[text, split:].swapaxes(0, 1)
                 mixed[text] = _attention(heads[text, : self._heads], keys, values, positions)
             x += _linear(mixed.reshape(len(x), -1), layer.attention_output)
-            gate, up = np.split(_linear(self._normed(x, layer.ffn_norm), layer.gate_up), 2, axis=1)
-            x += _linear(_silu(np.ascontiguousarray(gate)) * up, layer.down)
+            both = _linear(self._normed(x, layer.ffn_norm), layer.gate_up)
+            inner = both.shape[1] // 2
+            x += _linear(_silu(both[:, :inner].copy()) * both[:, inner:], layer.down)
         for state, ids in zip(states, new, strict=True):
             state.read(ids.tolist())
         return _linear(self._normed(x[ends - 1], self._norm), self._output)
@@ -250,7 +254,7 @@ def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np
         scores = np.matmul(keys[:, None, :seen], grouped[here][..., None])[..., 0]
         scores *= np.float32(width**-0.5)
         later = np.arange(seen) > positions[here, None, None, None]
-        scores[np.broadcast_to(later, scores.shape)] = -np.inf
+        np.copyto(scores, -np.inf, where=later)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed[here] = np.matmul(weights[..., None, :], values[:, None, :seen])[..., 0, :]
@@ -259,7 +263,7 @@ def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np
 
 def _rotation(file: GgufFile, head: int, length: int) -> tuple[Array, Array]:
     # Cosine and sine of every position and pair, made at once: the bits of a row stay the same.
-    pairs = int(file.get("llama.rope.dimension_count", head)) // 2
+    pairs = file.count("llama.rope.dimension_count", head) // 2
     base = float(file.get("llama.rope.freq_base", 10_000.0))
     frequency = base ** -(np.arange(pairs) / pairs)
     if "rope_freqs.weight" in file.tensors:

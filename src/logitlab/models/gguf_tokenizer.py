@@ -8,7 +8,7 @@ from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.models.gguf_file import GgufFile
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["SPLITS", "BytePairs"]
+__all__ = ["SPLITS", "GgufTokenizer"]
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}"
@@ -21,7 +21,7 @@ SPLITS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
 _NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # llama.cpp's types of tokens
 
 
-class BytePairs:
+class GgufTokenizer:
     """Text to token ids and the bytes of every token, as a GGUF file describes them.
 
     The text is cut into words (``tokenizer.ggml.pre``), and the bytes of each word are merged in
