@@ -19,6 +19,8 @@ FLOORS = [
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets"},
     {"context", "models.model"},
+    {"models.inputs", "models.texts"},
+    {"models.recorded", "models.recorder"},
     {"models"},
     {"chain"},
     {
