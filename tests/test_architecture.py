@@ -19,8 +19,8 @@ FLOORS = [
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets"},
     {"context", "models.model"},
-    {"models.inputs", "models.texts"},
-    {"models.recorded", "models.recorder"},
+    {"models.inputs", "models.texts", "models.tokenizer_bytes"},
+    {"models.huggingface", "models.recorded", "models.recorder"},
     {"models"},
     {"chain"},
     {
