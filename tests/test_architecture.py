@@ -20,7 +20,7 @@ FLOORS = [
     {"params", "metrics", "draw", "datasets"},
     {"context", "models.model"},
     {"models.inputs", "models.texts", "models.tokenizer_bytes"},
-    {"models.huggingface", "models.recorded", "models.recorder"},
+    {"models.huggingface", "models.llama_cpp", "models.recorded", "models.recorder"},
     {"models"},
     {"chain"},
     {

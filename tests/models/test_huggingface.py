@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logitlab import ParameterError
+from logitlab import ParameterError, datasets
 from logitlab.models import Recorded, Recorder, Transformers
 
 from models.trees import actions, play
@@ -321,6 +321,10 @@ def test_a_real_model() -> None:
     pytest.importorskip("gguf")
     file = Path(os.environ["LOGITLAB_SMOLLM2"])
     model = Transformers.load(str(file.parent), gguf_file=file.name)
+    rows = datasets.load("smollm2")
+    assert model.vocabulary == rows.vocabulary
+    for prompt, ids in zip(rows.prompts, rows.prompt_ids, strict=True):
+        assert model.encode(prompt) == ids.tolist()
     state = model.start()
     row = model.advance([state], [model.encode("The capital of France is")])[0]
     assert model.vocabulary.label(int(row.argmax())) == "␣Paris"
