@@ -90,6 +90,16 @@ def test_neighbours_change_no_bit(name: str, steps: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("name", CONFIGS)
+@given(steps=actions(SIZE))
+@settings(max_examples=15, deadline=None)
+def test_read_token_by_token_the_pieces_do_not_matter(name: str, steps: list[Any]) -> None:
+    model = Transformers(network(name), tokens_together=1)
+    play(model, steps, lambda tokens, row: np.testing.assert_array_equal(
+        row, model.advance([model.start()], [tokens])[0]
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGS)
 def test_greedy_texts_are_those_of_generate(name: str) -> None:
     prompts = [[0, 5, 9, 30], [0, 17], [44] * 12]
     for together in (1, 3):
@@ -185,6 +195,8 @@ def test_other_models() -> None:
             Transformers(model)
     with pytest.raises(ParameterError, match="rows_together must be an integer >= 1, got 0"):
         Transformers(network("llama"), rows_together=0)
+    with pytest.raises(ParameterError, match="tokens_together must be an integer >= 1, got 0"):
+        Transformers(network("llama"), tokens_together=0)
 
 
 def test_recordings(tmp_path: Path) -> None:

@@ -52,8 +52,8 @@ class Transformers(Model):
 
     The model is set to evaluation, and run without gradients. Logits are float32 whatever the
     model computes in, and only those of tokens that the tokenizer knows: the columns that pad an
-    embedding are cut off. One row of logits depends on its own text alone, but how many tokens are
-    read at once can change the last bits: matrices of another shape are added up in another order.
+    embedding are cut off. Neighbours change no bit of a row, but how many tokens are read at once
+    can change the last ones: matrices of another shape are added up in another order.
 
     Parameters
     ----------
@@ -66,6 +66,10 @@ class Transformers(Model):
         How many texts are read in one go, shorter ones padded on the left. More than 1 is faster,
         and lets neighbours change the last bits. Models with other memories than keys and values
         of all tokens (sliding windows, state spaces) always read one by one.
+    tokens_together : int, optional
+        How many tokens of a text are read at once, at most, where texts are read one by one; by
+        default all new ones. With 1 the logits are a function of the text, in whatever pieces it
+        comes; a long prompt takes several times as long.
 
     Raises
     ------
@@ -85,7 +89,14 @@ class Transformers(Model):
     '␣Paris'
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, rows_together: int = 1) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        rows_together: int = 1,
+        tokens_together: int | None = None,
+    ) -> None:
         config: Any = getattr(model, "config", None)
         if not callable(getattr(model, "forward", None)) or not hasattr(config, "get_text_config"):
             raise ParameterError("model", "a causal language model of transformers", model)
@@ -96,6 +107,9 @@ class Transformers(Model):
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._takes = set(inspect.signature(model.forward).parameters)
+        self._width = tokens_together
+        if tokens_together is not None:
+            check_integer("tokens_together", tokens_together, Range(1, integer=True))
         self._together = check_integer("rows_together", rows_together, Range(1, integer=True))
         if self._together > 1 and not self._can_pad():
             self._together = 1
@@ -106,14 +120,21 @@ class Transformers(Model):
         self.context_length = getattr(text, "max_position_embeddings", None)
 
     @classmethod
-    def load(cls, path: str, *, rows_together: int = 1, **options: Any) -> Self:
+    def load(
+        cls,
+        path: str,
+        *,
+        rows_together: int = 1,
+        tokens_together: int | None = None,
+        **options: Any,
+    ) -> Self:
         """Load a model and its tokenizer.
 
         Parameters
         ----------
         path : str
             A folder, or a name on the Hugging Face Hub.
-        rows_together : int
+        rows_together, tokens_together : int
             As above.
         **options
             Of ``from_pretrained``: ``dtype``, ``device_map``, ``revision``, ``gguf_file`` …
@@ -128,7 +149,7 @@ class Transformers(Model):
         about = ("revision", "subfolder", "gguf_file", "token", "cache_dir", "trust_remote_code")
         shared = {key: value for key, value in options.items() if key in about}
         tokenizer = transformers.AutoTokenizer.from_pretrained(path, **shared)
-        return cls(model, tokenizer, rows_together=rows_together)
+        return cls(model, tokenizer, rows_together=rows_together, tokens_together=tokens_together)
 
     def start(self) -> State:
         """Return the state of an empty text."""
@@ -157,8 +178,7 @@ class Transformers(Model):
             row.state.cache = None  # if the model raises, the text is read again
         with self._torch.inference_mode():
             if len(rows) == 1:
-                answer = self._call([rows[0].new], past_key_values=caches[0], **options)
-                rows[0].state.cache = getattr(answer, "past_key_values", None)
+                answer = self._pieces(rows[0], caches[0], options)
             else:
                 answer = self._padded(rows, caches, options)
             logits = answer.logits[:, -1, : len(self.vocabulary)]
@@ -168,6 +188,17 @@ class Transformers(Model):
     def _call(self, ids: list[list[int]], **options: Any) -> Any:
         tensor = self._torch.tensor(ids, device=self._model.device)
         return self._model(input_ids=tensor, use_cache=True, **options)
+
+    def _pieces(self, row: _Row, cache: Any, options: dict[str, Any]) -> Any:
+        width = self._width or len(row.new)
+        answer = None
+        for start in range(0, len(row.new), width):
+            # Without a cache, the model has none: then it reads from the beginning each time.
+            piece = row.new[0 if cache is None else start : start + width]
+            answer = self._call([piece], past_key_values=cache, **options)
+            cache = getattr(answer, "past_key_values", None)
+        row.state.cache = cache
+        return answer
 
     def _padded(self, rows: list[_Row], caches: list[Any], options: dict[str, Any]) -> Any:
         """Run texts of different lengths: what each has read and what is new end together."""

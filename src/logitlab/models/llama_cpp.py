@@ -20,15 +20,15 @@ from logitlab.vocabulary import Vocabulary
 
 __all__ = ["LlamaCpp"]
 
-_BATCH = 512  # tokens that are read at once
-
 
 class LlamaCpp(Model):
     """A model in a .gguf file, computed by llama.cpp.
 
-    Texts are read one by one: llama.cpp would read several together, but then neighbours change
-    the last bits. How many tokens of a text are read at once changes them, too. The latest texts
-    stay in the memory of llama.cpp; what has to leave it, or is copied, is kept as bytes.
+    Texts are read one by one, each in a part of the memory of its own. llama.cpp would read several
+    together, but then neighbours change the logits, by some tenths where weights have 4 bits: sums
+    of other lengths round otherwise, and whatever is computed from them is rounded to 8 bits again.
+    In the same way it matters how many tokens of a text are read at once. The latest texts stay in
+    the memory of llama.cpp; what has to leave it, or is copied, is kept as bytes.
 
     Parameters
     ----------
@@ -39,6 +39,9 @@ class LlamaCpp(Model):
     sequences : int
         How many texts stay in the memory of llama.cpp, each with room for ``context_length``
         tokens.
+    tokens_together : int
+        How many tokens of a text are read at once, at most. With 1 the logits are a function of the
+        text, in whatever pieces it comes; a long prompt takes several times as long.
     threads : int, optional
         By default what llama.cpp chooses.
     verbose : bool
@@ -67,6 +70,7 @@ class LlamaCpp(Model):
         *,
         context_length: int | None = None,
         sequences: int = 4,
+        tokens_together: int = 512,
         threads: int | None = None,
         verbose: bool = False,
     ) -> None:
@@ -76,6 +80,7 @@ class LlamaCpp(Model):
             if value is not None:
                 check_integer(name, value, Range(1, integer=True))
         check_integer("sequences", sequences, Range(1, 64, integer=True))
+        check_integer("tokens_together", tokens_together, Range(1, 4096, integer=True))
         check_flag("verbose", verbose)
         self._lib = lib = library("llama_cpp", "llama-cpp")
         logging.getLogger("llama-cpp-python").setLevel(logging.DEBUG if verbose else logging.ERROR)
@@ -86,7 +91,9 @@ class LlamaCpp(Model):
         if not self._model:
             raise ParameterError("path", "a .gguf file that llama.cpp can read", str(path))
         self.context_length = context_length or min(lib.llama_n_ctx_train(self._model), 4096)
-        self._memory = _Memory(lib, self._model, self.context_length, sequences, threads)
+        self._memory = _Memory(
+            lib, self._model, self.context_length, sequences, tokens_together, threads
+        )
         self.close = weakref.finalize(self, _free, lib, self._model, self._memory)
         """Give the memory back; states cannot be advanced afterwards."""
         self._vocab = lib.llama_model_get_vocab(self._model)
@@ -180,12 +187,14 @@ class _Sequence(State):
 class _Memory:
     """The context of llama.cpp: slots for texts, each with keys and values of its own."""
 
-    def __init__(self, lib: Any, model: Any, length: int, slots: int, threads: int | None) -> None:
+    def __init__(
+        self, lib: Any, model: Any, length: int, slots: int, width: int, threads: int | None
+    ) -> None:
         options = lib.llama_context_default_params()
         options.n_ctx = slots * -(-length // 256) * 256  # llama.cpp rounds the share of each up
         options.n_seq_max = slots
-        options.n_batch = options.n_ubatch = _BATCH
-        options.kv_unified = False  # in a shared buffer neighbours change the last bits
+        options.n_batch = options.n_ubatch = max(width, slots)  # it aborts with fewer
+        options.kv_unified = False  # in a shared buffer neighbours change the logits
         options.swa_full = True  # windows can be rewound
         if threads is not None:
             options.n_threads = options.n_threads_batch = threads
@@ -197,7 +206,8 @@ class _Memory:
                 "path", "a model that fits the memory", Seen("too large a one"), hint
             )
         self._cells = lib.llama_get_memory(self._context)
-        self._batch = lib.llama_batch_init(_BATCH, 0, 1)
+        self._batch = lib.llama_batch_init(width, 0, 1)
+        self._width = width
         # Which text is in each slot, in the order of their last use.
         self._texts: dict[int, weakref.ref[_Sequence] | None] = dict.fromkeys(range(slots))
         self.is_open = True
@@ -212,8 +222,8 @@ class _Memory:
         slot = self._place(text)
         new, start = text.tokens[text.live :], text.live
         text.live = 0  # if llama.cpp fails, the text is read again
-        for begin in range(0, len(new), _BATCH):
-            self._decode(slot, new[begin : begin + _BATCH], start + begin)
+        for begin in range(0, len(new), self._width):
+            self._decode(slot, new[begin : begin + self._width], start + begin)
         text.live = len(text.tokens)
         last = self._lib.llama_get_logits_ith(self._context, -1)
         return np.ctypeslib.as_array(last, (columns,))
