@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer
-from logitlab.models.inputs import check_tokens, library, own_states
+from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
+from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, check_messages
 from logitlab.models.tokenizer_bytes import tokenizer_vocabulary
 from logitlab.numerics import FloatArray
@@ -103,7 +103,7 @@ class Transformers(Model):
         if config.is_encoder_decoder:
             seen = Seen(f"{type(model).__name__}, an encoder and decoder")
             raise ParameterError("model", "a causal language model of transformers", seen)
-        self._torch = library("torch", "transformers")
+        self._torch = needs("transformers", "torch")
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._takes = set(inspect.signature(model.forward).parameters)
@@ -144,7 +144,7 @@ class Transformers(Model):
         ImportError
             Where transformers is not installed, with the command that installs it.
         """
-        transformers = library("transformers", "transformers")
+        transformers = needs("transformers", "transformers")
         model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
         about = ("revision", "subfolder", "gguf_file", "token", "cache_dir", "trust_remote_code")
         shared = {key: value for key, value in options.items() if key in about}
@@ -247,7 +247,7 @@ class Transformers(Model):
         return {"attention_mask", "position_ids"} <= self._takes and _is_plain(self._empty())
 
     def _empty(self) -> Any:
-        return library("transformers", "transformers").DynamicCache(config=self._model.config)
+        return needs("transformers", "transformers").DynamicCache(config=self._model.config)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, with those that the tokenizer puts first."""

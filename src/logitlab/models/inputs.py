@@ -1,15 +1,14 @@
-"""What models check before they run: tokens for every text, and that a library is there."""
+"""What models check before they run: new tokens for every text, and states of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from logitlab.checks import ParameterError, Range, Seen
 from logitlab.models.model import State
 
-__all__ = ["check_tokens", "library", "own_states"]
+__all__ = ["check_tokens", "own_states"]
 
 S = TypeVar("S", bound=State)
 
@@ -63,26 +62,3 @@ def own_states(states: Sequence[State], kind: type[S]) -> list[S]:
         if not isinstance(state, kind):
             raise ParameterError(f"states[{i}]", "from start() of the model", state)
     return [state for state in states if isinstance(state, kind)]
-
-
-def library(name: str, extra: str) -> Any:
-    """Return a module that logitlab does not need by itself.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed; the message says the command that installs it.
-
-    Examples
-    --------
-    >>> library("no_such_library", "transformers")
-    Traceback (most recent call last):
-    ImportError: no_such_library is not installed: pip install 'logitlab[transformers]'
-    """
-    try:
-        return import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name.partition(".")[0]:
-            raise
-        message = f"{name} is not installed: pip install 'logitlab[{extra}]'"
-        raise ImportError(message, name=name) from None

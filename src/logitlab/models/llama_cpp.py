@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer
-from logitlab.models.inputs import check_tokens, library, own_states
+from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer, needs
+from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, check_messages
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
@@ -82,7 +82,7 @@ class LlamaCpp(Model):
         check_integer("sequences", sequences, Range(1, 64, integer=True))
         check_integer("tokens_together", tokens_together, Range(1, 4096, integer=True))
         check_flag("verbose", verbose)
-        self._lib = lib = library("llama_cpp", "llama-cpp")
+        self._lib = lib = needs("llama-cpp", "llama_cpp")
         logging.getLogger("llama-cpp-python").setLevel(logging.DEBUG if verbose else logging.ERROR)
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(
@@ -142,7 +142,7 @@ class LlamaCpp(Model):
             "bos_token": self.vocabulary[begin].decode() if begin >= 0 else "",
             "eos_token": self.vocabulary[end].decode() if end >= 0 else "",
         }
-        formats = library("llama_cpp.llama_chat_format", "llama-cpp")
+        formats = needs("llama-cpp", "llama_cpp.llama_chat_format")
         try:
             formatter = formats.Jinja2ChatFormatter(template.decode(), **names)
             text = formatter(messages=checked).prompt
