@@ -80,3 +80,8 @@ def test_a_mask_at_the_lowest_number_changes_nothing_else(dtype: type, t: float)
     np.testing.assert_array_equal(result[:2], temperature(x[:2], t))
     assert result[2] == np.finfo(dtype).min
     assert result[3] == -np.inf
+
+
+def test_a_reciprocal_that_overflows_changes_no_other_row() -> None:
+    both = temperature([[10000.0], [10000.0]], [1e-30, 5e-324], reciprocal=True)
+    assert both[0] == temperature([10000.0], 1e-30, reciprocal=True)

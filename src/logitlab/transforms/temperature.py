@@ -67,9 +67,12 @@ def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any
     wide = scratch(rows.shape, np.float64)
     wide[...] = rows
     with np.errstate(over="ignore"):
-        factor = (1 / divisor).astype(dtype) if reciprocal else np.array(np.inf)
-        if np.isfinite(factor).all():
-            wide *= factor
+        if reciprocal:
+            # Where 1 / t overflows, the quotient does not.
+            factor = (1 / divisor).astype(dtype)
+            finite = np.isfinite(factor)
+            np.multiply(wide, factor, out=wide, where=finite)
+            np.divide(wide, divisor.astype(dtype), out=wide, where=~finite)
         else:
             wide /= divisor.astype(dtype)
         scaled: FloatArray = wide.astype(rows.dtype)
