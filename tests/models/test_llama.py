@@ -71,7 +71,7 @@ def test_quantised_weights_are_undone_before_anything_is_computed(
 
 
 @pytest.mark.parametrize("name", ["tied", "one head a group", "one group", "wide"])
-@pytest.mark.parametrize("weights_of_a_slice", [196_608, 1000])
+@pytest.mark.parametrize("weights_of_a_slice", [393_216, 1000])
 def test_a_text_has_the_same_bits_in_every_batch_and_split(
     name: str, weights_of_a_slice: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
