@@ -19,8 +19,10 @@ FLOORS = [
     {"numerics", "vocabulary", "libstdcxx"},
     {"params", "metrics", "draw", "datasets", "stop", "progress"},
     {"context", "models.model", "models.gguf_file", "models.bpe", "models.kneser_ney"},
+    {"models.inputs", "models.texts", "models.tokenizer_bytes"},
     {"models.chat_template", "models.gguf_tokenizer", "models.llama", "models.ngram"},
-    {"models.gguf"},
+    {"models.gguf", "models.huggingface", "models.llama_cpp"},
+    {"models.recorded", "models.recorder"},
     {"models"},
     {"chain"},
     {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -27,16 +28,17 @@ def test_the_examples_print_what_they_say() -> None:
     assert results.failed == 0
 
 
-def test_the_demo_output_is_real(
+def test_the_output_of_the_commands_is_real(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from logitlab.cli import main
 
-    block = re.search(r"\$ logitlab demo\n(.*?)\n```", README.read_text("utf-8"), re.S)
-    assert block
     monkeypatch.setenv("COLUMNS", "95")
-    assert main(["demo"]) == 0
-    assert capsys.readouterr().out.rstrip() == block[1]
+    shown = re.findall(r"\$ logitlab (.*?)\n(.*?)\n```", README.read_text("utf-8"), re.S)
+    assert [command.split()[0] for command, _ in shown] == ["demo", "generate"]
+    for command, output in shown:
+        assert main(shlex.split(command)) == 0
+        assert capsys.readouterr().out.rstrip() == output
 
 
 def test_the_table_of_differences_is_made_of_the_declarations() -> None:

@@ -45,7 +45,7 @@ def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
     chain = SortedChain(*(type(s)(s.value) if isinstance(s, TopK | TopP) else s for s in drawn))
     result = chain(x, context)
     rows = result.reshape(-1, x.shape[-1])
-    order = chain.order(x, context)
+    _, order = chain.ordered(x, context)
     assert len(order) == len(rows)
     for row, tokens in zip(rows, order, strict=True):
         assert sorted(tokens.tolist()) == np.flatnonzero(row > -np.inf).tolist()
@@ -66,15 +66,15 @@ def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
 )
 def test_ties_go_as_in_llama_cpp(chain: SortedChain, row: list[float], order: list[int]) -> None:
     x = np.array(row, np.float32)
-    assert chain.order(x)[0].tolist() == order
+    assert chain.ordered(x)[1][0].tolist() == order
     assert np.flatnonzero(chain(x) > -np.inf).tolist() == sorted(order)
 
 
 def test_a_penalty_makes_it_unsorted() -> None:
     x = np.zeros(8, np.float32)
     context = Context(prompt=[7])
-    before = SortedChain(TopK(6), TopP(0.4)).order(x)[0]
-    after = SortedChain(TopK(6), PresencePenalty(1.0), TopP(0.4)).order(x, context)[0]
+    before = SortedChain(TopK(6), TopP(0.4)).ordered(x)[1][0]
+    after = SortedChain(TopK(6), PresencePenalty(1.0), TopP(0.4)).ordered(x, context)[1][0]
     assert before.tolist() != after.tolist()
 
 
@@ -83,7 +83,7 @@ def test_without_ties_it_is_a_chain_of_single_precision() -> None:
     rows = load().logits[:, ::7]
     result = SortedChain(*steps_)(rows)
     np.testing.assert_array_equal(result, Chain(*steps_, precision="single")(rows))
-    order = SortedChain(*steps_).order(rows)
+    order = SortedChain(*steps_).ordered(rows)[1]
     for row, tokens in zip(result, order, strict=True):
         assert (np.diff(row[tokens]) <= 0).all()
 

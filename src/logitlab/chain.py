@@ -175,6 +175,12 @@ class Chain(Transform):
         float32 as engines do: logits, values and every operation. "mixed" does, too, but values
         are Python's floats until they meet a logit, as in engines written in Python.
 
+    Raises
+    ------
+    ParameterError
+        For a step that is no `Transform`, a chain of another kind among them, or an unknown
+        precision.
+
     Examples
     --------
     >>> from logitlab import Chain, Temperature, TopK, TopP
@@ -273,6 +279,10 @@ class Chain(Transform):
         wide = self._entered(array)
         for stage in self._stages(wide, context, ours=wide is not array):
             wide = stage
+        return self._left(wide, array)
+
+    def _left(self, wide: FloatArray, array: FloatArray) -> FloatArray:
+        """Return what came of some logits, as new ones in their dtype."""
         if wide.dtype != array.dtype:
             return _settled(wide, array.dtype)
         return wide if wide is not array else wide.copy()

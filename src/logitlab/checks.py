@@ -20,6 +20,7 @@ __all__ = [
     "check_flag",
     "check_integer",
     "check_logits",
+    "check_number",
     "check_per_row",
     "check_token",
     "needs",
@@ -223,6 +224,15 @@ def check_integer(name: str, value: object, rule: Range) -> int:
     if not rule.low <= int(value) <= rule.high:
         raise ParameterError(name, rule.rule(), value)
     return int(value)
+
+
+def check_number(name: str, value: Any, rule: Range = Range()) -> float:
+    """Return one Python float of the range, or raise `ParameterError`."""
+    array = rule.check(name, value)
+    if array.ndim:
+        noun = rule.rule().removeprefix("a ")
+        raise ParameterError(name, f"one {noun}", value)
+    return float(array)
 
 
 def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:

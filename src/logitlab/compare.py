@@ -40,7 +40,7 @@ class Comparison:
         Final logits, removed tokens at ``-inf``.
     source : ndarray, shape (..., V)
         The model's logits.
-    context : Context
+    context : Context or None
     """
 
     engines: tuple[str, ...]

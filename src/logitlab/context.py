@@ -13,7 +13,7 @@ from logitlab.checks import ParameterError, Range, Seen, check_choice, check_int
 from logitlab.numerics import BoolArray, FloatArray, IntArray
 from numpy.typing import ArrayLike
 
-__all__ = ["SCOPES", "Context", "TokenCounts", "check_context"]
+__all__ = ["SCOPES", "Context", "GrowingContext", "Tally", "TokenCounts", "check_context"]
 
 SCOPES = ("all", "output", "prompt", "lagged")
 
@@ -187,6 +187,87 @@ class TokenCounts:
     row: IntArray
     token: IntArray
     count: IntArray
+
+
+class Tally:
+    """How often each token occurs in one text that grows.
+
+    Examples
+    --------
+    >>> tally = Tally([5, 6, 5])
+    >>> tally.add(4)
+    >>> tally.tokens, tally.counts
+    (array([4, 5, 6]), array([1, 2, 1]))
+    """
+
+    def __init__(self, tokens: ArrayLike = ()) -> None:
+        self.tokens, self.counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
+
+    def add(self, token: int) -> None:
+        """Count one more token."""
+        place = int(self.tokens.searchsorted(token))
+        if place < len(self.tokens) and self.tokens[place] == token:
+            self.counts[place] += 1
+        else:
+            self.tokens = np.insert(self.tokens, place, token)
+            self.counts = np.insert(self.counts, place, 1)
+
+
+class GrowingContext(Context):
+    """A `Context` of texts whose tokens are counted already, so that no step counts them again.
+
+    Parameters
+    ----------
+    prompts, outputs : sequence of ndarray of int64
+        The tokens of each row.
+    everything, output : sequence of Tally
+        Their counts: of both, and of the output alone.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[IntArray],
+        outputs: Sequence[IntArray],
+        everything: Sequence[Tally],
+        output: Sequence[Tally],
+    ) -> None:
+        object.__setattr__(self, "prompt", _rows(prompts))
+        object.__setattr__(self, "output", _rows(outputs))
+        object.__setattr__(self, "_tallies", {"all": everything, "output": output})
+
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
+        """Return the context of some rows of a flattened batch."""
+        places = np.arange(len(self.prompt))[rows].tolist()
+        tallies = ([known[i] for i in places] for known in self._tallies.values())
+        return GrowingContext(list(self.prompt[rows]), list(self.output[rows]), *tallies)
+
+    def _count(
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str,
+        last_n: int | None,
+        fill: int | None,
+    ) -> TokenCounts:
+        if last_n is not None or scope not in self._tallies or batch != (len(self.prompt),):
+            return super()._count(batch, vocabulary_size, scope, last_n, fill)
+        known = self._tallies[scope]
+        row = np.repeat(np.arange(len(known)), [len(tally.tokens) for tally in known])
+        token, count = (
+            np.concatenate([getattr(tally, name) for tally in known])
+            for name in ("tokens", "counts")
+        )
+        return TokenCounts(row, token, count)
+
+    _tallies: dict[str, Sequence[Tally]]
+
+
+def _rows(texts: Sequence[IntArray]) -> IntArray:
+    """Return token ids as one array, with -1 after the shorter ones."""
+    rows = np.full((len(texts), max(map(len, texts))), -1, np.int64)
+    for row, text in zip(rows, texts, strict=True):
+        row[: len(text)] = text
+    return rows
 
 
 def _padded(name: str, value: Any) -> Any:

@@ -12,7 +12,15 @@ from types import FrameType
 from typing import Any, Literal, TypeAlias, overload
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_flag, check_integer
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+)
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines import Engine, get
 from logitlab.generation import Asked, Generation, Options, Piece
@@ -271,7 +279,7 @@ def _options(
     check_choice("coupling", coupling, COUPLINGS)
     check_choice("logprobs_mode", logprobs_mode, LOGPROBS_MODES)
     check_flag("trace", trace)
-    size = float(Range().check("verbosity_bias", verbosity_bias))
+    size = check_number("verbosity_bias", verbosity_bias)
     return Options(get(engine), coupling, logprobs_mode, size, trace, dict(parameters))
 
 

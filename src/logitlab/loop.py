@@ -9,7 +9,7 @@ import numpy as np
 from logitlab.candidates import Candidates, for_candidates
 from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Seen, check_array
-from logitlab.context import Context
+from logitlab.context import Context, GrowingContext, Tally
 from logitlab.draw import choose
 from logitlab.generation import Finish, Generation, Piece
 from logitlab.models.model import Model, State
@@ -63,6 +63,8 @@ class Row:
         self._model = model
         self._output = np.empty(min(self.limit, 256), np.int64)
         self._count = 0
+        if prepared.counts:
+            self.everything, self.counts = Tally(prompt), Tally()
         self._text = StoppedText(prepared.stop)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
@@ -84,6 +86,9 @@ class Row:
             self._output = np.concatenate([self._output, np.empty_like(self._output)])
         self._output[self._count] = token
         self._count += 1
+        if self.prepared.counts:
+            self.everything.add(token)
+            self.counts.add(token)
         if report is not None:
             self._reports.append(report)
         if trace is not None:
@@ -192,6 +197,9 @@ class Loop:
             pieces += self._drawn(rows, here)
         self.drawn += len(self._active)
         self.expected -= sum(row.limit - len(row.output) for row in self._active if row.finish)
+        for row in self._active:
+            if row.finish:
+                row.state = None  # what a model keeps of a text can be large
         self._active = [row for row in self._active if row.finish is None]
         return sorted(pieces, key=lambda piece: piece.index)
 
@@ -241,10 +249,16 @@ class Loop:
         prepared = rows[0].prepared
         context = None
         if prepared.counts:
-            context = Context(
-                _padded([row.prompt for row in rows]), _padded([row.output for row in rows])
+            context = GrowingContext(
+                [row.prompt for row in rows],
+                [row.output for row in rows],
+                [row.everything for row in rows],
+                [row.counts for row in rows],
             )
-        tokens = self._choose(rows, logits, prepared, context)
+        try:
+            tokens = self._choose(rows, logits, prepared, context)
+        except ParameterError as error:
+            raise error.inside(f"the logits of {self.model.name}") from None
         report = None
         if prepared.reported is not None:
             report = logprobs(
@@ -283,11 +297,3 @@ class Loop:
 
         for_candidates(draw, logits, prepared.chain, context)
         return tokens
-
-
-def _padded(texts: Sequence[IntArray]) -> IntArray:
-    """Return token ids as one array, with -1 after the shorter ones."""
-    padded = np.full((len(texts), max(map(len, texts))), -1, np.int64)
-    for row, text in zip(padded, texts, strict=True):
-        row[: len(text)] = text
-    return padded

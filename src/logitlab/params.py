@@ -22,10 +22,11 @@ from logitlab.checks import (
     brief,
     check_choice,
     check_integer,
+    check_number,
     check_token,
 )
 
-__all__ = ["PARAMETERS", "Parameter", "SamplingParams", "parameter_table"]
+__all__ = ["PARAMETERS", "Parameter", "SamplingParams", "bias_entries", "parameter_table"]
 
 Role: TypeAlias = Literal["distribution", "draw", "ending", "report", "structure"]
 Check: TypeAlias = Callable[[str, Any], Any]
@@ -68,13 +69,7 @@ class Parameter:
 
 
 def _number(low: float, high: float) -> Check:
-    def check(key: str, value: Any) -> float:
-        array = Range(low, high).check(key, value)
-        if array.ndim:
-            raise ParameterError(key, f"one number in [{low:g}, {high:g}]", value)
-        return float(array)
-
-    return check
+    return lambda key, value: check_number(key, value, Range(low, high))
 
 
 def _integer(rule: Range) -> Check:
@@ -103,15 +98,22 @@ def _choice(*choices: str) -> Check:
 def _logit_bias(key: str, value: Any) -> dict[int, float]:
     if not isinstance(value, Mapping):
         raise ParameterError(key, "a map from token ids to numbers in [-100, 100]", value)
-    bias: dict[int, float] = {}
+    check = _number(-100, 100)
+    entries = bias_entries(key, value)
+    return FrozenDict({token: check(f"{key}[{token}]", n) for token, n in entries.items()})
+
+
+def bias_entries(key: str, value: Mapping[Any, Any]) -> dict[int, Any]:
+    """Return the entries of a map from token ids, which may be strings as in JSON, by id."""
+    entries: dict[int, Any] = {}
     for token, amount in value.items():
         if isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20:
             token = int(token)
         token = check_token(key, token)
-        if token in bias:
+        if token in entries:
             raise ParameterError(key, "a map with one entry for each token id", value)
-        bias[token] = _number(-100, 100)(f"{key}[{token}]", amount)
-    return FrozenDict(bias)
+        entries[token] = amount
+    return entries
 
 
 def _stop(key: str, value: Any) -> tuple[str, ...]:

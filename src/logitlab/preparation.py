@@ -10,6 +10,7 @@ from typing import Any
 from logitlab.chain import Chain, RowStep, Transform
 from logitlab.checks import FrozenDict, ParameterError, Seen
 from logitlab.engines import Engine, Note, translate
+from logitlab.engines.translation import RequestLike, given_keys
 from logitlab.generation import Asked, Options
 from logitlab.models.model import Model
 from logitlab.params import PARAMETERS, SamplingParams
@@ -58,7 +59,7 @@ class Prepared:
     notes: tuple[Note, ...]
 
 
-def _merged(params: Asked, added: Mapping[str, Any], engine: Engine) -> Asked:
+def _merged(params: Asked, added: Mapping[str, Any], engine: Engine) -> RequestLike | Transform:
     """Return a request with keywords of the call in place of its own values."""
     known = {*PARAMETERS, *engine.own_keys}
     for key, value in added.items():
@@ -86,7 +87,7 @@ def prepare(model: Model, params: Asked, options: Options) -> Prepared:
     """Return a request made ready for a model, or raise for whatever is wrong with it."""
     engine = options.engine
     asked = _merged(params, options.parameters, engine)
-    request = _given(options.parameters if isinstance(asked, Transform) else asked)
+    request = given_keys(options.parameters if isinstance(asked, Transform) else asked)
     settings = _settings(request)
     bias = _ending_bias(model, settings.verbosity, options.verbosity_bias)
     if isinstance(asked, Transform):
@@ -120,12 +121,6 @@ def prepare(model: Model, params: Asked, options: Options) -> Prepared:
     )
 
 
-def _given(asked: SamplingParams | Mapping[str, Any] | None) -> dict[str, Any]:
-    if isinstance(asked, SamplingParams):
-        return {**asked.given(), **asked.extra}
-    return {key: value for key, value in (asked or {}).items() if value is not None}
-
-
 def _settings(request: Mapping[str, Any]) -> SamplingParams:
     """Return the parameters that act on a whole generation, checked."""
     plain: tuple[Any, ...] = (None, {"type": "text"}, (), [])
@@ -145,7 +140,7 @@ def _ending_bias(model: Model, verbosity: str | None, size: float) -> dict[int, 
 
 def _engine_chain(
     model: Model,
-    asked: SamplingParams | Mapping[str, Any] | None,
+    asked: RequestLike,
     request: Mapping[str, Any],
     engine: Engine,
     bias: Mapping[int, float],

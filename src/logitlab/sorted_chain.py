@@ -67,8 +67,10 @@ class SortedChain(Chain):
     def __repr__(self) -> str:
         return f"SortedChain({', '.join(map(repr, self.steps))})"
 
-    def order(self, logits: ArrayLike, context: Context | None = None) -> list[IntArray]:
-        """Return the survivors of every row of a batch in the order in which they stand.
+    def ordered(
+        self, logits: ArrayLike, context: Context | None = None
+    ) -> tuple[FloatArray, list[IntArray]]:
+        """Apply all steps, and return the order in which the survivors of every row stand, too.
 
         Parameters
         ----------
@@ -77,22 +79,24 @@ class SortedChain(Chain):
 
         Returns
         -------
+        ndarray, shape (..., V)
+            As of a call.
         list of ndarray of int64
             Token ids, rows in C order.
 
         Examples
         --------
         >>> from logitlab import SortedChain, TopK
-        >>> SortedChain(TopK(2)).order([1.0, 3.0, 2.0])
-        [array([1, 2])]
+        >>> SortedChain(TopK(2)).ordered([1.0, 3.0, 2.0])
+        (array([-inf,   3.,   2.]), [array([1, 2])])
         """
         array = check_logits(logits)
         check_context(context, array)
-        array = self._entered(array)
-        candidates = _all(array)
-        for _ in self._run(array, context, candidates):
-            pass
-        return [row.order for row in candidates]
+        wide = self._entered(array)
+        candidates = _all(wide)
+        for stage in self._run(wide, context, candidates):
+            wide = stage
+        return self._left(wide, array), [row.order for row in candidates]
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False

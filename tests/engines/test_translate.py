@@ -107,6 +107,24 @@ def test_greedy_mlx_lm_does_not_look_at_its_truncations() -> None:
         translate({"top_k": 5, "temperature": 1}, "mlx_lm", vocabulary_size=5)
 
 
+def test_none_is_absent_under_any_name() -> None:
+    renamed = translate({"repetition_penalty": 1.2, "repeat_penalty": None}, "llama_cpp")
+    assert renamed.values["repetition_penalty"] == 1.2
+    assert "renamed" in {note.effect for note in renamed.notes}
+    params = SamplingParams.from_request({"repeat_penalty": None, "repeat_last_n": None})
+    assert translate(params, "llama_cpp").values["repeat_last_n"] == 64
+    assert translate(params, "llama_cpp").values["repetition_penalty"] == 1
+
+
+@pytest.mark.parametrize("seed", [-1, 0xFFFFFFFF])
+@pytest.mark.parametrize("engine", ["llama_cpp", "llama_cpp_python"])
+def test_seeds_that_mean_none(engine: str, seed: int) -> None:
+    [note] = [note for note in translate({"seed": seed}, engine).notes if note.key == "seed"]
+    assert (note.effect, note.given) == ("off", seed)
+    with pytest.raises(ParameterError, match="seed must be an integer that is a seed"):
+        engines.get(engine).draw([0.0, 1.0], {"seed": seed})
+
+
 def test_samplers_may_be_letters() -> None:
     body = {"samplers": "tk", "temperature": 2, "top_k": 3}
     assert repr(engines.llama_cpp(body)) == "SortedChain(Temperature(2.0), TopK(3))"

@@ -281,15 +281,15 @@ def started(length: int) -> State:
         (lambda: encode(7), "text must be a text or bytes, got 7."),
         (
             lambda: advance([started(0)], []),
-            "tokens must be as many as the 1 states, got 0.",
+            "tokens must be one sequence of new tokens for each of 1 states, got 0.",
         ),
         (
             lambda: advance([started(0)], [[]]),
-            "tokens[0] must be at least one token id, got [].",
+            "tokens[0] must be a sequence of at least one token, got [].",
         ),
         (
             lambda: advance([started(0)], [3]),
-            "tokens[0] must be at least one token id, got 3.",
+            "tokens[0] must be a sequence of at least one token, got 3.",
         ),
         (
             lambda: advance([started(0), started(0)], [[1], [2, 4096]]),
@@ -301,7 +301,7 @@ def started(length: int) -> State:
         ),
         (
             lambda: advance([started(4095)], [[1, 2]]),
-            "tokens[0] must be at most 1 more for this text, got 2.",
+            "tokens[0] must be within the context length of 4096, got 4097 tokens.",
         ),
     ],
 )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
-from logitlab.checks import ParameterError, Range, check_integer, check_token
-from logitlab.params import PARAMETERS
+from logitlab.checks import ParameterError, Range, check_integer, check_number
+from logitlab.params import PARAMETERS, bias_entries
 
 __all__ = [
     "ABSENT",
@@ -60,7 +60,7 @@ class Note:
     ----------
     key : str
         The request key.
-    effect : {"ignored", "changed", "off", "renamed", "default", "refused", "unknown"}
+    effect : {"ignored", "changed", "off", "renamed", "default", "unknown"}
         "changed" are clamped and raised values, "off" values that switch the parameter off,
         "default" keys that are absent and not neutral, "unknown" keys that are none of the twenty.
     sentence : str
@@ -379,28 +379,12 @@ def typed(key: str, value: Any) -> Any:
     if key == "logit_bias":
         if not isinstance(value, Mapping):
             raise ParameterError(key, "a map from token ids to numbers", value)
-        bias: dict[int, Any] = {}
-        for name, amount in value.items():
-            token = _token(key, name)
-            if token in bias:
-                raise ParameterError(key, "a map with one entry for each token id", value)
-            # Whole numbers stay integers, as JSON has them: transformers tells them apart.
-            number = _number(f"{key}[{token}]", amount)
-            bias[token] = amount if type(amount) is int else number
-        return bias
+        # Whole numbers stay integers, as JSON has them: transformers tells them apart.
+        return {
+            token: amount if type(amount) is int else check_number(f"{key}[{token}]", amount)
+            for token, amount in bias_entries(key, value).items()
+        }
     parameter = PARAMETERS[key]
     if key in ("top_k", "seed", "top_logprobs"):
         return check_integer(key, value, Range(integer=True))
-    return _number(key, value) if parameter.kind == "float" else parameter.check(key, value)
-
-
-def _token(key: str, token: Any) -> int:
-    is_number = isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20
-    return check_token(key, int(token) if is_number else token)
-
-
-def _number(name: str, value: Any) -> float:
-    array = Range().check(name, value)
-    if array.ndim:
-        raise ParameterError(name, "one finite number", value)
-    return float(array)
+    return check_number(key, value) if parameter.kind == "float" else parameter.check(key, value)

@@ -16,7 +16,7 @@ from logitlab.numerics import FloatArray, IntArray, gaps, rounded_weights
 from logitlab.transforms.truncation import MinP, TopK, TopP
 from numpy.typing import NDArray
 
-__all__ = ["Place", "inverse", "llama_cpp", "sglang", "vllm_cpu", "vllm_triton"]
+__all__ = ["Drawn", "Place", "inverse", "llama_cpp", "sglang", "vllm_cpu", "vllm_triton"]
 
 _WORD = 0xFFFFFFFF
 
@@ -67,6 +67,10 @@ def vllm_cpu(row: Drawn, seed: int, place: Place) -> int:
 
     Step n takes two words of an mt19937; the low 31 bits of the second one are hashed into a key,
     key and token id into 53 bits. The token is ``argmax(logit - ln(-ln u))``.
+
+    References
+    ----------
+    vLLM, ``torch.ops._C.fused_gumbel_argmax`` of its CPU build.
     """
     word = int(_mt19937(seed, 2 * place.step + 2)[-1])
     key = _splitmix(np.array([word % 2**31], np.uint64))
@@ -77,7 +81,12 @@ def vllm_cpu(row: Drawn, seed: int, place: Place) -> int:
 
 
 def vllm_triton(row: Drawn, seed: int, place: Place) -> int:
-    """Draw as vLLM's Model Runner V2: noise from murmur3 of (seed, position, token id)."""
+    """Draw as vLLM's Model Runner V2: noise from murmur3 of (seed, position, token id).
+
+    References
+    ----------
+    vLLM, ``vllm/v1/worker/gpu/sample/gumbel.py``.
+    """
     hashed = _murmur3(seed, place.position, len(row.logits))
     u = (hashed.astype(np.float64) + 0.5) / 2.0**32
     return int(np.argmax(row.logits.astype(np.float64) - np.log(-np.log1p(-u))))
@@ -87,6 +96,10 @@ def sglang(row: Drawn, seed: int, place: Place) -> int:
     """Draw as SGLang with --enable-deterministic-inference: murmur3 of (seed, position, column).
 
     The column is the token id, or with top-k or top-p the rank in the sorted row.
+
+    References
+    ----------
+    SGLang, ``sglang/srt/layers/sampler.py``, ``multinomial_with_seed``.
     """
     ratio = next((step.value for step in row.chain if isinstance(step, MinP)), 0)
     if ratio and len(row.order) > 1:
@@ -108,6 +121,10 @@ def llama_cpp(row: Drawn, seed: int, place: Place) -> int:
     Each token takes two words a and c of an mt19937: ``r = (a + c * 2**32) / 2**64``. The first
     candidate is drawn whose running sum of float32 probabilities, in float64, reaches r times the
     total.
+
+    References
+    ----------
+    llama.cpp, ``src/llama-sampler.cpp``, the sampler "dist".
     """
     first, second = _mt19937(seed, 2 * place.step + 2)[-2:].tolist()
     r = min((first + second * 2.0**32) / 2.0**64, 1 - 2.0**-53)

@@ -11,7 +11,7 @@ import numpy as np
 from logitlab.chain import Chain, SparseStep
 from logitlab.checks import ParameterError, Range, check_integer, check_logits
 from logitlab.context import Context
-from logitlab.engines.declare import Values, brief_number
+from logitlab.engines.declare import Off, Values, brief_number
 from logitlab.engines.draws import Drawn, Place
 from logitlab.engines.translation import Recipe, RequestLike, Translation, translated
 from logitlab.numerics import IntArray, widened
@@ -42,8 +42,6 @@ class Engine(Recipe):
         How it draws, where that can be repeated here.
     luck_note : str
         How it draws, in words.
-    unset_seeds : tuple of int
-        Seeds that mean none.
     default_seed : int, optional
         The seed of a request without one, if it is always the same.
 
@@ -60,7 +58,6 @@ class Engine(Recipe):
     logprobs: str = "raw"
     luck: Callable[..., int] | None = None
     luck_note: str = ""
-    unset_seeds: tuple[int, ...] = ()
     default_seed: int | None = None
 
     def __call__(self, params: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
@@ -166,12 +163,12 @@ class Engine(Recipe):
         array = widened(check_logits(logits))
         chain = self(params, vocabulary_size=array.shape[-1])
         seed = self._seed(params, seed)
-        final = chain(array, context)
-        rows = final.reshape(-1, final.shape[-1])
         if isinstance(chain, SortedChain):
-            orders = chain.order(array, context)
+            final, orders = chain.ordered(array, context)
         else:
-            orders = [np.flatnonzero(row > -np.inf) for row in rows]
+            final = chain(array, context)
+            orders = [np.flatnonzero(row > -np.inf) for row in final.reshape(-1, final.shape[-1])]
+        rows = final.reshape(-1, final.shape[-1])
         places = _places(context, array.shape)
         if step is not None:
             step = check_integer("step", step, _STEP)
@@ -186,7 +183,8 @@ class Engine(Recipe):
         if seed is None:
             seed = params.seed if isinstance(params, SamplingParams) else params.get("seed")
         used = None if seed is None else check_integer("seed", seed, _SEED)
-        if used is None or used in self.unset_seeds:
+        rules = self.rules.get("seed", ())
+        if used is None or any(isinstance(rule, Off) and rule.when(used) for rule in rules):
             used = self.default_seed
         if used is None:
             hint = f"{self.name} takes a fresh one then, which cannot be repeated."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from logitlab.chain import Step
-from logitlab.checks import ParameterError, Range, check_integer
+from logitlab.checks import ParameterError, Range, check_integer, check_number
 from logitlab.engines.declare import (
     Clamp,
     Drop,
@@ -65,6 +65,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "top_a": (Ignore(),),
     "logit_bias": (InVocabulary(False),),
+    "seed": (Off(lambda seed: seed in (-1, 0xFFFFFFFF), "-1 and 4294967295"),),
 }
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _SOURCE = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.cpp"
@@ -94,7 +95,6 @@ def _penalties(p: Values, last_n: int) -> tuple[Step, ...]:
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
     luck_note=_LUCK,
-    unset_seeds=(-1, 0xFFFFFFFF),
 )
 def llama_cpp(p: Values) -> SortedChain:
     """Return the chain of llama-server: bias, then the ``samplers`` of the request in their order.
@@ -134,7 +134,6 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
     luck_note=_LUCK,
-    unset_seeds=(-1, 0xFFFFFFFF),
 )
 def llama_cpp_python(p: Values) -> SortedChain:
     """Return the chain of llama-cpp-python, which builds one of its own from the same samplers.
@@ -168,7 +167,7 @@ def _range(key: str, value: Any) -> int:
 
 
 def _slope(key: str, value: Any) -> float:
-    return float(Range(0).check(key, value))
+    return check_number(key, value, Range(0))
 
 
 def _sampler_order(key: str, value: Any) -> tuple[int, ...]:

@@ -21,7 +21,15 @@ from logitlab.engines.declare import (
 )
 from logitlab.params import PARAMETERS, SamplingParams
 
-__all__ = ["Option", "Recipe", "RequestLike", "Translation", "check_request", "translated"]
+__all__ = [
+    "Option",
+    "Recipe",
+    "RequestLike",
+    "Translation",
+    "check_request",
+    "given_keys",
+    "translated",
+]
 
 RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
 
@@ -163,18 +171,22 @@ def _arrive(
         arrived[key] = value
 
 
+def given_keys(params: RequestLike) -> dict[str, Any]:
+    """Return what a request says, without the keys that are None, or raise `ParameterError`."""
+    if isinstance(params, SamplingParams):
+        params = {**params.given(), **params.extra}
+    if not isinstance(params, Mapping):
+        hint = "SamplingParams.from_request reads a request body."
+        raise ParameterError("params", "SamplingParams or a request body", params, hint)
+    return {key: value for key, value in params.items() if value is not None}
+
+
 def check_request(params: RequestLike) -> dict[str, Any]:
     """Return the given keys, the documented ones each of its type, or raise `ParameterError`.
 
     What is wrong here no engine could read.
     """
-    if isinstance(params, SamplingParams):
-        given = {**params.given(), **params.extra}
-    elif isinstance(params, Mapping):
-        given = {key: value for key, value in params.items() if value is not None}
-    else:
-        hint = "SamplingParams.from_request reads a request body."
-        raise ParameterError("params", "SamplingParams or a request body", params, hint)
+    given = given_keys(params)
     request = {
         key: typed(key, value) if key in PARAMETERS else value for key, value in given.items()
     }
@@ -200,14 +212,14 @@ def _request(params: RequestLike, engine: Recipe) -> dict[str, Any]:
 
 def _aliased(params: RequestLike, request: Mapping[str, Any], engine: Recipe) -> tuple[Any, ...]:
     """Return the keys that came under other names, and notes on values that these overrule."""
-    given = params.to_request() if isinstance(params, SamplingParams) else params
+    given = given_keys(params)
     known = {engine.aliases[key] for key in given if key in engine.aliases}
     notes = [
         Note(key, "ignored", f"{key} {brief_number(value)} is ignored by {engine.name}: "
              f"{brief_number(request[known_as])} counts.", value)
         for key, value in given.items()
         for known_as in [engine.aliases.get(key, key)]
-        if known_as in known and value is not None and value != request[known_as]
+        if known_as in known and value != request[known_as]
     ]  # fmt: skip
     return frozenset(known), notes
 

@@ -86,7 +86,6 @@ def _penalties(p: Values) -> tuple[Step, ...]:
     rules=_RULES,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
-    unset_seeds=(-1,),
 )
 def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
@@ -122,7 +121,6 @@ def vllm(p: Values) -> Chain:
     },
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
-    unset_seeds=(-1,),
 )
 def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
@@ -149,7 +147,6 @@ def vllm_triton(p: Values) -> Chain:
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
     rules=_RULES,
     luck_note="Philox and rejection: the seed of a request is not used",
-    unset_seeds=(-1,),
 )
 def vllm_flashinfer(p: Values) -> Chain:
     """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.
@@ -195,7 +192,6 @@ def _aphrodite(p: Values, times: int) -> Chain:
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
     luck_note="as vLLM's, which was not checked here",
-    unset_seeds=(-1,),
 )
 def aphrodite(p: Values) -> Chain:
     """Return the chain of Aphrodite's V1 sampler, which applies all penalties twice.
@@ -213,7 +209,6 @@ def aphrodite(p: Values) -> Chain:
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
     luck_note="as vLLM's, which was not checked here",
-    unset_seeds=(-1,),
 )
 def aphrodite_once(p: Values) -> Chain:
     """Return the chain of `aphrodite` without its second round of penalties."""

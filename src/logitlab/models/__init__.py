@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from logitlab.checks import ParameterError
 from logitlab.models.gguf import Gguf
+from logitlab.models.huggingface import Transformers
+from logitlab.models.llama_cpp import LlamaCpp
 from logitlab.models.model import Model, State
 from logitlab.models.ngram import NGram
+from logitlab.models.recorded import Recorded
+from logitlab.models.recorder import Recorder
 
-__all__ = ["BUNDLED", "Gguf", "Model", "NGram", "State", "load"]
+__all__ = [
+    "BUNDLED",
+    "Gguf",
+    "LlamaCpp",
+    "Model",
+    "NGram",
+    "Recorded",
+    "Recorder",
+    "State",
+    "Transformers",
+    "load",
+]
 
 BUNDLED = "grimm"
 """Name of the model that comes along."""
@@ -19,7 +34,8 @@ def load(name: str) -> Model:
     Parameters
     ----------
     name : str
-        "grimm", the bundled n-gram model, or the path of a GGUF file that ends in ".gguf".
+        "grimm", the bundled n-gram model; the path of a GGUF file that ends in ".gguf", or of a
+        run that a `Recorder` wrote and that ends in ".npy".
 
     Raises
     ------
@@ -35,4 +51,6 @@ def load(name: str) -> Model:
         return NGram.bundled()
     if isinstance(name, str) and name.endswith(".gguf"):
         return Gguf(name)
+    if isinstance(name, str) and name.endswith(".npy"):
+        return Recorded.open(name)
     raise ParameterError("model", f"{BUNDLED}, a .gguf file or a recorded .npy", name)

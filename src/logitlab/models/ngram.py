@@ -10,6 +10,7 @@ import numpy as np
 from logitlab import datasets
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.models.bpe import BPE, check_texts
+from logitlab.models.inputs import check_tokens
 from logitlab.models.kneser_ney import KneserNey
 from logitlab.models.model import Model, State
 from logitlab.numerics import FloatArray
@@ -79,7 +80,6 @@ class NGram(Model):
         end = [tokenizer.end]
         sequences = [end + tokenizer.encode(text) + end for text in check_texts(texts)]
         self._expected = KneserNey(sequences, len(self.vocabulary), self.order, float(part))
-        self._tokens = Range(0, len(self.vocabulary) - 1, integer=True)
 
     @classmethod
     def fit(
@@ -141,10 +141,7 @@ class NGram(Model):
             For tokens that are none, or not as many texts as states, or texts beyond
             ``context_length``; then no state has changed.
         """
-        if len(states) != len(tokens):
-            raise ParameterError("tokens", f"as many as the {len(states)} states", len(tokens))
-        pairs = zip(states, tokens, strict=True)
-        read = [self._checked(f"tokens[{i}]", *pair) for i, pair in enumerate(pairs)]
+        read = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
         result = np.empty((len(states), len(self.vocabulary)))
         for row, state, new in zip(result, states, read, strict=True):
             state.read(new)
@@ -158,16 +155,6 @@ class NGram(Model):
     def _recent(self, tokens: list[int]) -> list[int]:
         recent = tokens[max(0, len(tokens) - self.order + 1) :]
         return recent if len(recent) == self.order - 1 else [self.tokenizer.end, *recent]
-
-    def _checked(self, name: str, state: State, new: Sequence[int]) -> list[int]:
-        ids = self._tokens.check(name, new)
-        if ids.ndim != 1 or not ids.size:
-            raise ParameterError(name, "at least one token id", new)
-        if len(state.tokens) + ids.size > self.context_length:
-            rule = f"at most {self.context_length - len(state.tokens)} more for this text"
-            raise ParameterError(name, rule, ids.size)
-        found: list[int] = ids.tolist()
-        return found
 
 
 @cache

@@ -24,6 +24,7 @@ from logitlab.checks import (
     check_choice,
     check_flag,
     check_integer,
+    check_number,
 )
 from logitlab.context import SCOPES, Context, TokenCounts
 from logitlab.numerics import PRECISIONS, FloatArray, Precision, put
@@ -303,8 +304,7 @@ class RepetitionPenalty(_Penalty):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if _SLOPE.check("slope", self.slope).ndim:
-            raise ParameterError("slope", "one number >= 0", self.slope)
+        check_number("slope", self.slope, _SLOPE)
         if self.slope != 1 and self.last_n is None:
             raise ParameterError("slope", "1.0 without a window, last_n", self.slope)
         check_flag("reciprocal", self.reciprocal)
@@ -437,10 +437,7 @@ class AdditivePenalty(_Penalty):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        array = Range().check("presence_penalty", self.presence)
-        if array.ndim:
-            raise ParameterError("presence_penalty", "one finite number", self.presence)
-        object.__setattr__(self, "presence", float(array))
+        object.__setattr__(self, "presence", check_number("presence_penalty", self.presence))
         check_flag("by_ones", self.by_ones)
 
     @property

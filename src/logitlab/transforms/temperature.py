@@ -67,8 +67,8 @@ def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any
     wide = scratch(rows.shape, np.float64)
     wide[...] = rows
     with np.errstate(over="ignore"):
-        factor = (1 / divisor).astype(dtype)
-        if reciprocal and np.isfinite(factor).all():
+        factor = (1 / divisor).astype(dtype) if reciprocal else np.array(np.inf)
+        if np.isfinite(factor).all():
             wide *= factor
         else:
             wide /= divisor.astype(dtype)

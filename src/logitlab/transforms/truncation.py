@@ -140,7 +140,7 @@ def top_p(
     return TopP(p, ties, at_p, sums)(logits)
 
 
-def nucleus_size(
+def _nucleus_size(
     descending: FloatArray, p: NDArray[Any], at_p: str, sums: str, dtype: type[Any] = np.float64
 ) -> NDArray[Any]:
     """Return how many tokens the nucleus of each row holds, shape (n, 1), rows sorted."""
@@ -165,7 +165,7 @@ def _nucleus(
     rows: FloatArray, p: NDArray[Any], step: TopP, dtype: type[Any] = np.float64
 ) -> BoolArray:
     descending = np.sort(rows, axis=-1)[:, ::-1]
-    count = nucleus_size(descending, p, step.at_p, step.sums, dtype)
+    count = _nucleus_size(descending, p, step.at_p, step.sums, dtype)
     last = descending[np.arange(len(rows)), count.ravel() - 1]
     return largest(rows, count, last[:, None], step.ties)
 

@@ -1,0 +1,318 @@
+"""Causal language models of the library transformers."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.models.inputs import check_tokens, library, own_states
+from logitlab.models.model import Message, Model, State, check_messages
+from logitlab.models.tokenizer_bytes import tokenizer_vocabulary
+from logitlab.numerics import FloatArray
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["Transformers"]
+
+
+class _Cached(State):
+    """A text with the keys and values of all its tokens, or with None to read it again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cache: Any = None
+
+    def copy(self) -> Self:
+        twin = super().copy()
+        twin.cache = _copied(self.cache)
+        return twin
+
+    def rewind(self, length: int) -> None:
+        super().rewind(length)
+        if self.cache is not None and length and _is_plain(self.cache):
+            for layer in _filled(self.cache):
+                layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+        else:  # windows and running sums do not go back
+            self.cache = None
+
+
+class _Row(NamedTuple):
+    """A text on its way through the model: what is read already, and what is to be read."""
+
+    state: _Cached
+    read: int
+    new: list[int]
+
+
+class Transformers(Model):
+    """A causal language model of transformers, with its keys and values kept in the states.
+
+    The model is set to evaluation, and run without gradients. Logits are float32 whatever the
+    model computes in, and only those of tokens that the tokenizer knows: the columns that pad an
+    embedding are cut off. Neighbours change no bit of a row, but how many tokens are read at once
+    can change the last ones: matrices of another shape are added up in another order.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        With logits of the next token: any ``…ForCausalLM``.
+    tokenizer : transformers.PreTrainedTokenizerFast, optional
+        Byte-level BPE or SentencePiece. Without it tokens are called ``<0>``, ``<1>`` …, and
+        prompts are token ids.
+    rows_together : int
+        How many texts are read in one go, shorter ones padded on the left. More than 1 is faster,
+        and lets neighbours change the last bits. Models with other memories than keys and values
+        of all tokens (sliding windows, state spaces) always read one by one.
+    tokens_together : int, optional
+        How many tokens of a text are read at once, at most, where texts are read one by one; by
+        default all new ones. With 1 the logits are a function of the text, in whatever pieces it
+        comes; a long prompt takes several times as long.
+
+    Raises
+    ------
+    ParameterError
+        For other models and tokenizers.
+
+    Examples
+    --------
+    >>> from transformers import AutoModelForCausalLM, AutoTokenizer  # doctest: +SKIP
+    >>> name = "HuggingFaceTB/SmolLM2-135M-Instruct"
+    >>> network = AutoModelForCausalLM.from_pretrained(name)  # doctest: +SKIP
+    >>> model = Transformers(network, AutoTokenizer.from_pretrained(name))  # doctest: +SKIP
+    >>> logits = model.advance(  # doctest: +SKIP
+    ...     [model.start()], [model.encode("The capital of France is")]
+    ... )
+    >>> model.vocabulary.label(int(logits.argmax()))  # doctest: +SKIP
+    '␣Paris'
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        rows_together: int = 1,
+        tokens_together: int | None = None,
+    ) -> None:
+        config: Any = getattr(model, "config", None)
+        if not callable(getattr(model, "forward", None)) or not hasattr(config, "get_text_config"):
+            raise ParameterError("model", "a causal language model of transformers", model)
+        if config.is_encoder_decoder:
+            seen = Seen(f"{type(model).__name__}, an encoder and decoder")
+            raise ParameterError("model", "a causal language model of transformers", seen)
+        self._torch = library("torch", "transformers")
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._takes = set(inspect.signature(model.forward).parameters)
+        self._width = tokens_together
+        if tokens_together is not None:
+            check_integer("tokens_together", tokens_together, Range(1, integer=True))
+        self._together = check_integer("rows_together", rows_together, Range(1, integer=True))
+        if self._together > 1 and not self._can_pad():
+            self._together = 1
+        text = config.get_text_config()
+        self.name = config.name_or_path or config.model_type
+        self.vocabulary = _vocabulary(tokenizer, text.vocab_size)
+        self.end_ids = _end_ids(model, tokenizer, len(self.vocabulary))
+        self.context_length = getattr(text, "max_position_embeddings", None)
+
+    @classmethod
+    def load(
+        cls,
+        path: str,
+        *,
+        rows_together: int = 1,
+        tokens_together: int | None = None,
+        **options: Any,
+    ) -> Self:
+        """Load a model and its tokenizer.
+
+        Parameters
+        ----------
+        path : str
+            A folder, or a name on the Hugging Face Hub.
+        rows_together, tokens_together : int
+            As above.
+        **options
+            Of ``from_pretrained``: ``dtype``, ``device_map``, ``revision``, ``gguf_file`` …
+
+        Raises
+        ------
+        ImportError
+            Where transformers is not installed, with the command that installs it.
+        """
+        transformers = library("transformers", "transformers")
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+        about = ("revision", "subfolder", "gguf_file", "token", "cache_dir", "trust_remote_code")
+        shared = {key: value for key, value in options.items() if key in about}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, **shared)
+        return cls(model, tokenizer, rows_together=rows_together, tokens_together=tokens_together)
+
+    def start(self) -> State:
+        """Return the state of an empty text."""
+        return _Cached()
+
+    def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
+        """Read tokens, and return the logits of the token after them, as in `Model.advance`."""
+        checked = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
+        rows = []
+        for state, new in zip(own_states(states, _Cached), checked, strict=True):
+            read = 0 if state.cache is None else len(state.tokens)
+            state.read(new)
+            rows.append(_Row(state, read, state.tokens[read:]))
+        logits = np.empty((len(rows), len(self.vocabulary)), np.float32)
+        # Texts with about as many new tokens go together.
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i].new))
+        for start in range(0, len(rows), self._together):
+            group = order[start : start + self._together]
+            logits[group] = self._forward([rows[i] for i in group])
+        return logits
+
+    def _forward(self, rows: list[_Row]) -> FloatArray:
+        options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
+        caches = [row.state.cache for row in rows]
+        for row in rows:
+            row.state.cache = None  # if the model raises, the text is read again
+        with self._torch.inference_mode():
+            if len(rows) == 1:
+                answer = self._pieces(rows[0], caches[0], options)
+            else:
+                answer = self._padded(rows, caches, options)
+            logits = answer.logits[:, -1, : len(self.vocabulary)]
+            result: FloatArray = logits.float().cpu().numpy()
+        return result
+
+    def _call(self, ids: list[list[int]], **options: Any) -> Any:
+        tensor = self._torch.tensor(ids, device=self._model.device)
+        return self._model(input_ids=tensor, use_cache=True, **options)
+
+    def _pieces(self, row: _Row, cache: Any, options: dict[str, Any]) -> Any:
+        width = self._width or len(row.new)
+        answer = None
+        for start in range(0, len(row.new), width):
+            # Without a cache, the model has none: then it reads from the beginning each time.
+            piece = row.new[0 if cache is None else start : start + width]
+            answer = self._call([piece], past_key_values=cache, **options)
+            cache = getattr(answer, "past_key_values", None)
+        row.state.cache = cache
+        return answer
+
+    def _padded(self, rows: list[_Row], caches: list[Any], options: dict[str, Any]) -> Any:
+        """Run texts of different lengths: what each has read and what is new end together."""
+        past, width = max(row.read for row in rows), max(len(row.new) for row in rows)
+        shape = len(rows), past + width
+        mask, positions, ids = np.zeros(shape, int), np.zeros(shape, int), []
+        for i, row in enumerate(rows):
+            mask[i, past - row.read : past] = 1
+            mask[i, past + width - len(row.new) :] = 1
+            positions[i] = np.maximum(mask[i].cumsum() - 1, 0)
+            ids.append([0] * (width - len(row.new)) + row.new)
+        cache = self._joined(rows, caches, past) if past else self._empty()
+        device = self._model.device
+        answer = self._call(
+            ids,
+            attention_mask=self._torch.tensor(mask, device=device),
+            position_ids=self._torch.tensor(positions[:, past:], device=device),
+            past_key_values=cache,
+            **options,
+        )
+        for i, row in enumerate(rows):
+            kept = self._torch.tensor(np.flatnonzero(mask[i]), device=device)
+            row.state.cache = own = _copied(cache)
+            for layer in _filled(own):
+                layer.keys = layer.keys[i : i + 1].index_select(2, kept.to(layer.keys.device))
+                layer.values = layer.values[i : i + 1].index_select(2, kept.to(layer.keys.device))
+        return answer
+
+    def _joined(self, rows: list[_Row], caches: list[Any], past: int) -> Any:
+        """Return one cache of all texts, shorter ones after zeros."""
+        joined = _copied(next(cache for cache in caches if cache is not None))
+        for number, layer in enumerate(joined.layers):
+            if layer.keys is None:
+                continue
+            own = [None if cache is None else cache.layers[number] for cache in caches]
+            for name in ("keys", "values"):
+                example = getattr(layer, name)
+                every = example.new_zeros(len(rows), example.shape[1], past, example.shape[3])
+                for i, (row, part) in enumerate(zip(rows, own, strict=True)):
+                    if part is not None:
+                        every[i, :, past - row.read :] = getattr(part, name)[0]
+                setattr(layer, name, every)
+        return joined
+
+    def _can_pad(self) -> bool:
+        return {"attention_mask", "position_ids"} <= self._takes and _is_plain(self._empty())
+
+    def _empty(self) -> Any:
+        return library("transformers", "transformers").DynamicCache(config=self._model.config)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text, with those that the tokenizer puts first."""
+        if self._tokenizer is None:
+            return super().encode(text)
+        return [int(token) for token in self._tokenizer(text)["input_ids"]]
+
+    def chat(self, messages: Sequence[Message]) -> list[int]:
+        """Return the token ids of a conversation by the tokenizer's chat template.
+
+        Raises
+        ------
+        ParameterError
+            For messages that are none, and those that the template refuses.
+        """
+        checked = check_messages(messages)
+        if getattr(self._tokenizer, "chat_template", None) is None:
+            return super().chat(checked)
+        try:
+            text = self._tokenizer.apply_chat_template(
+                checked, add_generation_prompt=True, tokenize=False
+            )
+        except Exception as error:  # a template raises what it likes
+            rule = f"what the chat template of {self.name} takes"
+            raise ParameterError("messages", rule, messages, f"It says: {error}.") from error
+        ids = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return [int(token) for token in ids]
+
+
+def _filled(cache: Any) -> list[Any]:
+    return [layer for layer in cache.layers if layer.keys is not None]
+
+
+def _is_plain(cache: Any) -> bool:
+    """Whether a cache is keys and values of all tokens, which only ever grow."""
+    layers = getattr(cache, "layers", None) or [None]
+    return all(type(layer).__name__ == "DynamicLayer" for layer in layers)
+
+
+def _copied(cache: Any) -> Any:
+    """Return a cache that can grow by itself; tensors that never change are shared."""
+    if cache is None or not _is_plain(cache):
+        return copy.deepcopy(cache)
+    twin = copy.copy(cache)
+    twin.layers = [copy.copy(layer) for layer in cache.layers]
+    return twin
+
+
+def _vocabulary(tokenizer: Any, columns: int) -> Vocabulary:
+    if tokenizer is None:
+        return Vocabulary(f"<{i}>".encode() for i in range(columns))
+    vocabulary = tokenizer_vocabulary(tokenizer)
+    if len(vocabulary) > columns:
+        hint = "model.resize_token_embeddings makes room."
+        rule = f"the model's own, with at most {columns} tokens"
+        raise ParameterError("tokenizer", rule, Seen(f"one with {len(vocabulary)}"), hint)
+    return vocabulary
+
+
+def _end_ids(model: Any, tokenizer: Any, size: int) -> frozenset[int]:
+    """Return the end tokens, from the first that names any: as `generate` does, then others."""
+    sources = (getattr(model, "generation_config", None), model.config.get_text_config(), tokenizer)
+    for source in sources:
+        ids = getattr(source, "eos_token_id", None)
+        if ids is not None:
+            every = ids if isinstance(ids, list | tuple) else [ids]
+            return frozenset(int(token) for token in every if 0 <= int(token) < size)
+    return frozenset()

@@ -1,0 +1,97 @@
+"""The bytes behind the tokens of a fast tokenizer of Hugging Face."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+from logitlab.checks import ParameterError, Seen
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["tokenizer_vocabulary"]
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+def tokenizer_vocabulary(tokenizer: Any) -> Vocabulary:
+    """Return the vocabulary of a tokenizer: token ``i`` are the bytes that it stands for in a text.
+
+    How tokens are spelt is read from the tokenizer's decoder: byte-level BPE, where each byte is a
+    printable character (GPT-2, Llama 3, Qwen), or SentencePiece, where a space is ``▁`` and a
+    single byte ``<0xE6>`` (Llama 2, Mistral, Gemma). Added tokens are their text. Ids that no token
+    has are empty special tokens.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerFast
+        Any with a ``backend_tokenizer``.
+
+    Raises
+    ------
+    ParameterError
+        For a tokenizer without that, or one that spells tokens otherwise, such as WordPiece.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ParameterError("tokenizer", "a fast tokenizer, with a backend_tokenizer", tokenizer)
+    described = json.loads(backend.to_str())
+    spelling = _spelling(list(_decoders(described["decoder"])))
+    tokens = {i: spelling(token) for token, i in tokenizer.get_vocab().items()}
+    added = {token["id"]: token for token in described["added_tokens"]}
+    tokens |= {i: token["content"].encode() for i, token in added.items()}
+    size = max(tokens) + 1
+    special = {i for i, token in added.items() if token["special"]} | set(range(size)) - set(tokens)
+    return Vocabulary((tokens.get(i, b"") for i in range(size)), sorted(special))
+
+
+def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """Yield the steps of a decoder, those of sequences one by one."""
+    if decoder is None:
+        return
+    if decoder["type"] == "Sequence":
+        for step in decoder["decoders"]:
+            yield from _decoders(step)
+    else:
+        yield decoder
+
+
+def _spelling(decoders: list[dict[str, Any]]) -> Callable[[str], bytes]:
+    """Return what turns the spelling of a token into its bytes."""
+    kinds = {decoder["type"] for decoder in decoders}
+    if "ByteLevel" in kinds:
+        return _byte_level
+    spaces = {decoder["replacement"] for decoder in decoders if decoder["type"] == "Metaspace"}
+    for decoder in decoders:
+        if decoder["type"] == "Replace" and decoder["content"] == " ":
+            spaces.add(decoder["pattern"].get("String"))
+    if spaces == {"▁"}:
+        return _piece if "ByteFallback" in kinds else _spaced
+    seen = Seen(f"one with the decoder {', '.join(sorted(kinds)) or 'none'}")
+    raise ParameterError("tokenizer", "byte-level BPE or SentencePiece", seen)
+
+
+def _byte_level(token: str) -> bytes:
+    table = _characters()
+    if all(character in table for character in token):
+        return bytes(table[character] for character in token)
+    return token.encode()
+
+
+def _piece(token: str) -> bytes:
+    byte = _BYTE.fullmatch(token)
+    return bytes([int(byte[1], 16)]) if byte else _spaced(token)
+
+
+def _spaced(token: str) -> bytes:
+    return token.replace("▁", " ").encode()
+
+
+@cache
+def _characters() -> dict[str, int]:
+    """Return GPT-2's character for each byte: itself where it is visible, else from U+0100 on."""
+    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    hidden = [byte for byte in range(256) if byte not in visible]
+    return {chr(b): b for b in visible} | {chr(256 + i): b for i, b in enumerate(hidden)}
