@@ -66,7 +66,7 @@ def test_without_a_template_the_contents_are_paragraphs(tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match=r"states must be made by start\(\) of this model"):
+    with pytest.raises(ParameterError, match=r"states\[0\] must be from start\(\) of the model"):
         Gguf(write(tmp_path)).advance([models.State()], [[1]])
 
 

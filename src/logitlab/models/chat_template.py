@@ -8,7 +8,8 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from logitlab.checks import ParameterError, needs
+from logitlab.checks import ParameterError
+from logitlab.models.inputs import library
 from logitlab.models.model import Message, check_messages
 
 __all__ = ["render"]
@@ -60,7 +61,7 @@ def render(template: str, messages: Sequence[Message], **names: Any) -> str:
 
 @lru_cache
 def _compiled(template: str) -> Any:
-    needs("gguf", "jinja2")
+    library("jinja2", "gguf")
     from jinja2 import TemplateError, TemplateSyntaxError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser

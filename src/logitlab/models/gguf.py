@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import cast
 
-from logitlab.checks import ParameterError, check_choice
+from logitlab.checks import check_choice
 from logitlab.models.chat_template import render
 from logitlab.models.gguf_file import GgufFile
 from logitlab.models.gguf_tokenizer import GgufTokenizer
+from logitlab.models.inputs import own_states
 from logitlab.models.llama import Llama, LlamaState
 from logitlab.models.model import Message, Model, State
 from logitlab.numerics import FloatArray
@@ -89,9 +89,7 @@ class Gguf(Model):
             For token ids that are none, a text beyond the context length, or a state of another
             model. No state has changed then.
         """
-        if not all(isinstance(state, LlamaState) for state in states):
-            raise ParameterError("states", "made by start() of this model", list(states))
-        return self._llama.advance(cast(Sequence[LlamaState], states), tokens)
+        return self._llama.advance(own_states(states, LlamaState), tokens)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, after the token of the beginning where there is one."""
