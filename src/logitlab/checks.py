@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ __all__ = [
     "check_number",
     "check_per_row",
     "check_token",
+    "needs",
     "shown",
 ]
 
@@ -296,3 +298,27 @@ def check_per_row(name: str, value: ArrayLike, rule: Range, batch: tuple[int, ..
     except ValueError:
         expected = f"a scalar or an array that broadcasts to the batch shape {batch}"
         raise ParameterError(name, expected, Seen(f"shape {array.shape}")) from None
+
+
+def needs(extra: str, module: str) -> Any:
+    """Return a module of another package, or say how to install it.
+
+    Raises
+    ------
+    ImportError
+        If the package is not there, with the command that installs it.
+
+    Examples
+    --------
+    >>> needs("gguf", "no_such_package")
+    Traceback (most recent call last):
+    ImportError: no_such_package is not installed: pip install 'logitlab[gguf]'
+    """
+    package = module.split(".")[0]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        command = f"pip install 'logitlab[{extra}]'"
+        raise ImportError(f"{package} is not installed: {command}", name=package) from None

@@ -8,8 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NoReturn
 
-from logitlab.checks import ParameterError
-from logitlab.models.inputs import library
+from logitlab.checks import ParameterError, needs
 from logitlab.models.model import Message, check_messages
 
 __all__ = ["render"]
@@ -61,7 +60,7 @@ def render(template: str, messages: Sequence[Message], **names: Any) -> str:
 
 @lru_cache
 def _compiled(template: str) -> Any:
-    library("jinja2", "gguf")
+    needs("gguf", "jinja2")
     from jinja2 import TemplateError, TemplateSyntaxError, nodes
     from jinja2.ext import Extension, loopcontrols
     from jinja2.parser import Parser

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer
-from logitlab.models.inputs import library
+from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
 from numpy.typing import NDArray
 
 __all__ = ["GgufFile"]
@@ -58,7 +57,7 @@ class GgufFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._gguf = library("gguf", "gguf")
+        self._gguf = needs("gguf", "gguf")
         self.path = Path(path)
         if not self.path.is_file():
             raise ParameterError("path", "a GGUF file that exists", str(path))

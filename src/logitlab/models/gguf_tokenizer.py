@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from logitlab.checks import ParameterError, check_choice
+from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.models.gguf_file import GgufFile
-from logitlab.models.inputs import library
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["SPLITS", "GgufTokenizer"]
@@ -48,7 +47,7 @@ class GgufTokenizer:
     """
 
     def __init__(self, file: GgufFile) -> None:
-        library("tokenizers", "gguf")
+        needs("gguf", "tokenizers")
         check_choice("tokenizer.ggml.model", file.get("tokenizer.ggml.model"), ("gpt2",))
         split = file.get("tokenizer.ggml.pre", "default")
         check_choice("tokenizer.ggml.pre", split, SPLITS)

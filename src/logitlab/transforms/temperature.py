@@ -76,8 +76,9 @@ def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any
         else:
             wide /= divisor.astype(dtype)
         scaled: FloatArray = wide.astype(rows.dtype)
-    if not np.isfinite(scaled).all() and (np.isinf(scaled) != np.isinf(rows)).any():
-        scaled = _within_reach(rows, divisor)
+    if not np.isfinite(scaled).all():
+        far = (np.isinf(scaled) != np.isinf(rows)).any(axis=-1)
+        scaled[far] = _within_reach(rows[far], divisor[far] if len(divisor) > 1 else divisor)
     if greedy.any():
         first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
         scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)
