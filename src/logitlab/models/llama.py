@@ -7,7 +7,10 @@ cache while all rows pass. So the logits of a text are the same bits however it 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -22,9 +25,11 @@ __all__ = ["Llama", "LlamaState"]
 Array = NDArray[np.float32]
 
 _PAGE = 64  # positions: keys are read in whole pages
-# Weights of a slice, 1.5 megabytes. From 460 000 on OpenBLAS shares a product among threads: a
-# fifth quicker for one token on an idle machine, ten times slower on a busy one.
+# Weights of a slice, 1.5 megabytes. From 460 000 on OpenBLAS would share a product among threads,
+# and how many there are would change the bits; so threads get whole slices instead.
 _SLICE = 393_216
+_SHARED = 3  # from so many slices on
+_THREADS = min(os.cpu_count() or 1, 4)
 _KNOWN = {
     "attention.head_count",
     "attention.head_count_kv",
@@ -215,10 +220,29 @@ def _linear(x: Array, weight: Array) -> Array:
     result = np.empty((len(x), len(weight), 1), np.float32)
     columns = x[:, :, None]
     step = max(1, _SLICE // weight.shape[1])
-    for start in range(0, len(weight), step):
-        part = slice(start, start + step)
-        np.matmul(weight[part], columns, out=result[:, part])
+
+    def fill(starts: range) -> None:
+        for start in starts:
+            part = slice(start, start + step)
+            np.matmul(weight[part], columns, out=result[:, part])
+
+    every = range(0, len(weight), step)
+    share = -(-len(every) // _THREADS)
+    if len(every) < _SHARED or share == len(every):
+        fill(every)
+    else:
+        others = [every[at : at + share] for at in range(share, len(every), share)]
+        running = [_threads(os.getpid()).submit(fill, starts) for starts in others]
+        fill(every[:share])
+        for one in running:
+            one.result()
     return result[..., 0]
+
+
+@lru_cache(maxsize=1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    # A fork has the executor of its parent, but none of its threads.
+    return ThreadPoolExecutor(_THREADS - 1, "logitlab")
 
 
 def _silu(x: Array) -> Array:
