@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from logitlab import SamplingParams, compare_engines, engines, generate, sample
+from logitlab import SamplingParams, chat, compare_engines, engines, generate, sample
 from logitlab.cli import main
 from logitlab.context import Context
 from logitlab.datasets import load
@@ -418,3 +418,42 @@ def test_generate_says_what_is_wrong(words: list[str], message: str) -> None:
     assert result.returncode == 2
     assert message in result.stderr
     assert result.stdout == ""
+
+
+# ---------------------------------------------------------------- chat
+
+
+def test_chat_answers_a_request_body(tmp_path: Path) -> None:
+    request = {"messages": [{"role": "user", "content": "Once"}], "seed": 3, "max_tokens": 6}
+    file = tmp_path / "request.json"
+    file.write_text(json.dumps(request), "utf-8")
+    body = json.loads(ok("chat", str(file)))
+    whole = chat(request, NGram.bundled())
+    assert body["choices"] == whole["choices"]
+    events = ok("chat", str(file), "--stream").split("\n\n")
+    assert events[-2:] == ["data: [DONE]", ""]
+    chunks = [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+    text = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
+    assert text == whole["choices"][0]["message"]["content"]
+    file.write_text(json.dumps({**request, "top_p": 2}), "utf-8")
+    refused = run("chat", str(file))
+    assert refused.returncode == 2
+    assert json.loads(refused.stdout)["error"]["metadata"] == {"parameter": "top_p"}
+    streamed = run("chat", str(file), "--stream")
+    assert streamed.returncode == 2
+    assert streamed.stderr == "logitlab: error: top_p must be in [0, 1], got 2.0.\n"
+    file.write_text("{", "utf-8")
+    assert "request must be a file of JSON" in run("chat", str(file)).stderr
+    assert "request must be a readable file" in run("chat", str(tmp_path / "none.json")).stderr
+
+
+def test_generate_under_a_schema(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    schema = {"type": "array", "items": {"enum": ["a", 1, None]}, "minItems": 2, "maxItems": 4}
+    file.write_text(json.dumps(schema), "utf-8")
+    result = run("generate", "A", "--json-schema", str(file), "--seed", "1", "--temperature", "2")
+    assert result.returncode == 0, result.stderr
+    assert 2 <= len(json.loads(result.stdout)) <= 4
+    file.write_text('{"uniqueItems": true}', "utf-8")
+    refused = run("generate", "A", "--json-schema", str(file))
+    assert "uniqueItems must be absent: it cannot be enforced" in refused.stderr

@@ -391,7 +391,7 @@ class Endless(Bigrams):
         ({"logit_bias": {20: 1}}, "logit_bias must be a map whose keys are token ids in"),
         ({"verbosity": "huge"}, "verbosity must be one of 'low', 'medium', 'high', got 'huge'."),
         ({"verbosity_bias": "big"}, "verbosity_bias must be"),
-        ({"response_format": {"type": "json_object"}}, "response_format must be absent"),
+        ({"constraint": "yes"}, "constraint must be a Constraint or None, got 'yes'."),
         ({"engine": "llama"}, "engine must be one of"),
         ({"coupling": "luck"}, "coupling must be one of"),
         ({"logprobs_mode": "all"}, "logprobs_mode must be one of"),

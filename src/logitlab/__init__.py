@@ -13,6 +13,9 @@ Chain(Temperature(0.8), TopP(0.9))
 ' Paris Paris Paris'
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from logitlab import datasets, engines, models
 from logitlab.chain import Chain, Step, Trace, Transform
 from logitlab.checks import ParameterError
@@ -52,6 +55,10 @@ from logitlab.transforms.temperature import Temperature, temperature
 from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
 from logitlab.vocabulary import Vocabulary
 
+if TYPE_CHECKING:
+    from logitlab.clients import transport
+    from logitlab.wire import chat, chat_stream
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -86,6 +93,8 @@ __all__ = [
     "Transform",
     "Translation",
     "Vocabulary",
+    "chat",
+    "chat_stream",
     "compare_engines",
     "datasets",
     "engines",
@@ -119,5 +128,15 @@ __all__ = [
     "top_probability",
     "total_variation",
     "translate",
+    "transport",
     "uniform",
 ]
+
+# Loaded when they are asked for.
+_HOMES = {"chat": "wire", "chat_stream": "wire", "transport": "clients"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

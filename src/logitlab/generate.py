@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import FrameType
-from typing import Any, Literal, TypeAlias, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from logitlab.checks import (
@@ -21,6 +17,7 @@ from logitlab.checks import (
     check_integer,
     check_number,
 )
+from logitlab.constraints import Constraint
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines import Engine, get
 from logitlab.generation import Asked, Generation, Options, Piece
@@ -28,11 +25,11 @@ from logitlab.loop import Loop, Row
 from logitlab.models.model import Message, Model
 from logitlab.numerics import IntArray
 from logitlab.preparation import LOGPROBS_MODES, prepare
-from logitlab.progress import Progress
+from logitlab.progress import Progress, interruptible
+from logitlab.prompts import Prompt, are_prompts, prompt_ids
 
 __all__ = ["VERBOSITY_BIAS", "Prompt", "generate", "resume", "stream"]
 
-Prompt: TypeAlias = "str | Sequence[int] | IntArray | Sequence[Message]"
 
 VERBOSITY_BIAS = math.log(1.5)
 """What "low" adds to the logit of every token that ends a text, and "high" takes away."""
@@ -55,6 +52,7 @@ def generate(
     logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
     verbosity_bias: float = VERBOSITY_BIAS,
     trace: bool = False,
+    constraint: Constraint | Sequence[Constraint | None] | None = None,
     batch_size: int = 64,
     progress: bool | None = None,
     **parameters: Any,
@@ -75,6 +73,7 @@ def generate(
     logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
     verbosity_bias: float = VERBOSITY_BIAS,
     trace: bool = False,
+    constraint: Constraint | Sequence[Constraint | None] | None = None,
     batch_size: int = 64,
     progress: bool | None = None,
     **parameters: Any,
@@ -94,6 +93,7 @@ def generate(
     logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
     verbosity_bias: float = VERBOSITY_BIAS,
     trace: bool = False,
+    constraint: Constraint | Sequence[Constraint | None] | None = None,
     batch_size: int = 64,
     progress: bool | None = None,
     **parameters: Any,
@@ -129,7 +129,10 @@ def generate(
         verbosity "low" adds so much to the logit of every token that ends a text, "high" takes it
         away. By default ln 1.5: the odds of ending are multiplied by 1.5, or divided.
     trace : bool
-        Keep every stage of every token's distribution.
+        Keep every stage of every token's distribution, after the constraint.
+    constraint : Constraint, None, or a list of these
+        Which texts may be written, such as ``constraints.Regex("[0-9]+")``; where the request has
+        no ``response_format`` and no tools. A list has one for each prompt, or several for one.
     batch_size : int
         How many answers are written at a time.
     progress : bool, optional
@@ -162,9 +165,10 @@ def generate(
     """
     check_integer("batch_size", batch_size, _POSITIVE)
     options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
-    rows = _rows(model, prompt, params, n, seed, sequence, options)
+    rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
     found = _finished(Loop(model, rows, batch_size), progress)
-    if n is None and not any(map(_is_many, (seed, params))) and not _are_prompts(prompt):
+    many = any(map(_is_many, (params, seed, constraint))) or are_prompts(prompt)
+    if n is None and not many:
         return found[0]
     return found
 
@@ -182,6 +186,7 @@ def stream(
     logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
     verbosity_bias: float = VERBOSITY_BIAS,
     trace: bool = False,
+    constraint: Constraint | Sequence[Constraint | None] | None = None,
     batch_size: int = 64,
     **parameters: Any,
 ) -> Iterator[Piece]:
@@ -205,7 +210,7 @@ def stream(
     """
     check_integer("batch_size", batch_size, _POSITIVE)
     options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
-    rows = _rows(model, prompt, params, n, seed, sequence, options)
+    rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
     return _pieces(Loop(model, rows, batch_size))
 
 
@@ -290,6 +295,7 @@ def _rows(
     n: int | None,
     seed: Any,
     sequence: int,
+    constraint: Any,
     options: Options,
 ) -> list[Row]:
     """Return the rows of a call: for each request as many as there are answers to it."""
@@ -297,57 +303,41 @@ def _rows(
         raise ParameterError("model", "a Model", model)
     answers = 1 if n is None else check_integer("n", n, _POSITIVE)
     first = check_integer("sequence", sequence, _SEQUENCE)
-    texts = list(prompt) if _are_prompts(prompt) else [prompt]
+    texts = list(prompt) if are_prompts(prompt) else [prompt]
     requests = list(params) if _is_many(params) else [params]
     seeds = list(seed) if _is_many(seed) else [seed]
-    lengths = {"prompt": len(texts), "params": len(requests), "seed": len(seeds)}
+    masks = list(constraint) if _is_many(constraint) else [constraint]
+    lengths = {
+        "prompt": len(texts),
+        "params": len(requests),
+        "seed": len(seeds),
+        "constraint": len(masks),
+    }
     count = max(lengths.values())
     for name, length in lengths.items():
         if length not in (1, count):
             raise ParameterError(name, f"one, or a list of {count}", Seen(f"a list of {length}"))
-    ready = [prepare(model, request, options) for request in requests]
-    prompts = [prompt_ids(model, text) for text in texts]
+    for mask in masks:
+        if mask is not None and not isinstance(mask, Constraint):
+            raise ParameterError("constraint", "a Constraint or None", mask)
+    pairs = [(requests[i % len(requests)], masks[i % len(masks)])
+             for i in range(max(len(requests), len(masks)))]  # fmt: skip
+    ready = [prepare(model, one, replace(options, constraint=mask)) for one, mask in pairs]
+    known: dict[tuple[int, int], IntArray] = {}
     rows: list[Row] = []
     for i in range(count):
         prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
+        place = i % len(texts), i % len(ready)
+        if place not in known:
+            known[place] = prompt_ids(model, texts[place[0]], prepared.tools)
         used = resolve_seed(prepared.seed if own is None else own)
         for j in range(answers):
-            row = Row(len(rows), model, prepared, prompts[i % len(prompts)], used, first + j)
-            rows.append(row)
+            rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
     return rows
 
 
 def _is_many(value: object) -> bool:
     return isinstance(value, list | tuple | range | np.ndarray)
-
-
-def _are_prompts(prompt: object) -> bool:
-    """Whether it is a list of prompts: not a text, token ids, or messages."""
-    if isinstance(prompt, np.ndarray):
-        return prompt.ndim > 1
-    if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes) or not prompt:
-        return False
-    return isinstance(prompt[0], Sequence | np.ndarray) and not isinstance(prompt[0], bytes)
-
-
-def prompt_ids(model: Model, prompt: Any) -> IntArray:
-    """Return the token ids of one prompt that leaves room for an answer, or raise."""
-    empty = isinstance(prompt, str | Sequence | np.ndarray) and not len(prompt)
-    if empty or isinstance(prompt, bytes) or not isinstance(prompt, str | Sequence | np.ndarray):
-        raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
-    if isinstance(prompt, str):
-        ids = np.array(model.encode(prompt), np.int64)
-    elif isinstance(prompt[0], Mapping):
-        ids = np.array(model.chat(list(prompt)), np.int64)
-    else:
-        ids = Range(0, len(model.vocabulary) - 1, integer=True).check("prompt", prompt)
-    if ids.ndim != 1:
-        raise ParameterError("prompt", "one sequence of token ids", Seen(f"shape {ids.shape}"))
-    length = model.context_length
-    if length is not None and len(ids) >= length:
-        rule = f"shorter than the context of {length} tokens"
-        raise ParameterError("prompt", rule, Seen(f"{len(ids)} tokens"))
-    return ids
 
 
 # ---------------------------------------------------------------- how it runs
@@ -359,34 +349,8 @@ def _pieces(loop: Loop) -> Iterator[Piece]:
 
 
 def _finished(loop: Loop, progress: bool | None) -> list[Generation]:
-    with Progress("tokens", progress) as bar, _interruptible() as is_interrupted:
+    with Progress("tokens", progress) as bar, interruptible() as is_interrupted:
         while not (loop.is_done or is_interrupted()):
             loop.step()
             bar.update(loop.drawn, loop.expected)
     return [row.generation() for row in loop.rows]
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C be asked for, instead of breaking off in the middle of a step.
-
-    The second is raised as ever. Signals reach the main thread only.
-    """
-    seen: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before is not signal.default_int_handler:  # whoever handles it otherwise goes on to
-        yield lambda: False
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(seen)
-    finally:
-        signal.signal(signal.SIGINT, before)

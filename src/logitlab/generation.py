@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from logitlab.chain import Trace, Transform
+from logitlab.constraints import Constraint, ToolCall
 from logitlab.engines import Engine, Note
 from logitlab.numerics import IntArray
 from logitlab.params import SamplingParams
@@ -23,7 +24,7 @@ class Finish:
 
     Attributes
     ----------
-    reason : {"stop", "length", "interrupted"}
+    reason : {"stop", "length", "tool_calls", "interrupted"}
         As on the wire; "interrupted" where it was broken off, see `resume`.
     cause : {"end token", "stop string", "max_tokens", "context", "interrupted"}
         Which of the limits it was.
@@ -33,7 +34,7 @@ class Finish:
         The stop string that was found.
     """
 
-    reason: Literal["stop", "length", "interrupted"]
+    reason: Literal["stop", "length", "tool_calls", "interrupted"]
     cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted"]
     sentence: str
     stop: str | None = None
@@ -75,6 +76,8 @@ class Options:
     trace : bool
     parameters : mapping
         The keywords of the call, which come before the request's own.
+    constraint : Constraint or None
+        Where the call gave one.
     """
 
     engine: Engine
@@ -83,6 +86,7 @@ class Options:
     verbosity_bias: float
     trace: bool
     parameters: Mapping[str, Any]
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,6 +97,7 @@ class Generation:
     ----------
     text : str
         Without special tokens and without the stop string; bytes that are no UTF-8 are U+FFFD.
+        Calls of tools are part of it, as they were written.
     tokens : ndarray of int64, shape (T,)
         Every drawn token, an end token and those of the stop string included.
     prompt : ndarray of int64, shape (P,)
@@ -107,6 +112,10 @@ class Generation:
         ones, shape (T, n).
     traces : tuple of Trace, or None
         With ``trace=True``: every stage of every token's distribution.
+    content : str or None
+        The text before all calls of tools; None if it consists of calls.
+    tool_calls : tuple of ToolCall
+        The calls; the last one is not complete where the text was cut off.
     notes : tuple of Note
         What the engine ignored, changed or filled in.
     params : SamplingParams, mapping, Transform or None
@@ -123,13 +132,15 @@ class Generation:
     sequence: int
     logprobs: Logprobs | None
     traces: tuple[Trace, ...] | None
+    content: str | None
+    tool_calls: tuple[ToolCall, ...]
     notes: tuple[Note, ...]
     params: Asked
     options: Options
 
     @property
     def finish_reason(self) -> str:
-        """The word for why it ended: "stop", "length" or "interrupted"."""
+        """The word for why it ended: "stop", "length", "tool_calls" or "interrupted"."""
         return self.finish.reason
 
     @property

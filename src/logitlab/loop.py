@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from logitlab.candidates import Candidates, for_candidates
 from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Seen, check_array
+from logitlab.constraints import ToolCall, Tools, remove
 from logitlab.context import Context, GrowingContext, Tally
 from logitlab.draw import choose
 from logitlab.generation import Finish, Generation, Piece
 from logitlab.models.model import Model, State
 from logitlab.numerics import FloatArray, IntArray, widened
-from logitlab.preparation import Prepared
+from logitlab.preparation import Prepared, unspelled
 from logitlab.sampling import Logprobs, logprobs
 from logitlab.stop import StoppedText
 
@@ -66,6 +68,10 @@ class Row:
         if prepared.counts:
             self.everything, self.counts = Tally(prompt), Tally()
         self._text = StoppedText(prepared.stop)
+        self.matcher = None
+        self._unspelled = unspelled(prepared.constraint, model.vocabulary)
+        if prepared.constraint is not None:
+            self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
         if earlier is not None:
@@ -95,8 +101,10 @@ class Row:
             self._traces.append(trace)
         vocabulary = self._model.vocabulary
         ended = token in self._model.end_ids
+        if self.matcher is not None and not ended:
+            self.matcher.advance(token)
         last = ended or self._count == self.limit
-        data = b"" if token in vocabulary.special else vocabulary[token]
+        data = b"" if token in self._unspelled else vocabulary[token]
         shown = self._text.add(b"" if ended else data, final=last)
         if last or self._text.settled:
             self.finish = self._finished(token if ended else None)
@@ -127,8 +135,17 @@ class Row:
         report = None
         if self.prepared.reported is not None:
             report = _joined(self._reports, self.prepared.top_logprobs)
+        text = self._text.shown
+        content: str | None = text
+        calls: list[ToolCall] = []
+        if isinstance(self.prepared.constraint, Tools):
+            content, calls = self.prepared.constraint.parse(text)
+            if finish.cause == "end token" and calls:
+                finish = replace(finish, reason="tool_calls")
         return Generation(
-            text=self._text.shown,
+            text=text,
+            content=content,
+            tool_calls=tuple(calls),
             tokens=self.output.copy(),
             prompt=self.prompt,
             finish=finish,
@@ -255,25 +272,24 @@ class Loop:
                 [row.everything for row in rows],
                 [row.counts for row in rows],
             )
+        allowed = _masked(rows, logits) if prepared.constraint else logits
         try:
-            tokens = self._choose(rows, logits, prepared, context)
+            tokens = self._choose(rows, allowed, prepared, context)
         except ParameterError as error:
             raise error.inside(f"the logits of {self.model.name}") from None
         report = None
         if prepared.reported is not None:
             report = logprobs(
-                logits, tokens, prepared.reported, context=context, mode="processed",
-                top_logprobs=prepared.top_logprobs,
+                logits if prepared.is_raw else allowed, tokens, prepared.reported,
+                context=context, mode="processed", top_logprobs=prepared.top_logprobs,
             )  # fmt: skip
         pieces = []
         for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
-            own = report and Logprobs(
-                report.logprobs[place], report.top_tokens[place], report.top_logprobs[place]
-            )
+            own = report and report.at(place)
             trace = None
             if prepared.options.trace:
                 before = Context(row.prompt, row.output)
-                trace = prepared.chain.trace(logits[place], before)
+                trace = prepared.chain.trace(allowed[place], before)
             shown = row.add(token, own, trace)
             whole = row.generation() if row.finish else None
             pieces.append(Piece(row.index, shown, token, own, whole))
@@ -297,3 +313,15 @@ class Loop:
 
         for_candidates(draw, logits, prepared.chain, context)
         return tokens
+
+
+def _masked(rows: Sequence[Row], logits: FloatArray) -> FloatArray:
+    """Return the logits without the tokens that no row's constraint lets come next."""
+    masked = logits.copy()
+    for row, line in zip(rows, masked, strict=True):
+        assert row.matcher is not None
+        remove(line, row.matcher.allowed())
+        if not line.max() > -np.inf:
+            rule = "finite for a token that the constraint allows"
+            raise ParameterError("logits", rule, Seen("only -inf among them"))
+    return masked

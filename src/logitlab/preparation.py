@@ -9,18 +9,21 @@ from typing import Any
 
 from logitlab.chain import Chain, RowStep, Transform
 from logitlab.checks import FrozenDict, ParameterError, Seen
+from logitlab.constraints import Constraint, Tools, constraint_of, marker_ids
 from logitlab.engines import Engine, Note, translate
 from logitlab.engines.translation import RequestLike, given_keys
 from logitlab.generation import Asked, Options
 from logitlab.models.model import Model
 from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.transforms.bias import LogitBias
+from logitlab.vocabulary import Vocabulary
 
-__all__ = ["LOGPROBS_MODES", "Prepared", "prepare"]
+__all__ = ["LOGPROBS_MODES", "Prepared", "prepare", "unspelled"]
 
 LOGPROBS_MODES = ("engine", "raw", "processed")
 
-_STRUCTURE = ("response_format", "tools")
+# What acts on a whole generation is none of an engine's business with a token.
+_WHOLE = {key for key, p in PARAMETERS.items() if p.role == "structure"} | {"verbosity"}
 # Verbosity multiplies the odds of ending: the size of its bias, by its word.
 _VERBOSITY = {"low": 1.0, "medium": 0.0, "high": -1.0}
 
@@ -38,8 +41,14 @@ class Prepared:
         From the model's logits to the distribution that is drawn from.
     counts : bool
         Whether the chain looks at the tokens so far.
+    tools : tuple of mapping
+        What a chat template is told of.
+    constraint : Constraint or None
+        Which tokens may come next, before anything else is done to the logits.
     reported : Chain or None
-        From the model's logits to the log-probabilities, if any are asked for.
+        What the log-probabilities are of, if any are asked for.
+    is_raw : bool
+        Whether they are of the model's own logits, before the constraint, too.
     top_logprobs : int
     max_tokens : int or None
     stop : tuple of str
@@ -51,7 +60,10 @@ class Prepared:
     options: Options
     chain: Chain
     counts: bool
+    tools: tuple[Mapping[str, Any], ...]
+    constraint: Constraint | None
     reported: Chain | None
+    is_raw: bool
     top_logprobs: int
     max_tokens: int | None
     stop: tuple[str, ...]
@@ -112,7 +124,10 @@ def prepare(model: Model, params: Asked, options: Options) -> Prepared:
         options=options,
         chain=chain,
         counts=not all(isinstance(step, RowStep | LogitBias) for step in chain),
+        tools=() if request.get("tool_choice") == "none" else tuple(request.get("tools", ())),
+        constraint=_constraint(request, options.constraint),
         reported=reported,
+        is_raw=reports == "raw" or (reports == "engine" and engine.logprobs == "raw"),
         top_logprobs=top,
         max_tokens=settings.max_tokens,
         stop=tuple(settings.stop or ()),
@@ -123,13 +138,23 @@ def prepare(model: Model, params: Asked, options: Options) -> Prepared:
 
 def _settings(request: Mapping[str, Any]) -> SamplingParams:
     """Return the parameters that act on a whole generation, checked."""
-    plain: tuple[Any, ...] = (None, {"type": "text"}, (), [])
-    for key in _STRUCTURE:
-        if request.get(key) not in plain and request.get("tool_choice") != "none":
-            raise ParameterError(key, "absent: texts are not constrained here", request[key])
     roles = {key: PARAMETERS[key].role for key in request if key in PARAMETERS}
     whole = {key for key, role in roles.items() if role in ("draw", "ending", "report")}
     return SamplingParams(**{key: request[key] for key in whole})
+
+
+def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozenset[int]:
+    """Return the tokens that leave nothing in a text: the special ones that mark no call."""
+    marks = marker_ids(vocabulary) if isinstance(constraint, Tools) else frozenset()
+    return vocabulary.special - marks
+
+
+def _constraint(request: Mapping[str, Any], given: Constraint | None) -> Constraint | None:
+    asked = constraint_of(request)
+    if given is None or asked is None:
+        return given or asked
+    hint = "The request has response_format or tools, which are a constraint of their own."
+    raise ParameterError("constraint", "absent beside these", given, hint)
 
 
 def _ending_bias(model: Model, verbosity: str | None, size: float) -> dict[int, float]:
@@ -146,9 +171,10 @@ def _engine_chain(
     bias: Mapping[int, float],
 ) -> tuple[Chain, tuple[Note, ...]]:
     """Return the engine's chain, with verbosity as a bias, and what it says of the request."""
-    plain: Any = {key: value for key, value in request.items() if key != "verbosity"}
+    plain: Any = {key: value for key, value in request.items() if key not in _WHOLE}
     if isinstance(asked, SamplingParams):
-        plain = dataclasses.replace(asked, verbosity=None)
+        absent: dict[str, Any] = dict.fromkeys(_WHOLE)
+        plain = dataclasses.replace(asked, **absent)
     translation = translate(plain, engine, vocabulary_size=len(model.vocabulary))
     values = dict(translation.values)
     both = dict(values["logit_bias"] or {})

@@ -83,6 +83,10 @@ class Logprobs:
     top_tokens: IntArray
     top_logprobs: NDArray[np.float64]
 
+    def at(self, row: int) -> Logprobs:
+        """Return those of one row of a batch."""
+        return Logprobs(self.logprobs[row], self.top_tokens[row], self.top_logprobs[row])
+
 
 @dataclass(frozen=True, eq=False)
 class Survivors:

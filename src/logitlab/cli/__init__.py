@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``engines``, ``params``."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``chat``, ``engines`` and more."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from logitlab import __version__
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
+from logitlab.cli.chat import add_chat
 from logitlab.cli.engines import add_command
 from logitlab.cli.generate import add_generate
 from logitlab.cli.trace import add_commands
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
     add_commands(commands)
     add_generate(commands)
+    add_chat(commands)
     add_command(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from logitlab.checks import Range
 from logitlab.cli.arguments import ONE_TOKEN, add_request, request_of, whole
+from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
 from logitlab.draw import COUPLINGS
 from logitlab.engines import ENGINES
@@ -45,6 +46,9 @@ def add_generate(commands: Any) -> None:
     )
     parser.add_argument("--n", metavar="N", help="how many answers (1)")
     add_request(parser, (*ONE_TOKEN, "ending"))
+    parser.add_argument(
+        "--json-schema", metavar="FILE", help="the text is JSON that is valid under this schema"
+    )
     show = parser.add_argument_group("output")
     show.add_argument(
         "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
@@ -60,6 +64,10 @@ def add_generate(commands: Any) -> None:
 
 def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
     request: dict[str, Any] = {"max_tokens": _MAX_TOKENS, **request_of(arguments)}
+    if arguments.json_schema is not None:
+        schema = json_of("--json-schema", arguments.json_schema)
+        wrapped = {"name": "schema", "schema": schema}
+        request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
     count = None
     if arguments.n is not None:
         count = whole("--n", arguments.n, Range(1, integer=True))

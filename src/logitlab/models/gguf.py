@@ -11,7 +11,7 @@ from logitlab.models.gguf_file import GgufFile
 from logitlab.models.gguf_tokenizer import GgufTokenizer
 from logitlab.models.inputs import own_states
 from logitlab.models.llama import Llama, LlamaState
-from logitlab.models.model import Message, Model, State
+from logitlab.models.model import Message, Model, State, Tool
 from logitlab.numerics import FloatArray
 
 __all__ = ["Gguf"]
@@ -95,8 +95,9 @@ class Gguf(Model):
         """Return the token ids of a text, after the token of the beginning where there is one."""
         return self._tokenizer.first + self._tokenizer.encode(text)
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation by the file's template, up to the answer."""
         if self._template is None:
-            return super().chat(messages)
-        return self._tokenizer.encode(render(self._template, messages, **self._names))
+            return super().chat(messages, tools)
+        names = {"tools": list(tools) or None, **self._names}
+        return self._tokenizer.encode(render(self._template, messages, **names))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, check_messages
+from logitlab.models.model import Message, Model, State, Tool, check_messages
 from logitlab.models.tokenizer_bytes import tokenizer_vocabulary
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
@@ -255,7 +255,7 @@ class Transformers(Model):
             return super().encode(text)
         return [int(token) for token in self._tokenizer(text)["input_ids"]]
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation by the tokenizer's chat template.
 
         Raises
@@ -265,10 +265,10 @@ class Transformers(Model):
         """
         checked = check_messages(messages)
         if getattr(self._tokenizer, "chat_template", None) is None:
-            return super().chat(checked)
+            return super().chat(checked, tools)
         try:
             text = self._tokenizer.apply_chat_template(
-                checked, add_generation_prompt=True, tokenize=False
+                checked, tools=list(tools) or None, add_generation_prompt=True, tokenize=False
             )
         except Exception as error:  # a template raises what it likes
             rule = f"what the chat template of {self.name} takes"

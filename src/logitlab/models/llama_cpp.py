@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import weakref
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, check_messages
+from logitlab.models.model import Message, Model, State, Tool, check_messages
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
@@ -83,6 +82,8 @@ class LlamaCpp(Model):
         check_integer("tokens_together", tokens_together, Range(1, 4096, integer=True))
         check_flag("verbose", verbose)
         self._lib = lib = needs("llama-cpp", "llama_cpp")
+        import logging
+
         logging.getLogger("llama-cpp-python").setLevel(logging.DEBUG if verbose else logging.ERROR)
         lib.llama_backend_init()
         self._model = lib.llama_model_load_from_file(
@@ -125,7 +126,7 @@ class LlamaCpp(Model):
         """Return the token ids of a text, special tokens included, with those that come first."""
         return self._tokenize(text, add_special=True)
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation by the chat template in the file.
 
         Raises
@@ -136,7 +137,7 @@ class LlamaCpp(Model):
         checked, lib = check_messages(messages), self._lib
         template = lib.llama_model_chat_template(self._model, None)
         if not template:
-            return super().chat(checked)
+            return super().chat(checked, tools)
         begin, end = lib.llama_vocab_bos(self._vocab), lib.llama_vocab_eos(self._vocab)
         names = {
             "bos_token": self.vocabulary[begin].decode() if begin >= 0 else "",
@@ -145,7 +146,7 @@ class LlamaCpp(Model):
         formats = needs("llama-cpp", "llama_cpp.llama_chat_format")
         try:
             formatter = formats.Jinja2ChatFormatter(template.decode(), **names)
-            text = formatter(messages=checked).prompt
+            text = formatter(messages=checked, tools=list(tools) or None).prompt
         except Exception as error:  # a template raises what it likes
             rule = f"what the chat template of {self.name} takes"
             raise ParameterError("messages", rule, messages, f"It says: {error}.") from error

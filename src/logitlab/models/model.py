@@ -10,9 +10,10 @@ from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["ROLES", "Message", "Model", "State", "check_messages"]
+__all__ = ["ROLES", "Message", "Model", "State", "Tool", "check_messages"]
 
 Message: TypeAlias = Mapping[str, Any]
+Tool: TypeAlias = Mapping[str, Any]
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -127,13 +128,15 @@ class Model(ABC):
         """
         raise ParameterError("prompt", f"token ids: {self.name} has no tokenizer", text)
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation, up to where the answer begins.
 
         Parameters
         ----------
         messages : sequence of mapping
             Each with a "role" and its "content", as in a request body.
+        tools : sequence of mapping
+            The functions that may be called, for templates that tell the model of them.
 
         Returns
         -------

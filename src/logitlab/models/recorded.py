@@ -13,8 +13,8 @@ from zlib import crc32
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, check_messages
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, prompt_key
+from logitlab.models.model import Message, Model, State, Tool
+from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import ArrayLike
@@ -186,10 +186,10 @@ class Recorded(Model):
         """Return the token ids of a prompt that was encoded in the recorded run."""
         return self._encoded("prompt", text) if self._prompts else super().encode(text)
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation of the recorded run."""
-        checked = check_messages(messages)
-        return self._encoded("messages", checked) if self._prompts else super().chat(checked)
+        asked = conversation(messages, tools)
+        return self._encoded("messages", asked) if self._prompts else super().chat(messages, tools)
 
     def _encoded(self, name: str, prompt: object) -> list[int]:
         key = prompt_key(prompt)

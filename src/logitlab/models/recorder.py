@@ -19,8 +19,8 @@ from zlib import crc32
 import numpy as np
 from logitlab.checks import ParameterError, Seen
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, check_messages
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, prompt_key
+from logitlab.models.model import Message, Model, State, Tool
+from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
 from logitlab.numerics import FloatArray
 
 __all__ = ["Recorder"]
@@ -141,9 +141,9 @@ class Recorder(Model):
         """Return the token ids of a text, and write them down."""
         return self._noted(text, self.model.encode(text))
 
-    def chat(self, messages: Sequence[Message]) -> list[int]:
+    def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation, and write them down."""
-        return self._noted(check_messages(messages), self.model.chat(messages))
+        return self._noted(conversation(messages, tools), self.model.chat(messages, tools))
 
     def _noted(self, prompt: object, tokens: list[int]) -> list[int]:
         key = prompt_key(prompt)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Self
 
 from logitlab.checks import ParameterError
-from logitlab.models.model import State
+from logitlab.models.model import Message, State, Tool, check_messages
 
-__all__ = ["FORMAT", "PathState", "TextTree", "beside", "prompt_key"]
+__all__ = ["FORMAT", "PathState", "TextTree", "beside", "conversation", "prompt_key"]
 
 FORMAT = {"format": "logitlab recording", "version": 1}
 
@@ -37,6 +37,18 @@ def prompt_key(prompt: object) -> str:
     '[{"content": "Hi", "role": "user"}]'
     """
     return json.dumps(prompt, sort_keys=True, default=repr)
+
+
+def conversation(messages: Sequence[Message], tools: Sequence[Tool]) -> object:
+    """Return what a recording knows a conversation by: its messages, and tools if there are any.
+
+    Examples
+    --------
+    >>> conversation([{"role": "user", "content": "Hi"}], [])
+    [{'role': 'user', 'content': 'Hi'}]
+    """
+    checked = check_messages(messages)
+    return {"messages": checked, "tools": list(tools)} if tools else checked
 
 
 class PathState(State):

@@ -1,0 +1,179 @@
+"""Constraints of a whole text: JSON, one of several texts, or a regular expression."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from logitlab.checks import ParameterError, brief
+from logitlab.constraints.constraint import Constraint
+from logitlab.constraints.patterns import character, restated
+from logitlab.constraints.schema import enforceable
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["Choice", "JsonObject", "JsonSchema", "Regex", "rule_of"]
+
+# Compact texts: where space may stand, a model can go on with it for ever. Without \uhhhh no key
+# has two spellings, so none escapes the schema of its name.
+_SPELLING = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
+
+
+def rule_of(schema: str) -> str:
+    """Return the right side of a rule whose texts are those of a checked schema."""
+    parsed = json.loads(schema)
+    if isinstance(parsed, bool):
+        parsed = {} if parsed else {"enum": []}
+    return "%json " + json.dumps({**parsed, "x-guidance": _SPELLING})
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class JsonSchema(Constraint):
+    """JSON texts that are valid under a schema.
+
+    A text is compact, its listed keys come in the order of the schema, and others after them.
+    Every text that ends is valid; where a text can be of any length it may also be cut off by
+    ``max_tokens``, and is then the beginning of a valid one.
+
+    Parameters
+    ----------
+    schema : mapping or bool
+        Of JSON Schema draft 2020-12, or of draft 6, 7 or 2019-09 if its ``$schema`` says so.
+
+    Raises
+    ------
+    ParameterError
+        For a schema that is malformed, has no valid text, or uses what cannot be enforced: the
+        keywords of `REFUSED`, formats of texts other than `FORMATS`, a ``$ref`` to elsewhere,
+        patterns with look-around or references, ``oneOf`` whose members overlap.
+
+    Notes
+    -----
+    ``format`` on anything but texts, ``default``, ``title``, ``contentEncoding`` and unknown
+    keywords are annotations. ``date`` lets 29 February of any year pass. ``multipleOf`` is decimal:
+    1.15 is a multiple of 0.01, whatever a division of floats says.
+
+    References
+    ----------
+    JSON Schema 2020-12, https://json-schema.org/draft/2020-12
+
+    Examples
+    --------
+    >>> JsonSchema({"type": "object", "required": ["age"], "properties": {"age": {"minimum": 0}}})
+    JsonSchema({'type': 'object', 'required': ['age'], 'properties': {'age': {'minimum': 0}}})
+    >>> JsonSchema({"type": "array", "uniqueItems": True})
+    Traceback (most recent call last):
+    logitlab.checks.ParameterError: schema.uniqueItems must be absent: it cannot be enforced,
+    got True.
+    """
+
+    text: str
+    name: str = field(compare=False)
+
+    def __init__(self, schema: Mapping[str, Any] | bool, *, name: str = "schema") -> None:
+        object.__setattr__(self, "text", json.dumps(enforceable(name, schema)))
+        object.__setattr__(self, "name", name)
+        self.check()
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str:
+        """Return the grammar: one rule, compiled from the schema."""
+        return f"start: {rule_of(self.text)}\n"
+
+    def __repr__(self) -> str:
+        return f"JsonSchema({brief(json.loads(self.text))})"
+
+
+@dataclass(frozen=True)
+class JsonObject(Constraint):
+    """JSON objects of any content, compact.
+
+    Such a text can always grow, so a lively model is often cut off by ``max_tokens``.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary([b"<end>", b"{", b"}", b"[", b'{"'], special=[0])
+    >>> JsonObject().start(vocabulary, [0]).allowed()
+    array([False,  True, False, False,  True])
+    """
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str:
+        """Return the grammar: the schema of an object."""
+        return f"start: {rule_of(json.dumps({'type': 'object'}))}\n"
+
+
+@dataclass(frozen=True)
+class Regex(Constraint):
+    r"""Texts that match a regular expression from their beginning to their end.
+
+    Parameters
+    ----------
+    pattern : str
+        In the part of the syntax on which ECMA 262, Python and Rust agree: ``\d``, ``\w`` and
+        ``\s`` are those of ECMA 262, ``.`` is no line end, ``^`` and ``$`` add nothing.
+
+    Raises
+    ------
+    ParameterError
+        For look-around, backreferences, word boundaries, flags, or a pattern that is none.
+
+    Examples
+    --------
+    >>> Regex(r"\d{4}-\d{2}")
+    Regex(pattern='\\d{4}-\\d{2}')
+    >>> Regex("(a")
+    Traceback (most recent call last):
+    logitlab.checks.ParameterError: pattern must be a regular expression, got '(a'. An opening
+    parenthesis has a closing one: not at character 2.
+    """
+
+    pattern: str
+    name = "pattern"
+
+    def __post_init__(self) -> None:
+        restated("pattern", self.pattern)
+        self.check()
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str:
+        """Return the grammar: one expression."""
+        return f"start: /{restated('pattern', self.pattern)}/\n"
+
+
+@dataclass(frozen=True, init=False)
+class Choice(Constraint):
+    """One of several texts.
+
+    Parameters
+    ----------
+    options : iterable of str
+        Different texts that are not empty.
+
+    Raises
+    ------
+    ParameterError
+        For no option, an empty one or one that comes twice.
+
+    Examples
+    --------
+    >>> Choice(["positive", "negative"])
+    Choice(options=('positive', 'negative'))
+    """
+
+    options: tuple[str, ...]
+    name = "options"
+
+    def __init__(self, options: Iterable[str]) -> None:
+        plain = isinstance(options, Iterable) and not isinstance(options, str | bytes)
+        given = tuple(options) if plain else ()
+        for option in given:
+            if not isinstance(option, str) or any("\ud800" <= c <= "\udfff" for c in option):
+                raise ParameterError("options", "texts", option)
+        if not given or not all(given) or len(set(given)) < len(given):
+            raise ParameterError("options", "different texts that are not empty", options)
+        object.__setattr__(self, "options", given)
+        self.check()
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str:
+        """Return the grammar: the options side by side."""
+        spelled = ("".join(character(ord(c)) for c in option) for option in self.options)
+        return f"start: /{'|'.join(spelled)}/\n"

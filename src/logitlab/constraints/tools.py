@@ -1,0 +1,211 @@
+r"""Tool calls as text: which calls may be written, and how.
+
+A call is ``<tool_call>\n{"name": "f", "arguments": {…}}\n</tool_call>``, and the next one follows
+after a line end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from logitlab.checks import ParameterError, check_flag
+from logitlab.constraints.calls import CLOSE, OPEN, CallParser, ToolCall
+from logitlab.constraints.constraint import Constraint
+from logitlab.constraints.kinds import JsonObject, JsonSchema, rule_of
+from logitlab.constraints.schema import enforceable
+from logitlab.params import SamplingParams
+from logitlab.vocabulary import Vocabulary
+
+__all__ = ["Tools", "marker_ids"]
+
+_MARK = OPEN.replace("<", r"\x3c").replace(">", r"\x3e")
+_ANY = r"(?s:.)*"
+# Text up to the first marker, and text that has none.
+_TEXTS = (
+    f"TEXT: /{_ANY}/ & ~/{_ANY}{_MARK}{_ANY}/\n"
+    f"UNTIL: /{_ANY}{_MARK}/ & ~/{_ANY}{_MARK}(?s:.)+/\n"
+)  # fmt: skip
+
+
+def marker_ids(vocabulary: Vocabulary) -> frozenset[int]:
+    """Return the special tokens that mark a tool call.
+
+    Special tokens are no text, but the names of these are part of what `Tools.parse` and
+    `CallParser` read: whoever decodes a text with calls writes out their bytes.
+
+    Examples
+    --------
+    >>> vocabulary = Vocabulary([b"<end>", b"<tool_call>", b"</tool_call>"], special=[0, 1, 2])
+    >>> sorted(marker_ids(vocabulary))
+    [1, 2]
+    """
+    names = (OPEN.encode(), CLOSE.encode())
+    return frozenset(token for token in vocabulary.special if vocabulary[token] in names)
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Tools(Constraint):
+    r"""Texts that call functions.
+
+    Parameters
+    ----------
+    tools : sequence of mapping
+        As in a request body. Arguments are always an object, and an empty one where a function has
+        no ``parameters``.
+    tool_choice : str or mapping
+        "none" allows text without a call; "auto" text, then calls, either of which may be absent;
+        "required" calls alone; ``{"type": "function", "function": {"name": …}}`` exactly one call
+        of that function.
+    parallel : bool
+        Whether there may be several calls.
+    content : JsonSchema or JsonObject, optional
+        With "auto" and "none": what a text without a call has to be. It then stands alone or calls
+        do.
+
+    Raises
+    ------
+    ParameterError
+        For tools or choices that are none, or parameters that cannot be enforced.
+
+    Notes
+    -----
+    Text is valid UTF-8 without special tokens. Where the vocabulary has ``<tool_call>`` as a
+    special token, that token marks a call. The marker spelled out never occurs in a text beside
+    calls.
+
+    References
+    ----------
+    OpenAI, "Create chat completion", https://platform.openai.com/docs/api-reference/chat/create
+    N. Research, "Hermes Function Calling", https://github.com/NousResearch/Hermes-Function-Calling
+
+    Examples
+    --------
+    >>> tools = Tools([{"type": "function", "function": {"name": "now"}}], "required")
+    >>> tools
+    Tools(['now'], 'required', parallel=True)
+    >>> tools.parse('<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>')
+    (None, [ToolCall(name='now', arguments='{}', complete=True)])
+    """
+
+    functions: tuple[tuple[str, str], ...]
+    tool_choice: str
+    only: str | None
+    parallel: bool
+    content: Constraint | None
+    name = "tools"
+
+    def __init__(
+        self,
+        tools: Sequence[Mapping[str, Any]],
+        tool_choice: str | Mapping[str, Any] = "auto",
+        parallel: bool = True,
+        content: JsonSchema | JsonObject | None = None,
+    ) -> None:
+        params = SamplingParams(tools=tools, tool_choice=tool_choice)
+        check_flag("parallel", parallel)
+        if not params.tools:
+            raise ParameterError("tools", "a non-empty array of tools", tools)
+        if content is not None and not isinstance(content, JsonSchema | JsonObject):
+            raise ParameterError("content", "a JsonSchema, a JsonObject or None", content)
+        functions = tuple(_function(f"tools[{i}]", one) for i, one in enumerate(params.tools))
+        named = isinstance(tool_choice, Mapping)
+        only = tool_choice["function"]["name"] if isinstance(tool_choice, Mapping) else None
+        object.__setattr__(self, "functions", functions)
+        object.__setattr__(self, "tool_choice", "required" if named else tool_choice)
+        object.__setattr__(self, "only", only)
+        object.__setattr__(self, "parallel", parallel and only is None)
+        object.__setattr__(self, "content", content)
+        self.check()
+
+    def __repr__(self) -> str:
+        names = [name for name, _ in self.functions]
+        choice = self.tool_choice if self.only is None else self.only
+        return f"Tools({names}, {choice!r}, parallel={self.parallel})"
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str:
+        """Return the grammar: text, calls, and a rule for the arguments of each function."""
+        special = {} if vocabulary is None else {vocabulary[i]: i for i in marker_ids(vocabulary)}
+        opens = f"<[{special[OPEN.encode()]}]>" if OPEN.encode() in special else None
+        closes = f"<[{special[CLOSE.encode()]}]>" if CLOSE.encode() in special else _quoted(CLOSE)
+        content = isinstance(self.content, JsonSchema | JsonObject)
+        lines = []
+        if self.tool_choice == "none":
+            lines.append("start: content" if content else "start: TEXT")
+        elif self.tool_choice == "required":
+            lines.append("start: first calls")
+        elif content:
+            lines.append("start: content | first calls")
+        else:
+            lines.append("start: TEXT | until calls")
+            lines.append(f"until: TEXT {opens}" if opens else "until: UNTIL")
+        if isinstance(self.content, JsonSchema):
+            lines.append(f"content: {rule_of(self.content.text)}")
+        elif content:
+            lines.append("content: " + rule_of('{"type": "object"}'))
+        if self.tool_choice != "none":
+            first = opens or _quoted(OPEN)
+            again = f'("\\n" {first} call)*' if self.parallel else ""
+            used = [one for one in self.functions if self.only in (None, one[0])]
+            lines.append(f"first: {first}")
+            lines.append(f"calls: call {again}")
+            names = " | ".join(f"call_{i}" for i in range(len(used)))
+            lines.append(f'call: "\\n" ({names}) "}}\\n" {closes}')
+            for i, (name, schema) in enumerate(used):
+                lines.append(f"call_{i}: {_quoted(_head(name))} arguments_{i}")
+                lines.append(f"arguments_{i}: {rule_of(schema)}")
+        return "\n".join(lines) + "\n" + _TEXTS
+
+    def parse(self, text: str) -> tuple[str | None, list[ToolCall]]:
+        """Return what a text says and the functions it calls.
+
+        Parameters
+        ----------
+        text : str
+            With the names of special tokens that mark calls, see `marker_ids`. It may be cut off.
+
+        Returns
+        -------
+        content : str or None
+            The text before the calls; None if there is none.
+        calls : list of ToolCall
+            Their arguments are the JSON texts as they were written.
+
+        Examples
+        --------
+        >>> tools = Tools([{"type": "function", "function": {"name": "now"}}])
+        >>> tools.parse("It is late.")
+        ('It is late.', [])
+        """
+        parser = self.parser()
+        parser.add(text, final=True)
+        return parser.content, parser.calls
+
+    def parser(self) -> CallParser:
+        """Return a parser for the pieces of one text."""
+        return CallParser(begins="content" if self.tool_choice == "none" else "either"
+                          if self.content is None else "calls")  # fmt: skip
+
+
+def _head(name: str) -> str:
+    return f'{{"name": "{name}", "arguments": '
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text)
+
+
+def _function(name: str, tool: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of a function, and the schema of its arguments as JSON."""
+    function = tool["function"]
+    schema = function.get("parameters")
+    if not schema:
+        schema = {"additionalProperties": False} if schema is None else {}
+    here = f"{name}.function.parameters"
+    found = enforceable(here, {"type": "object", **schema})
+    if found["type"] != "object":
+        raise ParameterError(f"{here}.type", "'object'", found["type"])
+    JsonSchema({"type": "object", **schema}, name=here)
+    return function["name"], json.dumps(found)

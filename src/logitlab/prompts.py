@@ -1,0 +1,44 @@
+"""Prompts: text, token ids or chat messages, become token ids."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from logitlab.checks import ParameterError, Range, Seen
+from logitlab.models.model import Message, Model, Tool
+from logitlab.numerics import IntArray
+
+__all__ = ["Prompt", "are_prompts", "prompt_ids"]
+
+Prompt: TypeAlias = "str | Sequence[int] | IntArray | Sequence[Message]"
+
+
+def are_prompts(prompt: object) -> bool:
+    """Whether it is a list of prompts: not a text, token ids, or messages."""
+    if isinstance(prompt, np.ndarray):
+        return prompt.ndim > 1
+    if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes) or not prompt:
+        return False
+    return isinstance(prompt[0], Sequence | np.ndarray) and not isinstance(prompt[0], bytes)
+
+
+def prompt_ids(model: Model, prompt: Any, tools: Sequence[Tool] = ()) -> IntArray:
+    """Return the token ids of one prompt that leaves room for an answer, or raise."""
+    empty = isinstance(prompt, str | Sequence | np.ndarray) and not len(prompt)
+    if empty or isinstance(prompt, bytes) or not isinstance(prompt, str | Sequence | np.ndarray):
+        raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
+    if isinstance(prompt, str):
+        ids = np.array(model.encode(prompt), np.int64)
+    elif isinstance(prompt[0], Mapping):
+        ids = np.array(model.chat(list(prompt), tools), np.int64)
+    else:
+        ids = Range(0, len(model.vocabulary) - 1, integer=True).check("prompt", prompt)
+    if ids.ndim != 1:
+        raise ParameterError("prompt", "one sequence of token ids", Seen(f"shape {ids.shape}"))
+    length = model.context_length
+    if length is not None and len(ids) >= length:
+        rule = f"shorter than the context of {length} tokens"
+        raise ParameterError("prompt", rule, Seen(f"{len(ids)} tokens"))
+    return ids
