@@ -13,7 +13,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Range, check_flag, check_integer
 from logitlab.constraints import CallPiece, Tools, call_id, constraint_of
 from logitlab.draw import resolve_seed
-from logitlab.engines import Engine
+from logitlab.engines import Engine, get
 from logitlab.generate import generate, stream
 from logitlab.generation import Finish, Generation, Piece
 from logitlab.models.model import Model, check_messages
@@ -42,7 +42,7 @@ def chat(
     model : Model
         Whoever answers.
     engine : str or Engine
-        Whose chain the request means.
+        Whose chain the request means; keys of its own are read, too.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def chat(
     'top_p must be in [0, 1], got 2.0.'
     """
     try:
-        asked = _Asked(request, model)
+        asked = _Asked(request, model, get(engine))
         answers = generate(
             model, asked.prompt, asked.params, n=asked.count, engine=engine, progress=False
         )
@@ -105,7 +105,7 @@ def chat_stream(
     >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
     ({'role': 'assistant', 'content': ''}, 6)
     """
-    asked = _Asked(request, model)
+    asked = _Asked(request, model, get(engine))
     seed = resolve_seed(asked.params.seed)
     pieces = stream(model, asked.prompt, asked.params, n=asked.count, engine=engine, seed=seed)
     return _chunks(asked, pieces, seed)
@@ -126,7 +126,7 @@ def error_body(error: ParameterError, code: int = 400) -> dict[str, Any]:
 class _Asked:
     """A request body, read and checked."""
 
-    def __init__(self, request: Mapping[str, Any], model: Model) -> None:
+    def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
         if not isinstance(request, Mapping):
             raise ParameterError("request", "a map, the body of a request", request)
         given = {key: value for key, value in request.items() if value is not None}
@@ -135,7 +135,8 @@ class _Asked:
             known.setdefault("max_tokens", given["max_completion_tokens"])
         self.request = given
         self.model = model
-        self.params = SamplingParams(**known)
+        own = {key: given[key] for key in engine.own_keys if key in given}
+        self.params = SamplingParams(**known, extra=own)
         self.constraint = constraint_of(self.params)
         self.count = check_integer("n", given.get("n", 1), _ANSWERS)
         check_flag("stream", given.get("stream", False))
@@ -143,7 +144,7 @@ class _Asked:
         if not isinstance(name, str):
             raise ParameterError("model", "the name of a model", name)
         self.name = name
-        self.ignored = sorted(given.keys() - PARAMETERS.keys() - set(_KEYS))
+        self.ignored = sorted(given.keys() - PARAMETERS.keys() - own.keys() - set(_KEYS))
         if "messages" in given:
             self.prompt: Any = check_messages(given["messages"])
         elif isinstance(given.get("prompt"), str):

@@ -1,16 +1,13 @@
 """The llama architecture in numpy: token ids to logits, with keys and values kept for every text.
 
 Every row of a linear map is one product of a matrix and a vector, whose shape no neighbour and no
-earlier split of the text can change; a matrix is cut into slices that stay in the processor's
-cache while all rows pass. So the logits of a text are the same bits however it was read.
+earlier split of the text can change. So the logits of a text are the same bits however it was read,
+as long as BLAS uses the same number of threads.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -25,11 +22,6 @@ __all__ = ["Llama", "LlamaState"]
 Array = NDArray[np.float32]
 
 _PAGE = 64  # positions: keys are read in whole pages
-# Weights of a slice, 1.5 megabytes. From 460 000 on OpenBLAS would share a product among threads,
-# and how many there are would change the bits; so threads get whole slices instead.
-_SLICE = 393_216
-_SHARED = 3  # from so many slices on
-_THREADS = min(os.cpu_count() or 1, 4)
 _KNOWN = {
     "attention.head_count",
     "attention.head_count_kv",
@@ -216,33 +208,9 @@ class Llama:
 
 
 def _linear(x: Array, weight: Array) -> Array:
-    # (rows, in) and (out, in) to (rows, out).
-    result = np.empty((len(x), len(weight), 1), np.float32)
-    columns = x[:, :, None]
-    step = max(1, _SLICE // weight.shape[1])
-
-    def fill(starts: range) -> None:
-        for start in starts:
-            part = slice(start, start + step)
-            np.matmul(weight[part], columns, out=result[:, part])
-
-    every = range(0, len(weight), step)
-    share = -(-len(every) // _THREADS)
-    if len(every) < _SHARED or share == len(every):
-        fill(every)
-    else:
-        others = [every[at : at + share] for at in range(share, len(every), share)]
-        running = [_threads(os.getpid()).submit(fill, starts) for starts in others]
-        fill(every[:share])
-        for one in running:
-            one.result()
-    return result[..., 0]
-
-
-@lru_cache(maxsize=1)
-def _threads(process: int) -> ThreadPoolExecutor:
-    # A fork has the executor of its parent, but none of its threads.
-    return ThreadPoolExecutor(_THREADS - 1, "logitlab")
+    # (rows, in) and (out, in) to (rows, out), one product of the matrix and a vector for each row.
+    product: Array = np.matmul(weight, x[:, :, None])[..., 0]
+    return product
 
 
 def _silu(x: Array) -> Array:
