@@ -57,7 +57,7 @@ FLOORS = [
     {"generation", "prompts"},
     {"preparation"},
     {"loop"},
-    {"generate"},
+    {"generating"},
     {"wire"},
     {"clients"},
     {"cli.arguments"},

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logitlab import Context, Generation, ParameterError, SamplingParams, generate, resume, stream
-from logitlab.generate import VERBOSITY_BIAS
+from logitlab.generating import VERBOSITY_BIAS
 from logitlab.models import Model, NGram, State
 from scipy import stats
 

@@ -23,8 +23,6 @@ from logitlab.compare import Comparison, compare_engines
 from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
 from logitlab.engines import Engine, Translation, translate
-from logitlab.generate import generate, resume, stream
-from logitlab.generation import Finish, Generation, Piece
 from logitlab.metrics import (
     entropy,
     js_divergence,
@@ -57,6 +55,8 @@ from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from logitlab.clients import transport
+    from logitlab.generating import generate, resume, stream
+    from logitlab.generation import Finish, Generation, Piece
     from logitlab.wire import chat, chat_stream
 
 __version__ = "0.1.0"
@@ -132,8 +132,18 @@ __all__ = [
     "uniform",
 ]
 
-# Loaded when they are asked for.
-_HOMES = {"chat": "wire", "chat_stream": "wire", "transport": "clients"}
+# Loaded when they are asked for, so that who samples does not wait for who generates.
+_HOMES = {
+    "Finish": "generation",
+    "Generation": "generation",
+    "Piece": "generation",
+    "chat": "wire",
+    "chat_stream": "wire",
+    "generate": "generating",
+    "resume": "generating",
+    "stream": "generating",
+    "transport": "clients",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from logitlab.checks import ParameterError, Range, check_flag, check_integer
 from logitlab.constraints import CallPiece, Tools, call_id, constraint_of
 from logitlab.draw import resolve_seed
 from logitlab.engines import Engine, get
-from logitlab.generate import generate, stream
+from logitlab.generating import generate, stream
 from logitlab.generation import Finish, Generation, Piece
 from logitlab.models.model import Model, check_messages
 from logitlab.params import PARAMETERS, SamplingParams

@@ -16,7 +16,7 @@ from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
 from logitlab.draw import COUPLINGS
 from logitlab.engines import ENGINES
-from logitlab.generate import generate, stream
+from logitlab.generating import generate, stream
 from logitlab.generation import Generation
 from logitlab.models import BUNDLED, Model, load
 
