@@ -409,5 +409,7 @@ def _most_likely(row: FloatArray, count: int) -> IntArray:
 
 def _filled(tokens: IntArray, count: int) -> IntArray:
     """Return ``tokens`` and as many of the lowest other ids as it takes to make ``count``."""
+    if len(tokens) == count:
+        return tokens
     others = np.setdiff1d(np.arange(count), tokens)
     return np.concatenate([tokens, others])[:count]

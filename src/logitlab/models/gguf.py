@@ -24,7 +24,8 @@ class Gguf(Model):
     """A small language model of architecture llama, from a GGUF file.
 
     Weights become float32, whatever their quantisation, and nothing else is rounded. The logits of
-    a text are the same bits in every batch and however the text was split.
+    a text are the same bits in every batch and however the text was split, while BLAS keeps to one
+    number of threads.
 
     Parameters
     ----------
