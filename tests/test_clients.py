@@ -267,3 +267,15 @@ def test_openrouter_calls_tools_and_constrains() -> None:
     )
     content: Any = constrained.choices[0].message.content
     Tailor.model_validate_json(content)
+
+
+def test_texts_that_no_encoding_has() -> None:
+    client = httpx.Client(transport=transport(MODEL))
+    request = {"model": "\ud800", "messages": MESSAGES, "max_tokens": 2, "\ud801": 1}
+    for stream in (False, True):
+        body = json.dumps({**request, "stream": stream}).encode()
+        response = client.post(f"{URL}/chat/completions", content=body)
+        assert response.status_code == 200
+        assert "ud801" in response.text
+    deep = client.post(f"{URL}/chat/completions", content=b"[" * 100_000)
+    assert deep.status_code == 400

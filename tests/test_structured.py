@@ -217,3 +217,11 @@ def test_smollm2_writes_what_is_asked_for() -> None:
     called = generate(model, messages, tools=TOOLS, tool_choice="required", seed=1, max_tokens=150,
                       parallel_tool_calls=False)  # fmt: skip
     assert called.finish_reason == "tool_calls"
+
+
+def test_none_leaves_room_for_a_constraint() -> None:
+    answer = generate(
+        MODEL, "A", tools=TOOLS, tool_choice="none", constraint=Choice(["yes"]), seed=1,
+        max_tokens=9,
+    )  # fmt: skip
+    assert answer.text == "yes"

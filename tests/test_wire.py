@@ -239,3 +239,58 @@ def test_what_is_wrong_with_tools() -> None:
     error = chat({**CALLING, "tool_choice": named}, MODEL)["error"]
     assert error["message"].startswith("tool_choice must be one of the tools")
     assert "error" in chat({"messages": ASKED["messages"], "tool_choice": "required"}, MODEL)
+
+
+# ---------------------------------------------------------------- odd requests
+
+JSON: dict[str, Any] = {"type": "json_object"}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return {"type": "json_schema", "json_schema": {"name": "deep", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter", "message"),
+    [
+        ({"response_format": {**JSON, "schema": {"required": ["a"]}}}, "response_format",
+         "response_format must be of type json_schema where it has a schema"),
+        ({"response_format": deep(500)}, "response_format", "nested less deeply"),
+        ({"max_completion_tokens": "x"}, "max_completion_tokens", "an integer >= 1, got 'x'."),
+        ({"max_completion_tokens": 3}, "max_completion_tokens", "equal to max_tokens where both"),
+        ({"messages": None, "prompt": ["a"]}, "prompt", "prompt must be a text, got ['a']."),
+        ({"stream_options": "yes"}, "stream_options", "stream_options must be a map, got 'yes'."),
+    ],
+)  # fmt: skip
+def test_odd_requests_are_refused(change: dict[str, Any], parameter: str, message: str) -> None:
+    error = chat({**ASKED, **change}, MODEL)["error"]
+    assert error["metadata"] == {"parameter": parameter}
+    assert message in error["message"]
+
+
+def test_what_is_not_read_is_told() -> None:
+    body = chat({**ASKED, "prompt": "x", "guided_json": {}, 5: 1}, MODEL)  # type: ignore[dict-item]
+    assert body["logitlab"]["ignored"] == ["5", "guided_json", "prompt"]
+
+
+def test_usage_can_be_left_out_of_a_stream() -> None:
+    request = {**ASKED, "stream_options": {"include_usage": False}}
+    assert all(chunk["choices"] for chunk in chat_stream(request, MODEL))
+
+
+def test_a_stop_string_cuts_what_is_constrained_and_says_so() -> None:
+    body = chat({**ASKED, "stop": ['"'], "response_format": JSON}, MODEL)
+    assert body["choices"][0]["native_finish_reason"] == "stop string"
+    assert body["logitlab"]["finish"][0].endswith("The text is not complete under its constraint.")
+
+
+def test_a_call_that_is_cut_within_its_marker_is_no_content() -> None:
+    for length in (1, 3, 6):
+        request = {**CALLING, "tool_choice": "required", "max_tokens": length}
+        [choice] = chat(request, MODEL)["choices"]
+        assert choice["message"]["content"] is None
+        parts = [part for chunk in chat_stream(request, MODEL) for part in chunk["choices"]]
+        assert not any(part["delta"].get("content") for part in parts)

@@ -89,7 +89,7 @@ def brief(value: object) -> str:
         return f"an integer of {value.bit_length()} bits"
     try:
         text = " ".join(repr(value).split())
-    except ValueError:  # an integer inside of it is too long for Python to print
+    except (ValueError, RecursionError):  # too long for Python to print, or nested too deeply
         text = f"a {type(value).__name__}"
     return text if len(text) <= 120 else text[:117] + "..."
 

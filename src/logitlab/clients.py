@@ -10,7 +10,7 @@ from typing import Any
 from logitlab.checks import ParameterError, needs
 from logitlab.engines import Engine, get
 from logitlab.models.model import Model
-from logitlab.wire import chat, chat_stream, error_body
+from logitlab.wire import chat, chat_stream, error_body, events
 
 __all__ = ["transport"]
 
@@ -63,7 +63,7 @@ def transport(
         """Server-sent events, made as they are read."""
 
         def __init__(self, chunks: Iterator[dict[str, Any]]) -> None:
-            self._events = _events(chunks)
+            self._events = (event.encode() for event in events(chunks))
 
         def __iter__(self) -> Iterator[bytes]:
             return self._events
@@ -72,23 +72,27 @@ def transport(
             while event := await _in_thread(next, self._events, b""):
                 yield event
 
+    def respond(status: int, body: dict[str, Any]) -> Any:
+        headers = {"content-type": "application/json"}
+        return library.Response(status, headers=headers, content=json.dumps(body).encode())
+
     def answer(path: str, content: bytes) -> Any:
         if not path.endswith(_PATH):
             error = ParameterError("path", f"…{_PATH}", path)
-            return library.Response(404, json=error_body(error, 404))
+            return respond(404, error_body(error, 404))
         try:
             request = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             error = ParameterError("request", "JSON", content.decode("utf-8", "replace"))
-            return library.Response(400, json=error_body(error))
+            return respond(400, error_body(error))
         if not (isinstance(request, dict) and request.get("stream")):
             body = chat(request, model, engine=chosen)
-            return library.Response(body["error"]["code"] if "error" in body else 200, json=body)
+            return respond(body["error"]["code"] if "error" in body else 200, body)
         try:
-            events = Events(chat_stream(request, model, engine=chosen))
+            stream = Events(chat_stream(request, model, engine=chosen))
         except ParameterError as error:
-            return library.Response(400, json=error_body(error))
-        return library.Response(200, headers={"content-type": "text/event-stream"}, stream=events)
+            return respond(400, error_body(error))
+        return library.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
 
     class Transport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]
         """Answers requests in this process."""
@@ -100,15 +104,6 @@ def transport(
             return await _in_thread(answer, request.url.path, await request.aread())
 
     return Transport()
-
-
-def _events(chunks: Iterator[dict[str, Any]]) -> Iterator[bytes]:
-    try:
-        for chunk in chunks:
-            yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n".encode()
-    except ParameterError as error:  # such as logits that are NaN: the status is sent already
-        yield f"data: {json.dumps(error_body(error))}\n\n".encode()
-    yield b"data: [DONE]\n\n"
 
 
 async def _in_thread(function: Any, *arguments: Any) -> Any:

@@ -114,6 +114,8 @@ class Row:
         if self._text.match is not None:
             start, stop = self._text.match
             sentence = f"The stop string {stop!r} was found at character {start}."
+            if self.matcher is not None and end is None and not self.matcher.is_complete:
+                sentence += " The text is not complete under its constraint."
             return Finish("stop", "stop string", sentence, stop)
         if end is not None:
             label = self._model.vocabulary.label(end)

@@ -135,6 +135,8 @@ def _response_format(key: str, value: Any) -> dict[str, Any]:
         if not isinstance(schema, Mapping | bool):
             hint = 'Send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}.'
             raise ParameterError(key, "a map with a schema under json_schema", value, hint)
+    elif {"schema", "json_schema"} & value.keys():
+        raise ParameterError(key, "of type json_schema where it has a schema", value)
     return copy.deepcopy(dict(value))
 
 
@@ -158,7 +160,7 @@ def _tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
         if name in names:
             raise ParameterError(f"{here}.function.name", "different from all others", name)
         names.add(name)
-        if not isinstance(function.get("parameters", {}), Mapping):
+        if not isinstance(function.get("parameters"), Mapping | None):
             raise ParameterError(
                 f"{here}.function.parameters", "a JSON schema", function["parameters"]
             )
@@ -174,6 +176,10 @@ def _tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
         raise ParameterError(key, rule, value)
+    return copy.deepcopy(dict(value))
+
+
+def _extra(key: str, value: Any) -> dict[str, Any]:
     return copy.deepcopy(dict(value))
 
 
@@ -324,9 +330,13 @@ class SamplingParams:
             raise ParameterError("extra", "a map of further request keys", self.extra)
         for key in PARAMETERS.keys() & self.extra.keys():
             raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
-        object.__setattr__(self, "extra", copy.deepcopy(dict(self.extra)))
-        for key, value in self.given().items():
-            object.__setattr__(self, key, PARAMETERS[key].check(key, value))
+        given = {"extra": self.extra, **self.given()}
+        for key, value in given.items():
+            try:
+                check = PARAMETERS[key].check if key in PARAMETERS else _extra
+                object.__setattr__(self, key, check(key, value))
+            except RecursionError:
+                raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None
         self._check_combinations()
 
     def _check_combinations(self) -> None:

@@ -151,7 +151,8 @@ def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozense
 
 def _constraint(request: Mapping[str, Any], given: Constraint | None) -> Constraint | None:
     asked = constraint_of(request)
-    if given is None or asked is None:
+    calls_nothing = isinstance(asked, Tools) and asked.tool_choice == "none"
+    if given is None or asked is None or calls_nothing:
         return given or asked
     hint = "The request has response_format or tools, which are a constraint of their own."
     raise ParameterError("constraint", "absent beside these", given, hint)

@@ -21,10 +21,11 @@ from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.preparation import unspelled
 from logitlab.sampling import Logprobs
 
-__all__ = ["chat", "chat_stream", "error_body"]
+__all__ = ["chat", "chat_stream", "error_body", "events"]
 
 _NO_LOGPROB = -9999.0  # JSON has no -inf: OpenAI's documented placeholder
 _ANSWERS = Range(1, 128, integer=True)
+_LIMIT = Range(1, integer=True)
 # Keys that say what is asked, beside the twenty that say how it is sampled.
 _KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_completion_tokens")
 
@@ -111,6 +112,19 @@ def chat_stream(
     return _chunks(asked, pieces, seed)
 
 
+def events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Yield chunks as server-sent events, and at last that it is done.
+
+    What goes wrong on the way, such as logits that are NaN, is an event of its own.
+    """
+    try:
+        for chunk in chunks:
+            yield f"data: {json.dumps(chunk)}\n\n"
+    except ParameterError as error:
+        yield f"data: {json.dumps(error_body(error))}\n\n"
+    yield "data: [DONE]\n\n"
+
+
 def error_body(error: ParameterError, code: int = 400) -> dict[str, Any]:
     """Return the body of a response to a request that is wrong.
 
@@ -130,9 +144,14 @@ class _Asked:
         if not isinstance(request, Mapping):
             raise ParameterError("request", "a map, the body of a request", request)
         given = {key: value for key, value in request.items() if value is not None}
+        if not isinstance(model, Model):
+            raise ParameterError("model", "a Model to answer", model)
         known = {key: value for key, value in given.items() if key in PARAMETERS}
         if "max_completion_tokens" in given:
-            known.setdefault("max_tokens", given["max_completion_tokens"])
+            limit = check_integer("max_completion_tokens", given["max_completion_tokens"], _LIMIT)
+            if known.setdefault("max_tokens", limit) != limit:
+                rule = "equal to max_tokens where both are given"
+                raise ParameterError("max_completion_tokens", rule, limit)
         self.request = given
         self.model = model
         own = {key: given[key] for key in engine.own_keys if key in given}
@@ -144,21 +163,26 @@ class _Asked:
         if not isinstance(name, str):
             raise ParameterError("model", "the name of a model", name)
         self.name = name
-        self.ignored = sorted(given.keys() - PARAMETERS.keys() - own.keys() - set(_KEYS))
-        if "messages" in given:
-            self.prompt: Any = check_messages(given["messages"])
-        elif isinstance(given.get("prompt"), str):
+        options = given.get("stream_options", {})
+        if not isinstance(options, Mapping):
+            raise ParameterError("stream_options", "a map", options)
+        self.tells_usage = options.get("include_usage") is not False
+        read = {*PARAMETERS, *own, *_KEYS} - ({"prompt"} if "messages" in given else set())
+        self.ignored = sorted(map(str, given.keys() - read))
+        if "messages" in given or "prompt" not in given:
+            self.prompt: Any = check_messages(given.get("messages"))
+        elif isinstance(given["prompt"], str):
             self.prompt = given["prompt"]
         else:
-            raise ParameterError("messages", "a non-empty array of messages", None)
+            raise ParameterError("prompt", "a text", given["prompt"])
 
     def head(self, seed: int, kind: str) -> dict[str, Any]:
         """Return what a body and all chunks of a stream begin with."""
         import hashlib  # a tenth of the time of importing logitlab
 
-        known = json.dumps([self.request, seed, self.model.name], sort_keys=True, default=repr)
+        known = repr([sorted(self.request.items(), key=repr), seed, self.model.name])
         return {
-            "id": "gen-" + hashlib.sha256(known.encode()).hexdigest()[:24],
+            "id": "gen-" + hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()[:24],
             "object": kind,
             "created": int(time.time()),
             "model": self.name,
@@ -292,7 +316,8 @@ def _chunks(asked: _Asked, pieces: Iterator[Piece], seed: int) -> Iterator[dict[
         if piece.generation is not None:
             answers.append(piece.generation)
     answers.sort(key=lambda answer: answer.sequence)
-    yield {**head, "choices": [], "usage": _usage(answers), "logitlab": asked.told(answers)}
+    if asked.tells_usage:
+        yield {**head, "choices": [], "usage": _usage(answers), "logitlab": asked.told(answers)}
 
 
 def _usage(answers: Sequence[Generation]) -> dict[str, int]:

@@ -12,7 +12,7 @@ from logitlab.checks import ParameterError
 from logitlab.cli.text import as_json
 from logitlab.engines import ENGINES
 from logitlab.models import BUNDLED, load
-from logitlab.wire import chat, chat_stream
+from logitlab.wire import chat, chat_stream, error_body, events
 
 __all__ = ["add_chat", "json_of"]
 
@@ -47,7 +47,7 @@ def json_of(name: str, file: str) -> Any:
             return json.load(lines)
     except OSError as error:
         raise ParameterError(name, "a readable file", file, f"{error.strerror}.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ParameterError(name, "a file of JSON", file, f"{error}.") from None
 
 
@@ -56,15 +56,13 @@ def _chat(arguments: argparse.Namespace) -> str | Iterator[str]:
     model = load(arguments.model)
     wants_stream = arguments.stream or (isinstance(request, dict) and request.get("stream") is True)
     if wants_stream:
-        return _events(chat_stream(request, model, engine=arguments.engine))
-    body = chat(request, model, engine=arguments.engine)
+        try:
+            return events(chat_stream(request, model, engine=arguments.engine))
+        except ParameterError as error:
+            body = error_body(error)
+    else:
+        body = chat(request, model, engine=arguments.engine)
     if "error" in body:
         print(as_json(body))
         raise SystemExit(2)
     return as_json(body)
-
-
-def _events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
-    for chunk in chunks:
-        yield f"data: {json.dumps(chunk)}\n\n"
-    yield "data: [DONE]\n\n"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from logitlab.checks import Range
+from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import ONE_TOKEN, add_request, request_of, whole
 from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
@@ -66,6 +66,8 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
     request: dict[str, Any] = {"max_tokens": _MAX_TOKENS, **request_of(arguments)}
     if arguments.json_schema is not None:
         schema = json_of("--json-schema", arguments.json_schema)
+        if not isinstance(schema, dict | bool):
+            raise ParameterError("--json-schema", "a file with a JSON schema", schema)
         wrapped = {"name": "schema", "schema": schema}
         request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
     count = None

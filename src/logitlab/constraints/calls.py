@@ -85,8 +85,9 @@ class CallParser:
 
     Parameters
     ----------
-    begins : {"either", "calls", "content"}
+    begins : {"either", "calls", "content", "only"}
         Where a marker begins a call: anywhere, only at the beginning of the text, or nowhere.
+        "only" if there is no text but calls, so that a part of a marker is no content.
 
     Attributes
     ----------
@@ -109,7 +110,7 @@ class CallParser:
     """
 
     def __init__(self, begins: str = "either") -> None:
-        check_choice("begins", begins, ("either", "calls", "content"))
+        check_choice("begins", begins, ("either", "calls", "content", "only"))
         self.content: str | None = None
         self.calls: list[ToolCall] = []
         self._begins = begins
@@ -167,6 +168,8 @@ class CallParser:
         at = -1 if self._begins == "content" else self._waiting.find(OPEN)
         if self._begins == "calls" and (at > 0 or self.content is not None):
             at = -1
+        if at < 0 and self._begins == "only":
+            return False
         if at >= 0:
             self._say(parts, self._waiting[:at])
             self._waiting = self._waiting[at + len(OPEN) :]

@@ -185,8 +185,9 @@ class Tools(Constraint):
 
     def parser(self) -> CallParser:
         """Return a parser for the pieces of one text."""
-        return CallParser(begins="content" if self.tool_choice == "none" else "either"
-                          if self.content is None else "calls")  # fmt: skip
+        if self.tool_choice in ("none", "required"):
+            return CallParser("content" if self.tool_choice == "none" else "only")
+        return CallParser("either" if self.content is None else "calls")
 
 
 def _head(name: str) -> str:
