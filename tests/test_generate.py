@@ -374,7 +374,9 @@ class Endless(Bigrams):
         ({"prompt": 5}, "prompt must be a text, token ids or chat messages"),
         ({"prompt": [1.5]}, "prompt must be an integer in [0, 19], got [1.5]."),
         ({"prompt": [20]}, "prompt must be an integer in [0, 19], got 20."),
-        ({"prompt": [["a"]]}, "prompt must be an integer"),
+        ({"prompt": np.array(5)}, "prompt must be a text, token ids or chat messages"),
+        ({"prompt": [[1], []]}, "(In prompt 1.)"),
+        ({"seed": np.array(3.5)}, "seed must be an integer"),
         ({"prompt": "zzz"}, "token must be the whole text of one token"),
         ({"prompt": [1] * 64}, "prompt must be shorter than the context of 64 tokens, got 64 tok"),
         ({"prompt": [{"role": "poet", "content": "a"}]}, "messages[0].role must be one of"),
@@ -459,7 +461,6 @@ def test_generations_show_themselves() -> None:
 def test_models_are_not_asked_for_what_is_resumed_already() -> None:
     done: list[Generation] = [generate(MODEL, [1], max_tokens=3, seed=1)]
     assert resume(MODEL, done) == done
-    assert resume(MODEL, done, max_tokens=2) == done
     with pytest.raises(ParameterError, match="generations must be a sequence of Generation"):
         resume(MODEL, [5])  # type: ignore[list-item]
 
@@ -496,3 +497,83 @@ def test_text_of_the_bundled_model_reads_like_its_book() -> None:
     pairs = [pair for text in words for pair in pairwise(text[1:-1])]
     assert len(pairs) > 1000
     assert np.mean([pair in known for pair in pairs]) > 0.85
+
+
+# ---------------------------------------------------------------- cut, and gone on with
+
+
+class Script(Bigrams):
+    """Writes one text, a byte at a time."""
+
+    context_length = None
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__()
+        self.text = text
+        self.vocabulary = ll.Vocabulary(
+            [bytes([value]) for value in range(256)] + [b"<end>"], [256]
+        )
+        self.end_ids = frozenset([256])
+
+    def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> Any:
+        logits = np.full((len(states), 257), -50.0)
+        for row, state, new in zip(logits, states, tokens, strict=True):
+            state.read(new)
+            place = len(state.tokens) - 1
+            row[self.text[place] if place < len(self.text) else 256] = 50.0
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [("xabcd", ["b", "abcd"]), ("xabce", ["b", "abcd"]), ("\ufffdaaaaé", ["é", "a\ufffd"])],
+)
+def test_a_text_that_was_cut_anywhere_goes_on_as_if_it_had_not_been(
+    text: str, stops: list[str]
+) -> None:
+    model = Script(text.encode())
+    whole = generate(model, [1], temperature=0, seed=1, stop=stops, max_tokens=30)
+    assert whole.text == text[: min([text.index(s) for s in stops if s in text])]
+    for length in range(1, len(text.encode()) + 2):
+        cut = generate(model, [1], temperature=0, seed=1, stop=stops, max_tokens=length)
+        [resumed] = resume(model, [cut], max_tokens=30)
+        assert same(resumed, whole)
+
+
+def test_what_is_wrong_with_resume_is_said() -> None:
+    begun = generate(MODEL, [1], {"logit_bias": {END: -100}}, seed=1, max_tokens=8)
+    broken = generate(Broken(5), [1], {"logit_bias": {END: -100}}, seed=1, max_tokens=9)
+    for arguments, message in [
+        ((MODEL, None), "generations must be a sequence of Generation, got [None]."),
+        ((None, [begun]), "model must be a Model, got None."),
+        ((MODEL, [begun], 0), "max_tokens must be an integer >= 1, got 0."),
+        ((MODEL, [begun], "x"), "max_tokens must be an integer >= 1, got 'x'."),
+        ((MODEL, [begun], 3), "max_tokens must be at least the 8 tokens that there are, got 3."),
+        ((MODEL, [broken], 3), "max_tokens must be at least the 6 tokens that there are, got 3."),
+        ((Hazard(0.5), [begun], 20), "model must be bigrams, which began the text, got 'hazard'."),
+    ]:
+        model, generations, *limit = arguments
+        with pytest.raises(ParameterError) as error:
+            resume(model, generations, max_tokens=limit[0] if limit else None)  # type: ignore[arg-type]
+        assert message.split(", got [None]")[0] in str(error.value)
+    lazily: Any = (one for one in [begun])
+    assert len(resume(MODEL, lazily, max_tokens=12)[0].tokens) == 12
+
+
+def test_a_request_that_changes_later_changes_nothing() -> None:
+    request: dict[str, Any] = {"temperature": 0.5, "seed": 1, "logit_bias": {END: -100}}
+    whole = generate(MODEL, [1], dict(request), max_tokens=20)
+    begun = generate(MODEL, [1], request, max_tokens=5)
+    request["temperature"] = 2.0
+    request["logit_bias"][END] = 100
+    assert same(resume(MODEL, [begun], max_tokens=20)[0], whole)
+
+
+def test_the_least_that_a_model_is() -> None:
+    class Least(Model):
+        vocabulary = ll.Vocabulary([b"a", b"b"])
+
+        def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> Any:
+            return np.zeros((len(states), 2))
+
+    assert len(generate(Least(), [0], max_tokens=3).tokens) == 3

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, overload
 
@@ -114,7 +114,8 @@ def generate(
         How many answers to each prompt; they are the sequences ``sequence``, ``sequence + 1`` …
         of one seed.
     engine : str or Engine
-        Whose chain the request means, and over which tokens its penalties count.
+        Whose chain the request means, and over which tokens its penalties count. Tokens are drawn
+        with logitlab's own numbers: `Engine.draw` repeats those of an engine.
     seed : int, numpy.random.Generator, None, or a list of int
         None takes that of the request, or else a fresh one for each request, which the result
         reports. A list has one for each prompt, or several for one prompt.
@@ -163,7 +164,7 @@ def generate(
     >>> print(answer.finish)
     max_tokens 5 was reached.
     """
-    check_integer("batch_size", batch_size, _POSITIVE)
+    _check_call(model, batch_size, progress)
     options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
     rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
     found = _finished(Loop(model, rows, batch_size), progress)
@@ -208,7 +209,7 @@ def stream(
     >>> "".join(piece.text for piece in pieces) == pieces[-1].generation.text
     True
     """
-    check_integer("batch_size", batch_size, _POSITIVE)
+    _check_call(model, batch_size, None)
     options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
     rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
     return _pieces(Loop(model, rows, batch_size))
@@ -228,10 +229,10 @@ def resume(
     ----------
     model : Model
         The one that began them.
-    generations : sequence of Generation
+    generations : sequence of Generation, or one
         What is finished stays as it is.
     max_tokens : int, optional
-        In place of that of the requests, counted from the beginning.
+        In place of that of the requests, counted from the beginning: at least as many as there are.
     batch_size, progress
         As of `generate`.
 
@@ -249,25 +250,42 @@ def resume(
     >>> whole.text == generate(model, "Once upon a time", seed=7, max_tokens=20).text
     True
     """
-    if not all(isinstance(generation, Generation) for generation in generations):
+    _check_call(model, batch_size, progress)
+    begun = list(generations) if isinstance(generations, Iterable) else [generations]
+    if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
-    check_integer("batch_size", batch_size, _POSITIVE)
-    more = {} if max_tokens is None else {"max_tokens": max_tokens}
-    rows = {}
-    for index, earlier in enumerate(generations):
-        wants = max_tokens is not None and max_tokens > len(earlier.tokens)
-        if earlier.finish.cause == "interrupted" or (
-            earlier.finish.cause == "max_tokens" and wants
-        ):
-            options = replace(earlier.options, parameters={**earlier.options.parameters, **more})
-            prepared = prepare(model, earlier.params, options)
-            row = Row(
-                index, model, prepared, earlier.prompt, earlier.seed, earlier.sequence, earlier
-            )
-            rows[index] = row
+    if max_tokens is not None:
+        check_integer("max_tokens", max_tokens, _POSITIVE)
+    rows = {
+        index: _resumed(index, model, earlier, max_tokens)
+        for index, earlier in enumerate(begun)
+        if earlier.finish.reason == "interrupted" or (max_tokens and earlier.finish.is_cut)
+    }
     done = _finished(Loop(model, list(rows.values()), batch_size), progress)
     completed = dict(zip(rows, done, strict=True))
-    return [completed.get(index, earlier) for index, earlier in enumerate(generations)]
+    return [completed.get(index, earlier) for index, earlier in enumerate(begun)]
+
+
+def _resumed(index: int, model: Model, earlier: Generation, max_tokens: int | None) -> Row:
+    """Return the row that goes on from what there is."""
+    if model.name != earlier.model:
+        raise ParameterError("model", f"{earlier.model}, which began the text", model.name)
+    options = earlier.options
+    if max_tokens is not None:
+        if max_tokens < len(earlier.tokens):
+            rule = f"at least the {len(earlier.tokens)} tokens that there are"
+            raise ParameterError("max_tokens", rule, max_tokens)
+        options = replace(options, parameters={**options.parameters, "max_tokens": max_tokens})
+    prepared = prepare(model, earlier.params, options)
+    return Row(index, model, prepared, earlier.prompt, earlier.seed, earlier.sequence, earlier)
+
+
+def _check_call(model: object, batch_size: int, progress: object) -> None:
+    if not isinstance(model, Model):
+        raise ParameterError("model", "a Model", model)
+    check_integer("batch_size", batch_size, _POSITIVE)
+    if progress is not None:
+        check_flag("progress", progress)
 
 
 # ---------------------------------------------------------------- what was asked
@@ -299,8 +317,6 @@ def _rows(
     options: Options,
 ) -> list[Row]:
     """Return the rows of a call: for each request as many as there are answers to it."""
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
     answers = 1 if n is None else check_integer("n", n, _POSITIVE)
     first = check_integer("sequence", sequence, _SEQUENCE)
     texts = list(prompt) if are_prompts(prompt) else [prompt]
@@ -329,7 +345,10 @@ def _rows(
         prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
         place = i % len(texts), i % len(ready)
         if place not in known:
-            known[place] = prompt_ids(model, texts[place[0]], prepared.tools)
+            try:
+                known[place] = prompt_ids(model, texts[place[0]], prepared.tools)
+            except ParameterError as error:
+                raise (error.inside(f"prompt {place[0]}") if len(texts) > 1 else error) from None
         used = resolve_seed(prepared.seed if own is None else own)
         for j in range(answers):
             rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
@@ -337,7 +356,9 @@ def _rows(
 
 
 def _is_many(value: object) -> bool:
-    return isinstance(value, list | tuple | range | np.ndarray)
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, list | tuple | range)
 
 
 # ---------------------------------------------------------------- how it runs

@@ -32,12 +32,16 @@ class Finish:
         The same in words.
     stop : str, optional
         The stop string that was found.
+    is_cut : bool
+        Whether max_tokens broke it off, so that more of them could change it: also a text in
+        which a stop string was found while one that begins earlier was still possible.
     """
 
     reason: Literal["stop", "length", "tool_calls", "interrupted"]
     cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted"]
     sentence: str
     stop: str | None = None
+    is_cut: bool = False
 
     def __str__(self) -> str:
         return self.sentence
@@ -118,6 +122,8 @@ class Generation:
         The calls; the last one is not complete where the text was cut off.
     notes : tuple of Note
         What the engine ignored, changed or filled in.
+    model : str
+        Name of the model.
     params : SamplingParams, mapping, Transform or None
         The request as it was given.
     options : Options
@@ -135,6 +141,7 @@ class Generation:
     content: str | None
     tool_calls: tuple[ToolCall, ...]
     notes: tuple[Note, ...]
+    model: str
     params: Asked
     options: Options
 

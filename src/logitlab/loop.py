@@ -103,26 +103,28 @@ class Row:
         ended = token in self._model.end_ids
         if self.matcher is not None and not ended:
             self.matcher.advance(token)
-        last = ended or self._count == self.limit
-        data = b"" if token in self._unspelled else vocabulary[token]
-        shown = self._text.add(b"" if ended else data, final=last)
-        if last or self._text.settled:
-            self.finish = self._finished(token if ended else None)
+        data = b"" if token in self._unspelled or ended else vocabulary[token]
+        shown = self._text.add(data)
+        if self._text.settled or ended or self._count == self.limit:
+            is_cut = not (self._text.settled or ended)
+            shown += self._text.add(b"", final=True)
+            self.finish = self._finished(token if ended else None, is_cut)
         return shown
 
-    def _finished(self, end: int | None) -> Finish:
+    def _finished(self, end: int | None, is_cut: bool) -> Finish:
         if self._text.match is not None:
             start, stop = self._text.match
             sentence = f"The stop string {stop!r} was found at character {start}."
             if self.matcher is not None and end is None and not self.matcher.is_complete:
                 sentence += " The text is not complete under its constraint."
-            return Finish("stop", "stop string", sentence, stop)
+            return Finish("stop", "stop string", sentence, stop, is_cut)
         if end is not None:
             label = self._model.vocabulary.label(end)
             sentence = f"The model ended the text with {label}, its token {self._count}."
             return Finish("stop", "end token", sentence)
         if self.prepared.max_tokens == self.limit:
-            return Finish("length", "max_tokens", f"max_tokens {self.limit} was reached.")
+            sentence = f"max_tokens {self.limit} was reached."
+            return Finish("length", "max_tokens", sentence, is_cut=is_cut)
         sentence = f"The context of {self._model.context_length} tokens is full."
         return Finish("length", "context", sentence)
 
@@ -156,6 +158,7 @@ class Row:
             logprobs=report,
             traces=tuple(self._traces) if options.trace else None,
             notes=self.prepared.notes,
+            model=self._model.name,
             params=self.prepared.params,
             options=options,
         )

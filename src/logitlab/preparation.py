@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -113,14 +114,16 @@ def prepare(model: Model, params: Asked, options: Options) -> Prepared:
         reports = options.logprobs_mode
     reported = None
     if settings.logprobs:
-        kinds = {"raw": lambda: Chain(), "processed": lambda: chain}
-        reported = kinds.get(reports, lambda: engine.reported_of(chain))()
+        reported = Chain() if reports == "raw" else chain
+        if reports == "engine":
+            reported = engine.reported_of(chain)
     size = len(model.vocabulary)
     top = settings.top_logprobs or 0
     if top > size:
         raise ParameterError("top_logprobs", f"at most the {size} tokens of the model", top)
     return Prepared(
-        params=params,
+        # The caller's own map may change before the text is resumed.
+        params=copy.deepcopy(params) if isinstance(params, Mapping) else params,
         options=options,
         chain=chain,
         counts=not all(isinstance(step, RowStep | LogitBias) for step in chain),

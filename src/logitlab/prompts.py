@@ -26,17 +26,20 @@ def are_prompts(prompt: object) -> bool:
 
 def prompt_ids(model: Model, prompt: Any, tools: Sequence[Tool] = ()) -> IntArray:
     """Return the token ids of one prompt that leaves room for an answer, or raise."""
-    empty = isinstance(prompt, str | Sequence | np.ndarray) and not len(prompt)
-    if empty or isinstance(prompt, bytes) or not isinstance(prompt, str | Sequence | np.ndarray):
+    is_array = isinstance(prompt, np.ndarray) and prompt.ndim > 0
+    known = is_array or (isinstance(prompt, str | Sequence) and not isinstance(prompt, bytes))
+    if not known or not len(prompt):
         raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
     if isinstance(prompt, str):
-        ids = np.array(model.encode(prompt), np.int64)
+        tokens: Any = model.encode(prompt)
     elif isinstance(prompt[0], Mapping):
-        ids = np.array(model.chat(list(prompt), tools), np.int64)
+        tokens = model.chat(list(prompt), tools)
     else:
-        ids = Range(0, len(model.vocabulary) - 1, integer=True).check("prompt", prompt)
-    if ids.ndim != 1:
-        raise ParameterError("prompt", "one sequence of token ids", Seen(f"shape {ids.shape}"))
+        tokens = prompt
+    ids: IntArray = Range(0, len(model.vocabulary) - 1, integer=True).check("prompt", tokens)
+    if ids.ndim != 1 or not ids.size:
+        rule = "one sequence of token ids, not empty"
+        raise ParameterError("prompt", rule, Seen(f"shape {ids.shape}"))
     length = model.context_length
     if length is not None and len(ids) >= length:
         rule = f"shorter than the context of {length} tokens"

@@ -51,7 +51,9 @@ def joined(words: Sequence[str]) -> list[str]:
     """Return ``--key=-1e-3`` for ``--key -1e-3``, which argparse would take for an option."""
     joined: list[str] = []
     for word in words:
-        if word.startswith("-") and _literal(word) is not word and joined[-1:] != []:
+        before = joined[-1] if joined else ""
+        is_option = before.startswith("--") and before != "--" and "=" not in before
+        if word.startswith("-") and _literal(word) is not word and is_option:
             joined[-1] += "=" + word
         else:
             joined.append(word)

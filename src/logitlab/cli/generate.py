@@ -6,23 +6,25 @@ import argparse
 import codecs
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import ParameterError, Range, Seen
 from logitlab.cli.arguments import ONE_TOKEN, add_request, request_of, whole
 from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
-from logitlab.draw import COUPLINGS
+from logitlab.draw import COUPLINGS, resolve_seed
 from logitlab.engines import ENGINES
 from logitlab.generating import generate, stream
-from logitlab.generation import Generation
+from logitlab.generation import Generation, Piece
 from logitlab.models import BUNDLED, Model, load
+from logitlab.progress import interruptible
 
 __all__ = ["add_generate"]
 
 _MAX_TOKENS = 256
+_INTERRUPTED = 130  # the status that shells give to Ctrl-C
 # From hardly likely to certain: orange to blue, which the colour-blind can tell apart, too.
 _COLOURS = ((0.02, 202), (0.1, 214), (0.3, 250), (0.7, 75), (1.0, 33))
 
@@ -32,7 +34,8 @@ def add_generate(commands: Any) -> None:
     parser = commands.add_parser(
         "generate",
         help="let a model write: the bundled one, or your own",
-        description="Let a model write. The bundled one has read the Grimms' fairy tales.",
+        description="Let a model write, at most 256 tokens unless --max-tokens says otherwise. The "
+        "bundled model has read the Grimms' fairy tales.",
         allow_abbrev=False,
     )
     parser.set_defaults(run=_generate)
@@ -73,37 +76,55 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
     count = None
     if arguments.n is not None:
         count = whole("--n", arguments.n, Range(1, integer=True))
-    text = sys.stdin.read().removesuffix("\n") if arguments.prompt == "-" else arguments.prompt
+    text = _stdin() if arguments.prompt == "-" else arguments.prompt
     model = load(arguments.model)
     told: dict[str, Any] = {"engine": arguments.engine, "coupling": arguments.coupling}
     prompt: Any = [{"role": "user", "content": text}] if arguments.chat else text
     if arguments.show_probs or arguments.json:
         request["logprobs"], told["logprobs_mode"] = True, "raw"
     if count is None and not (arguments.show_probs or arguments.json):
-        return _streamed(stream(model, prompt, request, **told), text, arguments.chat)
+        seed = resolve_seed(request.get("seed"))
+        pieces = stream(model, prompt, {**request, "seed": seed}, **told)
+        return _streamed(pieces, text, arguments.chat, seed)
     answers = generate(model, prompt, request, n=count or 1, **told)
     if arguments.json:
         return as_json({"model": model.name, "prompt": text, "request": request,
                         "answers": [_described(answer, model) for answer in answers]})  # fmt: skip
-    blocks = []
-    for answer in answers:
-        body = _coloured(answer, model) if arguments.show_probs else answer.text
-        head = f"--- {answer.sequence + 1} of {len(answers)}\n" if len(answers) > 1 else ""
-        blocks.append(f"{head}{body}")
+    return _blocks(answers, model, arguments.show_probs)
+
+
+def _stdin() -> str:
+    try:
+        return sys.stdin.read().removesuffix("\n")
+    except (AttributeError, UnicodeDecodeError):
+        raise ParameterError("prompt", "a text on standard input", Seen("none")) from None
+
+
+def _blocks(answers: Sequence[Generation], model: Model, shows: bool) -> Iterator[str]:
+    """Yield one answer after the other; where Ctrl-C came, leave with its status."""
+    for i, answer in enumerate(answers):
+        head = f"--- {i + 1} of {len(answers)}\n" if len(answers) > 1 else ""
+        yield f"{head}{_coloured(answer, model) if shows else answer.text}\n"
         _tell(answer)
-    return "\n".join(blocks)
+    if any(answer.finish_reason == "interrupted" for answer in answers):
+        raise SystemExit(_INTERRUPTED)
 
 
-def _streamed(pieces: Any, text: str, chat: bool) -> Iterator[str]:
+def _streamed(pieces: Iterator[Piece], text: str, chat: bool, seed: int) -> Iterator[str]:
     """Yield the text as it comes, after the prompt where somebody reads along."""
     if sys.stdout.isatty() and not chat:
         yield text
-    for piece in pieces:
-        if piece.text:
-            yield piece.text
-        if piece.generation is not None:
-            yield "\n"
-            _tell(piece.generation)
+    with interruptible() as is_interrupted:
+        for count, piece in enumerate(pieces, 1):
+            if piece.text:
+                yield piece.text
+            if piece.generation is not None:
+                yield "\n"
+                _tell(piece.generation)
+            elif is_interrupted():
+                yield "\n"
+                print(f"Interrupted after token {count} (seed {seed})", file=sys.stderr)
+                raise SystemExit(_INTERRUPTED)
 
 
 def _tell(answer: Generation) -> None:

@@ -61,7 +61,8 @@ class State:
 class Model(ABC):
     """A language model: token ids to the logits of the next token.
 
-    To bring your own, implement `advance`, and set ``vocabulary`` and ``end_ids``.
+    To bring your own, implement `advance` and set ``vocabulary``; unless they are set as well, a
+    model has no end tokens and no limit.
 
     Attributes
     ----------
@@ -91,10 +92,10 @@ class Model(ABC):
     array([0, 1])
     """
 
-    name: str
+    name: str = "model"
     vocabulary: Vocabulary
-    end_ids: frozenset[int]
-    context_length: int | None
+    end_ids: frozenset[int] = frozenset()
+    context_length: int | None = None
 
     def start(self) -> State:
         """Return the state of an empty text."""
