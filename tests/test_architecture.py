@@ -118,7 +118,7 @@ def test_importing_loads_numpy_only() -> None:
 
 
 def test_importing_is_quick() -> None:
-    """Below 0.2 s; where numpy alone takes most of that, below twice its time."""
+    """Below 0.3 s, or three times what numpy takes: about twice as much as on a quiet machine."""
 
     def seconds(name: str) -> float:
         code = (
@@ -128,7 +128,7 @@ def test_importing_is_quick() -> None:
         cached = {key: v for key, v in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         return min(float(subprocess.check_output(command, text=True, env=cached)) for _ in range(9))
 
-    assert seconds("logitlab") < max(0.2, 2 * seconds("numpy"))
+    assert seconds("logitlab") < max(0.3, 3 * seconds("numpy"))
 
 
 def test_every_public_name_is_documented() -> None:
