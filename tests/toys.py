@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from logitlab import Vocabulary
+from logitlab import Generation, Vocabulary
 from logitlab.models import Model, State
 
 END = 0
@@ -62,3 +62,22 @@ class Hazard(Model):
         for state, new in zip(states, tokens, strict=True):
             state.read(new)
         return np.tile(self.logits, (len(states), 1))
+
+
+FULL: dict[str, Any] = {
+    "logit_bias": {3: 0.5}, "repetition_penalty": 1.2, "frequency_penalty": 0.2,
+    "presence_penalty": 0.1, "temperature": 1.3, "top_k": 12, "top_p": 0.95, "min_p": 0.01,
+    "top_a": 0.01, "logprobs": True, "top_logprobs": 3,
+}  # fmt: skip
+
+
+def same(one: Generation, other: Generation) -> bool:
+    """Whether two generations are equal bit for bit."""
+    parts = [(one.text, one.finish, one.seed, one.sequence) == (
+        other.text, other.finish, other.seed, other.sequence
+    ), np.array_equal(one.tokens, other.tokens)]  # fmt: skip
+    if one.logprobs is not None and other.logprobs is not None:
+        for name in ("logprobs", "top_tokens", "top_logprobs"):
+            a, b = getattr(one.logprobs, name), getattr(other.logprobs, name)
+            parts.append(a.shape == b.shape and a.tobytes() == b.tobytes())
+    return all(parts) and (one.logprobs is None) == (other.logprobs is None)

@@ -22,14 +22,13 @@ from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines import Engine, get
 from logitlab.generation import Asked, Generation, Options, Piece
 from logitlab.loop import Loop, Row
-from logitlab.models.model import Message, Model
+from logitlab.models.model import Model
 from logitlab.numerics import IntArray
 from logitlab.preparation import LOGPROBS_MODES, prepare
 from logitlab.progress import Progress, interruptible
 from logitlab.prompts import Prompt, are_prompts, prompt_ids
 
-__all__ = ["VERBOSITY_BIAS", "Prompt", "generate", "resume", "stream"]
-
+__all__ = ["VERBOSITY_BIAS", "generate", "resume", "stream"]
 
 VERBOSITY_BIAS = math.log(1.5)
 """What "low" adds to the logit of every token that ends a text, and "high" takes away."""
@@ -41,7 +40,7 @@ _SEQUENCE = Range(0, (1 << 62) - 1, integer=True)
 @overload
 def generate(
     model: Model,
-    prompt: str | Sequence[int] | IntArray | Sequence[Message],
+    prompt: Prompt,
     params: Asked = None,
     *,
     n: None = None,
@@ -144,10 +143,10 @@ def generate(
     Returns
     -------
     Generation or list of Generation
-        A list if there is a list of prompts, of params or of seeds, or ``n``: the n answers to the
-        first prompt, those to the second, and so on. Each is a function of (model, prompt, params,
-        seed, sequence) alone, whatever else is in the batch. After Ctrl-C the answers that are not
-        finished have the finish reason "interrupted", and `resume` completes them.
+        A list if there is a list of prompts, params, seeds or constraints, or ``n``: the n answers
+        to the first prompt, those to the second, and so on. Each is a function of (model, prompt,
+        params, seed, sequence) alone, whatever else is in the batch. After Ctrl-C the answers that
+        are not finished have the finish reason "interrupted", and `resume` completes them.
 
     Raises
     ------

@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from logitlab.checks import (
-    FrozenDict,
-    ParameterError,
-    Range,
-    Seen,
-    brief,
-    check_choice,
-    check_integer,
-    check_number,
-    check_token,
-)
+from logitlab import rules
+from logitlab.checks import ParameterError, Range, Seen, brief
+from logitlab.rules import Check
 
-__all__ = ["PARAMETERS", "Parameter", "SamplingParams", "bias_entries", "parameter_table"]
+__all__ = ["PARAMETERS", "Parameter", "SamplingParams", "parameter_table"]
 
 Role: TypeAlias = Literal["distribution", "draw", "ending", "report", "structure"]
-Check: TypeAlias = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -63,124 +53,6 @@ class Parameter:
     role: Role
     sentence: str
     check: Check = field(repr=False)
-
-
-# ---------------------------------------------------------------- rules: (key, value) -> value
-
-
-def _number(low: float, high: float) -> Check:
-    return lambda key, value: check_number(key, value, Range(low, high))
-
-
-def _integer(rule: Range) -> Check:
-    return lambda key, value: check_integer(key, value, rule)
-
-
-def _count(key: str, value: Any) -> int:
-    rule = Range(0, integer=True)
-    return int(rule.check(key, check_integer(key, value, rule)))
-
-
-def _flag(key: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ParameterError(key, "true or false", value)
-    return value
-
-
-def _choice(*choices: str) -> Check:
-    def check(key: str, value: Any) -> str:
-        check_choice(key, value, choices)
-        return str(value)
-
-    return check
-
-
-def _logit_bias(key: str, value: Any) -> dict[int, float]:
-    if not isinstance(value, Mapping):
-        raise ParameterError(key, "a map from token ids to numbers in [-100, 100]", value)
-    check = _number(-100, 100)
-    entries = bias_entries(key, value)
-    return FrozenDict({token: check(f"{key}[{token}]", n) for token, n in entries.items()})
-
-
-def bias_entries(key: str, value: Mapping[Any, Any]) -> dict[int, Any]:
-    """Return the entries of a map from token ids, which may be strings as in JSON, by id."""
-    entries: dict[int, Any] = {}
-    for token, amount in value.items():
-        if isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20:
-            token = int(token)
-        token = check_token(key, token)
-        if token in entries:
-            raise ParameterError(key, "a map with one entry for each token id", value)
-        entries[token] = amount
-    return entries
-
-
-def _stop(key: str, value: Any) -> tuple[str, ...]:
-    strings = (value,) if isinstance(value, str) else value
-    if not isinstance(strings, Sequence) or not all(isinstance(s, str) for s in strings):
-        raise ParameterError(key, "an array of strings", value)
-    if not all(strings):
-        raise ParameterError(key, "an array of non-empty strings", value)
-    return tuple(strings)
-
-
-def _response_format(key: str, value: Any) -> dict[str, Any]:
-    kinds = ("text", "json_object", "json_schema")
-    if not isinstance(value, Mapping) or value.get("type") not in kinds:
-        raise ParameterError(key, "a map whose type is one of " + ", ".join(kinds), value)
-    if value["type"] == "json_schema":
-        wrapper = value.get("json_schema")
-        schema = wrapper.get("schema") if isinstance(wrapper, Mapping) else None
-        if not isinstance(schema, Mapping | bool):
-            hint = 'Send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}.'
-            raise ParameterError(key, "a map with a schema under json_schema", value, hint)
-    elif {"schema", "json_schema"} & value.keys():
-        raise ParameterError(key, "of type json_schema where it has a schema", value)
-    return copy.deepcopy(dict(value))
-
-
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-def _tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise ParameterError(key, "an array of tools", value)
-    names = set()
-    for i, tool in enumerate(value):
-        here = f"{key}[{i}]"
-        if not isinstance(tool, Mapping) or tool.get("type") != "function":
-            raise ParameterError(here, 'a map of type "function"', tool)
-        function = tool.get("function")
-        if not isinstance(function, Mapping):
-            raise ParameterError(here, "a map with a function", tool)
-        name = function.get("name")
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise ParameterError(f"{here}.function.name", "1 to 64 of A-Z a-z 0-9 _ -", name)
-        if name in names:
-            raise ParameterError(f"{here}.function.name", "different from all others", name)
-        names.add(name)
-        if not isinstance(function.get("parameters"), Mapping | None):
-            raise ParameterError(
-                f"{here}.function.parameters", "a JSON schema", function["parameters"]
-            )
-    return tuple(copy.deepcopy(dict(tool)) for tool in value)
-
-
-def _tool_choice(key: str, value: Any) -> str | dict[str, Any]:
-    words = ("none", "auto", "required")
-    if isinstance(value, str) and value in words:
-        return value
-    named = isinstance(value, Mapping) and value.get("type") == "function"
-    function = value.get("function") if named else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
-        raise ParameterError(key, rule, value)
-    return copy.deepcopy(dict(value))
-
-
-def _extra(key: str, value: Any) -> dict[str, Any]:
-    return copy.deepcopy(dict(value))
 
 
 # ---------------------------------------------------------------- the table
@@ -235,108 +107,105 @@ class SamplingParams:
     """
 
     temperature: float | None = _parameter(
-        "float", "0 to 2", _number(0, 2), "distribution", default=1.0,
+        "float", "0 to 2", rules.number(0, 2), "distribution", default=1.0,
         sentence="Divides the logits: below 1 sharpens, above 1 flattens, 0 always takes the most "
         "likely token.",
     )  # fmt: skip
     top_p: float | None = _parameter(
-        "float", "0 to 1", _number(0, 1), "distribution", default=1.0,
+        "float", "0 to 1", rules.number(0, 1), "distribution", default=1.0,
         sentence="Keeps the smallest set of most likely tokens whose probabilities add up to at "
         "least this; 0 keeps one.",
     )  # fmt: skip
     top_k: int | None = _parameter(
-        "integer", "0 or above", _count, "distribution", default=0,
+        "integer", "0 or above", rules.count, "distribution", default=0,
         sentence="Keeps exactly this many of the most likely tokens; 0 keeps all.",
     )  # fmt: skip
     frequency_penalty: float | None = _parameter(
-        "float", "-2 to 2", _number(-2, 2), "distribution", default=0.0,
+        "float", "-2 to 2", rules.number(-2, 2), "distribution", default=0.0,
         sentence="Subtracts this from a token's logit for every time the token occurs in the "
         "context.",
     )  # fmt: skip
     presence_penalty: float | None = _parameter(
-        "float", "-2 to 2", _number(-2, 2), "distribution", default=0.0,
+        "float", "-2 to 2", rules.number(-2, 2), "distribution", default=0.0,
         sentence="Subtracts this once from the logit of every token that occurs in the context.",
     )  # fmt: skip
     repetition_penalty: float | None = _parameter(
-        "float", "0 to 2", _number(0, 2), "distribution", default=1.0,
+        "float", "0 to 2", rules.number(0, 2), "distribution", default=1.0,
         sentence="Divides positive and multiplies negative logits of tokens in the context; 0 is "
         "the limit of ever smaller values.",
     )  # fmt: skip
     min_p: float | None = _parameter(
-        "float", "0 to 1", _number(0, 1), "distribution", default=0.0,
+        "float", "0 to 1", rules.number(0, 1), "distribution", default=0.0,
         sentence="Keeps tokens at least this fraction as likely as the most likely one; 1 keeps "
         "only the maxima.",
     )  # fmt: skip
     top_a: float | None = _parameter(
-        "float", "0 to 1", _number(0, 1), "distribution", default=0.0,
+        "float", "0 to 1", rules.number(0, 1), "distribution", default=0.0,
         sentence="Keeps tokens whose probability is at least this times the square of the highest "
         "probability.",
     )  # fmt: skip
     seed: int | None = _parameter(
-        "integer", "any", _integer(Range(integer=True)), "draw",
+        "integer", "any", rules.integer(Range(integer=True)), "draw",
         sentence="Makes the draws repeatable; when absent a fresh seed is drawn and reported.",
     )  # fmt: skip
     max_tokens: int | None = _parameter(
-        "integer", "1 or above", _integer(Range(1, integer=True)), "ending",
+        "integer", "1 or above", rules.integer(Range(1, integer=True)), "ending",
         sentence="Ends the generation after this many tokens, or earlier where the context "
         "window ends.",
     )  # fmt: skip
     logit_bias: Mapping[int, float] | None = _parameter(
-        "map", "token id to -100…100", _logit_bias, "distribution", default={},
+        "map", "token id to -100…100", rules.logit_bias, "distribution", default={},
         sentence="Is added to the model's logits of the named tokens before anything else.",
     )  # fmt: skip
     logprobs: bool | None = _parameter(
-        "boolean", "", _flag, "report", default=False,
+        "boolean", "", rules.flag, "report", default=False,
         sentence="Reports the log-probability of each output token.",
     )  # fmt: skip
     top_logprobs: int | None = _parameter(
-        "integer", "0 to 20", _integer(Range(0, 20, integer=True)), "report", default=0,
+        "integer", "0 to 20", rules.integer(Range(0, 20, integer=True)), "report", default=0,
         sentence="Reports this many of the most likely tokens at each position; needs logprobs.",
     )  # fmt: skip
     response_format: Mapping[str, Any] | None = _parameter(
-        "map", "text, json_object, json_schema", _response_format, "structure",
+        "map", "text, json_object, json_schema", rules.response_format, "structure",
         sentence="Forces the text to be valid JSON, or to validate against a schema.",
     )  # fmt: skip
     structured_outputs: bool | None = _parameter(
-        "boolean", "", _flag, "structure",
+        "boolean", "", rules.flag, "structure",
         sentence="Says whether json_schema is available; false together with a schema is an error.",
     )  # fmt: skip
     stop: Sequence[str] | None = _parameter(
-        "array", "non-empty strings (or one)", _stop, "ending", default=(),
+        "array", "non-empty strings (or one)", rules.stop, "ending", default=(),
         sentence="Ends the generation at the earliest match of any of these strings, which is "
         "left out of the text.",
     )  # fmt: skip
     tools: Sequence[Mapping[str, Any]] | None = _parameter(
-        "array", "function tools", _tools, "structure", default=(),
+        "array", "function tools", rules.tools, "structure", default=(),
         sentence="Declares the functions that the model may call.",
     )  # fmt: skip
     tool_choice: str | Mapping[str, Any] | None = _parameter(
-        "string or map", "none, auto, required, one function", _tool_choice, "structure",
+        "string or map", "none, auto, required, one function", rules.tool_choice, "structure",
         sentence="Forbids, allows or forces tool calls, or forces one named function.",
     )  # fmt: skip
     parallel_tool_calls: bool | None = _parameter(
-        "boolean", "", _flag, "structure", default=True,
+        "boolean", "", rules.flag, "structure", default=True,
         sentence="Allows several tool calls in one answer; false gives at most one.",
     )  # fmt: skip
     verbosity: str | None = _parameter(
-        "string", "low, medium, high", _choice("low", "medium", "high"), "ending",
+        "string", "low, medium, high", rules.choice("low", "medium", "high"), "ending",
         default="medium",
         sentence="Makes ending more likely (low) or less likely (high) at every step.",
     )  # fmt: skip
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.extra, Mapping):
-            raise ParameterError("extra", "a map of further request keys", self.extra)
-        for key in PARAMETERS.keys() & self.extra.keys():
-            raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
-        given = {"extra": self.extra, **self.given()}
-        for key, value in given.items():
+        for key, value in {"extra": self.extra, **self.given()}.items():
             try:
-                check = PARAMETERS[key].check if key in PARAMETERS else _extra
+                check = PARAMETERS[key].check if key in PARAMETERS else rules.extra
                 object.__setattr__(self, key, check(key, value))
             except RecursionError:
                 raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None
+        for key in PARAMETERS.keys() & self.extra.keys():
+            raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
         self._check_combinations()
 
     def _check_combinations(self) -> None:

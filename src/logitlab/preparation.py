@@ -77,8 +77,7 @@ def _merged(params: Asked, added: Mapping[str, Any], engine: Engine) -> RequestL
     known = {*PARAMETERS, *engine.own_keys}
     for key, value in added.items():
         if key not in known:
-            hint = f"{key!r} is none of them."
-            raise ParameterError("keywords", "request parameters", Seen(f"{key}={value!r}"), hint)
+            raise ParameterError("keywords", "request parameters", Seen(f"{key}={value!r}"))
         # What acts on logits is in the chain already.
         if isinstance(params, Transform) and (
             key not in PARAMETERS or PARAMETERS[key].role == "distribution"

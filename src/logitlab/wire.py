@@ -244,7 +244,7 @@ def _choice(index: int, answer: Generation, asked: _Asked) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
     if answer.tool_calls:
         message["tool_calls"] = [
-            {**_named(answer, i), "function": {"name": call.name, "arguments": call.arguments}}
+            _begun(answer.seed, answer.sequence, i, call.name, call.arguments)
             for i, call in enumerate(answer.tool_calls)
         ]
     return {
@@ -256,8 +256,10 @@ def _choice(index: int, answer: Generation, asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _named(answer: Generation, index: int) -> dict[str, str]:
-    return {"id": call_id(answer.seed, answer.sequence, index), "type": "function"}
+def _begun(seed: int, sequence: int, index: int, name: str, arguments: str) -> dict[str, Any]:
+    """Return a call, whole or as far as it is known."""
+    function = {"name": name, "arguments": arguments}
+    return {"id": call_id(seed, sequence, index), "type": "function", "function": function}
 
 
 class _Stream:
@@ -297,12 +299,10 @@ class _Stream:
             yield self.chunk({}, piece.generation.finish)
 
     def _call(self, part: CallPiece) -> dict[str, Any]:
-        call: dict[str, Any] = {"index": part.index, "function": {"arguments": part.arguments}}
+        call: dict[str, Any] = {"function": {"arguments": part.arguments}}
         if part.name is not None:
-            identity = call_id(self._seed, self._index, part.index)
-            call |= {"id": identity, "type": "function"}
-            call["function"] = {"name": part.name, "arguments": part.arguments}
-        return {"tool_calls": [call]}
+            call = _begun(self._seed, self._index, part.index, part.name, part.arguments)
+        return {"tool_calls": [{"index": part.index, **call}]}
 
 
 def _chunks(asked: _Asked, pieces: Iterator[Piece], seed: int) -> Iterator[dict[str, Any]]:

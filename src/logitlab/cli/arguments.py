@@ -12,11 +12,15 @@ import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
 from logitlab.context import Context
 from logitlab.datasets import load
+from logitlab.engines import ENGINES
+from logitlab.models import BUNDLED
 from logitlab.numerics import FloatArray
 from logitlab.params import PARAMETERS
 
 __all__ = [
     "Row",
+    "add_engine",
+    "add_model",
     "add_request",
     "add_row",
     "bundled",
@@ -88,6 +92,22 @@ def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TO
     request.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[],
         help="a request key of an engine's own, as JSON: repeat_last_n=32",
+    )  # fmt: skip
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the option that chooses a model."""
+    parser.add_argument(
+        "--model", metavar="FILE", default=BUNDLED,
+        help=f"a .gguf file, a recorded run (.npy), or {BUNDLED} (the default)",
+    )  # fmt: skip
+
+
+def add_engine(parser: Any) -> None:
+    """Add the option that chooses an engine, to a parser or a group of its options."""
+    parser.add_argument(
+        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
+        help="whose chain it is: " + ", ".join(ENGINES),
     )  # fmt: skip
 
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from logitlab.checks import ParameterError
+from logitlab.cli.arguments import add_engine, add_model
 from logitlab.cli.text import as_json
-from logitlab.engines import ENGINES
-from logitlab.models import BUNDLED, load
+from logitlab.models import load
 from logitlab.wire import chat, chat_stream, error_body, events
 
 __all__ = ["add_chat", "json_of"]
@@ -27,14 +27,8 @@ def add_chat(commands: Any) -> None:
     )
     parser.set_defaults(run=_chat)
     parser.add_argument("request", help="a .json file; - reads standard input")
-    parser.add_argument(
-        "--model", metavar="FILE", default=BUNDLED,
-        help=f"who answers: a .gguf file, a recorded run (.npy), or {BUNDLED} (the default)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
-        help="whose chain the request means: " + ", ".join(ENGINES),
-    )  # fmt: skip
+    add_model(parser)
+    add_engine(parser)
     parser.add_argument("--stream", action="store_true", help="print the events of a stream")
 
 

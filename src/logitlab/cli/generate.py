@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen
-from logitlab.cli.arguments import ONE_TOKEN, add_request, request_of, whole
+from logitlab.cli.arguments import ONE_TOKEN, add_engine, add_model, add_request, request_of, whole
 from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
 from logitlab.draw import COUPLINGS, resolve_seed
-from logitlab.engines import ENGINES
 from logitlab.generating import generate, stream
 from logitlab.generation import Generation, Piece
-from logitlab.models import BUNDLED, Model, load
+from logitlab.models import Model, load
 from logitlab.progress import interruptible
 
 __all__ = ["add_generate"]
@@ -40,10 +39,7 @@ def add_generate(commands: Any) -> None:
     )
     parser.set_defaults(run=_generate)
     parser.add_argument("prompt", help="the beginning of the text; - reads it from standard input")
-    parser.add_argument(
-        "--model", metavar="FILE", default=BUNDLED,
-        help=f"a .gguf file, a recorded run (.npy), or {BUNDLED} (the default)",
-    )  # fmt: skip
+    add_model(parser)
     parser.add_argument(
         "--chat", action="store_true", help="the prompt is what a user says to the model"
     )
@@ -53,10 +49,7 @@ def add_generate(commands: Any) -> None:
         "--json-schema", metavar="FILE", help="the text is JSON that is valid under this schema"
     )
     show = parser.add_argument_group("output")
-    show.add_argument(
-        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
-        help="whose chain it is: " + ", ".join(ENGINES),
-    )  # fmt: skip
+    add_engine(show)
     show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
     show.add_argument(
         "--show-probs", action="store_true",

@@ -10,6 +10,7 @@ from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
+    add_engine,
     add_request,
     add_row,
     bundled,
@@ -20,7 +21,7 @@ from logitlab.cli.arguments import (
 )
 from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.draw import COUPLINGS
-from logitlab.engines import ENGINES, get, translate
+from logitlab.engines import get, translate
 from logitlab.engines.translation import RequestLike
 from logitlab.params import SamplingParams
 from logitlab.sampling import Draws, sample
@@ -47,10 +48,7 @@ def add_commands(commands: Any) -> None:
     add_row(trace)
     add_request(trace)
     show = trace.add_argument_group("output")
-    show.add_argument(
-        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
-        help="whose chain it is: " + ", ".join(ENGINES),
-    )  # fmt: skip
+    add_engine(show)
     show.add_argument("--draws", metavar="N", default="10", help="how many tokens to draw (10)")
     show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
     show.add_argument("--top", metavar="N", help="how many top tokens to show at each stage")

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 from logitlab.checks import ParameterError, Range, check_integer, check_number
-from logitlab.params import PARAMETERS, bias_entries
+from logitlab.params import PARAMETERS
+from logitlab.rules import bias_entries
 
 __all__ = [
     "ABSENT",

@@ -6,6 +6,7 @@ from typing import Any
 
 from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.models.gguf_file import GgufFile
+from logitlab.models.tokenizer_bytes import byte_level
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["SPLITS", "GgufTokenizer"]
@@ -116,18 +117,5 @@ def _tokenizer(
     return tokenizer
 
 
-def _alphabet() -> dict[str, int]:
-    # GPT-2 writes a byte that is printable as itself, and the others as characters from 256 on.
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    others = sorted(set(range(256)) - printable)
-    letters = {chr(byte): byte for byte in printable}
-    return letters | {chr(256 + i): byte for i, byte in enumerate(others)}
-
-
-_BYTES = _alphabet()
-
-
 def _bytes(token: str, kind: int) -> bytes:
-    if kind == _NORMAL and all(letter in _BYTES for letter in token):
-        return bytes(_BYTES[letter] for letter in token)
-    return token.encode()
+    return byte_level(token) if kind == _NORMAL else token.encode()

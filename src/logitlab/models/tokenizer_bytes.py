@@ -1,4 +1,4 @@
-"""The bytes behind the tokens of a fast tokenizer of Hugging Face."""
+"""The bytes behind the spellings of tokens, in files and in fast tokenizers of Hugging Face."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Seen
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["tokenizer_vocabulary"]
+__all__ = ["byte_level", "tokenizer_vocabulary"]
 
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -62,7 +62,7 @@ def _spelling(decoders: list[dict[str, Any]]) -> Callable[[str], bytes]:
     """Return what turns the spelling of a token into its bytes."""
     kinds = {decoder["type"] for decoder in decoders}
     if "ByteLevel" in kinds:
-        return _byte_level
+        return byte_level
     spaces = {decoder["replacement"] for decoder in decoders if decoder["type"] == "Metaspace"}
     for decoder in decoders:
         if decoder["type"] == "Replace" and decoder["content"] == " ":
@@ -73,7 +73,16 @@ def _spelling(decoders: list[dict[str, Any]]) -> Callable[[str], bytes]:
     raise ParameterError("tokenizer", "byte-level BPE or SentencePiece", seen)
 
 
-def _byte_level(token: str) -> bytes:
+def byte_level(token: str) -> bytes:
+    r"""Return the bytes of a token whose spelling has a character for each, as GPT-2's has.
+
+    A token with any other character is its own text.
+
+    Examples
+    --------
+    >>> byte_level("Ġking"), byte_level("æĹ")
+    (b' king', b'\xe6\x97')
+    """
     table = _characters()
     if all(character in table for character in token):
         return bytes(table[character] for character in token)

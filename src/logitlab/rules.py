@@ -1,0 +1,169 @@
+"""What each request parameter accepts.
+
+A rule is called with the key and what the request says; it returns the value in canonical form, or
+raises `ParameterError`. Values that may be changed later by the caller are copied.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from logitlab.checks import (
+    FrozenDict,
+    ParameterError,
+    Range,
+    check_choice,
+    check_integer,
+    check_number,
+    check_token,
+)
+
+__all__ = [
+    "Check",
+    "bias_entries",
+    "choice",
+    "count",
+    "extra",
+    "flag",
+    "integer",
+    "logit_bias",
+    "number",
+    "response_format",
+    "stop",
+    "tool_choice",
+    "tools",
+]
+
+Check: TypeAlias = Callable[[str, Any], Any]
+
+
+def number(low: float, high: float) -> Check:
+    """Take one number of a closed interval."""
+    return lambda key, value: check_number(key, value, Range(low, high))
+
+
+def integer(rule: Range) -> Check:
+    """Take one integer of a range."""
+    return lambda key, value: check_integer(key, value, rule)
+
+
+def count(key: str, value: Any) -> int:
+    """Take one integer >= 0 that numpy can hold."""
+    rule = Range(0, integer=True)
+    return int(rule.check(key, check_integer(key, value, rule)))
+
+
+def flag(key: str, value: Any) -> bool:
+    """Take true or false."""
+    if not isinstance(value, bool):
+        raise ParameterError(key, "true or false", value)
+    return value
+
+
+def choice(*choices: str) -> Check:
+    """Take one of some words."""
+
+    def check(key: str, value: Any) -> str:
+        check_choice(key, value, choices)
+        return str(value)
+
+    return check
+
+
+def logit_bias(key: str, value: Any) -> dict[int, float]:
+    """Take a map from token ids to numbers."""
+    if not isinstance(value, Mapping):
+        raise ParameterError(key, "a map from token ids to numbers in [-100, 100]", value)
+    check = number(-100, 100)
+    entries = bias_entries(key, value)
+    return FrozenDict({token: check(f"{key}[{token}]", n) for token, n in entries.items()})
+
+
+def bias_entries(key: str, value: Mapping[Any, Any]) -> dict[int, Any]:
+    """Return the entries of a map from token ids, which may be strings as in JSON, by id."""
+    entries: dict[int, Any] = {}
+    for token, amount in value.items():
+        if isinstance(token, str) and token.isascii() and token.isdigit() and len(token) < 20:
+            token = int(token)
+        token = check_token(key, token)
+        if token in entries:
+            raise ParameterError(key, "a map with one entry for each token id", value)
+        entries[token] = amount
+    return entries
+
+
+def stop(key: str, value: Any) -> tuple[str, ...]:
+    """Take one string or several, none of them empty."""
+    strings = (value,) if isinstance(value, str) else value
+    if not isinstance(strings, Sequence) or not all(isinstance(s, str) for s in strings):
+        raise ParameterError(key, "an array of strings", value)
+    if not all(strings):
+        raise ParameterError(key, "an array of non-empty strings", value)
+    return tuple(strings)
+
+
+def response_format(key: str, value: Any) -> dict[str, Any]:
+    """Take a map with a type, and a schema where the type is json_schema."""
+    kinds = ("text", "json_object", "json_schema")
+    if not isinstance(value, Mapping) or value.get("type") not in kinds:
+        raise ParameterError(key, "a map whose type is one of " + ", ".join(kinds), value)
+    if value["type"] == "json_schema":
+        wrapper = value.get("json_schema")
+        schema = wrapper.get("schema") if isinstance(wrapper, Mapping) else None
+        if not isinstance(schema, Mapping | bool):
+            hint = 'Send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}.'
+            raise ParameterError(key, "a map with a schema under json_schema", value, hint)
+    elif {"schema", "json_schema"} & value.keys():
+        raise ParameterError(key, "of type json_schema where it has a schema", value)
+    return copy.deepcopy(dict(value))
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+def tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
+    """Take function tools with names that differ."""
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ParameterError(key, "an array of tools", value)
+    names = set()
+    for i, tool in enumerate(value):
+        here = f"{key}[{i}]"
+        if not isinstance(tool, Mapping) or tool.get("type") != "function":
+            raise ParameterError(here, 'a map of type "function"', tool)
+        function = tool.get("function")
+        if not isinstance(function, Mapping):
+            raise ParameterError(here, "a map with a function", tool)
+        name = function.get("name")
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ParameterError(f"{here}.function.name", "1 to 64 of A-Z a-z 0-9 _ -", name)
+        if name in names:
+            raise ParameterError(f"{here}.function.name", "different from all others", name)
+        names.add(name)
+        if not isinstance(function.get("parameters"), Mapping | None):
+            raise ParameterError(
+                f"{here}.function.parameters", "a JSON schema", function["parameters"]
+            )
+    return tuple(copy.deepcopy(dict(tool)) for tool in value)
+
+
+def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
+    """Take a word, or the name of one function."""
+    words = ("none", "auto", "required")
+    if isinstance(value, str) and value in words:
+        return value
+    named = isinstance(value, Mapping) and value.get("type") == "function"
+    function = value.get("function") if named else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
+        raise ParameterError(key, rule, value)
+    return copy.deepcopy(dict(value))
+
+
+def extra(key: str, value: Any) -> dict[str, Any]:
+    """Take a map of keys that are none of the twenty."""
+    if not isinstance(value, Mapping):
+        raise ParameterError(key, "a map of further request keys", value)
+    return copy.deepcopy(dict(value))
