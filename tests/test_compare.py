@@ -9,7 +9,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from logitlab import Context, ParameterError, SamplingParams, compare_engines, engines
 from logitlab.datasets import load
@@ -209,7 +209,6 @@ def test_sglang_is_joint() -> None:
     )
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_partings_lead_from_one_engine_to_the_other(data: st.DataObject) -> None:
     """Equal engines have none; others have at least one, and the distances bound the whole."""
@@ -242,7 +241,6 @@ def test_partings_lead_from_one_engine_to_the_other(data: st.DataObject) -> None
             assert stage.reason
 
 
-@settings(max_examples=60)
 @given(st.data())
 def test_any_order_of_samplers_can_be_compared(data: st.DataObject) -> None:
     names = ["penalties", "top_k", "top_p", "min_p", "temperature"]
