@@ -24,6 +24,7 @@ from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
 from logitlab.engines import Engine, Translation, translate
 from logitlab.metrics import (
+    agreement,
     entropy,
     js_divergence,
     kl_divergence,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
+    from logitlab.sweeps import simulate, sweep
     from logitlab.wire import chat, chat_stream
 
 __version__ = "0.1.0"
@@ -93,6 +95,7 @@ __all__ = [
     "Transform",
     "Translation",
     "Vocabulary",
+    "agreement",
     "chat",
     "chat_stream",
     "compare_engines",
@@ -117,10 +120,12 @@ __all__ = [
     "repetition_penalty",
     "resume",
     "sample",
+    "simulate",
     "softmax",
     "stream",
     "support_size",
     "survivors",
+    "sweep",
     "temperature",
     "top_a",
     "top_k",
@@ -141,7 +146,9 @@ _HOMES = {
     "chat_stream": "wire",
     "generate": "generating",
     "resume": "generating",
+    "simulate": "sweeps",
     "stream": "generating",
+    "sweep": "sweeps",
     "transport": "clients",
 }
 

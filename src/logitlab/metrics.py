@@ -15,6 +15,7 @@ from logitlab.numerics import FloatArray, IntArray, gaps, reduce_rows, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "agreement",
     "entropy",
     "js_divergence",
     "kl_divergence",
@@ -285,6 +286,41 @@ def mass_removed(before: ArrayLike, after: ArrayLike) -> Measure:
 def _mass_removed(before: FloatArray, after: FloatArray) -> Measure:
     p = _probabilities(before)[0]
     return np.asarray(np.minimum(p.sum(axis=-1, where=after == -np.inf), 1))
+
+
+def agreement(before: ArrayLike, after: ArrayLike) -> Measure:
+    """Probability that ``after`` gives to the most likely token of ``before``.
+
+    How often a draw is what greedy decoding of the model's own logits would take.
+
+    Parameters
+    ----------
+    before, after : array_like, shape (..., V)
+        Logits before and after a transform; batch shapes that broadcast against each other. The
+        lowest id is the most likely token on ties.
+
+    Returns
+    -------
+    ndarray, shape (...), float64
+        0 to 1; 0 where that token is removed.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, or shapes that do not broadcast.
+
+    Examples
+    --------
+    >>> round(float(agreement([2.0, 1.0, 0.0], [4.0, 2.0, -np.inf])), 4)  # 1 / (1 + exp(-2))
+    0.8808
+    """
+    return reduce_rows(_agreement, *_pair(before, after, names=("before", "after")))
+
+
+def _agreement(before: FloatArray, after: FloatArray) -> Measure:
+    greedy = before.argmax(axis=-1)
+    p = weights(after)
+    return np.asarray(p[np.arange(len(p)), greedy] / p.sum(axis=-1))
 
 
 def _probabilities(rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -5,21 +5,18 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 __all__ = ["Progress", "interruptible"]
 
 _DELAY = 1.0  # seconds before the first line: what is quick shows none
-_INTERVAL = 0.1
-_WIDTH = 24
 
 
 class Progress:
-    """A bar on standard error, gone when it is done.
+    """A bar with rate and remaining time on standard error, gone when it is done.
 
     Parameters
     ----------
@@ -39,27 +36,24 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._shown = self._stream.isatty() if shown is None else shown
         self._unit = unit
-        self._start = time.monotonic()
-        self._next = self._start + _DELAY
-        self._drawn = False
+        self._bar: Any = None
 
     def __enter__(self) -> Self:
         return self
 
-    def update(self, done: int, total: int) -> None:
-        """Show that ``done`` of at most ``total`` are done."""
-        now = time.monotonic()
-        if not self._shown or now < self._next:
+    def update(self, done: int, total: int | None) -> None:
+        """Show that ``done`` of at most ``total`` are done; None where nobody knows the total."""
+        if not self._shown:
             return
-        self._next = now + _INTERVAL
-        rate = done / (now - self._start)
-        left = f"{(total - done) / rate:.0f} s left" if done else "starting"
-        filled = _WIDTH * done // max(total, 1)
-        bar = "#" * filled + "-" * (_WIDTH - filled)
-        line = f"[{bar}] {done:,}/{total:,} {self._unit}, {rate:,.0f}/s, {left}"
-        self._stream.write(f"\r{line}\x1b[K")
-        self._stream.flush()
-        self._drawn = True
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=total, initial=done, unit=f" {self._unit}", file=self._stream, delay=_DELAY,
+                leave=False, dynamic_ncols=True,
+            )  # fmt: skip
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
 
     def __exit__(
         self,
@@ -67,9 +61,8 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
+        if self._bar is not None:
+            self._bar.close()
 
 
 @contextmanager

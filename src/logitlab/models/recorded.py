@@ -90,6 +90,11 @@ class Recorded(Model):
         self._sums: list[int] = []
         self._prompts: dict[str, list[int]] = {}
 
+    @property
+    def logits(self) -> FloatArray:
+        """The recorded rows, shape (N, V), in the order in which they were recorded."""
+        return self._logits[: len(self._sums)] if self._sums else self._logits
+
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
         """Open a run of `Recorder`: the rows are a function of the tokens, as in the original.

@@ -1,0 +1,266 @@
+"""Rows of logits from an array, a file or a stream, cut into chunks that can be sent away."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any, TypeAlias
+from zlib import crc32
+
+import numpy as np
+from logitlab.checks import ParameterError, Seen, check_array
+from logitlab.context import Context
+from logitlab.models.recorded import Recorded
+from logitlab.numerics import FloatArray
+from numpy.typing import NDArray
+
+__all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "missing", "rows_of"]
+
+RowsLike: TypeAlias = "Any | str | PathLike[str] | Recorded | Iterable[Any]"
+Span: TypeAlias = tuple[int, int]
+"""From one row up to another."""
+
+_SAMPLED = 16  # rows whose bytes identify an array
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows that lie in a file: what a worker needs to read them itself.
+
+    Attributes
+    ----------
+    path : str
+    offset : int
+        Where the first row begins, in bytes.
+    dtype : str
+    shape : tuple of int
+    """
+
+    path: str
+    offset: int
+    dtype: str
+    shape: tuple[int, int]
+
+    def read(self, start: int, stop: int) -> FloatArray:
+        """Return some rows, mapped into memory."""
+        size = self.offset + math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        if Path(self.path).stat().st_size < size:
+            raise OSError(f"{self.path} is shorter than the {self.shape[0]} rows it had")
+        rows: FloatArray = np.memmap(self.path, self.dtype, "r", self.offset, self.shape)
+        return rows[start:stop]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some rows, or where they are, and the tokens before them.
+
+    Attributes
+    ----------
+    start, stop : int
+        Which rows of the sweep.
+    rows : FileRows or ndarray
+    context : Context or None
+    """
+
+    start: int
+    stop: int
+    rows: FileRows | FloatArray
+    context: Context | None
+
+    @property
+    def seal(self) -> int:
+        """Return a checksum of the logits."""
+        return crc32(np.ascontiguousarray(self.load()).tobytes())
+
+    def load(self) -> FloatArray:
+        """Return the logits, shape (n, V)."""
+        if isinstance(self.rows, FileRows):
+            return check_array(self.rows.read(self.start, self.stop), "rows")
+        return self.rows
+
+
+class Rows:
+    """Rows that are all there: an array, or a file.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Rows, and tokens of the vocabulary.
+    identity : dict
+        What tells these rows from others.
+    """
+
+    def __init__(self, array: FloatArray, context: Context | None) -> None:
+        self.array = array
+        self.shape: tuple[int, int] = array.shape  # type: ignore[assignment]
+        self.file = _file_of(array)
+        self.context = context
+        if context is not None:
+            for name in ("prompt", "output"):
+                context.tokens(name, self.shape[:1], self.shape[1])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells these rows from others."""
+        places = np.unique(np.linspace(0, len(self.array) - 1, _SAMPLED).astype(np.int64))
+        sampled = self.array[places] if len(self.array) else self.array
+        known = {"shape": list(self.shape), "dtype": self.array.dtype.str,
+                 "sampled rows": crc32(np.ascontiguousarray(sampled).tobytes())}  # fmt: skip
+        if self.file:
+            about = Path(self.file.path).stat()
+            known |= {"bytes of the file": about.st_size, "time of the file": about.st_mtime_ns}
+        return known
+
+    def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
+        """Yield chunks of at most ``size`` rows, but for spans that are done."""
+        for first, last in missing(done, self.shape[0]):
+            for start in range(first, last, size):
+                stop = min(start + size, last)
+                rows = self.file or self.array[start:stop]
+                yield Chunk(start, stop, rows, _context_of(self.context, start, stop))
+
+
+class Stream:
+    """Rows that come in chunks, from any iterable, and are never all there.
+
+    Parameters
+    ----------
+    chunks : iterable
+        Arrays of shape (n, V), or pairs of such an array and a `Context`.
+    """
+
+    def __init__(self, chunks: Iterable[Any]) -> None:
+        self._items = iter(chunks)
+        self._first = next(self._items, None)
+        if self._first is None:
+            raise ParameterError("rows", "at least one chunk of rows", Seen("none"))
+        self.shape: tuple[int | None, int] = None, _item(self._first)[0].shape[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is known beforehand."""
+        return {"rows": "a stream of chunks", "tokens": self.shape[1]}
+
+    def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
+        """Yield chunks of at most ``size`` rows, but for spans that are done, with their seals."""
+        finished = dict(done)
+        start = 0
+        item, self._first = self._first, None
+        while item is not None:
+            rows, context = _item(item)
+            if rows.shape[1] != self.shape[1]:
+                rule = f"of {self.shape[1]} tokens in every chunk"
+                raise ParameterError("rows", rule, Seen(f"shape {rows.shape}"))
+            last = start + len(rows)
+            at = start
+            while at < last:
+                stop = finished.get(at, min(at + size, last))
+                part = slice(at - start, stop - start)
+                here = _context_of(context, part.start, part.stop)
+                chunk = Chunk(at, stop, rows[part], here)
+                if at not in finished:
+                    later = [first for first in finished if at < first < stop]
+                    if later:
+                        raise _other(f"other chunks from row {at} on")
+                    yield chunk
+                elif stop > last or chunk.seal != done[at, stop]:
+                    raise _other(f"others in rows {at} to {stop - 1}")
+                at = stop
+            start = last
+            item = next(self._items, None)
+        if any(stop > start for _, stop in done):
+            raise _other(f"only {start}")
+
+
+def _other(seen: str) -> ParameterError:
+    hint = "Give the chunks that the first run had, or another checkpoint."
+    return ParameterError("rows", "those of the checkpoint", Seen(seen), hint)
+
+
+def missing(done: Iterable[Span], count: int) -> list[Span]:
+    """Return the spans of rows that are not done."""
+    left, at = [], 0
+    for start, stop in sorted(done):
+        if start > at:
+            left.append((at, start))
+        at = stop
+    return [*left, (at, count)] if at < count else left
+
+
+def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
+    """Return the rows that an argument means, or raise `ParameterError`."""
+    if context is not None and not isinstance(context, Context):
+        raise ParameterError("context", "a Context or None", context)
+    if isinstance(rows, Recorded):
+        return Rows(_two_axes(rows.logits), context)
+    if isinstance(rows, str | PathLike):
+        return Rows(_two_axes(_opened(Path(rows))), context)
+    if hasattr(rows, "__array__") or isinstance(rows, Sequence):
+        array = check_array(rows, "rows")
+        if context is not None and array.ndim > 2:
+            context = context.for_rows(array.shape[:-1], slice(None))
+        return Rows(_two_axes(array), context)
+    if not isinstance(rows, Iterable):
+        rule = "an array, the path of a .npy file, a recording, or an iterable of chunks"
+        raise ParameterError("rows", rule, rows)
+    if context is not None:
+        hint = "Give pairs of a chunk and its Context instead."
+        raise ParameterError("context", "None for a stream of chunks", context, hint)
+    return Stream(rows)
+
+
+def _opened(path: Path) -> FloatArray:
+    if not path.is_file():
+        raise ParameterError("rows", "an existing .npy file", str(path))
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # numpy passes on whatever its parsers stumble over
+        hint = " ".join(str(error).split())
+        raise ParameterError("rows", "a .npy file of logits", str(path), hint) from None
+    # A file of another byte order is turned around chunk by chunk.
+    check_array(array[:0] if array.ndim > 1 else array, "rows")
+    return array
+
+
+def _two_axes(array: FloatArray) -> FloatArray:
+    if array.ndim == 2:
+        return array
+    return array.reshape(-1, array.shape[-1])
+
+
+def _item(item: Any) -> tuple[FloatArray, Context | None]:
+    """Return the rows and the context of one chunk of a stream."""
+    rows, context = item if isinstance(item, tuple) and len(item) == 2 else (item, None)
+    array = _two_axes(check_array(rows, "rows"))
+    if context is not None and not isinstance(context, Context):
+        raise ParameterError("rows", "chunks, or pairs of a chunk and a Context", context)
+    return array, context
+
+
+def _context_of(context: Context | None, start: int, stop: int) -> Context | None:
+    """Return the context of some rows; one that serves all rows as it is."""
+    if context is None:
+        return None
+    parts = (
+        ids.reshape(ids.shape[-1]) if ids.size == ids.shape[-1] else ids[start:stop]
+        for ids in (context.prompt, context.output)
+    )
+    return Context(*parts)
+
+
+def _file_of(array: NDArray[Any]) -> FileRows | None:
+    """Return where in a file an array lies, if it does, as it is."""
+    root, below = array, array.base
+    while isinstance(below, np.ndarray):
+        root, below = below, below.base
+    if not (isinstance(root, np.memmap) and isinstance(below, mmap.mmap)):
+        return None
+    if not array.flags.c_contiguous or root.filename is None or not array.size:
+        return None
+    shift = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
+    path = str(Path(root.filename).resolve())
+    return FileRows(path, root.offset + shift, array.dtype.str, array.shape)  # type: ignore[arg-type]

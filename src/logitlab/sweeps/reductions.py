@@ -1,0 +1,345 @@
+"""What a sweep keeps of its rows: each, their mean, quantiles or a histogram.
+
+A part is what some rows came to, a few arrays. Parts add up exactly, so that it does not matter
+which rows were worked on together, where, or in which order.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.numerics import IntArray
+from logitlab.sweeps.measures import Measure
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["REDUCTIONS", "Each", "Histogram", "Mean", "Part", "Quantiles", "Reduction", "reduction"]
+
+Part: TypeAlias = dict[str, NDArray[Any]]
+Float64 = NDArray[np.float64]
+
+_TOP, _STEP = 62, 40  # bits: of the largest number, and of each of the two lower limbs
+_BITS = 60  # a number is a multiple of 2**-60
+_CODES = 1 << 17  # numbers of 8 significant bits, both signs
+
+
+class Reduction(ABC):
+    """How the numbers of many rows become few: M measures of P points."""
+
+    axis: ClassVar[str] = ""
+
+    def check(self, measures: Sequence[Measure], size: int) -> None:
+        """Raise `ParameterError` unless it can be done for these measures and V tokens."""
+
+    @abstractmethod
+    def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
+        """Return the part of no rows."""
+
+    @abstractmethod
+    def add(self, part: Part, values: Float64) -> None:
+        """Add rows, shape (n, M, P), to a part in place."""
+
+    @abstractmethod
+    def merge(self, total: Part, part: Part, start: int) -> None:
+        """Add a part, whose first row is ``start``, to another in place."""
+
+    @abstractmethod
+    def finish(self, total: Part, rows: int) -> Float64:
+        """Return the result, shape (M, P) or (M, P, axis)."""
+
+    def ticks(self, rows: int) -> NDArray[Any]:
+        """Return the values of the last axis, if there is one."""
+        return np.arange(rows)
+
+
+@dataclass(frozen=True)
+class Each(Reduction):
+    """Every row by itself: memory for all rows times all points."""
+
+    axis: ClassVar[str] = "row"
+
+    def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
+        """Return the part of no rows."""
+        return {"values": np.empty((0, columns, points))}
+
+    def add(self, part: Part, values: Float64) -> None:
+        """Append rows."""
+        part["values"] = np.concatenate([part["values"], values])
+
+    def merge(self, total: Part, part: Part, start: int) -> None:
+        """Put rows in their place."""
+        new, held = part["values"], total["values"]
+        if start + len(new) > len(held):
+            room = max(start + len(new), 2 * len(held))
+            total["values"] = np.empty((room, *new.shape[1:]))
+            total["values"][: len(held)] = held
+        total["values"][start : start + len(new)] = new
+
+    def finish(self, total: Part, rows: int) -> Float64:
+        """Return shape (M, P, rows)."""
+        return np.ascontiguousarray(np.moveaxis(total["values"][:rows], 0, -1))
+
+
+@dataclass(frozen=True)
+class Mean(Reduction):
+    """The mean over the rows.
+
+    Each row's number is rounded to a multiple of ``2**-60``, and those add up exactly, as integers:
+    the mean is the same bits in any order, and less than 1e-18 from that of the numbers.
+    """
+
+    def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
+        """Return three limbs of a sum, and counts of NaN, inf and -inf."""
+        shape = 3, columns, points
+        return {"limbs": np.zeros(shape, np.int64), "odd": np.zeros(shape, np.int64)}
+
+    def add(self, part: Part, values: Float64) -> None:
+        """Add rows."""
+        finite = np.isfinite(values)
+        if not finite.all():
+            part["odd"] += [np.isnan(values).sum(0), *((values == x).sum(0) for x in (np.inf, -np.inf))]
+            values = np.where(finite, values, 0)
+        if np.abs(values).max(initial=0) >= 2.0**_TOP:
+            seen = float(np.abs(values).max())
+            raise ParameterError("metrics", f"below 2**{_TOP} to be averaged", seen)
+        top = np.floor(values * 2.0**-20)
+        rest = values - top * 2.0**20
+        middle = np.floor(rest * 2.0**20)
+        low = np.rint((rest - middle * 2.0**-20) * 2.0**_BITS)
+        _carry(part["limbs"], [limb.sum(axis=0, dtype=np.int64) for limb in
+                               (top.astype(np.int64), middle.astype(np.int64), low.astype(np.int64))])  # fmt: skip
+
+    def merge(self, total: Part, part: Part, start: int) -> None:
+        """Add sums."""
+        total["odd"] += part["odd"]
+        _carry(total["limbs"], part["limbs"])
+
+    def finish(self, total: Part, rows: int) -> Float64:
+        """Return shape (M, P)."""
+        shape = total["limbs"].shape[1:]
+        limbs = total["limbs"].reshape(3, -1).tolist()
+        # Integers of any size, whose quotient Python rounds once.
+        means = [
+            ((top << 2 * _STEP) + (middle << _STEP) + low) / (rows << _BITS) if rows else np.nan
+            for top, middle, low in zip(*limbs, strict=True)
+        ]
+        nan, up, down = total["odd"]
+        result = np.array(means, np.float64).reshape(shape)
+        result[up > 0] = np.inf
+        result[down > 0] = -np.inf
+        result[(nan > 0) | ((up > 0) & (down > 0))] = np.nan
+        return result
+
+
+def _carry(limbs: IntArray, more: Any) -> None:
+    """Add limbs in place, each but the first kept below ``2**40``."""
+    for limb, other in zip(limbs, more, strict=True):
+        limb += other
+    for i in (2, 1):
+        over = limbs[i] >> _STEP
+        limbs[i] -= over << _STEP
+        limbs[i - 1] += over
+
+
+@dataclass(frozen=True)
+class Quantiles(Reduction):
+    """Quantiles over the rows, from counts of their numbers at 8 significant bits.
+
+    So a quantile is the order statistic of rank ``ceil(q N)`` to within 1 part in 512, and integers
+    up to 256 are exact. Memory grows with the octaves that the numbers span, some kilobytes for
+    each point, and not with the rows.
+
+    Parameters
+    ----------
+    q : sequence of float
+        In [0, 1].
+
+    Examples
+    --------
+    >>> Quantiles([0.5])
+    Quantiles(q=(0.5,))
+    """
+
+    q: ArrayLike = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+    axis: ClassVar[str] = "quantile"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "q", _sequence("quantiles", self.q, Range(0, 1)))
+
+    def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
+        """Return no counts."""
+        shape = np.array([columns, points])
+        return {"keys": np.empty(0, np.int64), "counts": np.empty(0, np.int64), "shape": shape}
+
+    def add(self, part: Part, values: Float64) -> None:
+        """Count rows."""
+        slots = np.arange(values[0].size).reshape(values.shape[1:]) if len(values) else 0
+        keys, counts = np.unique(slots * _CODES + _code(values), return_counts=True)
+        self._count(part, keys, counts)
+
+    def merge(self, total: Part, part: Part, start: int) -> None:
+        """Add counts."""
+        self._count(total, part["keys"], part["counts"])
+
+    def _count(self, part: Part, keys: IntArray, counts: IntArray) -> None:
+        both = np.concatenate([part["keys"], keys])
+        part["keys"], kind = np.unique(both, return_inverse=True)
+        held = np.concatenate([part["counts"], counts])
+        part["counts"] = np.zeros(len(part["keys"]), np.int64)
+        np.add.at(part["counts"], kind, held)
+
+    def finish(self, total: Part, rows: int) -> Float64:
+        """Return shape (M, P, quantiles)."""
+        shape = tuple(total["shape"].tolist())
+        slots = int(np.prod(shape))
+        if not rows:
+            return np.full((*shape, len(self.ticks(0))), np.nan)
+        ranks = np.maximum(np.ceil(self.ticks(rows) * rows - 1e-9), 1).astype(np.int64)
+        # Each slot has as many numbers as there are rows.
+        running = np.cumsum(total["counts"])
+        found = running.searchsorted(np.arange(slots)[:, None] * rows + ranks, "left")
+        return _decoded(total["keys"][found] % _CODES).reshape(*shape, len(ranks))
+
+    def ticks(self, rows: int) -> NDArray[Any]:
+        """Return the levels."""
+        return np.array(self.q)
+
+
+def _code(values: Float64) -> IntArray:
+    """Return integers in the order of the numbers, rounded to 8 significant bits."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        single = np.abs(values).astype(np.float32)
+    bits = single.view(np.uint32).astype(np.int64)
+    size = np.where(np.isnan(values), 0x7FFF, (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+    return np.asarray(np.where(np.signbit(values) & (size < 0x7FFF), -size, size) + _CODES // 2)
+
+
+def _decoded(codes: IntArray) -> Float64:
+    size = codes - _CODES // 2
+    values = (np.abs(size) << 16).astype(np.uint32).view(np.float32).astype(np.float64)
+    return np.copysign(values, size)
+
+
+@dataclass(frozen=True)
+class Histogram(Reduction):
+    """How many rows lie in each bin.
+
+    What lies beyond the ends counts in the first and the last bin; NaN counts nowhere.
+
+    Parameters
+    ----------
+    edges : int, sequence of float, or a map of those
+        A number of bins spreads over the range of the metric: [0, 1] of a probability, [0, ln V]
+        of nats, [1, V] of tokens, in steps of equal ratio. Increasing edges hold for every metric; a
+        map has its own for each.
+
+    Examples
+    --------
+    >>> Histogram([0.0, 1.0, 5.0])
+    Histogram(edges=(0.0, 1.0, 5.0))
+    """
+
+    edges: Any = 40
+
+    axis: ClassVar[str] = "bin"
+
+    def __post_init__(self) -> None:
+        edges = self.edges
+        if isinstance(edges, Mapping):
+            kept: Any = tuple((str(key), _edges(value)) for key, value in edges.items())
+            kept = dict(kept)
+        else:
+            kept = _edges(edges)
+        object.__setattr__(self, "edges", kept)
+
+    def check(self, measures: Sequence[Measure], size: int) -> None:
+        """Raise unless there are edges for every measure, equally many."""
+        if len({len(edges) for edges in self.edges_of(measures, size)}) > 1:
+            raise ParameterError("edges", "equally many for every metric", self.edges)
+
+    def edges_of(self, measures: Sequence[Measure], size: int) -> list[Float64]:
+        """Return the edges of each measure."""
+        return [self._of(measure, size) for measure in measures]
+
+    def _of(self, measure: Measure, size: int) -> Float64:
+        edges = self.edges
+        if isinstance(edges, dict):
+            if measure.name not in edges:
+                raise ParameterError("edges", f"a map that has {measure.name}", edges)
+            edges = edges[measure.name]
+        if not isinstance(edges, int):
+            return np.array(edges)
+        ends = measure.bounds(size)
+        if ends is None:
+            hint = "Nobody knows where its values lie."
+            raise ParameterError("edges", f"given for {measure.name}", edges, hint)
+        spaced = np.geomspace if measure.range == "tokens" and size > 1 else np.linspace
+        return np.asarray(spaced(*ends, edges + 1))
+
+    def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
+        """Return counts of 0."""
+        edges = np.stack(self.edges_of(measures, size))
+        return {
+            "counts": np.zeros((columns, points, edges.shape[1] - 1), np.int64),
+            "edges": edges,
+        }
+
+    def add(self, part: Part, values: Float64) -> None:
+        """Count rows."""
+        bins = part["counts"].shape[-1]
+        points = np.broadcast_to(np.arange(values.shape[-1]), values[:, 0].shape)
+        for place, edges in enumerate(part["edges"]):
+            known = ~np.isnan(values[:, place])
+            found = edges.searchsorted(values[:, place][known], "right") - 1
+            # The last edge belongs to the last bin, as in numpy.
+            key = points[known] * bins + np.clip(found, 0, bins - 1)
+            counted = np.bincount(key, minlength=values.shape[-1] * bins)
+            part["counts"][place] += counted.reshape(-1, bins)
+
+    def merge(self, total: Part, part: Part, start: int) -> None:
+        """Add counts."""
+        total["counts"] += part["counts"]
+
+    def finish(self, total: Part, rows: int) -> Float64:
+        """Return shape (M, P, bins)."""
+        return total["counts"].astype(np.float64)
+
+
+def _edges(value: Any) -> int | tuple[float, ...]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return check_integer("edges", value, Range(1, integer=True))
+    edges = _sequence("edges", value, Range())
+    if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        raise ParameterError("edges", "two or more increasing numbers", value)
+    return edges
+
+
+def _sequence(name: str, value: ArrayLike, rule: Range) -> tuple[float, ...]:
+    array = rule.check(name, value)
+    if array.ndim != 1 or not array.size:
+        raise ParameterError(name, "a sequence of numbers", Seen(f"shape {array.shape}"))
+    return tuple(array.tolist())
+
+
+REDUCTIONS: dict[str, Reduction] = {
+    "mean": Mean(),
+    "rows": Each(),
+    "quantiles": Quantiles(),
+    "histogram": Histogram(),
+}
+"""The reductions that have a name."""
+
+
+def reduction(wanted: str | Reduction) -> Reduction:
+    """Return the reduction of a name; a reduction is its own."""
+    if isinstance(wanted, Reduction):
+        return wanted
+    if not isinstance(wanted, str) or wanted not in REDUCTIONS:
+        names = ", ".join(map(repr, REDUCTIONS))
+        raise ParameterError("reduce", f"one of {names}, Quantiles or Histogram", wanted)
+    return REDUCTIONS[wanted]

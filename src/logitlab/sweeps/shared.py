@@ -1,0 +1,290 @@
+"""All points of a grid on one row: ordered once, summed once for each temperature.
+
+Every truncation keeps a prefix of the row's order, so a point is no more than a length ``n``. With
+``d = x_max - x`` and ``w = exp(-d)`` along the order, running sums ``Z_n`` of ``w`` and ``S_n`` of
+``w d`` tell all about each prefix: ``H = ln Z_n + S_n / Z_n``, ``p_max = 1 / Z_n``.
+
+The lengths are those of the dense steps, bit for bit: these sum in the same order, and quotients
+are compared as they round. What a sum in another order, or equal logits, could decide otherwise is
+left to the dense chain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+from logitlab.numerics import BoolArray, FloatArray, IntArray
+from logitlab.sweeps.measures import Measure
+from logitlab.sweeps.programs import Branch, Cut, Program
+from logitlab.transforms.temperature import Temperature
+from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from numpy.typing import NDArray
+
+__all__ = ["Order", "measure_prefixes"]
+
+Float64 = NDArray[np.float64]
+
+# Weights below 2**-54 change no running sum that starts at 1: the dense one stands still, too.
+_NEGLIGIBLE = 38.0
+_DOUBT = 2.0**-50  # relative error, for each token, of sums in another order
+
+
+class Order:
+    """A row in descending order, and the running sums of its weights.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        The finite logits, largest first.
+    tied_after : bool, optional
+        Whether the token after the last one here was as likely.
+    """
+
+    def __init__(self, values: FloatArray, tied_after: bool = False) -> None:
+        self.values = values
+        self.tied_after = tied_after
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @cached_property
+    def depth(self) -> Float64:
+        """``x_max - x`` in float64, increasing from 0."""
+        depth = self.values.astype(np.float64)
+        with np.errstate(over="ignore"):
+            return cast(Float64, np.subtract(depth[0], depth, out=depth))
+
+    @cached_property
+    def weights(self) -> Float64:
+        """``p / p_max`` of the tokens that can change a running sum."""
+        head = np.negative(self.depth[: self.depth.searchsorted(_NEGLIGIBLE, "right")])
+        return cast(Float64, np.exp(head, out=head))
+
+    @cached_property
+    def mass(self) -> Float64:
+        """Running sums of the weights."""
+        return np.cumsum(self.weights)
+
+    @cached_property
+    def depths(self) -> Float64:
+        """Running sums of the weights times depth."""
+        product = self.weights * self.depth[: len(self.weights)]
+        return np.cumsum(product, out=product)
+
+    def last(self, n: IntArray) -> IntArray:
+        """Return the index of the running sum over each prefix."""
+        return np.minimum(n, len(self.weights)) - 1
+
+    def reaching(self, places: IntArray) -> IntArray:
+        """Return how many tokens are at least as likely as those at some places."""
+        rising = self.values[::-1]
+        found: IntArray = len(self) - rising.searchsorted(self.values[places], "left")
+        return found
+
+    def group(self, logit: Any) -> tuple[int, int]:
+        """Return where the tokens of this logit begin and end."""
+        rising = self.values[::-1]
+        above = len(self) - int(rising.searchsorted(logit, "right"))
+        return above, len(self) - int(rising.searchsorted(logit, "left"))
+
+
+# ---------------------------------------------------------------- the truncations
+
+
+def _cut(cut: Cut, order: Order, n: IntArray) -> tuple[IntArray, BoolArray | None]:
+    """Return the lengths after a truncation, and where they are in doubt."""
+    match cut.step:
+        case TopK():
+            k = cut.values
+            return _kept_ties(cut, order, np.where(k == 0, n, np.minimum(n, k)), n), None
+        case TopP(at_p=at_p):
+            count = _nucleus_size(order, n, cut.values, at_p)
+            return _kept_ties(cut, order, np.where(cut.values == 1, n, count), n), None
+        case MinP():
+            return np.where(cut.values == 0, n, np.minimum(n, _near(order, cut.values))), None
+    mass = order.mass[order.last(n)]
+    doubt = len(order) * _DOUBT
+    with np.errstate(divide="ignore"):
+        loose, strict = (np.log(np.minimum(cut.values / m, 1))
+                         for m in (mass * (1 + doubt), mass * (1 - doubt)))  # fmt: skip
+    most = order.depth.searchsorted(1e-12 - loose, "right")
+    least = order.depth.searchsorted(np.where(strict < 0, -1e-12, 0) - strict, "right")
+    neutral = cut.values == 0
+    kept = np.where(neutral, n, np.minimum(n, most))
+    return kept, np.asarray(~neutral & (np.minimum(n, least) != kept))
+
+
+def _kept_ties(cut: Cut, order: Order, count: IntArray, n: IntArray) -> IntArray:
+    """Add the tokens that are as likely as the last one, where they are to stay."""
+    if getattr(cut.step, "ties", "") != "all":
+        return count
+    return np.asarray(np.where(count < n, np.minimum(n, order.reaching(count - 1)), n))
+
+
+def _near(order: Order, ratio: Float64) -> IntArray:
+    """Return how many tokens are at least ``ratio`` times as likely as the first."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(order.depth.searchsorted(-np.log(ratio), "right"))
+
+
+def _nucleus_size(order: Order, n: IntArray, p: Float64, at_p: str) -> IntArray:
+    """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
+    total = order.mass[order.last(n)]
+    if at_p == "keep":
+        p = np.nextafter(p, 2)
+    # The least mass whose quotient rounds to p or beyond, found from some units below.
+    least = p * total * (1 - 2.0**-51)
+    while (below := (least >= 0.5) & (least / total < p)).any():
+        least = np.where(below, np.nextafter(least, np.inf), least)
+    return np.asarray(np.minimum(order.mass.searchsorted(least, "left"), n - 1) + 1)
+
+
+# ---------------------------------------------------------------- a row
+
+
+class _Row:
+    """One row under one program, and the numbers of its points so far."""
+
+    def __init__(
+        self,
+        measures: Sequence[Measure],
+        lowest: bool,
+        out: Float64,
+        doubt: BoolArray,
+        raw: FloatArray,
+        headed: FloatArray | None,
+    ) -> None:
+        self.measures = measures
+        self.out = out
+        self.doubt = doubt
+        row = raw if headed is None else headed
+        values = np.sort(row)[::-1]
+        self.order = Order(values[: len(values) - int(values[::-1].searchsorted(-np.inf, "right"))])
+        self.lowest = lowest and headed is None
+        self.is_headed = headed is not None
+        functions = {measure.name for measure in measures}
+        if "mass_removed" in functions:
+            self.removed = self._removed(raw, headed)
+        self.group = (0, 0)
+        if "agreement" in functions:
+            self.group = self.order.group(row[raw.argmax()])
+
+    def _removed(self, raw: FloatArray, headed: FloatArray | None) -> Float64:
+        """Return the raw probability of what stands after each prefix, from that of length 1."""
+        if headed is None:
+            mass = self.order.mass
+        else:
+            best = np.argsort(-headed, kind="stable")
+            gap = raw[best].astype(np.float64) - float(raw.max())
+            mass = np.cumsum(np.exp(gap))
+        return np.asarray(np.maximum(1 - mass / mass[-1], 0))
+
+    def run(self, branch: Branch) -> None:
+        n = np.full(len(branch.points), len(self.order), np.int64)
+        self._descend(branch, self.order, n, self.group, self.lowest)
+
+    def _descend(
+        self, branch: Branch, order: Order, n: IntArray, group: tuple[int, int], lowest: bool
+    ) -> None:
+        for cut in branch.cuts:
+            n, doubt = _cut(cut, order, n)
+            if doubt is not None:
+                self.doubt[branch.points] |= doubt
+        if not branch.after:
+            self._measure(branch.points, order, n, group, lowest)
+        for step, here, rest in branch.after:
+            length = n[here]
+            if step.value == 0:
+                tied = len(order) > 1 and bool(order.values[0] == order.values[1])
+                first = Order(order.values[:1], tied)
+                self._descend(rest, first, np.ones_like(length), group, lowest)
+            elif length.min(initial=len(order)) < len(order) and _is_far(order.values, step):
+                # What does not fit the dtype is moved, and how far depends on all survivors.
+                self.doubt[rest.points] = True
+            else:
+                value = np.array([[step.value]])
+                divided = Order(step.on_rows(order.values[None], value)[0])
+                wider = group
+                if group[0] < len(divided) and group[1]:
+                    low, high = divided.group(divided.values[group[0]])
+                    wider = min(low, group[0]), max(high, group[1])
+                self._descend(rest, divided, length, wider, lowest and wider == group)
+
+    def _measure(
+        self, points: IntArray, order: Order, n: IntArray, group: tuple[int, int], lowest: bool
+    ) -> None:
+        last = order.last(n)
+        mass = order.mass[last]
+        for place, measure in enumerate(self.measures):
+            match measure.function.__name__:
+                case "support_size":
+                    values: NDArray[Any] = n
+                case "top_probability":
+                    values = 1 / mass
+                case "entropy":
+                    values = np.log(mass) + order.depths[last] / mass
+                case "perplexity":
+                    values = np.exp(np.log(mass) + order.depths[last] / mass)
+                case "mass_removed":
+                    values = self._mass_removed(points, order, n)
+                case _:
+                    values = self._agreement(points, order, n, mass, group, lowest)
+            self.out[place, points] = values
+
+    def _mass_removed(self, points: IntArray, order: Order, n: IntArray) -> Float64:
+        if self.is_headed:  # equal logits after penalties may have been unequal before
+            follower = order.values[np.minimum(n, len(order) - 1)]
+            tied = (n < len(order)) & (order.values[n - 1] == follower)
+            self.doubt[points] |= tied | order.tied_after
+        # Beyond the last weight that counts, the sum stands still.
+        removed = self.removed[np.minimum(n, len(self.removed)) - 1]
+        return np.asarray(np.where(n == len(self.order), 0, removed))
+
+    def _agreement(
+        self,
+        points: IntArray,
+        order: Order,
+        n: IntArray,
+        mass: Float64,
+        group: tuple[int, int],
+        lowest: bool,
+    ) -> Float64:
+        low, high = group
+        if not lowest:  # which of the equally likely tokens are left?
+            self.doubt[points] |= (low < n) & (n < high)
+        p = np.exp(-order.depth[low]) / mass if low < len(order) else 0.0
+        return np.asarray(np.where(n > low, p, 0.0))
+
+
+def _is_far(values: FloatArray, step: Temperature) -> bool:
+    """Whether a quotient would overflow the dtype."""
+    most = max(abs(float(values[0])), abs(float(values[-1])))
+    return most >= float(step.t) * float(np.finfo(values.dtype).max)  # type: ignore[arg-type]
+
+
+def measure_prefixes(
+    program: Program,
+    measures: Sequence[Measure],
+    raw: FloatArray,
+    headed: FloatArray | None,
+    out: Float64,
+    doubt: BoolArray,
+) -> None:
+    """Measure the points of a program on one row.
+
+    Parameters
+    ----------
+    program : Program
+    measures : sequence of Measure
+        Only shared ones.
+    raw, headed : ndarray, shape (V,)
+        The row as given, and after the program's head; None where that is empty.
+    out : ndarray of float64, shape (M, P)
+        Gets the numbers of the program's points.
+    doubt : ndarray of bool, shape (P,)
+        Set where only the dense chain can tell.
+    """
+    _Row(measures, program.lowest, out, doubt, raw, headed).run(program.body)
