@@ -60,10 +60,17 @@ FLOORS = [
     {"generating"},
     {"wire"},
     {"clients"},
+    {"sweeps.chunks", "sweeps.grid", "sweeps.measures", "sweeps.programs", "sweeps.result"},
+    {"sweeps.dense", "sweeps.reductions", "sweeps.shared"},
+    {"sweeps.checkpoint", "sweeps.work"},
+    {"sweeps.executing"},
+    {"sweeps.sweeping"},
+    {"sweeps.simulating"},
+    {"sweeps"},
     {"cli.arguments"},
     {"cli.text"},
     {"cli.trace"},
-    {"cli.chat", "cli.engines"},
+    {"cli.chat", "cli.engines", "cli.sweep"},
     {"cli.generate"},
     {"cli"},
     {"__main__"},
@@ -122,7 +129,9 @@ def test_importing_loads_only_what_sampling_needs() -> None:
     code = "import sys, logitlab; print(*(name for name in sys.modules if 'logitlab.' in name))"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "logitlab.sampling" in loaded
-    late = ("generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli")
+    late = (
+        "generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli", "sweeps",
+    )  # fmt: skip
     models = {"logitlab.models.model"}  # the protocol, for whoever brings a model
     for name in loaded - models:
         assert not name.removeprefix("logitlab.").startswith(late), name

@@ -163,7 +163,7 @@ class Sweep:
         ImportError
             Without pandas.
         """
-        return needs("sweep", "pandas").DataFrame(self.columns())
+        return needs("tables", "pandas").DataFrame(self.columns())
 
     def to_xarray(self) -> Any:
         """Return an ``xarray.Dataset``: the axes are coordinates, the units attributes.
@@ -186,7 +186,7 @@ class Sweep:
         coordinates |= {
             name: (names[0], _coordinate(values)) for name, values in self.zipped.items()
         }
-        return needs("sweep", "xarray").Dataset(arrays, coordinates, {"rows": self.rows})
+        return needs("tables", "xarray").Dataset(arrays, coordinates, {"rows": self.rows})
 
     def at(self, **point: Any) -> dict[str, Any]:
         """Return the numbers of one value of some axes.

@@ -122,9 +122,9 @@ def sweep(
     >>> found
     <Sweep of 20 rows: entropy, support_size, agreement over 3 temperature x 3 top_p>
     >>> found.values["support_size"].round(1)
-    array([[1.00000e+00, 1.00000e+00, 1.00000e+00],
-           [4.10000e+00, 6.78000e+01, 4.91520e+04],
-           [8.41900e+02, 9.80110e+03, 4.91520e+04]])
+    array([[1.0000e+00, 1.0000e+00, 1.0000e+00],
+           [2.8000e+00, 6.0100e+01, 4.9152e+04],
+           [2.0660e+02, 2.8310e+03, 4.9152e+04]])
     >>> found.axes["top_p"], found.units["entropy"]
     (array([0.5, 0.9, 1. ]), 'nats')
     """

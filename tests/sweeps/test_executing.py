@@ -1,0 +1,143 @@
+"""Any executor gives the same bits; what fails or is killed is done again."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import ParameterError, sweep
+from logitlab.sweeps import Sweep
+from numpy.typing import NDArray
+
+from sweeps.workers import FailsOnce, spread
+
+GRID = {"temperature": [0.0, 0.5, 1.5], "top_p": [0.5, 1.0]}
+METRICS = ["entropy", "support", "mass_removed"]
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = np.random.default_rng(1).normal(scale=3, size=(103, 50)).astype(np.float32)
+    rows[:, 0] = np.arange(103) + 20
+    path = tmp_path_factory.mktemp("rows") / "rows.npy"
+    np.save(path, rows)
+    return path
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[Executor]:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        yield pool
+
+
+def same(one: Sweep, other: Sweep) -> None:
+    assert np.asarray(one).tobytes() == np.asarray(other).tobytes()
+    assert one.rows == other.rows
+
+
+@pytest.mark.parametrize("reduce", ["mean", "rows", "quantiles", "histogram"])
+def test_any_chunk_and_any_executor_give_the_same_bits(
+    reduce: str, file: Path, processes: Executor
+) -> None:
+    alone = sweep(file, GRID, METRICS, reduce=reduce)
+    same(alone, sweep(np.load(file), GRID, METRICS, reduce=reduce, chunk=1))
+    with ThreadPoolExecutor(3) as threads:
+        same(alone, sweep(file, GRID, METRICS, reduce=reduce, executor=threads, chunk=7))
+    same(alone, sweep(file, GRID, METRICS, reduce=reduce, executor=processes, chunk=13))
+    held = np.load(file)
+    pieces = (held[i : i + 11] for i in range(0, len(held), 11))
+    same(alone, sweep(pieces, GRID, METRICS, reduce=reduce, executor=processes, chunk=5))
+
+
+def test_a_stream_is_read_as_it_is_needed(file: Path) -> None:
+    held = np.load(file)
+    taken = []
+
+    def pieces() -> Iterator[NDArray[Any]]:
+        for i in range(0, 100, 10):
+            taken.append(i)
+            yield held[i : i + 10]
+
+    ahead = []
+
+    class Counting(Executor):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            ahead.append(len(taken))
+            future: Future[Any] = Future()
+            future.set_result(fn(*args))
+            return future
+
+    sweep(pieces(), GRID, "entropy", executor=Counting(), in_flight=2)
+    assert max(seen - i for i, seen in enumerate(ahead)) <= 2
+    assert len(taken) == 10
+
+
+def test_dask_workers(file: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        found = sweep(file, GRID, METRICS, executor=executor, chunk=10)
+        own = sweep(file, GRID, lambda x: x.max(axis=-1), executor=executor, chunk=40)
+    same(found, sweep(file, GRID, METRICS))
+    assert own.values["<lambda>"].shape == (3, 2)
+
+
+@pytest.mark.parametrize("kind", ["here", "threads", "processes"])
+def test_a_chunk_that_fails_is_tried_again(
+    kind: str, file: Path, processes: Executor, tmp_path: Path
+) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        executor = {"here": None, "threads": threads, "processes": processes}[kind]
+        fails = FailsOnce(tmp_path / "tried", at=50.0, times=2)
+        found = sweep(file, {"top_k": [0]}, fails, executor=executor, chunk=10)
+        assert found.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+        never = FailsOnce(tmp_path / "never", at=50.0, times=9)
+        with pytest.raises(RuntimeError, match=r"rows 30 to 39 failed 3 times, .* disk is gone"):
+            sweep(file, {"top_k": [0]}, never, executor=executor, chunk=10)
+    assert len(list(tmp_path.glob("never*"))) == 3
+
+
+def test_a_killed_worker_is_replaced(file: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("forkserver")
+    kills = FailsOnce(tmp_path / "tried", at=50.0, times=2, kill=True)
+    with ProcessPoolExecutor(2, context) as pool:
+        found = sweep(file, {"top_k": [0]}, kills, executor=pool, chunk=10)
+    assert found.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+    always = FailsOnce(tmp_path / "always", at=50.0, times=9, kill=True)
+    with (
+        ProcessPoolExecutor(2, context) as pool,
+        pytest.raises(RuntimeError, match="rows 30 to 39 failed 3 times, the last time with Brok"),
+    ):
+        sweep(file, {"top_k": [0]}, always, executor=pool, chunk=10)
+
+
+def test_bad_rows_are_named_and_not_tried_again(file: Path, processes: Executor) -> None:
+    rows = np.load(file)
+    rows[77, 3] = np.nan
+    for executor in (None, processes):
+        with pytest.raises(ParameterError, match=r"rows must be free of NaN, got NaN in row 77\."):
+            sweep(rows, GRID, executor=executor, chunk=10)
+
+
+def test_functions_that_cannot_travel_are_refused_before_any_work(
+    file: Path, processes: Executor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "cloudpickle", None)
+    with pytest.raises(ParameterError, match="metrics must be functions of a module"):
+        sweep(file, GRID, lambda x: x.max(axis=-1), executor=processes)
+    sweep(file, GRID, [spread, "entropy"], executor=processes)
+
+
+def test_what_is_no_executor_is_refused(file: Path) -> None:
+    with pytest.raises(ParameterError, match=r"executor must be a concurrent.futures.Executor"):
+        sweep(file, GRID, executor=4)  # type: ignore[arg-type]

@@ -1,0 +1,145 @@
+"""What points share changes nothing: the same survivors as the dense chain, the same numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logitlab import (
+    Chain,
+    Context,
+    LogitBias,
+    MinP,
+    RepetitionPenalty,
+    Step,
+    Temperature,
+    TopA,
+    TopK,
+    TopP,
+    datasets,
+    engines,
+    metrics,
+    sweep,
+)
+from logitlab.sweeps.programs import programs_of, why_dense
+from numpy.typing import NDArray
+
+import strategies
+
+SHARED = ("entropy", "support_size", "top_probability", "perplexity", "mass_removed", "agreement")
+KINDS = (Temperature, TopK, TopP, MinP, TopA)
+PAIRS = ("mass_removed", "agreement")
+
+
+def dense(chain: Chain, rows: NDArray[Any], context: Context | None, name: str) -> NDArray[Any]:
+    raw = rows.astype(np.promote_types(rows.dtype, np.float32))
+    final = chain(raw, context)
+    measure = getattr(metrics, name)
+    return np.asarray(measure(raw, final) if name in PAIRS else measure(final))
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[NDArray[Any], list[Chain], Context]:
+    rows = draw(strategies.logits(batch=(2,), max_size=12))
+    size = rows.shape[1]
+    head: list[Step] = []
+    if draw(st.booleans()):
+        head.append(LogitBias(draw(strategies.biases(size))))
+    if draw(st.booleans()):
+        head.append(draw(strategies.steps(RepetitionPenalty, size)))
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=1, max_size=5))
+    options = [draw(strategies.options(kind)) for kind in kinds]
+    values = [
+        draw(st.lists(strategies.values(kind, size), min_size=1, max_size=3)) for kind in kinds
+    ]
+    picks = [draw(st.integers(0, len(v) - 1)) for v in values for _ in range(6)]
+    chains = []
+    for i in range(6):
+        chosen = [values[k][picks[6 * k + i]] for k in range(len(kinds))]
+        steps = (kind(v, **o) for kind, v, o in zip(kinds, chosen, options, strict=True))
+        chains.append(Chain(*head, *steps))
+    return rows, chains, draw(strategies.contexts((2,), size))
+
+
+@given(cases())
+def test_every_point_is_the_dense_chain(case: tuple[NDArray[Any], list[Chain], Context]) -> None:
+    rows, chains, context = case
+    found = sweep(
+        rows,
+        {"number": range(len(chains))},
+        SHARED,
+        engine=lambda point: chains[point["number"]],
+        context=context,
+        reduce="rows",
+    )
+    for i, chain in enumerate(chains):
+        assert np.array_equal(
+            found.values["support_size"][i], dense(chain, rows, context, "support_size")
+        ), chain
+        for name in SHARED:
+            expected = dense(chain, rows, context, name)
+            np.testing.assert_allclose(
+                found.values[name][i], expected, rtol=1e-9, atol=1e-9, err_msg=f"{name} {chain}"
+            )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_real_rows_at_random_points(dtype: Any) -> None:
+    rng = np.random.default_rng(3)
+    rows = datasets.load("smollm2").logits[rng.integers(20, size=3)].astype(dtype)
+    grid = {
+        "temperature": [0.0, 1e-3, *rng.uniform(0, 2, 4), 1.0],
+        "top_k": [0, int(rng.integers(1, 5000))],
+        "top_p": [*rng.uniform(0, 1, 3), 1.0, 0.0],
+        "min_p": [0.0, float(rng.uniform(0, 0.2)), 1e-20],
+        "top_a": [0.0, float(rng.uniform(0, 1))],
+    }
+    found = sweep(rows, grid, SHARED, reduce="rows")
+    assert found.plan.dense == 0
+    for _ in range(12):
+        at = tuple(int(rng.integers(len(values))) for values in grid.values())
+        point = {key: values[i] for (key, values), i in zip(grid.items(), at, strict=True)}
+        chain = engines.openrouter(point)
+        assert np.array_equal(found.values["support_size"][at], dense(chain, rows, None, "support_size"))
+        for name in SHARED:
+            expected = dense(chain, rows, None, name)
+            np.testing.assert_allclose(found.values[name][at], expected, rtol=1e-8, atol=1e-9)
+
+
+def test_penalties_are_ordered_anew() -> None:
+    recorded = datasets.load("smollm2")
+    rows, context = recorded.logits[:4], Context(prompt=[list(ids) for ids in recorded.prompt_ids[:4]])
+    grid = {
+        "repetition_penalty": [1.0, 1.3], "presence_penalty": [0.0, 0.7], "temperature": [0.6, 1.3],
+        "top_p": [0.8, 1.0],
+    }  # fmt: skip
+    found = sweep(rows, grid, SHARED, context=context, reduce="rows")
+    for at in np.ndindex(*found.values["entropy"].shape[:-1]):
+        point = {key: values[i] for (key, values), i in zip(grid.items(), at, strict=True)}
+        chain = engines.openrouter(point)
+        for name in SHARED:
+            expected = dense(chain, rows, context, name)
+            np.testing.assert_allclose(found.values[name][at], expected, rtol=1e-9, atol=1e-9)
+
+
+def test_neutral_values_join_the_program_of_the_others() -> None:
+    chains = [
+        engines.openrouter({"temperature": t, "top_p": p, "min_p": m})
+        for t in (0.5, 1.0) for p in (0.9, 1.0) for m in (0.0, 0.1)
+    ]  # fmt: skip
+    assert len(programs_of(chains, range(len(chains)))) == 1
+
+
+def test_what_is_dense_says_why() -> None:
+    assert why_dense(engines.vllm({"temperature": 0.5})) == "single precision"
+    assert "llama" not in why_dense(engines.llama_cpp({})) and "Sorted" in why_dense(
+        engines.llama_cpp({})
+    )
+    assert why_dense(Chain(TopP(0.5, sums="ascending"))).startswith("TopP")
+    assert why_dense(Chain(MinP(0.5, space="probs"))).startswith("MinP")
+    assert why_dense(Chain(TopK([1, 2]))) == "TopK has a value for each row"
+    assert why_dense(Chain(TopK(3), LogitBias({1: 1.0}))).startswith("LogitBias")
+    assert why_dense(Chain(Temperature(0.5), TopK(3), TopP(0.5, at_p="keep"))) == ""
