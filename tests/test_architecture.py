@@ -130,7 +130,8 @@ def test_importing_loads_only_what_sampling_needs() -> None:
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "logitlab.sampling" in loaded
     late = (
-        "generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli", "sweeps",
+        "generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli",
+        "sweeps",
     )  # fmt: skip
     models = {"logitlab.models.model"}  # the protocol, for whoever brings a model
     for name in loaded - models:

@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 
 from sweeps.workers import FailsOnce, spread
 
+# Workers begin with everything imported.
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["logitlab.sweeps", "sweeps.workers"])
+
 GRID = {"temperature": [0.0, 0.5, 1.5], "top_p": [0.5, 1.0]}
 METRICS = ["entropy", "support", "mass_removed"]
 
@@ -31,7 +35,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Executor]:
-    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+    with ProcessPoolExecutor(2, SERVER) as pool:
         yield pool
 
 
@@ -108,14 +112,13 @@ def test_a_chunk_that_fails_is_tried_again(
 
 
 def test_a_killed_worker_is_replaced(file: Path, tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
     kills = FailsOnce(tmp_path / "tried", at=50.0, times=2, kill=True)
-    with ProcessPoolExecutor(2, context) as pool:
+    with ProcessPoolExecutor(2, SERVER) as pool:
         found = sweep(file, {"top_k": [0]}, kills, executor=pool, chunk=10)
     assert found.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
     always = FailsOnce(tmp_path / "always", at=50.0, times=9, kill=True)
     with (
-        ProcessPoolExecutor(2, context) as pool,
+        ProcessPoolExecutor(2, SERVER) as pool,
         pytest.raises(RuntimeError, match="rows 30 to 39 failed 3 times, the last time with Brok"),
     ):
         sweep(file, {"top_k": [0]}, always, executor=pool, chunk=10)

@@ -89,7 +89,7 @@ def test_every_point_is_the_dense_chain(case: tuple[NDArray[Any], list[Chain], C
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_real_rows_at_random_points(dtype: Any) -> None:
     rng = np.random.default_rng(3)
-    rows = datasets.load("smollm2").logits[rng.integers(20, size=3)].astype(dtype)
+    rows = datasets.load("smollm2").logits[rng.integers(20, size=2)].astype(dtype)
     grid = {
         "temperature": [0.0, 1e-3, *rng.uniform(0, 2, 4), 1.0],
         "top_k": [0, int(rng.integers(1, 5000))],
@@ -99,11 +99,12 @@ def test_real_rows_at_random_points(dtype: Any) -> None:
     }
     found = sweep(rows, grid, SHARED, reduce="rows")
     assert found.plan.dense == 0
-    for _ in range(12):
+    for _ in range(8):
         at = tuple(int(rng.integers(len(values))) for values in grid.values())
         point = {key: values[i] for (key, values), i in zip(grid.items(), at, strict=True)}
         chain = engines.openrouter(point)
-        assert np.array_equal(found.values["support_size"][at], dense(chain, rows, None, "support_size"))
+        support = dense(chain, rows, None, "support_size")
+        assert np.array_equal(found.values["support_size"][at], support)
         for name in SHARED:
             expected = dense(chain, rows, None, name)
             np.testing.assert_allclose(found.values[name][at], expected, rtol=1e-8, atol=1e-9)
@@ -111,7 +112,8 @@ def test_real_rows_at_random_points(dtype: Any) -> None:
 
 def test_penalties_are_ordered_anew() -> None:
     recorded = datasets.load("smollm2")
-    rows, context = recorded.logits[:4], Context(prompt=[list(ids) for ids in recorded.prompt_ids[:4]])
+    rows = recorded.logits[:4]
+    context = Context(prompt=[list(ids) for ids in recorded.prompt_ids[:4]])
     grid = {
         "repetition_penalty": [1.0, 1.3], "presence_penalty": [0.0, 0.7], "temperature": [0.6, 1.3],
         "top_p": [0.8, 1.0],
@@ -135,9 +137,7 @@ def test_neutral_values_join_the_program_of_the_others() -> None:
 
 def test_what_is_dense_says_why() -> None:
     assert why_dense(engines.vllm({"temperature": 0.5})) == "single precision"
-    assert "llama" not in why_dense(engines.llama_cpp({})) and "Sorted" in why_dense(
-        engines.llama_cpp({})
-    )
+    assert why_dense(engines.llama_cpp({})).startswith("SortedChain")
     assert why_dense(Chain(TopP(0.5, sums="ascending"))).startswith("TopP")
     assert why_dense(Chain(MinP(0.5, space="probs"))).startswith("MinP")
     assert why_dense(Chain(TopK([1, 2]))) == "TopK has a value for each row"

@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``chat``, ``engines`` and more."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``engines``, ``sweep`` and more."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from logitlab.cli.arguments import joined
 from logitlab.cli.chat import add_chat
 from logitlab.cli.engines import add_command
 from logitlab.cli.generate import add_generate
+from logitlab.cli.sweep import add_sweep
 from logitlab.cli.trace import add_commands
 from logitlab.params import parameter_table
 
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_chat(commands)
     add_command(commands)
+    add_sweep(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())
     return parser

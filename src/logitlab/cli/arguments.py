@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,8 @@ def joined(words: Sequence[str]) -> list[str]:
     for word in words:
         before = joined[-1] if joined else ""
         is_option = before.startswith("--") and before != "--" and "=" not in before
-        if word.startswith("-") and _literal(word) is not word and is_option:
+        first = re.split("[,:]", word)[0]
+        if word.startswith("-") and _literal(first) is not first and is_option:
             joined[-1] += "=" + word
         else:
             joined.append(word)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from zlib import crc32
 
 import numpy as np
@@ -96,7 +96,7 @@ class Rows:
 
     def __init__(self, array: FloatArray, context: Context | None) -> None:
         self.array = array
-        self.shape: tuple[int, int] = array.shape  # type: ignore[assignment]
+        self.shape: tuple[int, int] = array.shape
         self.file = _file_of(array)
         self.context = context
         if context is not None:
@@ -147,7 +147,7 @@ class Stream:
 
     def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
         """Yield chunks of at most ``size`` rows, but for spans that are done, with their seals."""
-        finished = dict(done)
+        finished = dict(done.keys())
         start = 0
         item, self._first = self._first, None
         while item is not None:
@@ -200,7 +200,7 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     if isinstance(rows, str | PathLike):
         return Rows(_two_axes(_opened(Path(rows))), context)
     if hasattr(rows, "__array__") or isinstance(rows, Sequence):
-        array = check_array(rows, "rows")
+        array: FloatArray = check_array(cast(Any, rows), "rows")
         if context is not None and array.ndim > 2:
             context = context.for_rows(array.shape[:-1], slice(None))
         return Rows(_two_axes(array), context)
@@ -263,4 +263,4 @@ def _file_of(array: NDArray[Any]) -> FileRows | None:
         return None
     shift = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     path = str(Path(root.filename).resolve())
-    return FileRows(path, root.offset + shift, array.dtype.str, array.shape)  # type: ignore[arg-type]
+    return FileRows(path, root.offset + shift, array.dtype.str, array.shape)

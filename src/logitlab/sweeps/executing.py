@@ -151,7 +151,7 @@ class _Run:
         before.shutdown(wait=True, cancel_futures=True)
         self.executor = self.own = ProcessPoolExecutor(
             before._max_workers,  # type: ignore[attr-defined]
-            before._mp_context,  # type: ignore[attr-defined]
-            before._initializer,  # type: ignore[attr-defined]
-            before._initargs,  # type: ignore[attr-defined]
+            before._mp_context,
+            before._initializer,
+            before._initargs,
         )

@@ -91,7 +91,7 @@ def _is_cut(step: Transform) -> bool:
     return False
 
 
-def split(chain: Chain) -> tuple[Chain, tuple[Transform, ...]]:
+def split(chain: Chain) -> tuple[Chain, tuple[Any, ...]]:
     """Return the steps up to the last one that edits tokens, and the rest."""
     steps = chain.without_neutral().steps
     end = max((i + 1 for i, step in enumerate(steps) if isinstance(step, SparseStep)), default=0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -24,7 +25,9 @@ Float64 = NDArray[np.float64]
 
 _TOP, _STEP = 62, 40  # bits: of the largest number, and of each of the two lower limbs
 _BITS = 60  # a number is a multiple of 2**-60
-_CODES = 1 << 17  # numbers of 8 significant bits, both signs
+_SHIFT = 15  # bits of a float32 that are rounded away
+_NAN = 0x7FFFFFFF >> _SHIFT
+_CODES = 1 << (32 - _SHIFT + 1)  # numbers of 9 significant bits, both signs
 
 
 class Reduction(ABC):
@@ -32,8 +35,12 @@ class Reduction(ABC):
 
     axis: ClassVar[str] = ""
 
-    def check(self, measures: Sequence[Measure], size: int) -> None:
-        """Raise `ParameterError` unless it can be done for these measures and V tokens."""
+    def edges_of(self, measures: Sequence[Measure], size: int) -> list[Float64]:
+        """Return the edges of each measure's bins for V tokens, if there are bins.
+
+        Raises `ParameterError` where there have to be, and are none.
+        """
+        return []
 
     @abstractmethod
     def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
@@ -101,17 +108,18 @@ class Mean(Reduction):
         """Add rows."""
         finite = np.isfinite(values)
         if not finite.all():
-            part["odd"] += [np.isnan(values).sum(0), *((values == x).sum(0) for x in (np.inf, -np.inf))]
+            odd = np.isnan(values), values == np.inf, values == -np.inf
+            part["odd"] += [kind.sum(axis=0) for kind in odd]
             values = np.where(finite, values, 0)
         if np.abs(values).max(initial=0) >= 2.0**_TOP:
             seen = float(np.abs(values).max())
             raise ParameterError("metrics", f"below 2**{_TOP} to be averaged", seen)
-        top = np.floor(values * 2.0**-20)
+        top = np.trunc(values * 2.0**-20)
         rest = values - top * 2.0**20
-        middle = np.floor(rest * 2.0**20)
+        middle = np.trunc(rest * 2.0**20)
         low = np.rint((rest - middle * 2.0**-20) * 2.0**_BITS)
-        _carry(part["limbs"], [limb.sum(axis=0, dtype=np.int64) for limb in
-                               (top.astype(np.int64), middle.astype(np.int64), low.astype(np.int64))])  # fmt: skip
+        limbs = (limb.astype(np.int64).sum(axis=0) for limb in (top, middle, low))
+        _carry(part["limbs"], limbs)
 
     def merge(self, total: Part, part: Part, start: int) -> None:
         """Add sums."""
@@ -147,10 +155,10 @@ def _carry(limbs: IntArray, more: Any) -> None:
 
 @dataclass(frozen=True)
 class Quantiles(Reduction):
-    """Quantiles over the rows, from counts of their numbers at 8 significant bits.
+    """Quantiles over the rows, from counts of their numbers at 9 significant bits.
 
     So a quantile is the order statistic of rank ``ceil(q N)`` to within 1 part in 512, and integers
-    up to 256 are exact. Memory grows with the octaves that the numbers span, some kilobytes for
+    up to 512 are exact. Memory grows with the octaves that the numbers span, some kilobytes for
     each point, and not with the rows.
 
     Parameters
@@ -211,17 +219,18 @@ class Quantiles(Reduction):
 
 
 def _code(values: Float64) -> IntArray:
-    """Return integers in the order of the numbers, rounded to 8 significant bits."""
+    """Return integers in the order of the numbers, rounded to 9 significant bits."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         single = np.abs(values).astype(np.float32)
     bits = single.view(np.uint32).astype(np.int64)
-    size = np.where(np.isnan(values), 0x7FFF, (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
-    return np.asarray(np.where(np.signbit(values) & (size < 0x7FFF), -size, size) + _CODES // 2)
+    size = (bits + (1 << (_SHIFT - 1)) - 1 + ((bits >> _SHIFT) & 1)) >> _SHIFT
+    size = np.where(np.isnan(values), _NAN, size)
+    return np.asarray(np.where(np.signbit(values) & (size < _NAN), -size, size) + _CODES // 2)
 
 
 def _decoded(codes: IntArray) -> Float64:
     size = codes - _CODES // 2
-    values = (np.abs(size) << 16).astype(np.uint32).view(np.float32).astype(np.float64)
+    values = (np.abs(size) << _SHIFT).astype(np.uint32).view(np.float32).astype(np.float64)
     return np.copysign(values, size)
 
 
@@ -235,8 +244,8 @@ class Histogram(Reduction):
     ----------
     edges : int, sequence of float, or a map of those
         A number of bins spreads over the range of the metric: [0, 1] of a probability, [0, ln V]
-        of nats, [1, V] of tokens, in steps of equal ratio. Increasing edges hold for every metric; a
-        map has its own for each.
+        of nats, [1, V] of tokens, in steps of equal ratio. Increasing edges hold for every metric;
+        a map has its own for each.
 
     Examples
     --------
@@ -257,14 +266,12 @@ class Histogram(Reduction):
             kept = _edges(edges)
         object.__setattr__(self, "edges", kept)
 
-    def check(self, measures: Sequence[Measure], size: int) -> None:
-        """Raise unless there are edges for every measure, equally many."""
-        if len({len(edges) for edges in self.edges_of(measures, size)}) > 1:
-            raise ParameterError("edges", "equally many for every metric", self.edges)
-
     def edges_of(self, measures: Sequence[Measure], size: int) -> list[Float64]:
-        """Return the edges of each measure."""
-        return [self._of(measure, size) for measure in measures]
+        """Return the edges of each measure, equally many."""
+        found = [self._of(measure, size) for measure in measures]
+        if len(set(map(len, found))) > 1:
+            raise ParameterError("edges", "equally many for every metric", self.edges)
+        return found
 
     def _of(self, measure: Measure, size: int) -> Float64:
         edges = self.edges
@@ -314,7 +321,7 @@ def _edges(value: Any) -> int | tuple[float, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
         return check_integer("edges", value, Range(1, integer=True))
     edges = _sequence("edges", value, Range())
-    if len(edges) < 2 or any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+    if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
         raise ParameterError("edges", "two or more increasing numbers", value)
     return edges
 

@@ -29,9 +29,9 @@ class SweepPlan:
     shared : int
         Points that shared one ordering of a row, and one pass for each temperature.
     dense : int
-        Points that ran the dense chain on the whole vocabulary.
+        Points whose chain ran by itself.
     reasons : mapping of str to int
-        Why, and how many of them.
+        How and why, and how many of them.
     """
 
     shared: int
@@ -43,7 +43,7 @@ class SweepPlan:
         if self.shared:
             lines.append(f"{self.shared} points share one order of each row")
         for reason, count in self.reasons.items():
-            lines.append(f"{count} points run the dense chain: {reason}")
+            lines.append(f"{count} points {reason}")
         return "\n".join(lines)
 
 
@@ -117,13 +117,13 @@ class Sweep:
     def columns(self) -> dict[str, list[Any]]:
         """Return the long table: one line for each place of the arrays, in C order."""
         lines = list(itertools.product(*map(_listed, self.axes.values())))
-        table: dict[str, list[Any]] = {
-            name: [line[i] for line in lines] for i, name in enumerate(self.axes)
-        }
-        if self.zipped:
-            each = len(lines) // len(next(iter(self.axes.values())))
-            for name, values in self.zipped.items():
-                table[name] = [value for value in _listed(values) for _ in range(each)]
+        table: dict[str, list[Any]] = {}
+        for i, name in enumerate(self.axes):
+            table[name] = [line[i] for line in lines]
+            if i == 0:
+                each = len(lines) // len(self.axes[name])
+                for other, values in self.zipped.items():
+                    table[other] = [value for value in _listed(values) for _ in range(each)]
         for name, array in self.values.items():
             table[name] = array.ravel().tolist()
             for end in ("low", "high"):

@@ -20,7 +20,7 @@ from logitlab.numerics import BoolArray, FloatArray, IntArray
 from logitlab.sweeps.measures import Measure
 from logitlab.sweeps.programs import Branch, Cut, Program
 from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from logitlab.transforms.truncation import MinP, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Order", "measure_prefixes"]
@@ -105,6 +105,7 @@ def _cut(cut: Cut, order: Order, n: IntArray) -> tuple[IntArray, BoolArray | Non
             return _kept_ties(cut, order, np.where(cut.values == 1, n, count), n), None
         case MinP():
             return np.where(cut.values == 0, n, np.minimum(n, _near(order, cut.values))), None
+    # Top-a: the dense step sums by token id.
     mass = order.mass[order.last(n)]
     doubt = len(order) * _DOUBT
     with np.errstate(divide="ignore"):

@@ -39,7 +39,7 @@ _CHUNK = 64
 
 
 def _agreement(tokens: IntArray, logprob: Callable[[], Any], raw: FloatArray) -> NDArray[Any]:
-    return tokens == raw.argmax(axis=-1)[:, None]
+    return np.asarray(tokens == raw.argmax(axis=-1)[:, None])
 
 
 def _surprise(tokens: IntArray, logprob: Callable[[], Any], raw: FloatArray) -> NDArray[Any]:
@@ -159,7 +159,7 @@ def simulate(
         dict(zip(names, mean, strict=True)),
         {measure.name: measure.unit for measure in measures},
         count,
-        SweepPlan(0, len(chains), {"tokens are drawn": len(chains)}),
+        SweepPlan(0, len(chains), {"draw from each chain by itself": len(chains)}),
         others,
         low=dict(zip(names, low, strict=True)),
         high=dict(zip(names, high, strict=True)),

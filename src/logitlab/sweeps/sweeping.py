@@ -20,7 +20,7 @@ from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Stream, rows_of
 from logitlab.sweeps.executing import Here, execute
 from logitlab.sweeps.grid import EngineLike, Grid, chains_of, grid_of
 from logitlab.sweeps.measures import Metrics, resolve
-from logitlab.sweeps.reductions import Histogram, Part, Reduction, reduction
+from logitlab.sweeps.reductions import Part, Reduction, reduction
 from logitlab.sweeps.result import Sweep, SweepPlan
 from logitlab.sweeps.work import Job, SweepJob
 from numpy.typing import NDArray
@@ -107,11 +107,11 @@ def sweep(
 
     Notes
     -----
-    Exact chains (those of `openrouter`, `openai` and your own in double precision) share their work:
-    each row is sorted once, and once for each temperature its running sums are taken, of which every
-    truncation and metric is a function (``Sweep.plan`` tells). Survivors are those of the dense
-    chain, and entropies equal to 1e-9. Chains that compute as an engine does, step by step in single
-    precision, run densely, common beginnings once.
+    Exact chains (those of `openrouter`, `openai` and your own in double precision) share their
+    work: each row is sorted once, and once for each temperature its running sums are taken, of
+    which every truncation and metric is a function (``Sweep.plan`` tells). Survivors are those of
+    the dense chain, and entropies equal to 1e-9. Chains that compute as an engine does, step by
+    step in single precision, run densely, common beginnings once.
 
     Examples
     --------
@@ -133,18 +133,17 @@ def sweep(
     measures = resolve(metrics)
     kept = reduction(reduce)
     size = source.shape[1]
-    kept.check(measures, size)
+    bins = kept.edges_of(measures, size)
     job = SweepJob(chains_of(checked, engine, request, size), measures, kept)
     values, count = run(job, source, checked, executor, chunk, in_flight, checkpoint, progress)
     dense = sum(job.reasons.values())
     plan = SweepPlan(len(checked) - dense, dense, job.reasons)
     axes, others = axes_of(checked)
-    edges: dict[str, Any] = {}
     if kept.axis:
         axes[kept.axis] = kept.ticks(count)
-    if isinstance(kept, Histogram):
-        names = [measure.name for measure in measures]
-        edges = dict(zip(names, kept.edges_of(measures, size), strict=True))
+        if bins:
+            axes[kept.axis] = np.arange(len(bins[0]) - 1)
+    edges = {measure.name: ends for measure, ends in zip(measures, bins, strict=False)}
     shape = (*checked.shape, *values.shape[2:])
     return Sweep(
         axes,

@@ -139,9 +139,10 @@ class SweepJob(Job):
         for chain in self.chains:
             reason = why_dense(chain)
             if not reason and own:
-                reason = f"{', '.join(own)} needs all logits"
-            found[reason] = found.get(reason, 0) + 1
-        found.pop("", None)
+                reason = f"{', '.join(own)}: of all logits"
+            if reason:
+                told = f"run the dense chain: {reason}"
+                found[told] = found.get(told, 0) + 1
         return found
 
     @cached_property

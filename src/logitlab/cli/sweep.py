@@ -1,0 +1,199 @@
+"""``logitlab sweep``: a grid of parameters over rows of logits, as a table and a figure."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from logitlab.checks import ParameterError, Range, Seen, check_number
+from logitlab.cli.arguments import needs_context, request_of, whole
+from logitlab.context import Context
+from logitlab.datasets import load
+from logitlab.engines.declare import DISTRIBUTION
+from logitlab.params import PARAMETERS
+from logitlab.sweeps import Sweep, simulate, sweep
+from logitlab.sweeps.measures import MEASURES
+from logitlab.sweeps.reductions import REDUCTIONS
+
+__all__ = ["add_sweep"]
+
+_POSITIVE = Range(1, integer=True)
+_MOST = 10**6
+_AXES = tuple(key for key in DISTRIBUTION if key != "logit_bias")
+
+
+class _Axis(argparse.Action):
+    """Keeps the axes in the order in which they are written."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        axes = getattr(namespace, self.dest) or []
+        if any(option == name for name, _ in axes):
+            raise argparse.ArgumentError(self, "given twice: write its values with commas")
+        setattr(namespace, self.dest, [*axes, (option, values)])
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def add_sweep(commands: Any) -> None:
+    """Add ``sweep``."""
+    parser = commands.add_parser(
+        "sweep",
+        help="a grid of parameters over rows of logits",
+        description="Measure every combination of parameters on rows of logits. VALUES are numbers "
+        "and ranges: 0.5,0.9,1 or 0:2:0.1 (from, to, step).",
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=_sweep)
+    parser.add_argument(
+        "rows", nargs="?", metavar="ROWS",
+        help="a .npy file of logits, shape (n, V); the bundled rows by default",
+    )  # fmt: skip
+    parser.add_argument(
+        "--prompt-ids", metavar="IDS", help="tokens before every row of your own: 5,17,5"
+    )
+    grid = parser.add_argument_group("grid")
+    for key in _AXES:
+        grid.add_argument(
+            _option(key), dest="axes", metavar="VALUES", action=_Axis,
+            help=f"{PARAMETERS[key].rule}: {PARAMETERS[key].sentence}",
+        )  # fmt: skip
+    grid.add_argument("--logit-bias", metavar="ID=VALUE", action="append", dest="logit_bias",
+                      help="the same at every point")  # fmt: skip
+    grid.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
+                      help="a request key of an engine's own, the same at every point")  # fmt: skip
+    grid.add_argument(
+        "--zip", action="store_true",
+        help="first values together, then second ones, instead of all combinations",
+    )  # fmt: skip
+    grid.add_argument("--engine", metavar="NAMES", default="openrouter",
+                      help="whose chain it is; several names make an axis")  # fmt: skip
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument("--metrics", metavar="NAMES", help=", ".join(MEASURES))
+    measured.add_argument("--reduce", choices=REDUCTIONS, default="mean",
+                          help="what is kept of the rows (mean)")  # fmt: skip
+    measured.add_argument("--draws", metavar="N",
+                          help="estimate by so many draws a row, with intervals")  # fmt: skip
+    measured.add_argument("--seed", metavar="N", help="of the draws")
+    work = parser.add_argument_group("work")
+    work.add_argument("--workers", metavar="N", default="1", help="processes (1)")
+    work.add_argument("--chunk", metavar="N", default="256", help="rows sent away together (256)")
+    work.add_argument("--checkpoint", metavar="FILE", help="to go on from if this is cut off")
+    work.add_argument("--quiet", action="store_true", help="show no bar")
+    output = parser.add_argument_group("output")
+    output.add_argument("--out", metavar="FILE", help="write the table as CSV; printed by default")
+    output.add_argument("--plot", metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+
+
+def _sweep(arguments: argparse.Namespace) -> str:
+    workers = whole("--workers", arguments.workers, _POSITIVE)
+    if arguments.plot:
+        plot = _plot()
+    # Processes begin afresh, so that they hold no lock of this one.
+    context = multiprocessing.get_context("spawn")
+    with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context) as executor:
+        try:
+            found = _found(arguments, executor)
+        except ParameterError as error:
+            raise needs_context(error) from None
+        except RuntimeError as error:
+            raise ParameterError("ROWS", "worked on", Seen("a failure"), f"{error}.") from error
+    told = [repr(found), str(found.plan)]
+    if arguments.plot:
+        plot.sweep(found).savefig(arguments.plot)
+        told.append(f"figure: {arguments.plot}")
+    table = found.to_csv(arguments.out)
+    if arguments.out:
+        told.append(f"table: {arguments.out}")
+    return "\n".join(told) if arguments.out else table.rstrip("\n")
+
+
+def _plot() -> Any:
+    return import_module("logitlab.plot")
+
+
+def _found(arguments: argparse.Namespace, executor: Any) -> Sweep:
+    grid: dict[str, Any] = {}
+    engine = arguments.engine
+    if "," in engine:
+        grid["engine"] = [name.strip() for name in engine.split(",")]
+        engine = "openrouter"
+    for option, text in arguments.axes or ():
+        grid[option[2:].replace("-", "_")] = _values(option, text)
+    if not grid:
+        raise ParameterError("--temperature", "given, or another parameter of the grid", None)
+    request = argparse.Namespace(logit_bias=arguments.logit_bias, set=arguments.set)
+    rows, context = _rows(arguments)
+    common: dict[str, Any] = {
+        "engine": engine,
+        "request": request_of(request),
+        "context": context,
+        "zipped": arguments.zip,
+        "executor": executor,
+        "chunk": whole("--chunk", arguments.chunk, _POSITIVE),
+        "checkpoint": arguments.checkpoint,
+        "progress": False if arguments.quiet else None,
+    }
+    if arguments.metrics is not None:
+        common["metrics"] = [name.strip() for name in arguments.metrics.split(",")]
+    if arguments.draws is None:
+        if arguments.seed is not None:
+            raise ParameterError("--seed", "given together with --draws", arguments.seed)
+        return sweep(rows, grid, reduce=arguments.reduce, **common)
+    if arguments.reduce != "mean":
+        raise ParameterError("--reduce", "mean where tokens are drawn", arguments.reduce)
+    draws = whole("--draws", arguments.draws, Range(2, integer=True))
+    seed = None if arguments.seed is None else whole("--seed", arguments.seed, Range(integer=True))
+    return simulate(rows, grid, draws=draws, seed=seed, **common)
+
+
+def _rows(arguments: argparse.Namespace) -> tuple[Any, Context | None]:
+    """Return the rows and the tokens before them."""
+    ids = arguments.prompt_ids
+    if arguments.rows is None:
+        if ids is not None:
+            raise ParameterError("--prompt-ids", "given together with ROWS", ids)
+        recorded = load()
+        return recorded.logits, Context(prompt=[prompt.tolist() for prompt in recorded.prompt_ids])
+    if ids is None:
+        return Path(arguments.rows), None
+    given = [_number(part) for part in ids.split(",")]
+    tokens = Range(0, integer=True).check("--prompt-ids", given)
+    return Path(arguments.rows), Context(prompt=tokens)
+
+
+def _values(name: str, text: str) -> list[Any]:
+    """Return the numbers of ``0.5,0.9`` and ``0:2:0.1``, ends included."""
+    values: list[Any] = []
+    for part in text.split(","):
+        ends = [_number(end) for end in part.split(":")]
+        if len(ends) == 1:
+            values += ends
+            continue
+        if len(ends) != 3:
+            raise ParameterError(name, "numbers, or ranges like 0:2:0.1", text)
+        low, high, step = (check_number(name, end) for end in ends)
+        if step <= 0 or high < low or (high - low) / step > _MOST:
+            raise ParameterError(name, "ranges from low to high in steps above 0", part)
+        count = int((high - low) / step + 1e-9) + 1
+        if all(isinstance(end, int) for end in ends):
+            values += range(ends[0], ends[0] + count * ends[2], ends[2])
+        else:
+            values += [round(low + i * step, 12) for i in range(count)]
+    return values
+
+
+def _number(text: str) -> Any:
+    """Return the number that a text is, or the text itself for the checks to refuse."""
+    for number in (int, float):
+        try:
+            return text if "_" in text else number(text)
+        except ValueError:
+            continue
+    return text

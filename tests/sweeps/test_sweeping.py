@@ -1,0 +1,253 @@
+"""`sweep`: what it accepts, what it returns, what it says of mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import (
+    Chain,
+    Context,
+    ParameterError,
+    TopK,
+    TopP,
+    engines,
+    entropy,
+    kl_divergence,
+    metrics,
+    support_size,
+    sweep,
+)
+from logitlab.models import NGram, Recorded, Recorder
+from logitlab.sweeps.chunks import Rows, missing
+from logitlab.vocabulary import Vocabulary
+from numpy.typing import NDArray
+
+from sweeps.workers import spread
+
+ROWS = np.random.default_rng(5).normal(scale=3, size=(9, 40)).astype(np.float32)
+GRID = {"temperature": [0.0, 0.7, 1.3], "top_p": [0.4, 1.0]}
+
+
+def dense(engine: str, name: str, rows: NDArray[Any] = ROWS, **fixed: Any) -> NDArray[Any]:
+    measure = getattr(metrics, name)
+    table = [
+        [measure(engines.get(engine)({"temperature": t, "top_p": p} | fixed)(rows)).mean()
+         for p in GRID["top_p"]] for t in GRID["temperature"]
+    ]  # fmt: skip
+    return np.array(table)
+
+
+@pytest.mark.parametrize(
+    "engine", ["openrouter", "openai", "vllm", "sglang", "llama_cpp", "mlx_lm"]
+)
+def test_every_engine(engine: str) -> None:
+    found = sweep(ROWS, GRID, [entropy, support_size], engine=engine)
+    for name in ("entropy", "support_size"):
+        np.testing.assert_allclose(found.values[name], dense(engine, name), rtol=1e-12)
+    is_shared = engine in ("openrouter", "openai")
+    assert (found.plan.shared, found.plan.dense) == ((6, 0) if is_shared else (0, 6))
+    assert ("share one order" in str(found.plan)) == is_shared
+
+
+def test_an_engine_is_an_axis_like_any_other() -> None:
+    found = sweep(ROWS, {"engine": ["openrouter", "vllm"], **GRID}, "entropy")
+    assert found.axes["engine"] == ["openrouter", "vllm"]
+    for i, engine in enumerate(["openrouter", "vllm"]):
+        np.testing.assert_allclose(found.values["entropy"][i], dense(engine, "entropy"), rtol=1e-12)
+    assert "3" in str(found.plan) or found.plan.shared == 6
+
+
+def test_a_chain_of_ones_own() -> None:
+    found = sweep(
+        ROWS,
+        {"k": [1, 5], "p": [0.5, 1.0]},
+        "support",
+        engine=lambda point: Chain(TopP(point["p"]), TopK(point["k"], ties="all")),
+    )
+    assert found.plan.shared == 4
+    expected = [[support_size(Chain(TopP(p), TopK(k))(ROWS)).mean() for p in (0.5, 1.0)]
+                for k in (1, 5)]  # fmt: skip
+    assert found.values["support"].tolist() == expected
+
+
+def test_metrics_of_ones_own_and_of_two_distributions() -> None:
+    names = ["spread", "kl_divergence", "total_variation", "js_divergence", "agreement"]
+    found = sweep(ROWS, GRID, [spread, kl_divergence, *names[2:]])
+    assert list(found.values) == names
+    final = engines.openrouter({"temperature": 0.7, "top_p": 0.4})(ROWS)
+    at = found.at(temperature=0.7, top_p=0.4)
+    assert at["kl_divergence"] == pytest.approx(metrics.kl_divergence(final, ROWS).mean())
+    assert at["total_variation"] == pytest.approx(metrics.total_variation(final, ROWS).mean())
+    assert found.units["kl_divergence"] == "nats"
+    told = "6 points run the dense chain: spread, kl_divergence, total_variation, js_divergence: of"
+    assert str(found.plan).startswith(told)
+
+
+def test_parameters_that_run_together() -> None:
+    found = sweep(ROWS, {"temperature": [0.5, 1.0], "top_k": [3, 4]}, "support", zipped=True)
+    assert found.values["support"].tolist() == [3.0, 4.0]
+    assert (list(found.axes), found.zipped["top_k"].tolist()) == (["temperature"], [3, 4])
+    assert found.to_csv() == "temperature,top_k,support\n0.5,3,3.0\n1.0,4,4.0\n"
+
+
+def test_a_fixed_request_and_a_context() -> None:
+    context = Context([[i] for i in range(9)])
+    found = sweep(ROWS, {"top_p": [0.5, 0.9]}, "entropy", context=context,
+                  request={"frequency_penalty": 1.5, "temperature": 0.8})  # fmt: skip
+    for i, p in enumerate([0.5, 0.9]):
+        chain = engines.openrouter({"frequency_penalty": 1.5, "temperature": 0.8, "top_p": p})
+        assert found.values["entropy"][i] == pytest.approx(entropy(chain(ROWS, context)).mean())
+    pieces = [(ROWS[i:j], Context([[k] for k in range(i, j)])) for i, j in ((0, 4), (4, 9))]
+    streamed = sweep(iter(pieces), {"top_p": [0.5, 0.9]}, "entropy",
+                     request={"frequency_penalty": 1.5, "temperature": 0.8})  # fmt: skip
+    assert np.array_equal(streamed.values["entropy"], found.values["entropy"])
+
+
+def test_a_bias_is_an_axis() -> None:
+    found = sweep(ROWS, {"logit_bias": [{}, {3: 100.0}]}, "top_probability")
+    assert found.values["top_probability"][1] > 0.99
+    assert found.axes["logit_bias"] == [{}, {3: 100.0}]
+    assert "{3: 100.0}" in found.to_csv()
+
+
+# ---------------------------------------------------------------- rows
+
+
+def test_rows_of_any_kind_are_the_same_rows(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    expected = np.asarray(sweep(ROWS, GRID)).tobytes()
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    vocabulary = Vocabulary([bytes([i]) for i in range(40)])
+    for rows in (
+        tmp_path / "rows.npy",
+        str(tmp_path / "rows.npy"),
+        mapped,
+        ROWS.reshape(3, 3, 40),
+        ROWS.tolist() and ROWS.astype(">f4"),
+        iter([ROWS[:2], ROWS[2:]]),
+        Recorded(tmp_path / "rows.npy", vocabulary),
+    ):
+        assert np.asarray(sweep(rows, GRID, chunk=4)).tobytes() == expected
+    np.save(tmp_path / "turned.npy", ROWS.astype(">f4"))
+    assert np.asarray(sweep(tmp_path / "turned.npy", GRID)).tobytes() == expected
+
+
+def test_a_recorded_run(tmp_path: Path) -> None:
+    model = Recorder(NGram.bundled(), tmp_path / "run.npy")
+    state = model.start()
+    rows = [model.advance([state], [[i]])[0] for i in (5, 6, 7)]
+    model.close()
+    found = sweep(Recorded.open(tmp_path / "run.npy"), GRID, "entropy", reduce="rows")
+    expected = sweep(np.array(rows), GRID, "entropy", reduce="rows")
+    assert np.array_equal(found.values["entropy"], expected.values["entropy"])
+
+
+def test_part_of_a_file_travels_as_its_place(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", ROWS)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    part = Rows(mapped[2:7], None)
+    assert part.file is not None
+    assert np.array_equal(part.file.read(1, 3), ROWS[3:5])
+    assert Rows(mapped[:, :5], None).file is None
+    assert Rows(np.asarray(mapped) + 0, None).file is None
+
+
+def test_spans_that_are_missing() -> None:
+    assert missing([], 5) == [(0, 5)]
+    assert missing([(3, 4), (0, 2)], 5) == [(2, 3), (4, 5)]
+    assert missing([(0, 5)], 5) == []
+
+
+# ---------------------------------------------------------------- the result
+
+
+def test_the_result_is_labelled() -> None:
+    found = sweep(ROWS, GRID, ["entropy", "support"])
+    assert repr(found) == "<Sweep of 9 rows: entropy, support over 3 temperature x 2 top_p>"
+    assert found.units == {"entropy": "nats", "support": "tokens"}
+    assert np.asarray(found).shape == (2, 3, 2)
+    held = json.loads(json.dumps(found.to_dict()))
+    assert held["axes"] == {"temperature": [0.0, 0.7, 1.3], "top_p": [0.4, 1.0]}
+    assert held["values"]["support"] == found.values["support"].tolist()
+    assert held["rows"] == 9
+    with pytest.raises(ParameterError, match=r"temperature must be a value of the axis, got 0.8"):
+        found.at(temperature=0.8)
+    with pytest.raises(ParameterError, match="point must be of axes among temperature, top_p"):
+        found.at(top_k=1)
+    with pytest.raises(ValueError, match="copies"):
+        np.asarray(found, copy=False)
+
+
+def test_tables(tmp_path: Path) -> None:
+    found = sweep(ROWS, GRID, ["entropy", "support"])
+    text = found.to_csv(tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text() == text
+    pandas = pytest.importorskip("pandas")
+    frame = found.to_pandas()
+    assert frame.equals(pandas.read_csv(tmp_path / "out.csv"))
+    assert frame.columns.tolist() == ["temperature", "top_p", "entropy", "support"]
+    pytest.importorskip("xarray")
+    data = found.to_xarray()
+    assert float(data.entropy.sel(temperature=0.7, top_p=1.0)) == found.values["entropy"][1, 1]
+    assert data.entropy.attrs == {"units": "nats"}
+    zipped = sweep(ROWS, {"temperature": [0.5, 1.0], "top_k": [3, 4]}, "support", zipped=True)
+    assert zipped.to_xarray().top_k.values.tolist() == [3, 4]
+
+
+# ---------------------------------------------------------------- mistakes
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"grid": {}}, "grid must be a map from parameters to sequences of values, got {}. Write"),
+    ({"grid": {"heat": [1]}}, "grid must be a map whose keys are among logit_bias|temperature"),
+    ({"grid": {3: [1]}}, "grid must be a map whose keys are names of parameters, got 3"),
+    ({"grid": {"temperature": []}}, "temperature must be a sequence of at least one value"),
+    ({"grid": {"temperature": 0.5}}, "temperature must be a sequence of at .* got 0.5"),
+    ({"grid": {"top_p": [0.5, 1.3]}}, r"top_p must be in \[0, 1\], got 1.3"),
+    ({"grid": {"top_p": ["much"]}}, "top_p must be a number in .*, got 'much'"),
+    (
+        {"grid": {"top_p": [0.5], "top_k": [1, 2]}, "zipped": True},
+        "top_k must be as many values as top_p has, 1, where they are zipped, got 2",
+    ),
+    ({"grid": {"temperature": [0.0]}, "engine": "transformers"}, "temperature must be a strictly"),
+    ({"grid": {"engine": ["ours"]}}, "engine must be one of 'openrouter'"),
+    ({"engine": "ours"}, "engine must be one of 'openrouter'"),
+    ({"request": {"top_p": 1.0}}, "request must be free of top_p, which the grid has, got 1.0"),
+    ({"metrics": []}, r"metrics must be a name, a function, or a sequence of those, got \[\]"),
+    ({"metrics": "surprise"}, "metrics must be functions, or among 'entropy', .*, got 'surprise'"),
+    ({"metrics": ["entropy", entropy]}, "metrics must be of different names, got 'entropy'"),
+    ({"metrics": lambda x: 1.0}, "metrics, <lambda> must be a function from logits"),
+    ({"reduce": "median"}, "reduce must be one of 'mean', 'rows', .*, got 'median'"),
+    ({"chunk": 0}, "chunk must be an integer >= 1, got 0"),
+    ({"in_flight": 0}, "in_flight must be an integer >= 1, got 0"),
+    ({"rows": "nowhere.npy"}, "rows must be an existing .npy file, got 'nowhere.npy'"),
+    ({"rows": __file__}, "rows must be a .npy file of logits"),
+    ({"rows": 5}, "rows must be an array, the path of a .npy file, a recording, or an iterable"),
+    ({"rows": [[1, 2]]}, "rows must be float16, float32 or float64, got int64"),
+    ({"rows": iter([])}, "rows must be at least one chunk of rows, got none"),
+    ({"rows": iter([ROWS, ROWS[:, :5]])}, "rows must be of 40 tokens in every chunk"),
+    ({"rows": iter([(ROWS, 5)])}, "rows must be chunks, or pairs of a chunk and a Context, got 5"),
+    ({"rows": iter([ROWS]), "context": Context([1])}, "context must be None for a stream"),
+    ({"context": 5}, "context must be a Context or None, got 5"),
+    ({"context": Context([[1], [2]])}, "prompt must be token ids whose leading axes broadcast"),
+    ({"grid": {"frequency_penalty": [1.0]}}, "context must be .*"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), MISTAKES)
+def test_mistakes_are_named(wrong: dict[str, Any], message: str) -> None:
+    arguments: dict[str, Any] = {"rows": ROWS, "grid": GRID} | wrong
+    with pytest.raises(ParameterError, match=message):
+        sweep(**arguments)
+
+
+def test_a_mistake_costs_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("logitlab.sweeps.sweeping.execute", never)
+    with pytest.raises(ParameterError, match="top_p"):
+        sweep(ROWS, {"temperature": [0.5] * 10, "top_p": [1.5]})

@@ -1,0 +1,134 @@
+"""``logitlab sweep``, run in this process."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import Context, datasets, simulate, sweep
+from logitlab.cli import main
+
+GRID = {"temperature": [0.0, 0.5, 1.0], "top_p": [0.5, 0.9]}
+OPTIONS = ("--temperature", "0:1:0.5", "--top-p", "0.5,0.9", "--quiet")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.npy"
+    np.save(path, np.random.default_rng(2).normal(size=(30, 12)).astype(np.float32))
+    return path
+
+
+def run(*words: object) -> int:
+    return main(["sweep", *map(str, words)])
+
+
+def out(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert run(*words) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+def test_it_prints_the_table_of_the_library(file: Path, capsys: Any) -> None:
+    expected = sweep(file, GRID, ["entropy", "support"]).to_csv()
+    assert out(capsys, file, *OPTIONS, "--metrics", "entropy,support") == expected
+
+
+def test_files_figure_and_workers(
+    file: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+
+    class Figure:
+        def savefig(self, path: str) -> None:
+            Path(path).write_text("a figure")
+
+    def draw(result: Any) -> Figure:
+        drawn.append(result)
+        return Figure()
+
+    plot = ModuleType("logitlab.plot")
+    plot.sweep = draw  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "logitlab.plot", plot)
+    table, figure, held = (tmp_path / name for name in ("out.csv", "out.png", "held"))
+    text = out(capsys, file, *OPTIONS, "--metrics", "entropy,support", "--out", table,
+               "--plot", figure, "--workers", "2", "--checkpoint", held)  # fmt: skip
+    assert table.read_text() == sweep(file, GRID, ["entropy", "support"]).to_csv()
+    assert figure.read_text() == "a figure"
+    assert list(drawn[0].axes) == ["temperature", "top_p"]
+    assert text.splitlines() == [
+        "<Sweep of 30 rows: entropy, support over 3 temperature x 2 top_p>",
+        "6 points share one order of each row",
+        f"figure: {figure}",
+        f"table: {table}",
+    ]
+    assert held.exists()
+
+
+def test_the_bundled_rows_have_their_prompts(capsys: Any) -> None:
+    rows = datasets.load("smollm2")
+    context = Context(prompt=[ids.tolist() for ids in rows.prompt_ids])
+    grid: dict[str, Any] = {"engine": ["openrouter", "vllm"], "presence_penalty": [0, 1]}
+    expected = sweep(rows.logits, grid, "entropy", context=context).to_csv()
+    words = "--engine openrouter,vllm --presence-penalty 0:1:1 --metrics entropy --quiet"
+    assert out(capsys, *words.split()) == expected
+
+
+def test_draws(file: Path, capsys: Any) -> None:
+    expected = simulate(file, {"temperature": [1.0]}, draws=10, seed=4).to_csv()
+    assert out(capsys, file, "--temperature", "1.0", "--draws", "10", "--seed", "4") == expected
+
+
+def test_options_of_all_kinds(file: Path, capsys: Any) -> None:
+    context = Context(prompt=[3, 4])
+    grid: dict[str, Any] = {"frequency_penalty": [-0.5, 0.5], "top_k": [2, 4]}
+    request: dict[str, Any] = {"logit_bias": {2: 1.5}, "repeat_last_n": 5}
+    expected = sweep(
+        file, grid, engine="llama_cpp",
+        request=request, context=context, zipped=True, reduce="quantiles",
+    ).to_csv()  # fmt: skip
+    words = "--frequency-penalty -0.5,0.5 --top-k 2:4:2 --zip --engine llama_cpp --logit-bias 2=1.5"
+    words += " --set repeat_last_n=5 --prompt-ids 3,4 --reduce quantiles"
+    found = out(capsys, file, *words.split())
+    assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "--temperature must be given, or another parameter of the grid, got None."),
+        (["--temperature", "0:1"], "--temperature must be numbers, or ranges like 0:2:0.1"),
+        (
+            ["--temperature", "0:1:0"],
+            "--temperature must be ranges from low to high in steps above",
+        ),
+        (["--temperature", "a:1:2"], "--temperature must be a finite number, got 'a'"),
+        (["--temperature", "hot"], "temperature must be a number in [0, 2], got 'hot'"),
+        (["--top-p", "0.5,1.5"], "top_p must be in [0, 1], got 1.5"),
+        (["--top-k", "2.5"], "top_k must be an integer >= 0, got 2.5"),
+        (["--top-k", "1", "--metrics", "speed"], "metrics must be functions, or among 'entropy'"),
+        (["--top-k", "1", "--seed", "1"], "--seed must be given together with --draws, got '1'"),
+        (["--top-k", "1", "--draws", "1"], "--draws must be an integer >= 2, got 1"),
+        (["--top-k", "1", "--draws", "5", "--reduce", "rows"], "--reduce must be mean where"),
+        (["--top-k", "1", "--workers", "0"], "--workers must be an integer >= 1, got 0"),
+        (["--top-k", "1", "--chunk", "x"], "--chunk must be an integer >= 1, got 'x'"),
+        (["--top-k", "1", "--engine", "ours"], "engine must be one of 'openrouter'"),
+        (["--frequency-penalty", "1"], "--prompt-ids must be given with a penalty, got None"),
+        (["--top-k", "1", "--prompt-ids", "x"], "--prompt-ids must be an integer >= 0, got"),
+    ],
+)
+def test_mistakes(words: list[str], message: str, file: Path, capsys: Any) -> None:
+    assert run(file, *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_rows_that_are_none(capsys: Any) -> None:
+    assert run("nowhere.npy", "--top-k", "1") == 2
+    assert "rows must be an existing .npy file" in capsys.readouterr().err
+    assert run("--top-k", "1", "--prompt-ids", "3") == 2
+    assert "--prompt-ids must be given together with ROWS" in capsys.readouterr().err
