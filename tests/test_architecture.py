@@ -62,7 +62,7 @@ FLOORS = [
     {"clients"},
     {"plot.labels", "plot.style"},
     {"plot.source"},
-    {"plot.columns", "plot.distribution", "plot.generation", "plot.penalties", "plot.sweep"},
+    {"plot.columns", "plot.distribution", "plot.generation", "plot.interactive", "plot.penalties", "plot.sweep"},
     {"plot"},
     {"cli.arguments"},
     {"cli.text"},
