@@ -55,6 +55,7 @@ from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a,
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from logitlab import plot
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
@@ -116,6 +117,7 @@ __all__ = [
     "models",
     "perplexity",
     "plan",
+    "plot",
     "presence_penalty",
     "repetition_penalty",
     "resume",
@@ -151,9 +153,12 @@ _HOMES = {
     "sweep": "sweeps",
     "transport": "clients",
 }
+_MODULES = ("plot",)
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
