@@ -93,8 +93,7 @@ def add_sweep(commands: Any) -> None:
 
 def _sweep(arguments: argparse.Namespace) -> str:
     workers = whole("--workers", arguments.workers, _POSITIVE)
-    if arguments.plot:
-        plot = _plot()
+    plot = import_module("logitlab.plot") if arguments.plot else None
     # Processes begin afresh, so that they hold no lock of this one.
     context = multiprocessing.get_context("spawn")
     with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context) as executor:
@@ -106,7 +105,7 @@ def _sweep(arguments: argparse.Namespace) -> str:
             raise ParameterError("ROWS", "worked on", Seen("a failure"), f"{error}.") from error
     told = [repr(found), str(found.plan)]
     if arguments.plot:
-        plot.sweep(found).savefig(arguments.plot)
+        _figure(plot, found).savefig(arguments.plot)
         told.append(f"figure: {arguments.plot}")
     table = found.to_csv(arguments.out)
     if arguments.out:
@@ -114,8 +113,16 @@ def _sweep(arguments: argparse.Namespace) -> str:
     return "\n".join(told) if arguments.out else table.rstrip("\n")
 
 
-def _plot() -> Any:
-    return import_module("logitlab.plot")
+def _figure(plot: Any, found: Sweep) -> Any:
+    """Return a figure with a picture of each metric, one below the other."""
+    from matplotlib.figure import Figure
+
+    count = len(found.values)
+    figure = Figure(figsize=(7.5, 4 * count), dpi=150, layout="constrained")
+    axes = figure.subplots(count, squeeze=False)[:, 0]
+    for ax, name in zip(axes, found.values, strict=True):
+        plot.sweep(found, show=name, ax=ax)
+    return figure
 
 
 def _found(arguments: argparse.Namespace, executor: Any) -> Sweep:

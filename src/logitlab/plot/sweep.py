@@ -17,6 +17,8 @@ from logitlab.numerics import softmax
 from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import check_top, row_of, top_of
+from logitlab.plot.swept import draw_swept
+from logitlab.sweeps.result import Sweep
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
@@ -32,10 +34,10 @@ _STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
 def sweep(
-    logits: ArrayLike,
-    grid: Mapping[str, Any],
+    logits: ArrayLike | Sweep,
+    grid: Mapping[str, Any] | None = None,
     *,
-    show: str = "probability",
+    show: str | None = None,
     params: RequestLike | None = None,
     engine: str | Engine = "openrouter",
     context: Context | None = None,
@@ -47,13 +49,16 @@ def sweep(
 
     Parameters
     ----------
-    logits : array_like, shape (V,) or (n, V)
+    logits : array_like, shape (V,) or (n, V), or Sweep
         One row, or several: then lines are medians over the rows, with a band from the lower to
-        the upper quartile, and colours are medians.
+        the upper quartile, and colours are medians. The result of `sweep` or `simulate` is drawn
+        as it is: up to six lines along its first numbers, or a map over its two parameters.
     grid : mapping of str to sequence
-        One or two parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``.
+        One or two parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``; none of
+        a result, which has its own.
     show : {"probability", "entropy", "survivors", "top_probability"}
-        "probability": a line for each of the most likely tokens, along one parameter.
+        "probability", the default: a line for each of the most likely tokens, along one parameter.
+        Of a result one of its metrics, by default the first.
     params : SamplingParams or mapping, optional
         The rest of the request.
     engine : str or Engine
@@ -82,7 +87,12 @@ def sweep(
     >>> ax.lines[0].get_ydata().round(2)
     array([0.44, 0.83, 1.02])
     """
+    if isinstance(logits, Sweep):
+        if grid is not None:
+            raise ParameterError("grid", "left out of a result, which has its own", grid)
+        return draw_swept(logits, show, ax)
     check_vocabulary(vocabulary)
+    show = "probability" if show is None else show
     check_choice("show", show, ("probability", *_SHOWN))
     top = check_top(top)
     axes = _checked(grid)

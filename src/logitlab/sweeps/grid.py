@@ -57,7 +57,7 @@ class Grid:
         return [dict(zip(self.values, point, strict=True)) for point in each]
 
 
-def grid_of(grid: Mapping[str, Sequence[Any]], zipped: bool = False) -> Grid:
+def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     """Return a checked `Grid` of a mapping from names to sequences."""
     check_flag("zipped", zipped)
     if not isinstance(grid, Mapping) or not grid:

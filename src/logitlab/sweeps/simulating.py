@@ -60,7 +60,7 @@ DRAWN: dict[str, Measure] = {
 
 def simulate(
     rows: RowsLike,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Mapping[str, Any],
     metrics: Any = ("agreement", "entropy"),
     *,
     draws: int = 100,

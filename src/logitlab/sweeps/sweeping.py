@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from itertools import chain as joined
 from types import CodeType
@@ -36,7 +36,7 @@ Swept = tuple[NDArray[np.float64], int]
 
 def sweep(
     rows: RowsLike,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Mapping[str, Any],
     metrics: Metrics = ("entropy", "support_size"),
     *,
     engine: EngineLike = "openrouter",

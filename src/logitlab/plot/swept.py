@@ -1,0 +1,132 @@
+"""The result of a sweep: a line for each of few values, or a map over two parameters."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import logitlab.plot.style as style
+import numpy as np
+from logitlab.checks import ParameterError, check_choice
+from logitlab.sweeps.result import Sweep
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+
+__all__ = ["draw_swept"]
+
+_LINES = 6  # of more a map tells more
+_STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
+
+
+def draw_swept(found: Sweep, show: str | None, ax: Axes | None) -> Axes:
+    """Draw a metric of a sweep, the first one by default.
+
+    Along the first axis of numbers there is a line for each combination of the others, if these are
+    few, with what `simulate` knows of its error as a band; rows are drawn as their median.
+    """
+    name = next(iter(found.values)) if show is None else show
+    check_choice("show", name, found.values)
+    values, axes = found.values[name], dict(found.axes)
+    band = (found.low[name], found.high[name]) if name in found.low else None
+    title = f"{name.replace('_', ' ')}, {_kept(found)}"
+    if "row" in axes:
+        del axes["row"]
+        values = np.median(values, axis=-1)
+    along = next((key for key in axes if _is_numeric(axes[key])), next(iter(axes)))
+    lines = values.size // max(len(axes[along]), 1)
+    unit = found.units[name]
+    label = name.replace("_", " ") + (f" in {unit}" if unit else "")
+    if lines <= _LINES:
+        return _draw_lines(axes, along, values, band, label, title, ax)
+    if len(axes) != 2:
+        hint = "Sweep fewer values, or draw some of them."
+        rule = f"one of two axes, or of {_LINES} lines"
+        raise ParameterError("result", rule, found, hint)
+    return _draw_map(axes, values, label, title, ax)
+
+
+def _kept(found: Sweep) -> str:
+    for axis, words in {"row": "median of", "quantile": "quantiles of", "bin": "counts of"}.items():
+        if axis in found.axes:
+            return f"{words} {found.rows} rows"
+    return f"mean of {found.rows} rows"
+
+
+def _is_numeric(values: Any) -> bool:
+    return all(isinstance(value, int | float | np.number) for value in values)
+
+
+def _draw_lines(
+    axes: dict[str, Any],
+    along: str,
+    values: NDArray[np.float64],
+    band: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+    label: str,
+    title: str,
+    ax: Axes | None,
+) -> Axes:
+    if ax is None:
+        ax = style.axes(7, 4)
+    look = style.ground(ax)
+    place = list(axes).index(along)
+    others = {key: held for key, held in axes.items() if key != along}
+
+    def each(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.moveaxis(array, place, -1).reshape(-1, len(axes[along]))
+
+    numeric = _is_numeric(axes[along])
+    x = np.asarray(axes[along], np.float64) if numeric else np.arange(len(axes[along]))
+    marker = "" if numeric and len(x) > 1 else "o"
+    for i, line in enumerate(each(values)):
+        color = look.series[i % len(look.series)]
+        if band is not None:
+            low, high = (each(end)[i] for end in band)
+            ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+        ax.plot(x, line, color=color, linestyle=_STYLES[i % len(_STYLES)], linewidth=1.8,
+                marker=marker)  # fmt: skip
+    if not numeric:
+        ax.set_xticks(x, [str(value) for value in axes[along]], **style.PLAIN)
+    if np.nanmax(values, initial=0) > 100 * max(np.nanmin(values, initial=np.inf), 1):
+        ax.set_yscale("log")
+    ax.set_xlabel(along)
+    ax.set_ylabel(label)
+    if others:
+        names = [
+            ", ".join(f"{key} {_brief(value)}" for key, value in zip(others, point, strict=True))
+            for point in itertools.product(*others.values())
+        ]
+        style.legend(ax, look, title, ax.lines, names)
+    else:
+        style.title(ax, look, title)
+    return ax
+
+
+def _draw_map(
+    axes: dict[str, Any], values: NDArray[np.float64], label: str, title: str, ax: Axes | None
+) -> Axes:
+    from matplotlib.colors import LogNorm, Normalize
+
+    if ax is None:
+        ax = style.axes(7, 4.5)
+    look = style.ground(ax)
+    (first, y), (second, x) = axes.items()
+    least, most = np.nanmin(values), np.nanmax(values)
+    norm = (LogNorm if least > 0 and most > 100 * max(least, 1) else Normalize)(least, most)
+    # Cells of equal size, however the values are spaced.
+    mesh = ax.pcolormesh(values, cmap="cividis", norm=norm)
+    for axis, listed in ((ax.xaxis, x), (ax.yaxis, y)):
+        step = -(-len(listed) // 12)
+        at = np.arange(0, len(listed), step)
+        axis.set_ticks(at + 0.5, [_brief(listed[i]) for i in at], **style.PLAIN)
+    scale = ax.figure.colorbar(mesh, ax=ax)
+    scale.set_label(label, color=look.ink)
+    scale.ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
+    scale.outline.set_visible(False)
+    ax.set_xlabel(second)
+    ax.set_ylabel(first)
+    style.title(ax, look, title)
+    return ax
+
+
+def _brief(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)
