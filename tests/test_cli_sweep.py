@@ -46,8 +46,8 @@ def test_files_figure_and_workers(file: Path, tmp_path: Path, capsys: Any) -> No
     assert text.splitlines() == [
         "<Sweep of 30 rows: entropy, support over 3 temperature x 2 top_p>",
         "6 points share one order of each row",
-        f"figure: {figure}",
         f"table: {table}",
+        f"figure: {figure}",
     ]
     assert held.exists()
 

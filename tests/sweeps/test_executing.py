@@ -81,7 +81,7 @@ def test_a_stream_is_read_as_it_is_needed(file: Path) -> None:
     assert len(taken) == 10
 
 
-def test_dask_workers(file: Path) -> None:
+def test_dask_workers(file: Path, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
@@ -92,8 +92,12 @@ def test_dask_workers(file: Path) -> None:
         executor = client.get_executor()
         found = sweep(file, GRID, METRICS, executor=executor, chunk=10)
         own = sweep(file, GRID, lambda x: x.max(axis=-1), executor=executor, chunk=40)
+        kills = FailsOnce(tmp_path / "tried", at=50.0, kill=True)
+        killed = sweep(file, {"top_k": [0]}, kills, executor=executor, chunk=10)
     same(found, sweep(file, GRID, METRICS))
     assert own.values["<lambda>"].shape == (3, 2)
+    assert killed.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+    assert (tmp_path / "tried0").exists()
 
 
 @pytest.mark.parametrize("kind", ["here", "threads", "processes"])

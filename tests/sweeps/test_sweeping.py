@@ -203,6 +203,10 @@ def test_tables(tmp_path: Path) -> None:
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"grid": {}}, "grid must be a map from parameters to sequences of values, got {}. Write"),
     ({"grid": {"heat": [1]}}, "grid must be a map whose keys are among logit_bias|temperature"),
+    (
+        {"grid": {"row": [1]}, "reduce": "rows", "engine": lambda point: Chain()},
+        "grid must be free of 'row', which is an axis of the rows",
+    ),
     ({"grid": {3: [1]}}, "grid must be a map whose keys are names of parameters, got 3"),
     ({"grid": {"temperature": []}}, "temperature must be a sequence of at least one value"),
     ({"grid": {"temperature": 0.5}}, "temperature must be a sequence of at .* got 0.5"),

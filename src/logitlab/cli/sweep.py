@@ -104,12 +104,12 @@ def _sweep(arguments: argparse.Namespace) -> str:
         except RuntimeError as error:
             raise ParameterError("ROWS", "worked on", Seen("a failure"), f"{error}.") from error
     told = [repr(found), str(found.plan)]
-    if arguments.plot:
-        _figure(plot, found).savefig(arguments.plot)
-        told.append(f"figure: {arguments.plot}")
     table = found.to_csv(arguments.out)
     if arguments.out:
         told.append(f"table: {arguments.out}")
+    if arguments.plot:
+        _figure(plot, found).savefig(arguments.plot)
+        told.append(f"figure: {arguments.plot}")
     return "\n".join(told) if arguments.out else table.rstrip("\n")
 
 

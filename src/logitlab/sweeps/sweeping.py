@@ -134,6 +134,8 @@ def sweep(
     kept = reduction(reduce)
     size = source.shape[1]
     bins = kept.edges_of(measures, size)
+    if kept.axis in checked.values:
+        raise ParameterError("grid", f"free of {kept.axis!r}, which is an axis of the rows", grid)
     job = SweepJob(chains_of(checked, engine, request, size), measures, kept)
     values, count = run(job, source, checked, executor, chunk, in_flight, checkpoint, progress)
     dense = sum(job.reasons.values())

@@ -1,0 +1,258 @@
+"""Sweeps: against the dense loop, throughput, two workers, peak memory, and what shipping costs.
+
+Run ``python benchmarks/sweeps.py``; it writes results/sweeps.md and prints the same. A name as
+argument runs that part alone: loop, throughput, workers, memory, shipping.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from logitlab import SamplingParams, engines, entropy, support_size, sweep
+from logitlab.sweeps.chunks import Chunk, rows_of
+from logitlab.sweeps.grid import chains_of, grid_of
+from logitlab.sweeps.measures import resolve
+from logitlab.sweeps.reductions import Mean
+from logitlab.sweeps.work import SweepJob
+
+from compare import machine
+from rows import make
+
+RESULTS = Path(__file__).parent / "results" / "sweeps.md"
+METRICS = ["entropy", "support_size"]
+SIZE = 49152
+BIG = {
+    "temperature": np.linspace(0, 2, 50),
+    "top_p": np.linspace(0.05, 1, 20),
+    "min_p": np.linspace(0, 0.45, 10),
+}
+MIDDLE = {
+    "temperature": np.linspace(0, 2, 10),
+    "top_p": np.linspace(0.2, 1, 5),
+    "min_p": [0.0, 0.02, 0.05, 0.1],
+}
+SAMPLED = 40  # points and rows of the dense loop
+_MEMORY = """
+import sys
+sys.path[:0] = {path!r}
+from sweeps import sweep_big
+sweep_big({file!r})
+"""
+
+
+def seconds(run: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def loop() -> Iterator[str]:
+    """The grid of 10 000 points on 1000 rows, and a sample of the loop over chains."""
+    rows = make("real", 1000, SIZE)
+    start = time.perf_counter()
+    found = sweep(rows, BIG, METRICS, progress=False)
+    shared = time.perf_counter() - start
+    rng = np.random.default_rng(0)
+    names = list(BIG)
+    points = list(itertools.product(*(range(len(values)) for values in BIG.values())))
+    picked = [points[i] for i in rng.choice(len(points), SAMPLED, replace=False)]
+    here = rng.choice(len(rows), SAMPLED, replace=False)
+    each = sweep(rows[here], BIG, METRICS, reduce="rows", progress=False)
+    times, wrong, worst = [], 0, 0.0
+    for at in picked:
+        point = {name: float(BIG[name][i]) for name, i in zip(names, at, strict=True)}
+        chain = engines.openrouter(SamplingParams.from_request(point))
+        for i, row in enumerate(rows[here]):
+            start = time.perf_counter()
+            final = chain(row)
+            measured = entropy(final), support_size(final)
+            times.append(time.perf_counter() - start)
+            worst = max(worst, abs(float(measured[0]) - each.values["entropy"][at][i]))
+            wrong += int(measured[1]) != each.values["support_size"][at][i]
+    dense = statistics.mean(times) * len(points) * len(rows)
+    yield f"grid of {len(points):,} points (50 temperatures x 20 top_p x 10 min_p), 1000 real rows,"
+    yield f"V = {SIZE}, entropy and survivors, one process; {found.plan}"
+    yield ""
+    yield "| | seconds | ms a row |"
+    yield "| --- | --- | --- |"
+    yield f"| sweep | {shared:.1f} | {shared:.1f} |"
+    yield f"| loop of chains, extrapolated | {dense:,.0f} | {dense:,.0f} |"
+    yield ""
+    yield f"ratio {dense / shared:,.0f} (target 20). The loop was timed on {SAMPLED} points x"
+    yield f"{SAMPLED} rows drawn at random: {len(times)} chains of"
+    yield f"{1e3 * statistics.mean(times):.2f} ms. On these, survivors differ in {wrong}; the"
+    yield f"largest difference in entropy is {worst:.1e} nats (target 1e-6)."
+
+
+def throughput() -> Iterator[str]:
+    """Rows a second of one process."""
+    count = 64
+    rows = make("real", count, SIZE)
+    yield "| chunk, V = 49 152, 200 points | rows/s |"
+    yield "| --- | --- |"
+    for chunk in (1, 4, 16, 64):
+        taken = seconds(lambda c=chunk: sweep(rows, MIDDLE, METRICS, chunk=c, progress=False))  # type: ignore[misc]
+        yield f"| {chunk} | {count / taken:.0f} |"
+    yield ""
+    yield "| vocabulary, 200 points | real rows/s | flat rows/s |"
+    yield "| --- | --- | --- |"
+    for size in (8192, 32000, 49152, 128256):
+        cells = []
+        for kind in ("real", "flat"):
+            held = make(kind, count, size)
+            taken = seconds(lambda h=held: sweep(h, MIDDLE, METRICS, progress=False))  # type: ignore[misc]
+            cells.append(f"{count / taken:.0f}")
+        yield f"| {size:,} | {' | '.join(cells)} |"
+    yield ""
+    yield "| points (temperatures x top_p x min_p), V = 49 152 | rows/s | points x rows/s |"
+    yield "| --- | --- | --- |"
+    for shape in ((1, 1, 1), (5, 1, 1), (1, 20, 10), (10, 5, 4), (50, 20, 2), (50, 20, 10)):
+        grid = {
+            name: np.linspace(*ends, n)
+            for (name, ends), n in zip(
+                {"temperature": (0.7, 2), "top_p": (0.9, 0.2), "min_p": (0.05, 0.4)}.items(),
+                shape, strict=True,
+            )
+        }  # fmt: skip
+        job = SweepJob(chains_of(grid_of(grid), "openrouter", None, SIZE), resolve(METRICS), Mean())
+        _ = job.programs
+        taken = seconds(lambda j=job: j(Chunk(0, count, rows, None)))  # type: ignore[misc]
+        total = len(job.chains) * count / taken
+        yield f"| {' x '.join(map(str, shape))} | {count / taken:.0f} | {total:,.0f} |"
+
+
+def workers() -> Iterator[str]:
+    """One process against two, on rows in a file."""
+    count, rounds = 512, 5
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.npy"
+        np.save(file, make("real", count, SIZE))
+        context = multiprocessing.get_context("forkserver")
+        ratios, times = [], []
+        with ProcessPoolExecutor(1, context) as one, ProcessPoolExecutor(2, context) as two:
+
+            def run(pool: ProcessPoolExecutor) -> Any:
+                return sweep(file, MIDDLE, METRICS, executor=pool, chunk=16, progress=False)
+
+            bits = {np.asarray(run(pool)).tobytes() for pool in (one, two)}
+            for _ in range(rounds):
+                single, double = seconds(lambda: run(one)), seconds(lambda: run(two))
+                ratios.append(single / double)
+                times.append((single, double))
+    yield f"{count} rows of a file, V = {SIZE}, 200 points, chunks of 16, {rounds} rounds:"
+    one_best, two_best = (min(column) for column in zip(*times, strict=True))
+    yield f"one worker {one_best:.1f} s, two {two_best:.1f} s at best, {one_best / two_best:.2f}"
+    yield f"times as fast (target 1.7); round by round {', '.join(f'{r:.2f}' for r in sorted(ratios))}."
+    yield "Mean load of the two cores in these minutes, this script's included:"
+    yield f"{os.getloadavg()[1]:.1f}. {'Same bits.' if len(bits) == 1 else 'OTHER BITS.'}"
+
+
+def sweep_big(file: str) -> None:
+    """Sweep a large file, and print the peaks of this process, beyond those before, in MB."""
+    grid = {"temperature": [0.7, 1.0], "top_p": [0.5, 0.9], "min_p": [0.0, 0.1]}
+    sweep(make("real", 2, SIZE), grid, METRICS, progress=False)  # everything is loaded
+    before = _anonymous()
+    peak = [before]
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            peak[0] = max(peak[0], _anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    start = time.perf_counter()
+    found = sweep(file, grid, METRICS, reduce="quantiles", progress=False)
+    taken = time.perf_counter() - start
+    stop.set()
+    watcher.join()
+    print(f"{found.rows} {taken:.0f} {(peak[0] - before) / 1e3:.0f} {peak[0] / 1e3:.0f}")
+
+
+def _anonymous() -> int:
+    """Return the memory of this process that is no mapped file, in kB."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1])
+    raise OSError("this part needs Linux")
+
+
+def memory() -> Iterator[str]:
+    """Peak memory of a sweep over a mapped file of 2 GB."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "big.npy"
+        count = 2 * 10**9 // (4 * SIZE)
+        mapped = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, SIZE))
+        mapped[:: count // 50] = make("real", 1, SIZE)  # the others are holes: all logits equal
+        size = mapped.nbytes
+        del mapped
+        code = _MEMORY.format(path=[str(Path(__file__).parent), *sys.path], file=str(file))
+        printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    rows, taken, beyond, all_ = printed.split()
+    yield f"{rows} rows, {size / 1e9:.2f} GB mapped, 8 points, quantiles, in {taken} s: the peak of"
+    yield f"memory that is not the map was {all_} MB, {beyond} MB more than before (target 600)."
+
+
+def shipping() -> Iterator[str]:
+    """What travels, and what a chunk costs beside its rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.npy"
+        held = make("real", 64, SIZE)
+        np.save(file, held)
+        yield "| points | job | chunk of a file | of an array | answer | to a worker and back |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+            for grid in (MIDDLE, BIG):
+                chains = chains_of(grid_of(grid), "openrouter", None, SIZE)
+                job = SweepJob(chains, resolve(METRICS), Mean())
+                chunk = next(iter(rows_of(file, None).chunks(64, {})))
+                array = next(iter(rows_of(held, None).chunks(64, {})))
+                nothing = Chunk(0, 0, held[:0], None)
+                pool.submit(job, nothing).result()
+                trips = (pool.submit(job, nothing) for _ in range(20))
+                trip = min(seconds(future.result) for future in trips)
+                sizes = [len(pickle.dumps(thing)) for thing in (job, chunk, array)]
+                answer = len(pickle.dumps(job.start(SIZE)))
+                kilo = [f"{size / 1e3:,.1f} kB" for size in (*sizes, answer)]
+                yield f"| {len(chains):,} | {' | '.join(kilo)} | {1e3 * trip:.1f} ms |"
+
+
+PARTS = {
+    "loop": ("Against the dense loop", loop),
+    "throughput": ("Throughput of one core", throughput),
+    "workers": ("Two workers", workers),
+    "memory": ("Memory", memory),
+    "shipping": ("Shipping", shipping),
+}
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(PARTS)
+    lines = ["# Sweeps", "", machine(), ""]
+    print("\n".join(lines))
+    for name in chosen:
+        title, part = PARTS[name]
+        for line in (f"## {title}", "", *part(), ""):
+            print(line, flush=True)
+            lines.append(line)
+    if len(chosen) == len(PARTS):
+        RESULTS.write_text("\n".join(lines), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
