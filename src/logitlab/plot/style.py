@@ -253,7 +253,8 @@ def _end(
 def title(ax: Axes, look: Look, text: str, pad: float = 6) -> None:
     """Write the sentence that sums up a picture, above its left end, as large as fits."""
     # A layout gives the axes all room that the labels beside them leave.
-    beside = max((len(tick.get_text()) for tick in ax.get_yticklabels()), default=0)
+    tokens = (tick for tick in ax.get_yticklabels() if not tick.get_parse_math())
+    beside = max((len(tick.get_text()) for tick in tokens), default=0)
     size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
     ax.set_title(
         text, loc="left", color=look.ink, fontsize=float(np.clip(size, 5, 9.5)), pad=pad, **PLAIN
