@@ -54,6 +54,7 @@ from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a,
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from logitlab import claims
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
@@ -95,6 +96,7 @@ __all__ = [
     "Vocabulary",
     "chat",
     "chat_stream",
+    "claims",
     "compare_engines",
     "datasets",
     "engines",
@@ -139,6 +141,7 @@ _HOMES = {
     "Piece": "generation",
     "chat": "wire",
     "chat_stream": "wire",
+    "claims": "claims",
     "generate": "generating",
     "resume": "generating",
     "stream": "generating",
@@ -149,4 +152,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home = import_module(f"{__name__}.{_HOMES[name]}")
+    return home if name == _HOMES[name] else getattr(home, name)
