@@ -54,7 +54,7 @@ from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a,
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from logitlab import claims
+    from logitlab import claims, plot
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
@@ -115,6 +115,7 @@ __all__ = [
     "models",
     "perplexity",
     "plan",
+    "plot",
     "presence_penalty",
     "repetition_penalty",
     "resume",
@@ -141,16 +142,17 @@ _HOMES = {
     "Piece": "generation",
     "chat": "wire",
     "chat_stream": "wire",
-    "claims": "claims",
     "generate": "generating",
     "resume": "generating",
     "stream": "generating",
     "transport": "clients",
 }
+_MODULES = ("claims", "plot")
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES[name]}")
-    return home if name == _HOMES[name] else getattr(home, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

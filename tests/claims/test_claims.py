@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from itertools import groupby
+from functools import cache
+from itertools import combinations, groupby
 from typing import Any
 
 import logitlab as ll
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from logitlab import Generation, ParameterError, claims
 from logitlab.claims import CLAIMS, SECTIONS, Claim, Finding, Lab
+from logitlab.claims.report import draw
 from logitlab.claims.truth import are_larger, chi_square
 from logitlab.params import PARAMETERS
 
@@ -40,8 +42,14 @@ from claims.broken import (
     renames,
     without,
 )
+from plot.pictures import words
 
 LAB = Lab()
+
+
+@cache
+def found(claim: Claim) -> Finding:
+    return claim.run(LAB)
 
 
 def longer(answer: Generation) -> Generation:
@@ -154,7 +162,7 @@ IDS = [claim.name for claim in CLAIMS]
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=IDS)
 def test_claims_hold_and_can_fail(claim: Claim) -> None:
-    finding = claim.run(LAB)
+    finding = found(claim)
     assert finding.holds is True, finding.sentence
     assert finding.sentence.rstrip(")”")[-1] == "."
     assert "{" not in finding.sentence
@@ -175,6 +183,28 @@ def test_every_parameter_has_claims_in_the_order_of_the_page() -> None:
     assert [key for key, _ in groupby(CLAIMS, key=lambda claim: claim.parameter)] == list(SECTIONS)
     assert len(CLAIMS) >= 50
     assert all(claim.name.startswith(f"{claim.parameter}.") for claim in CLAIMS)
+
+
+@pytest.mark.parametrize("key", PARAMETERS)
+def test_every_parameter_has_a_legible_figure(key: str) -> None:
+    pictures = [found(claim).picture for claim in CLAIMS if claim.parameter == key]
+    picture = next(one for one in pictures if one is not None)
+    assert all(len(values) == len(picture.x) for values in picture.y.values())
+    ax = draw(picture)
+    ax.figure.draw_without_rendering()
+    assert ax.figure.bbox.size.tolist() == [800, 450]
+    page = ax.figure.bbox
+    texts = words(ax)
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(page.x0 - 1 <= box.x0 and box.x1 <= page.x1 + 1 for box in boxes)
+    assert all(page.y0 - 1 <= box.y0 and box.y1 <= page.y1 + 1 for box in boxes)
+    upright = [
+        box for text, box in zip(texts, boxes, strict=True) if text.get_rotation() in (0, 90)
+    ]
+    for a, b in combinations(upright, 2):
+        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+        tall = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert wide <= 1 or tall <= min(a.height, b.height) / 4
 
 
 def test_what_is_vague_or_wrong_says_why() -> None:

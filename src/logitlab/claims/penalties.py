@@ -73,14 +73,12 @@ def _reuse(lab: Lab, key: str) -> Measured:
         "{high:.0%} at 2 (16 texts each, rank tests, p = {p:.0e}); on {falling} of {rows} rows the "
         "prompt's tokens become less likely with the value.",
         {"low": low, "none": none, "high": high, "p": p, "falling": falling, "rows": len(rows)},
-    )
-
-
-def _bars(title: str, drops: NDArray[np.float64], flat: NDArray[np.float64]) -> Picture:
-    y = {"frequency_penalty 0.5": drops, "presence_penalty 0.5": flat}
-    return Picture(
-        title, "how often the token occurs", "taken from its logit", list("12345"), y, "bars"
-    )
+        Picture(
+            "Written tokens that occurred before, in 16 texts", key, "share of the tokens", values,
+            {"mean": shares.mean(axis=1), "lowest": shares.min(axis=1),
+             "highest": shares.max(axis=1)},
+        ),
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- frequency_penalty
@@ -99,8 +97,12 @@ def _proportional(lab: Lab) -> Measured:
         "0.5 takes {one:.1f} from the logit of a token that occurs once, {two:.1f} from one that "
         "occurs twice, {five:.1f} at five times, and nothing from others.",
         {"one": drops[0], "two": drops[1], "five": drops[4], "worst": worst},
-        _bars("The penalty grows with the count", drops, flat),
-    )
+        Picture(
+            "A frequency penalty grows with the count, a presence penalty does not",
+            "how often the token occurs", "taken from its logit", list("12345"),
+            {"frequency_penalty 0.5": drops, "presence_penalty 0.5": flat}, "bars",
+        ),
+    )  # fmt: skip
 
 
 @CLAIMS.about(
@@ -145,13 +147,14 @@ def _input(lab: Lab) -> Measured:
         bool(np.abs(drops - [1, 1, 2]).max() < 1e-12),
         "Value 1 takes {prompt:.0f} for an occurrence in the prompt, {output:.0f} for one in the "
         "output, {twice:.0f} for one in each. (Of {engines} engines {both} count both, {alone} the "
-        "output alone; the others have no such penalty.)",
+        "output alone, {none} neither.)",
         {
             "prompt": drops[0],
             "output": drops[1],
             "twice": drops[2],
             "both": both,
             "alone": alone,
+            "none": len(MAIN) - both - alone,
             "engines": len(MAIN),
         },
     )
@@ -169,13 +172,11 @@ add_neutral(CLAIMS, "frequency_penalty", 0.0, "The default is 0: nothing is held
 def _once(lab: Lab) -> Measured:
     drops, others = _drops(lab, "presence_penalty", 0.5)
     worst = float(np.abs(drops - 0.5).max())
-    scaled, _ = _drops(lab, "frequency_penalty", 0.5)
     return Measured(
         worst < 1e-12 and others,
         "0.5 takes {one:.1f} from the logit of a token that occurs once and {five:.1f} from one "
         "that occurs five times, and nothing from others.",
         {"one": drops[0], "five": drops[4], "worst": worst},
-        _bars("The penalty does not grow with the count", scaled, drops),
     )
 
 

@@ -15,8 +15,6 @@ __all__ = ["check_directory", "draw", "summary", "write"]
 
 _REPORT = "report.md"
 _MARK = "<!-- written by logitlab claims -->"
-# Okabe and Ito's colours, which the colour-blind can tell apart.
-_COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7"]
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -103,7 +101,7 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
         picture = next((one.picture for one in found if one.picture is not None), None)
         if picture is not None:
             file = folder / f"{parameter}.png"
-            draw(picture).savefig(file)
+            draw(picture).figure.savefig(file)
             files.append(file)
             lines += ["", f"![{picture.title}]({file.name})"]
         lines += ["", "| the page states | measured | verdict |", "| --- | --- | --- |"]
@@ -116,47 +114,71 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
 
 
 def draw(picture: Picture) -> Any:
-    """Return a picture as a matplotlib figure, 800 pixels wide.
+    """Return a picture as matplotlib axes, 800 pixels wide, as `logitlab.plot` makes them.
 
     Examples
     --------
-    >>> figure = draw(Picture("Two bars", "which", "size", ["a", "b"], {"it": [1, 2]}, "bars"))
-    >>> figure.axes[0].get_title(loc="left")
+    >>> ax = draw(Picture("Two bars", "which", "size", ["a", "b"], {"it": [1, 2]}, "bars"))
+    >>> ax.get_title(loc="left")
     'Two bars'
     """
-    from matplotlib.figure import Figure
+    from logitlab.plot import axes
+    from logitlab.plot.style import ground, legend, title
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
+    ax = axes()
+    look = ground(ax)
     if picture.kind == "bars":
-        _bars(axes, picture)
+        _bars(ax, picture, look)
     else:
-        mark = {"line": "o-", "points": "o"}[picture.kind]
-        for (name, values), colour in zip(picture.y.items(), _COLOURS, strict=False):
-            axes.plot(picture.x, values, mark, color=colour, label=name)
-        axes.grid(alpha=0.3)
+        marks = {"line": ["o-", "s--", "^:"], "points": ["o"]}[picture.kind]
+        for (name, values), mark, colour in zip(
+            picture.y.items(), marks, look.series, strict=False
+        ):
+            ax.plot(picture.x, values, mark, color=colour, label=name)
+        ax.grid(alpha=0.3)
         if picture.log_x:
-            axes.set_xscale("log")
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
+        elif _counts([picture.x]):
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     if picture.log_y:
-        axes.set_yscale("log")
-    axes.set_title(picture.title, loc="left")
-    axes.set_xlabel(picture.x_label)
-    axes.set_ylabel(picture.y_label)
-    axes.spines[["top", "right"]].set_visible(False)
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    elif _counts(picture.y.values()):
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel(picture.x_label)
+    ax.set_ylabel(picture.y_label)
     if len(picture.y) > 1:
-        figure.legend(loc="outside lower center", ncols=len(picture.y), frameon=False)
-    return figure
+        legend(ax, look, picture.title, *ax.get_legend_handles_labels())
+    else:
+        title(ax, look, picture.title)
+    return ax
 
 
-def _bars(axes: Any, picture: Picture) -> None:
+def _bars(ax: Any, picture: Picture, look: Any) -> None:
+    from logitlab.plot.labels import fonts
+    from logitlab.plot.style import PLAIN
+
     count, places = len(picture.y), np.arange(len(picture.x))
     width = 0.8 / count
-    for i, ((name, values), colour) in enumerate(zip(picture.y.items(), _COLOURS, strict=False)):
+    for i, ((name, values), colour) in enumerate(zip(picture.y.items(), look.series, strict=False)):
         offset = (i - (count - 1) / 2) * width
-        bars = axes.bar(places + offset, values, width, color=colour, label=name)
+        bars = ax.bar(places + offset, values, width, color=colour, label=name)
         if count * len(places) <= 16:
-            axes.bar_label(bars, fmt="{:.3g}", fontsize=9, padding=2)
-    slanted = sum(map(len, picture.x)) > 50
-    turned = {"rotation": 45, "ha": "right"} if slanted else {}
-    axes.set_xticks(places, picture.x, **turned)
-    axes.axhline(0, color="black", linewidth=0.8)
+            ax.bar_label(bars, fmt=_number, fontsize=8, padding=2, color=look.ink)
+    turned: dict[str, Any] = {}
+    if len(places) > 24:
+        turned = {"rotation": 90, "fontsize": 8}
+    elif sum(map(len, picture.x)) > 40:
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(places, picture.x, fontfamily=list(fonts()), **turned, **PLAIN)
+    ax.axhline(0, color=look.ink, linewidth=0.8)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _counts(values: Any) -> bool:
+    return all(np.issubdtype(np.asarray(one).dtype, np.integer) for one in values)

@@ -9,7 +9,7 @@ import numpy as np
 from logitlab.claims.claim import Family, Measured, Picture
 from logitlab.claims.lab import Lab
 from logitlab.claims.neutral import add_neutral
-from logitlab.claims.truth import changed_bits, entropies, kept, probabilities, ranked
+from logitlab.claims.truth import changed_bits, entropies, kept, ranked, recorded
 from logitlab.compare import compare_engines
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ def _equal_sets(
 ) -> tuple[int, int, Floats]:
     """Return on how many rows the survivors are those of an equation, of how many, and counts."""
     rows = lab.rows.logits
-    p = probabilities(rows)
+    p = recorded()
     found = [kept(lab.logits({key: value}, rows)) for value in values]
     equal = [
         (mask == keeps(p, v)).all(axis=-1).sum() for mask, v in zip(found, values, strict=True)
@@ -48,7 +48,7 @@ def _spread(counts: Floats) -> dict[str, float]:
 )  # fmt: skip
 def _smallest_set(lab: Lab) -> Measured:
     rows, order = lab.rows.logits, ranked()
-    p = np.take_along_axis(probabilities(rows), order, axis=-1)
+    p = np.take_along_axis(recorded(), order, axis=-1)
     mass = np.cumsum(p, axis=-1)
     equal, held, without = 0, [], []
     for value in (0.5, 0.9):
@@ -71,7 +71,7 @@ def _smallest_set(lab: Lab) -> Measured:
 @CLAIMS.about("top_p", "lower", "A lower value makes the answer more predictable.")
 def _lower(lab: Lab) -> Measured:
     values = [0.1, 0.3, 0.5, 0.7, 0.9, 0.99]
-    rows = lab.rows.logits[::2]
+    rows = lab.rows.logits[::4]
     cut = [lab.logits({"top_p": value}, rows) for value in values]
     counts = np.array([kept(logits).sum(axis=-1) for logits in cut])
     entropy = np.array([entropies(logits) for logits in cut])
@@ -83,7 +83,7 @@ def _lower(lab: Lab) -> Measured:
         "average at 0.99, {half:.2f} at 0.5, {low:.2f} at 0.1.",
         {"high": mean[-1], "half": mean[2], "low": mean[0]},
         Picture(
-            "Tokens that top_p leaves on 10 real rows", "top_p", "tokens left", values,
+            "Tokens that top_p leaves on 5 real rows", "top_p", "tokens left", values,
             {"fewest": counts.min(axis=1), "median": np.median(counts, axis=1),
              "most": counts.max(axis=1)}, log_y=True,
         ),
@@ -117,7 +117,7 @@ add_neutral(CLAIMS, "top_p", 1.0, "By default all tokens can be chosen.")
 def _exact(lab: Lab) -> Measured:
     values = [1, 2, 5, 10, 40, 100, 1000]
     rows, order = lab.rows.logits, ranked()
-    p = probabilities(rows)
+    p = recorded()
     equal, mass = 0, []
     for k in values:
         mask = kept(lab.logits({"top_k": k}, rows))
@@ -199,7 +199,7 @@ def _tenth(lab: Lab) -> Measured:
 )
 def _confidence(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    p = probabilities(rows)
+    p = recorded()
     mask = kept(lab.logits({"min_p": 0.1}, rows))
     removed = np.where(mask, 0, p).max(axis=-1)
     best = p == p.max(axis=-1, keepdims=True)  # stays whatever the cutoff
@@ -273,7 +273,7 @@ def _direction(lab: Lab) -> Measured:
 )  # fmt: skip
 def _adapts(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    best = probabilities(rows).max(axis=-1)
+    best = recorded().max(axis=-1)
     cut = lab.logits({"top_a": 0.2}, rows)
     same = sum(
         bool((kept(lab.logits({"min_p": 0.2 * top}, row)) == kept(after)).all())

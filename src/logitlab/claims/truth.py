@@ -20,6 +20,7 @@ __all__ = [
     "kept",
     "probabilities",
     "ranked",
+    "recorded",
     "repeated_share",
 ]
 
@@ -49,6 +50,12 @@ def kept(logits: Any) -> NDArray[np.bool_]:
     """Mask of the tokens that are left."""
     mask: NDArray[np.bool_] = np.asarray(logits) > -np.inf
     return mask
+
+
+@cache
+def recorded() -> Floats:
+    """Probabilities of the recorded rows; not to be written to."""
+    return probabilities(datasets.load("smollm2").logits)
 
 
 @cache

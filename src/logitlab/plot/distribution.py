@@ -1,0 +1,296 @@
+"""One distribution: its most likely tokens, its whole curve, and draws from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import logitlab.plot.style as style
+import numpy as np
+from logitlab import metrics
+from logitlab.chain import Chain, Trace, Transform
+from logitlab.checks import ParameterError, Range, Seen, check_number
+from logitlab.numerics import FloatArray, softmax
+from logitlab.plot.labels import check_vocabulary, fonts, labels
+from logitlab.plot.source import check_top, row_of, stages_of, top_of
+from logitlab.plot.style import PALETTE
+from logitlab.vocabulary import Vocabulary
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
+
+__all__ = ["distribution", "draws", "ranks"]
+
+
+def distribution(
+    source: Any,
+    vocabulary: Vocabulary | None = None,
+    *,
+    before: Any = None,
+    position: int = 0,
+    top: int = 15,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the most likely tokens as bars: what is kept, and what was removed.
+
+    A broad pale bar is the probability before, a narrow one the probability in the end; what was
+    removed is grey and hatched.
+
+    Parameters
+    ----------
+    source : array_like of shape (V,), Trace or Generation
+        Logits; the first and the last stage of a trace; or of a token of a generation that was
+        made with ``trace=True``.
+    vocabulary : Vocabulary, optional
+        To label the tokens; without it they are ids.
+    before : array_like of shape (V,), optional
+        For an array: the logits before.
+    position : int
+        For a generation: which token, from the end where it is negative.
+    top : int
+        How many tokens, 1 to 200: the most likely ones, before or in the end.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; without it on new axes, as by `plot.axes`.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, more rows than one, a generation without traces.
+
+    Examples
+    --------
+    >>> import logitlab as ll
+    >>> rows = ll.datasets.load("smollm2")
+    >>> trace = ll.engines.openrouter({"temperature": 0.8, "top_p": 0.9}).trace(rows.logits[3])
+    >>> ax = ll.plot.distribution(trace, rows.vocabulary, top=10)
+    >>> ax.get_title(loc="left")
+    '27 of 49152 kept, 0.210 removed, entropy 2.66 nats'
+    """
+    check_vocabulary(vocabulary)
+    top = check_top(top)
+    stages = stages_of(source, position, before)
+    probs = stages.probs[[0, -1]]
+    tokens = top_of(probs, top)
+    if ax is None:
+        ax = style.axes(7, 1.2 + 0.24 * len(tokens))
+    look = style.ground(ax)
+    first, last = probs[:, tokens]
+    kept = stages.logits[-1, tokens] > -np.inf
+    y = np.arange(len(tokens))
+    if len(stages.names) > 1:
+        ax.barh(y[kept], first[kept], 0.8, color=look.kept, alpha=0.3)
+        ax.barh(
+            y[~kept], first[~kept], 0.8, color=look.ground, edgecolor=look.removed,
+            hatch=style.REMOVED_HATCH, linewidth=0,
+        )  # fmt: skip
+    ax.barh(y[kept], last[kept], 0.42 if len(stages.names) > 1 else 0.8, color=look.kept)
+    font = style.fit_font(style.inches(ax)[1], len(tokens))
+    style.token_ticks(ax, labels(tokens, vocabulary), fonts(), font)
+    for i in range(len(tokens)):
+        ax.annotate(
+            f"{last[i]:.3f}" if kept[i] else "removed",
+            (max(first[i], last[i]), i), (3, 0), textcoords="offset points", va="center",
+            color=look.ink if kept[i] else look.faint, fontsize=min(font, 8),
+        )  # fmt: skip
+    ax.set_xlim(0, max(first.max(), last.max()) * 1.13)
+    hidden = int(metrics.support_size(stages.logits[-1])) - np.count_nonzero(kept)
+    rest = f" (not shown: {hidden} survivors with {1 - last.sum():.3f})" if hidden else ""
+    ax.set_xlabel(f"probability{rest}")
+    if len(stages.names) == 1:
+        style.title(ax, look, _summary(stages.logits))
+    else:
+        swatches = {"before": Patch(facecolor=look.kept, alpha=0.3)}
+        if not kept.all():
+            swatches["before, removed"] = Patch(
+                facecolor=look.ground, edgecolor=look.removed, hatch=style.REMOVED_HATCH
+            )
+        swatches["in the end"] = Patch(facecolor=look.kept)
+        style.legend(ax, look, _summary(stages.logits), list(swatches.values()), list(swatches))
+    return ax
+
+
+def _summary(stages: FloatArray) -> str:
+    kept, size = int(metrics.support_size(stages[-1])), stages.shape[-1]
+    removed = ""
+    if len(stages) > 1:
+        removed = f", {float(metrics.mass_removed(stages[0], stages[-1])):.3f} removed"
+    return f"{kept} of {size} kept{removed}, entropy {float(metrics.entropy(stages[-1])):.2f} nats"
+
+
+def ranks(
+    source: Any,
+    cuts: Sequence[Transform] = (),
+    *,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw probability against rank, both in logarithms, and where each truncation cuts.
+
+    Parameters
+    ----------
+    source : array_like of shape (V,), or Trace
+        Logits; of a trace, the stage before its first truncation.
+    cuts : sequence of Transform, or Chain
+        Truncations, each applied to these logits by itself; for a trace they are its own.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, more rows than one, cuts beside a trace.
+
+    Examples
+    --------
+    >>> import logitlab as ll
+    >>> row = ll.datasets.load("smollm2").logits[3]
+    >>> ax = ll.plot.ranks(row, [ll.TopK(50), ll.TopP(0.9), ll.MinP(0.05), ll.TopA(0.2)])
+    >>> [text.get_text() for text in ax.get_legend().get_texts()][:2]
+    ['TopK(50): 50 tokens, 0.884', 'TopP(0.9): 59 tokens, 0.901']
+    """
+    if isinstance(source, Trace):
+        if len(cuts):
+            raise ParameterError("cuts", "absent beside a trace, which has its own", cuts)
+        stages = stages_of(source)
+        kept = metrics.support_size(stages.logits)
+        cutting = np.flatnonzero(np.diff(kept)) + 1
+        row = stages.logits[cutting[0] - 1 if len(cutting) else -1]
+        sizes = {stages.names[i]: int(kept[i]) for i in cutting}
+    else:
+        row = row_of(source)
+        sizes = {repr(cut): int(metrics.support_size(cut(row))) for cut in _transforms(cuts)}
+    probs = np.sort(softmax(row))[::-1]
+    probs = probs[: np.count_nonzero(probs)]
+    sums = probs.cumsum()
+    if ax is None:
+        ax = style.axes(7, 4)
+    look = style.ground(ax)
+    ax.set_xscale("log")
+    ax.set_yscale("log")
+    ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5)
+    handles = []
+    for i, size in enumerate(sizes.values()):
+        at = min(size, len(probs))
+        color, marker = look.series[i % len(look.series)], _MARKERS[i % len(_MARKERS)]
+        ax.axvline(at, color=color, linewidth=1, linestyle=(0, (4, 2)))
+        handles += ax.plot([at], [probs[at - 1]], marker, color=color, markersize=7)
+    names = [
+        f"{name}: {size} token{'s' if size > 1 else ''}, {sums[min(size, len(probs)) - 1]:.3f}"
+        for name, size in sizes.items()
+    ]
+    ax.set_xlabel("rank")
+    ax.set_ylabel("probability")
+    if names:
+        style.legend(ax, look, "where each truncation cuts: tokens and mass kept", handles, names)
+    else:
+        style.title(ax, look, _summary(row[None]))
+    return ax
+
+
+_MARKERS = "osD^vP"
+
+
+def _transforms(cuts: Sequence[Transform]) -> tuple[Transform, ...]:
+    if isinstance(cuts, Chain):
+        return cuts.steps
+    found = (cuts,) if isinstance(cuts, Transform) else tuple(cuts)
+    for cut in found:
+        if not isinstance(cut, Transform):
+            raise ParameterError("cuts", "transforms such as TopP(0.9)", cut)
+    return found
+
+
+def draws(
+    tokens: ArrayLike,
+    logits: ArrayLike,
+    vocabulary: Vocabulary | None = None,
+    *,
+    confidence: float = 0.99,
+    top: int = 15,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how often tokens were drawn against how often they should be.
+
+    The bars are the equal-tailed intervals of the binomial distribution: of n draws, a token of
+    probability p is drawn Binomial(n, p) times. What lies outside has another colour and marker.
+
+    Parameters
+    ----------
+    tokens : array_like of int, or Draws
+        The drawn tokens, of any shape.
+    logits : array_like of shape (V,)
+        What they were drawn from: the logits after all steps.
+    vocabulary : Vocabulary, optional
+    confidence : float
+        Of each interval, in (0, 1).
+    top : int
+        How many tokens have a bar; all others share the last one.
+    ax : matplotlib.axes.Axes, optional
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, no draws, or ids outside the logits.
+
+    Examples
+    --------
+    >>> import logitlab as ll
+    >>> logits = ll.Temperature(2.0)([2.0, 1.0, 0.0])
+    >>> ax = ll.plot.draws(ll.sample(logits, size=1000, seed=1), logits)
+    >>> ax.get_title(loc="left")
+    '1000 draws: 3 of 3 counts within their 99% intervals'
+    """
+    from scipy.stats import binom
+
+    check_vocabulary(vocabulary)
+    row = row_of(logits)
+    top = check_top(top)
+    drawn = Range(0, len(row) - 1, integer=True).check("tokens", np.asarray(tokens)).ravel()
+    if not drawn.size:
+        raise ParameterError("tokens", "at least one draw", Seen("none"))
+    if not 0 < check_number("confidence", confidence) < 1:
+        raise ParameterError("confidence", "above 0 and below 1", confidence)
+    probs, counts = softmax(row), np.bincount(drawn, minlength=len(row))
+    # What should never be drawn but was comes first of all.
+    shown = np.lexsort((-probs, -counts * (probs == 0)))[:top]
+    shown = shown[(probs[shown] > 0) | (counts[shown] > 0)]
+    shown = shown[np.argsort(-probs[shown], kind="stable")]
+    p, observed = probs[shown], counts[shown]
+    names = labels(shown, vocabulary)
+    others = np.count_nonzero(probs) - np.count_nonzero(p)
+    if others or observed.sum() < drawn.size:
+        p = np.append(p, max(1 - p.sum(), 0))
+        observed = np.append(observed, drawn.size - observed.sum())
+        names.append(f"{others} others")
+    low, high = binom.interval(confidence, drawn.size, np.minimum(p, 1))
+    inside = (low <= observed) & (observed <= high)
+    y = np.arange(len(names))
+    if ax is None:
+        ax = style.axes(7, 1.2 + 0.24 * len(names))
+    look = style.ground(ax)
+    ax.barh(y, high - low, 0.7, left=low, color=look.removed, alpha=0.6)
+    ax.plot(p * drawn.size, y, "|", color=look.ink, markersize=9)
+    ax.plot(observed[inside], y[inside], "o", color=look.kept, markersize=4.5)
+    ax.plot(observed[~inside], y[~inside], "X", color=PALETTE["vermilion"], markersize=7)
+    style.token_ticks(ax, names, fonts(), style.fit_font(style.inches(ax)[1], len(names)))
+    ax.set_xlim(left=0)
+    ax.set_xlabel("times drawn")
+    handles = [Patch(facecolor=look.removed, alpha=0.6), *ax.lines[:2]]
+    explained = [f"{100 * confidence:.6g}% interval", "expected", "drawn"]
+    if not inside.all():
+        handles.append(ax.lines[2])
+        explained.append("drawn, outside")
+    within = f"{np.count_nonzero(inside)} of {len(names)} counts within"
+    text = f"{drawn.size} draws: {within} their {100 * confidence:.6g}% intervals"
+    style.legend(ax, look, text, handles, explained)
+    return ax

@@ -1,0 +1,100 @@
+"""Tokens as labels: what no font at hand can show, or is too long, is shown another way."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+from logitlab.checks import ParameterError
+from logitlab.vocabulary import Vocabulary
+from matplotlib.font_manager import findfont, fontManager, get_font
+
+__all__ = ["check_vocabulary", "fonts", "label", "labels", "shortened"]
+
+# The first comes along with matplotlib. The others are looked for, to show more scripts.
+_FAMILIES = (
+    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC",
+    "WenQuanYi Micro Hei", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC",
+    "Hiragino Sans", "Arial Unicode MS", "Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew",
+    "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Symbols2",
+)  # fmt: skip
+_UNIT = re.compile(r"<[^<>\s]{1,10}>|.", re.DOTALL)
+_ASCII = {"␣": "_", "⏎": r"\n", "⇥": r"\t", "␍": r"\r", "◌": "o"}
+
+
+@cache
+def fonts() -> tuple[str, ...]:
+    """Return the font families of labels: DejaVu Sans, then what is installed for other scripts."""
+    installed = {entry.name for entry in fontManager.ttflist}
+    return tuple(name for name in _FAMILIES if name in installed)
+
+
+@cache
+def _covered() -> frozenset[int]:
+    return frozenset().union(*(get_font(findfont(name)).get_charmap() for name in fonts()))
+
+
+def check_vocabulary(vocabulary: object) -> None:
+    """Raise `ParameterError` unless it is a `Vocabulary` or None."""
+    if not isinstance(vocabulary, Vocabulary | None):
+        hint = "Take rows.vocabulary or model.vocabulary."
+        raise ParameterError("vocabulary", "a Vocabulary or None", vocabulary, hint)
+
+
+def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
+    r"""Return a token as a label that every font of `fonts` together can show.
+
+    Parameters
+    ----------
+    token : int
+    vocabulary : Vocabulary or None
+        Without one, and for an id beyond it, the label is the id: ``#17``.
+    length : int
+        The most characters it may have, as `shortened`.
+
+    Examples
+    --------
+    >>> words = Vocabulary([b" king", b"\n", "\U000e0fff".encode()])
+    >>> [label(token, words) for token in range(4)]
+    ['␣king', '⏎', '<U+E0FFF>', '#3']
+    """
+    if vocabulary is None or token >= len(vocabulary):
+        return f"#{token}"
+    return shortened("".join(map(_shown, vocabulary.label(int(token)))), length)
+
+
+def labels(tokens: Iterable[int], vocabulary: Vocabulary | None, length: int = 18) -> list[str]:
+    """Return the labels of several tokens."""
+    return [label(int(token), vocabulary, length) for token in tokens]
+
+
+def shortened(text: str, length: int) -> str:
+    """Leave out the middle of a text that is longer; a byte like ``<0xE6>`` is not cut.
+
+    Examples
+    --------
+    >>> shortened("internationalisation", 9)
+    'inte…tion'
+    >>> shortened("<0xE6><0x97><0xA5>", 14)
+    '<0xE6>…<0xA5>'
+    """
+    if len(text) <= length:
+        return text
+    units = _UNIT.findall(text)
+    half, head, tail = (length - 1) // 2, "", ""
+    for unit in units:
+        if len(head + unit) > half:
+            break
+        head += unit
+    for unit in reversed(units):
+        if len(unit + tail) > half:
+            break
+        tail = unit + tail
+    return f"{head}…{tail}"
+
+
+def _shown(character: str) -> str:
+    if ord(character) in _covered():
+        return character
+    return _ASCII.get(character, f"<U+{ord(character):04X}>")

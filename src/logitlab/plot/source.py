@@ -1,0 +1,92 @@
+"""What is drawn: one row of logits, or the stages of one, out of whatever was given."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from logitlab.chain import Trace
+from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
+from logitlab.generation import Generation
+from logitlab.numerics import FloatArray, IntArray, softmax
+from numpy.typing import NDArray
+
+__all__ = ["Stages", "check_top", "row_of", "stages_of", "top_of"]
+
+
+class Stages(NamedTuple):
+    """Stages of one row: names, and logits of shape (S, V)."""
+
+    names: tuple[str, ...]
+    logits: FloatArray
+
+    @property
+    def probs(self) -> NDArray[np.float64]:
+        """Probabilities: float64, shape (S, V)."""
+        return softmax(self.logits)
+
+
+def row_of(logits: Any, name: str = "logits") -> FloatArray:
+    """Return one row of logits, shape (V,), or raise `ParameterError`."""
+    array = check_logits(logits, name)
+    if array.ndim != 1:
+        hint = f"Take one row: {name}[0]."
+        raise ParameterError(name, "one row of shape (V,)", Seen(f"shape {array.shape}"), hint)
+    return array
+
+
+def stages_of(source: Any, position: int = 0, before: Any = None) -> Stages:
+    """Return the stages of a trace, of one token of a generation, or of plain logits.
+
+    Parameters
+    ----------
+    source : Trace, Generation or array_like of shape (V,)
+    position : int
+        Which token of a generation; negative ones count from the end.
+    before : array_like of shape (V,), optional
+        Where the source is an array: the stage before it.
+    """
+    if isinstance(source, Generation):
+        source = _trace_of(source, position)
+    if isinstance(source, Trace):
+        if before is not None:
+            raise ParameterError("before", "None beside a trace, which has it", Seen("an array"))
+        if source.logits.ndim != 2:
+            hint = "Trace one row: chain.trace(logits[0])."
+            shape = Seen(f"logits of shape {source.logits.shape}")
+            raise ParameterError("trace", "one row's, with logits of shape (S, V)", shape, hint)
+        return Stages(source.names, source.logits)
+    row = row_of(source)
+    if before is None:
+        return Stages(("logits",), row[None])
+    first = row_of(before, "before")
+    if first.shape != row.shape:
+        rule = f"of the shape of the logits, {row.shape}"
+        raise ParameterError("before", rule, Seen(f"shape {first.shape}"))
+    return Stages(("before", "after"), np.stack([first, row]))
+
+
+def _trace_of(generation: Generation, position: int) -> Trace:
+    if generation.traces is None:
+        raise ParameterError("generation", "made with trace=True", generation)
+    count = len(generation.traces)
+    rule = Range(-count, count - 1, integer=True)
+    return generation.traces[check_integer("position", position, rule)]
+
+
+def check_top(top: object) -> int:
+    """Return how many tokens to show, or raise `ParameterError`."""
+    return check_integer("top", top, Range(1, 200, integer=True))
+
+
+def top_of(probs: NDArray[np.float64], top: int) -> IntArray:
+    """Return the most likely tokens of any stage, most likely first, the lower id on ties.
+
+    Parameters
+    ----------
+    probs : ndarray, shape (S, V)
+    top : int
+    """
+    best = probs.max(axis=0)
+    order: IntArray = np.argsort(-best, kind="stable")[: min(top, np.count_nonzero(best))]
+    return order

@@ -1,0 +1,281 @@
+"""How pictures look: colours, light and dark grounds, text that stays legible.
+
+The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart;
+what they distinguish is told a second time by a hatch, a marker or a word. Nothing here touches
+``matplotlib.rcParams`` or a figure of pyplot's.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from logitlab.checks import ParameterError, check_flag
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+
+__all__ = [
+    "PALETTE",
+    "PLAIN",
+    "REMOVED_HATCH",
+    "Look",
+    "Picture",
+    "axes",
+    "engine_color",
+    "fit_font",
+    "ground",
+    "inches",
+    "legend",
+    "spread",
+    "title",
+    "token_ticks",
+    "written",
+]
+
+PALETTE = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+}
+"""M. Okabe and K. Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/"""
+
+PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
+"""What every text that may hold a token is made with: no ``$`` in it is mathematics."""
+
+REMOVED_HATCH = "////"
+
+
+class Look(NamedTuple):
+    """The colours that go with a ground.
+
+    Attributes
+    ----------
+    ground : str
+        The ground itself.
+    ink : str
+        Text and outlines.
+    faint : str
+        What should be seen last: grid lines, notes.
+    kept, removed : str
+        Tokens that a chain leaves, and those that it removes.
+    series : tuple of str
+        For lines beside each other.
+    """
+
+    ground: str
+    ink: str
+    faint: str
+    kept: str
+    removed: str
+    series: tuple[str, ...]
+
+
+_LIGHT = Look(
+    ground="#FFFFFF", ink="#222222", faint="#6B6B6B", kept=PALETTE["blue"], removed="#BBBBBB",
+    series=tuple(PALETTE[name] for name in (
+        "blue", "vermilion", "green", "purple", "orange", "sky"
+    )),
+)  # fmt: skip
+_DARK = Look(
+    ground="#0D1117", ink="#E6E6E6", faint="#9BA3AD", kept=PALETTE["sky"], removed="#5B626B",
+    series=tuple(PALETTE[name] for name in (
+        "sky", "orange", "green", "purple", "yellow", "vermilion"
+    )),
+)  # fmt: skip
+
+# One colour for each family; a variant has that of the engine it is a variant of.
+_FAMILIES = {
+    "vllm": "blue",
+    "sglang": "orange",
+    "transformers": "purple",
+    "llama": "green",
+    "mlx": "vermilion",
+    "kobold": "sky",
+    "aphrodite": "yellow",
+}
+
+
+class Picture(Axes):
+    """Axes that a notebook shows, though their figure is none of pyplot's."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        figure = self.get_figure(root=True)
+        assert figure is not None
+        figure.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
+    """Return new axes for one picture, on a figure that pyplot does not know.
+
+    Every function of `logitlab.plot` makes them where it is given no ``ax``. A notebook shows
+    them as the last value of a cell; ``ax.figure.savefig(path)`` writes them to a file. There is
+    nothing to close.
+
+    Parameters
+    ----------
+    width, height : float
+        In inches. The resolution is that of ``rcParams["figure.dpi"]``, at least 100.
+    dark : bool
+        Light ink on a dark ground. Axes of one's own may have any ground: the colours follow it.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ParameterError
+        For a width or height that is not positive.
+
+    Examples
+    --------
+    >>> from logitlab import plot
+    >>> ax = plot.axes(6, 3, dark=True)
+    >>> plot.distribution([2.0, 1.0, 0.0], ax=ax) is ax
+    True
+    """
+    for name, value in {"width": width, "height": height}.items():
+        if not 0 < value < 1000:
+            raise ParameterError(name, "a number of inches above 0 and below 1000", value)
+    check_flag("dark", dark)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    if figure.dpi < 100:
+        figure.set_dpi(100)
+    FigureCanvasAgg(figure)
+    ax = figure.add_subplot(axes_class=Picture)
+    if dark:
+        figure.set_facecolor(_DARK.ground)
+        ax.set_facecolor(_DARK.ground)
+    return ax
+
+
+def ground(ax: Axes) -> Look:
+    """Return the colours for the ground that some axes have, after giving them to the frame."""
+    red, green, blue = to_rgb(ax.get_facecolor())
+    look = _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.4 else _LIGHT
+    for side, spine in ax.spines.items():
+        spine.set_color(look.faint)
+        spine.set_visible(side in ("left", "bottom"))
+    ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
+    for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+        text.set_color(look.ink)
+    return look
+
+
+def engine_color(name: str, look: Look) -> str:
+    """Return the colour of an engine: the same in every picture."""
+    family = next((color for start, color in _FAMILIES.items() if name.startswith(start)), None)
+    if family is not None:
+        return PALETTE[family]
+    return look.faint if name == "openai" else look.ink
+
+
+def inches(ax: Axes) -> tuple[float, float]:
+    """Return width and height of some axes in inches, before any layout."""
+    box: Bbox = ax.get_position().transformed(ax.figure.transFigure)
+    dpi = ax.figure.dpi
+    return box.width / dpi, box.height / dpi
+
+
+def fit_font(available: float, lines: int, largest: float = 9, smallest: float = 4) -> float:
+    """Return the font size in points at which so many lines fit into so many inches."""
+    return float(min(largest, max(smallest, 72 * available / max(lines, 1) / 1.25)))
+
+
+def written(ax: Axes, x: float, y: float, text: str, **how: Any) -> Text:
+    """Write a text that may hold a token."""
+    return ax.text(x, y, text, **(PLAIN | how))
+
+
+def spread(wanted: Sequence[float], distance: float, low: float, high: float) -> list[float]:
+    """Return places near the wanted ones that keep their distance: for labels beside lines.
+
+    Parameters
+    ----------
+    wanted : sequence of float
+    distance : float
+        The least that two neighbours are apart, as far as there is room for it.
+    low, high : float
+        The ends of the room.
+
+    Examples
+    --------
+    >>> spread([0.5, 0.5, 0.9], 0.1, 0, 1)
+    [0.45, 0.55, 0.9]
+    """
+    if not wanted:
+        return []
+    distance = min(distance, (high - low) / max(len(wanted) - 1, 1))
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    # Groups of neighbours that touch, each around the mean of what its members want.
+    groups: list[list[int]] = []
+    for i in order:
+        groups.append([i])
+        while len(groups) > 1 and _start(groups[-1], wanted, distance, low, high) < _end(
+            groups[-2], wanted, distance, low, high
+        ):
+            last = groups.pop()
+            groups[-1] += last
+    places = [0.0] * len(wanted)
+    for group in groups:
+        start = _start(group, wanted, distance, low, high)
+        for step, i in enumerate(group):
+            places[i] = round(start + step * distance, 9)
+    return places
+
+
+def _start(
+    group: list[int], wanted: Sequence[float], distance: float, low: float, high: float
+) -> float:
+    length = distance * (len(group) - 1)
+    middle = sum(wanted[i] for i in group) / len(group)
+    return min(max(middle - length / 2, low), high - length)
+
+
+def _end(
+    group: list[int], wanted: Sequence[float], distance: float, low: float, high: float
+) -> float:
+    return _start(group, wanted, distance, low, high) + distance * len(group) - 1e-12
+
+
+def title(ax: Axes, look: Look, text: str, pad: float = 6) -> None:
+    """Write the sentence that sums up a picture, above its left end, as large as fits."""
+    # A layout gives the axes all room that the labels beside them leave.
+    beside = max((len(tick.get_text()) for tick in ax.get_yticklabels()), default=0)
+    size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
+    ax.set_title(
+        text, loc="left", color=look.ink, fontsize=float(np.clip(size, 5, 9.5)), pad=pad, **PLAIN
+    )
+
+
+def legend(ax: Axes, look: Look, text: str, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Write the title, and between it and the picture what colours and hatches mean."""
+    width = inches(ax)[0] / (0.068 * max(map(len, names)) + 0.5)
+    columns = int(np.clip(width, 1, len(names)))
+    made = ax.legend(
+        handles, names, fontsize=8, labelcolor=look.ink, ncols=columns, frameon=False,
+        loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.1, borderaxespad=0.3,
+        columnspacing=1.2,
+    )  # fmt: skip
+    for entry in made.get_texts():
+        entry.set(**PLAIN)
+    title(ax, look, text, pad=8 + 13 * -(-len(names) // columns))
+
+
+def token_ticks(ax: Axes, names: Sequence[str], families: Sequence[str], size: float) -> None:
+    """Put tokens beside the vertical axis, the first one on top."""
+    ax.set_yticks(range(len(names)), names, fontsize=size, fontfamily=list(families), **PLAIN)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)

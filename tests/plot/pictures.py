@@ -1,0 +1,120 @@
+"""Every picture of logitlab.plot, drawn from the same few logits, and tokens that are hostile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+from logitlab.models import Model, State
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+
+HOSTILE = [
+    b"\n", b"\t", b"", b"\xe6\x97", "日本語".encode(), b"long" * 60, b"$", b"_", b"$a_b$", b"_x",
+    rb"\frac{1}{2}", "é".encode(), b" ", "\u0301".encode(), "مرحبا".encode(), "😀".encode(),
+    b"\x00", "\ufeff".encode(), b"%", b"#{}~^", "\u202e".encode(), b"\r\n", b"<0xE6>", b"^_^",
+]  # fmt: skip
+"""Newlines, tabs, nothing, half characters, scripts without a font, mathematics of TeX …"""
+
+Draw = Callable[..., Axes]
+
+
+class Same(Model):
+    """The same logits after every text."""
+
+    name = "same"
+    end_ids = frozenset[int]()
+    context_length = None
+
+    def __init__(self, row: Any, words: ll.Vocabulary) -> None:
+        self.row, self.vocabulary = row, words
+
+    def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> Any:
+        return np.tile(self.row, (len(states), 1))
+
+
+def vocabulary(size: int) -> ll.Vocabulary:
+    """Return hostile tokens, as many as wanted."""
+    return ll.Vocabulary((HOSTILE * (size // len(HOSTILE) + 1))[:size])
+
+
+def logits(size: int) -> np.ndarray[Any, Any]:
+    """Return a row that falls off slowly, in no order of ids."""
+    return np.random.default_rng(size).permutation(np.linspace(2, -2, size))
+
+
+def distribution(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    trace = ll.Chain(ll.Temperature(0.8), ll.TopP(0.7)).trace(row)
+    return ll.plot.distribution(trace, words, top=50, **how)
+
+
+def trace(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    chain = ll.Chain(ll.Temperature(0.8), ll.TopK(20), ll.TopP(0.7), ll.MinP(0.1))
+    return ll.plot.trace(chain.trace(row), words, top=50, **how)
+
+
+def engines(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    request = {"temperature": 2, "top_p": 0.8, "top_k": 20}
+    return ll.plot.engines(ll.compare_engines(row, request), words, top=50, **how)
+
+
+def ranks(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    return ll.plot.ranks(row, [ll.TopK(20), ll.TopP(0.7), ll.MinP(0.1), ll.TopA(0.2)], **how)
+
+
+def draws(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    drawn = ll.sample(row, size=500, seed=3)
+    return ll.plot.draws(drawn, row, words, top=50, **how)
+
+
+def lines(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    grid = {"temperature": np.linspace(0, 2, 9)}
+    return ll.plot.sweep(row, grid, vocabulary=words, top=8, **how)
+
+
+def band(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    rows = np.stack([row, row / 2, row * 2])
+    return ll.plot.sweep(rows, {"top_p": [0.1, 0.5, 1.0]}, show="survivors", **how)
+
+
+def colours(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    grid = {"temperature": [0.5, 1.0, 2.0], "min_p": [0.01, 0.1, 0.5]}
+    return ll.plot.sweep(row, grid, show="entropy", **how)
+
+
+def penalties(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    context = ll.Context(output=np.arange(len(row)).repeat(2)[: len(row) + 1] % len(row))
+    request = {"frequency_penalty": 0.5, "presence_penalty": 0.3, "repetition_penalty": 1.5}
+    return ll.plot.penalties(row, context, request, words, **how)
+
+
+def generation(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    answer = ll.generate(
+        Same(row, words), [0], seed=1, max_tokens=30, logprobs=True, top_logprobs=min(3, len(row))
+    )
+    return ll.plot.generation(answer, words, **how)
+
+
+PICTURES: dict[str, Draw] = {
+    draw.__name__: draw
+    for draw in (
+        distribution, trace, engines, ranks, draws, lines, band, colours, penalties, generation,
+    )
+}  # fmt: skip
+
+
+def words(ax: Axes) -> list[Text]:
+    """Return every text that is drawn: of the axes, and of what stands beside them."""
+    found: list[Text] = []
+    for part in ax.figure.axes:
+        ticks: set[Text] = set()
+        for axis in (part.xaxis, part.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                ticks |= {tick.label1, tick.label2}
+                if low <= tick.get_loc() <= high:
+                    found.append(tick.label1)
+        found += [text for text in part.findobj(Text) if text not in ticks]
+    return [text for text in found if text.get_text() and text.get_visible()]

@@ -1,0 +1,118 @@
+"""Laws for every picture: it returns its axes, touches nothing else, and stays legible."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from itertools import combinations
+
+import logitlab as ll
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.text import Text
+
+from plot.pictures import PICTURES, logits, vocabulary, words
+
+every_picture = pytest.mark.parametrize("name", PICTURES)
+
+
+def draw(name: str, size: int = 12, **how: object) -> Axes:
+    return PICTURES[name](logits(size), vocabulary(size), **how)
+
+
+def laid_out(ax: Axes) -> Axes:
+    """Lay out all texts; a glyph that no font has is a warning, and so an error."""
+    ax.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
+    return ax
+
+
+@every_picture
+def test_draws_into_the_axes_it_was_given_and_changes_nothing_else(name: str) -> None:
+    from matplotlib import pyplot as plt
+
+    left, right = ll.plot.axes(12, 3).figure.subplots(1, 2)
+    settings, figures = dict(mpl.rcParams), plt.get_fignums()
+    assert draw(name, ax=left) is left
+    assert not right.has_data()
+    assert draw(name).figure is not left.figure
+    assert dict(mpl.rcParams) == settings
+    assert plt.get_fignums() == figures == []
+
+
+def test_works_without_a_display_and_without_pyplot() -> None:
+    code = (
+        "import sys, logitlab as ll\n"
+        "png = ll.plot.distribution([1.0, 0.0])._repr_png_()\n"
+        "assert png.startswith(b'\\x89PNG'), png[:8]\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    environment = {"PATH": "", "MPLBACKEND": "", "PYTHONPATH": ":".join(sys.path)}
+    result = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("size", [1, 50])
+@every_picture
+def test_stays_legible_whatever_the_tokens_are(name: str, size: int) -> None:
+    ax = laid_out(draw(name, size))
+    check_inside(ax)
+    check_apart(ax)
+    for text in words(ax):
+        assert text.get_text() not in ("$", "$a_b$") or not text.get_parse_math()
+
+
+@every_picture
+def test_fits_into_half_a_page(name: str) -> None:
+    check_inside(laid_out(draw(name, ax=ll.plot.axes(4.5, 3))))
+
+
+@every_picture
+def test_draws_a_row_of_which_one_token_is_left(name: str) -> None:
+    row = np.full(24, -np.inf)
+    row[3] = 1.0
+    check_apart(laid_out(PICTURES[name](row, vocabulary(24))))
+
+
+@every_picture
+def test_ink_stands_out_from_the_ground(name: str) -> None:
+    for dark in (False, True):
+        ax = draw(name, ax=ll.plot.axes(dark=dark))
+        ground = luminance(ax.get_facecolor())
+        for text in words(ax):
+            if text.get_gid() == "token":  # on a ground of its own
+                continue
+            light, deep = sorted([luminance(text.get_color()), ground], reverse=True)
+            # Contrast as in WCAG 2.2, 1.4.3: 4.5 for text.
+            assert (light + 0.05) / (deep + 0.05) >= 4.5, text
+
+
+def luminance(color: object) -> float:
+    """Relative luminance, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
+    channels = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in to_rgb(color)  # type: ignore[arg-type]
+    ]
+    return float(np.dot(channels, [0.2126, 0.7152, 0.0722]))
+
+
+def check_apart(ax: Axes) -> None:
+    # Of an annotation the text alone, without the line that leads to it.
+    boxes = [(text, Text.get_window_extent(text)) for text in words(ax)]
+    for (one, a), (other, b) in combinations(boxes, 2):
+        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+        tall = min(a.y1, b.y1) - max(a.y0, b.y0)
+        # Boxes have room above and below the letters; a quarter of a line is no overlap.
+        assert wide <= 1 or tall <= min(a.height, b.height) / 4, (one, other)
+
+
+def check_inside(ax: Axes) -> None:
+    page = ax.figure.bbox
+    for text in words(ax):
+        box = Text.get_window_extent(text)
+        assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, text
+        assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, text
