@@ -105,6 +105,31 @@ def _json_object(lab: Lab) -> Measured:
 
 
 @CLAIMS.about(
+    "response_format",
+    "instruct",
+    "The messages should ask for JSON as well.",
+    vague="that is for models that are asked and not masked; here it makes no difference",
+    extra="structured",
+)
+def _instruct(lab: Lab) -> Measured:
+    counts = []
+    for content in ("Tell of the king.", "Tell of the king. Answer in JSON."):
+        request = {"messages": [{"role": "user", "content": content}], "n": 6, "seed": 1,
+                   "max_tokens": 40, **_OBJECT}  # fmt: skip
+        choices = lab.chat(request)["choices"]
+        ended = [choice["message"]["content"] for choice in choices
+                 if choice["finish_reason"] == "stop"]  # fmt: skip
+        counts.append((len(ended), sum(isinstance(_value(text), dict) for text in ended)))
+    (plain, valid), (asked, right) = counts
+    return Measured(
+        0 < plain == valid and 0 < asked == right,
+        "Of answers that end, {valid} of {plain} are JSON objects without a word of JSON in the "
+        "messages, and {right} of {asked} with it.",
+        {"valid": valid, "plain": plain, "right": right, "asked": asked},
+    )
+
+
+@CLAIMS.about(
     "response_format", "json_schema",
     "With json_schema the message validates against the schema.",
     extra="structured",
@@ -295,6 +320,7 @@ def _named(lab: Lab) -> Measured:
     "tool_choice", "type",
     "Its value is an array.",
     wrong="it is a string, or a map that names a function",
+    extra="structured",
 )  # fmt: skip
 def _type(lab: Lab) -> Measured:
     arrays = [["auto"], [_NAMED], []]
