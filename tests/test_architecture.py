@@ -67,7 +67,7 @@ FLOORS = [
     {"claims"},
     {"plot.labels", "plot.style"},
     {"plot.source"},
-    {"plot.columns", "plot.distribution", "plot.generation", "plot.penalties", "plot.sweep"},
+    {"plot.columns", "plot.distribution", "plot.generation", "plot.interactive", "plot.penalties", "plot.sweep"},
     {"plot"},
     {"claims.report"},
     {"cli.arguments"},

@@ -9,6 +9,7 @@ import logitlab as ll
 import numpy as np
 from logitlab.models import Model, State
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 HOSTILE = [
@@ -103,6 +104,11 @@ PICTURES: dict[str, Draw] = {
         distribution, trace, engines, ranks, draws, lines, band, colours, penalties, generation,
     )
 }  # fmt: skip
+
+
+def rectangles(ax: Axes) -> list[Rectangle]:
+    """Return every bar and box, in the order they were drawn."""
+    return [patch for patch in ax.patches if isinstance(patch, Rectangle)]
 
 
 def words(ax: Axes) -> list[Text]:

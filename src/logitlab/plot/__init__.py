@@ -9,6 +9,7 @@ on a dark ground the ink is light.
 from logitlab.plot.columns import engines, trace
 from logitlab.plot.distribution import distribution, draws, ranks
 from logitlab.plot.generation import generation
+from logitlab.plot.interactive import interactive
 from logitlab.plot.penalties import penalties
 from logitlab.plot.style import axes
 from logitlab.plot.sweep import sweep
@@ -19,6 +20,7 @@ __all__ = [
     "draws",
     "engines",
     "generation",
+    "interactive",
     "penalties",
     "ranks",
     "sweep",

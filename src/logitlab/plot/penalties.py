@@ -7,7 +7,7 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab.chain import Trace
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError
 from logitlab.context import Context, check_context
 from logitlab.engines import Engine, get
 from logitlab.engines.translation import RequestLike
@@ -122,9 +122,6 @@ def _checked(context: object, row: Any) -> Context:
     if not isinstance(context, Context):
         raise ParameterError("context", "a Context", context, "Write Context(prompt=ids).")
     check_context(context, row)
-    if max(context.prompt.ndim, context.output.ndim) > 1:
-        shape = Seen(f"prompts of shape {context.prompt.shape}, outputs {context.output.shape}")
-        raise ParameterError("context", "of one text", shape)
     return context
 
 

@@ -1,0 +1,210 @@
+"""Sliders for the parameters, and a picture that follows them: for notebooks."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import logitlab.plot.style as style
+import numpy as np
+from logitlab import metrics
+from logitlab.checks import ParameterError, needs
+from logitlab.context import Context
+from logitlab.engines import Engine, get
+from logitlab.numerics import softmax
+from logitlab.plot.labels import check_vocabulary, fonts, labels
+from logitlab.plot.source import check_top, row_of, top_of
+from logitlab.vocabulary import Vocabulary
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+__all__ = ["Live", "interactive"]
+
+# Lowest, highest, step, neutral.
+_RANGES = {
+    "temperature": (0.0, 2.0, 0.05, 1.0),
+    "top_k": (0, 100, 1, 0),
+    "top_p": (0.0, 1.0, 0.01, 1.0),
+    "min_p": (0.0, 1.0, 0.01, 0.0),
+    "top_a": (0.0, 1.0, 0.01, 0.0),
+}
+_PENALTIES = {
+    "frequency_penalty": (-2.0, 2.0, 0.1, 0.0),
+    "presence_penalty": (-2.0, 2.0, 0.1, 0.0),
+    "repetition_penalty": (0.1, 2.0, 0.05, 1.0),
+}
+
+
+class Live:
+    r"""A picture of one distribution that is redrawn in a fraction of the usual time.
+
+    The tokens, their labels and the model's own probabilities stay; a change draws the bars, their
+    numbers and the summary anew, on a copy of what stays.
+
+    Parameters
+    ----------
+    logits : array_like of shape (V,)
+    vocabulary : Vocabulary, optional
+    engine : str or Engine
+    context : Context, optional
+    top : int
+
+    Examples
+    --------
+    >>> live = Live([2.0, 1.0, 0.0], top=3)
+    >>> live.draw({"temperature": 0})[:4]
+    b'\x89PNG'
+    >>> live.summary
+    '1 of 3 kept, 0.335 removed, entropy 0.00 nats'
+    """
+
+    def __init__(
+        self,
+        logits: Any,
+        vocabulary: Vocabulary | None = None,
+        *,
+        engine: str | Engine = "openrouter",
+        context: Context | None = None,
+        top: int = 15,
+    ) -> None:
+        check_vocabulary(vocabulary)
+        self._row, self._engine, self._context = row_of(logits), get(engine), context
+        probs = softmax(self._row)
+        self._tokens = top_of(probs[None], check_top(top))
+        count = len(self._tokens)
+        ax = style.axes(7, 1.0 + 0.24 * count)
+        self._look = look = style.ground(ax)
+        style.token_ticks(ax, labels(self._tokens, vocabulary), fonts(), 9)
+        ax.barh(range(count), probs[self._tokens], 0.8, color=look.kept, alpha=0.3)
+        self._bars = ax.barh(range(count), probs[self._tokens], 0.42, color=look.kept)
+        self._numbers = [
+            ax.text(0, i, "", va="center", fontsize=8, color=look.ink) for i in range(count)
+        ]
+        ax.set_xlim(0, 1.1)
+        ax.set_xlabel("probability")
+        self._title = ax.set_title(" ", loc="left", fontsize=9.5, color=look.ink)
+        self.summary = ""
+        self._moving = [*self._bars, *self._numbers, self._title]
+        for artist in self._moving:
+            artist.set_animated(True)
+        figure = ax.get_figure(root=True)
+        assert figure is not None
+        self._canvas: Any = FigureCanvasAgg(figure)
+        self._canvas.draw()  # lays out once
+        self._ground = self._canvas.copy_from_bbox(figure.bbox)
+
+    def draw(self, request: dict[str, Any]) -> bytes:
+        """Return the picture for a request, as PNG.
+
+        Raises
+        ------
+        ParameterError
+            For what the engine refuses.
+        """
+        final = self._engine(request, vocabulary_size=len(self._row))(self._row, self._context)
+        probs, kept = softmax(final)[self._tokens], final[self._tokens] > -np.inf
+        for i, bar in enumerate(self._bars):
+            bar.set_width(probs[i])
+            self._numbers[i].set_text(f"{probs[i]:.3f}" if kept[i] else "removed")
+            self._numbers[i].set_x(probs[i] + 0.01)
+            self._numbers[i].set_color(self._look.ink if kept[i] else self._look.faint)
+        removed = float(metrics.mass_removed(self._row, final))
+        self.summary = (
+            f"{int(metrics.support_size(final))} of {len(final)} kept, {removed:.3f} removed, "
+            f"entropy {float(metrics.entropy(final)):.2f} nats"
+        )
+        self._title.set_text(self.summary)
+        self._canvas.restore_region(self._ground)
+        renderer = self._canvas.get_renderer()
+        for artist in self._moving:
+            artist.draw(renderer)
+        return _png(np.asarray(self._canvas.buffer_rgba()))
+
+
+def _png(pixels: np.ndarray[Any, Any]) -> bytes:
+    from PIL import Image  # matplotlib depends on it
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert("RGB").save(buffer, "png", compress_level=1)
+    return buffer.getvalue()
+
+
+def interactive(
+    logits: Any,
+    vocabulary: Vocabulary | None = None,
+    *,
+    engine: str | Engine = "openrouter",
+    context: Context | None = None,
+    top: int = 15,
+    **values: float,
+) -> Any:
+    """Show sliders for the parameters, above a distribution that follows them.
+
+    Needs ``pip install 'logitlab[notebooks]'`` and a notebook. Where no kernel runs, the picture
+    stays as it was drawn last before it was saved.
+
+    Parameters
+    ----------
+    logits : array_like of shape (V,)
+    vocabulary : Vocabulary, optional
+    engine : str or Engine
+        Whose chain it is.
+    context : Context, optional
+        The tokens so far; with it there are sliders for the penalties, too.
+    top : int
+        How many tokens: the model's most likely ones.
+    **values : float
+        Where sliders stand at first; the others are neutral.
+
+    Returns
+    -------
+    ipywidgets.VBox
+        The sliders, by parameter in its ``sliders``, and the picture.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, or a value for a parameter without a slider.
+    ImportError
+        If ipywidgets is not installed, with the command that installs it.
+    """
+    widgets = needs("notebooks", "ipywidgets")
+    live = Live(logits, vocabulary, engine=engine, context=context, top=top)
+    ranges = _RANGES | (_PENALTIES if context is not None else {})
+    for name, value in values.items():
+        if name not in ranges:
+            raise ParameterError("parameter", f"one of {', '.join(ranges)}", name)
+        low, high, _, _ = ranges[name]
+        if not low <= value <= high:
+            raise ParameterError(name, f"in [{low}, {high}]", value)
+    sliders = {}
+    for name, (low, high, step, neutral) in ranges.items():
+        kind = widgets.IntSlider if isinstance(step, int) else widgets.FloatSlider
+        sliders[name] = kind(
+            value=values.get(name, neutral), min=low, max=high, step=step, description=name,
+            style={"description_width": "9em"},
+        )  # fmt: skip
+    image, problem = widgets.Image(format="png"), widgets.Label()
+
+    def follow(_: object = None) -> None:
+        try:
+            image.value = live.draw({name: slider.value for name, slider in sliders.items()})
+            problem.value = ""
+        except ParameterError as error:
+            problem.value = str(error)
+
+    for slider in sliders.values():
+        slider.observe(follow, "value")
+    follow()
+
+    class Sliders(widgets.VBox):  # type: ignore[misc, name-defined]
+        """The sliders and the picture; a picture alone where widgets cannot be shown."""
+
+        def _repr_mimebundle_(self, **how: Any) -> Any:
+            bundle = super()._repr_mimebundle_(**how)
+            if isinstance(bundle, dict):
+                bundle["image/png"] = bytes(image.value)
+            return bundle
+
+    box = Sliders([*sliders.values(), problem, image])
+    box.sliders, box.image = sliders, image
+    return box

@@ -1,0 +1,103 @@
+"""A text is drawn token by token, with its probabilities and alternatives."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+import pytest
+from logitlab import Generation, ParameterError, plot
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, same_color
+from matplotlib.patches import Rectangle
+
+from plot.pictures import rectangles
+
+MODEL = ll.models.NGram.bundled()
+
+
+@pytest.fixture(scope="module")
+def answer() -> Generation:
+    return ll.generate(
+        MODEL, "Once upon", seed=3, max_tokens=12, logprobs=True, top_logprobs=4, trace=True
+    )
+
+
+def texts(ax: Axes, gid: str) -> list[str]:
+    return [text.get_text() for text in ax.texts if text.get_gid() == gid]
+
+
+def boxes(ax: Axes, count: int) -> list[Rectangle]:
+    return rectangles(ax)[:count]
+
+
+def test_tokens_and_alternatives_are_written(answer: Generation) -> None:
+    ax = plot.generation(answer, MODEL.vocabulary, alternatives=2)
+    assert texts(ax, "token") == [MODEL.vocabulary.label(int(t)) for t in answer.tokens]
+    assert answer.logprobs is not None
+    first = [
+        f"{np.exp(p):.2f} {MODEL.vocabulary.label(int(t))}"
+        for t, p in zip(
+            answer.logprobs.top_tokens[0, :2], answer.logprobs.top_logprobs[0, :2], strict=True
+        )
+    ]
+    assert texts(ax, "alternative")[:2] == first
+    assert len(texts(ax, "alternative")) == 24
+
+
+@pytest.mark.parametrize("by", ["probability", "entropy"])
+def test_the_colour_of_a_token_is_its_value(answer: Generation, by: str) -> None:
+    ax = plot.generation(answer, MODEL.vocabulary, by=by)
+    assert answer.logprobs is not None
+    assert answer.traces is not None
+    if by == "probability":
+        strength, strong = 1 - np.exp(answer.logprobs.logprobs), "#E69F00"
+    else:
+        entropy = np.array([float(ll.entropy(trace.logits[-1])) for trace in answer.traces])
+        strength, strong = entropy / entropy.max(), "#56B4E9"
+    colors = LinearSegmentedColormap.from_list("expected", ["#FFFFFF", strong])
+    for box, s in zip(boxes(ax, 12), strength, strict=True):
+        assert same_color(box.get_facecolor(), colors(s))
+
+
+def test_without_reported_logprobs_the_traces_serve() -> None:
+    how: dict[str, Any] = {"seed": 3, "max_tokens": 5, "temperature": 0.7, "top_p": 0.8}
+    traced = ll.generate(MODEL, "Once upon", trace=True, **how)
+    reported = ll.generate(
+        MODEL, "Once upon", logprobs=True, top_logprobs=3, logprobs_mode="processed", **how
+    )
+    one, other = (plot.generation(g, MODEL.vocabulary) for g in (traced, reported))
+    assert texts(one, "alternative") == texts(other, "alternative")
+    for a, b in zip(boxes(one, 5), boxes(other, 5), strict=True):
+        assert a.get_facecolor() == pytest.approx(b.get_facecolor(), abs=1 / 128)
+
+
+def test_a_long_text_is_cut_and_says_so(answer: Generation) -> None:
+    ax = plot.generation(answer, MODEL.vocabulary, limit=4)
+    assert len(texts(ax, "token")) == 4
+    assert ax.get_title(loc="left") == "the first 4 of 12 tokens, coloured by probability"
+
+
+def test_tokens_stand_in_lines_and_do_not_touch(answer: Generation) -> None:
+    ax = plot.generation(answer, MODEL.vocabulary, ax=plot.axes(3, 6))
+    places = [(box.get_y(), box.get_x(), box.get_width()) for box in boxes(ax, 12)]
+    assert len({y for y, _, _ in places}) > 1
+    right = ax.get_xlim()[1]
+    for (y, x, width), (below, beside, _) in pairwise(places):
+        assert below > y or beside > x + width
+        assert x + width <= right or x == 0
+
+
+def test_what_is_missing_is_said(answer: Generation) -> None:
+    plain = ll.generate(MODEL, "Once", seed=1, max_tokens=2)
+    with pytest.raises(ParameterError, match="answer must be made with logprobs or trace=True"):
+        plot.generation(plain, MODEL.vocabulary)
+    reported = ll.generate(MODEL, "Once", seed=1, max_tokens=2, logprobs=True)
+    with pytest.raises(ParameterError, match="answer must be made with trace=True"):
+        plot.generation(reported, MODEL.vocabulary, by="entropy")
+    with pytest.raises(ParameterError, match=r"vocabulary must be the model's, got None"):
+        plot.generation(answer, None)  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match="answer must be a Generation"):
+        plot.generation("Once", MODEL.vocabulary)  # type: ignore[arg-type]

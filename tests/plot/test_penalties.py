@@ -1,0 +1,71 @@
+"""Points are the changes that each penalty makes to the logits of counted tokens."""
+
+from __future__ import annotations
+
+import logitlab as ll
+import numpy as np
+import pytest
+from logitlab import ParameterError, plot
+from matplotlib.lines import Line2D
+
+ROW = np.array([2.0, 1.0, -1.0, 0.5, -3.0])
+CONTEXT = ll.Context(prompt=[0, 2], output=[2, 2, 1])
+COUNTS = {0: 1, 1: 1, 2: 3}
+REQUEST = {"frequency_penalty": 0.5, "presence_penalty": 0.25, "repetition_penalty": 2.0}
+
+
+def points(line: Line2D) -> list[tuple[float, float]]:
+    return [(x, y) for x, y in np.asarray(line.get_xydata()).tolist()]
+
+
+def test_points_follow_the_equations() -> None:
+    ax = plot.penalties(ROW, CONTEXT, REQUEST)
+    repetition, frequency, presence = map(points, ax.lines[1:])
+    halved = {0: -1.0, 1: -0.5, 2: -1.0}
+    assert sorted(repetition) == sorted((COUNTS[t], halved[t]) for t in COUNTS)
+    assert sorted(frequency) == sorted((n, -0.5 * n) for n in COUNTS.values())
+    assert sorted(presence) == sorted((n, -0.25) for n in COUNTS.values())
+    legend = ax.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "RepetitionPenalty(2.0)", "FrequencyPenalty(0.5)", "PresencePenalty(0.25)",
+    ]  # fmt: skip
+
+
+def test_the_most_frequent_tokens_are_named_at_their_largest_change() -> None:
+    ax = plot.penalties(ROW, CONTEXT, REQUEST)
+    first = ax.texts[0]
+    assert (first.get_text(), first.xy) == ("#2", (3, -1.5))  # type: ignore[attr-defined]
+
+
+def test_a_trace_and_a_bias() -> None:
+    chain = ll.Chain(ll.LogitBias({4: 1.5}), ll.FrequencyPenalty(0.5), ll.TopK(2))
+    ax = plot.penalties(chain.trace(ROW, CONTEXT), CONTEXT)
+    bias, frequency = map(points, ax.lines[1:])
+    assert (0.0, 1.5) in bias
+    assert len(frequency) == 3
+
+
+def test_tokens_that_were_removed_before_have_no_point() -> None:
+    row = np.where(np.arange(5) == 2, -np.inf, ROW)
+    ax = plot.penalties(row, CONTEXT, {"frequency_penalty": 0.5})
+    assert points(ax.lines[1]) == [(1, -0.5), (1, -0.5)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((ROW, CONTEXT), "params must be a request with penalties"),
+        ((ROW, [1, 2], REQUEST), "context must be a Context"),
+        ((ROW, CONTEXT, {"temperature": 2}), "chain must be one with a penalty or a bias"),
+        (
+            (ROW, ll.Context(prompt=[[1], [2]]), REQUEST),
+            "prompt must be token ids",
+        ),
+        ((ll.Chain().trace(ROW), CONTEXT, REQUEST), "params must be None beside a trace"),
+    ],
+)
+def test_what_is_wrong_is_said(args: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        plot.penalties(*args)  # type: ignore[arg-type]
+    assert message in str(caught.value)

@@ -1,0 +1,96 @@
+"""Lines, bands and maps are what the chains give."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+import pytest
+from logitlab import ParameterError, plot
+
+from plot.pictures import logits
+
+VALUES = [0.0, 0.5, 1.0, 2.0]
+
+
+def test_lines_are_the_probabilities_of_tokens_and_of_all_others() -> None:
+    row = logits(20)
+    ax = plot.sweep(row, {"temperature": VALUES}, params={"top_k": 9}, top=3)
+    finals = [ll.engines.openrouter({"temperature": t, "top_k": 9})(row) for t in VALUES]
+    probs = np.array([ll.softmax(final) for final in finals])
+    tokens = np.argsort(-row)[:3]
+    for line, token in zip(ax.lines, tokens, strict=False):
+        assert np.asarray(line.get_xdata()).tolist() == VALUES
+        assert np.asarray(line.get_ydata()) == pytest.approx(probs[:, token])
+    rest = np.asarray(ax.lines[3].get_ydata())
+    assert rest == pytest.approx(1 - probs[:, tokens].sum(axis=1))
+    assert [text.get_text() for text in ax.texts] == [*(f"#{t}" for t in tokens), "all others"]
+    looks = {(line.get_color(), line.get_linestyle()) for line in ax.lines}
+    assert len(looks) == 4
+
+
+def test_bands_are_median_and_quartiles_over_rows() -> None:
+    rows = np.stack([logits(20) * scale for scale in (0.5, 1, 2, 4, 8)])
+    ax = plot.sweep(rows, {"top_p": [0.3, 0.6, 0.9]}, show="entropy")
+    expected = np.array([ll.entropy(ll.top_p(rows, p)) for p in (0.3, 0.6, 0.9)])
+    assert np.asarray(ax.lines[0].get_ydata()) == pytest.approx(np.median(expected, axis=1))
+    edges = ax.collections[0].get_paths()[0].vertices
+    low, high = np.quantile(expected, [0.25, 0.75], axis=1)
+    assert {round(float(y), 6) for y in np.asarray(edges)[:, 1]} == {
+        round(float(y), 6) for y in [*low, *high]
+    }
+    assert ax.get_title(loc="left").endswith("median and quartiles of 5 rows")
+
+
+@pytest.mark.parametrize(
+    ("show", "measure"),
+    [("survivors", ll.support_size), ("top_probability", ll.top_probability)],
+)
+def test_maps_hold_a_measure_over_two_parameters(show: str, measure: Any) -> None:
+    row = logits(200)
+    grid = {"temperature": [0.5, 1.0], "min_p": [0.1, 0.3, 0.5]}
+    ax = plot.sweep(row, grid, show=show)
+    expected = [
+        [measure(ll.min_p(ll.temperature(row, t), p)) for p in grid["min_p"]]
+        for t in grid["temperature"]
+    ]
+    values = ax.collections[0].get_array()
+    assert values is not None
+    assert np.asarray(values).reshape(2, 3) == pytest.approx(np.array(expected))
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("min_p", "temperature")
+
+
+def test_uneven_values_stand_one_by_one_under_their_names() -> None:
+    ax = plot.sweep(logits(9), {"top_k": [1, 5, 50], "top_p": [0.5, 0.9, 0.99]}, show="entropy")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.5", "0.9", "0.99"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "5", "50"]
+
+
+def test_another_engine_and_a_context() -> None:
+    row = logits(20)
+    context = ll.Context(prompt=[1, 2, 2])
+    ax = plot.sweep(
+        row, {"presence_penalty": [0.0, 1.0]}, show="entropy", engine="vllm", context=context
+    )
+    # vLLM counts the output alone, so that a prompt changes nothing.
+    y = np.asarray(ax.lines[0].get_ydata())
+    assert y[0] == y[1]
+
+
+@pytest.mark.parametrize(
+    ("grid", "how", "message"),
+    [
+        ({}, {}, "grid must be a map of one or two parameters"),
+        ({"temperature": [1], "top_p": [1], "min_p": [0]}, {}, "grid must be a map of one or two"),
+        ({"temperature": [1], "top_p": [1]}, {}, "grid must be one parameter for probabilities"),
+        ({"seed": [1]}, {}, "grid must be one of"),
+        ({"temperature": []}, {}, "temperature must be a sequence of numbers"),
+        ({"temperature": [3]}, {"show": "entropy"}, "temperature must be in [0, 2], got 3"),
+        ({"temperature": [1]}, {"show": "fun"}, "show must be one of 'probability'"),
+    ],
+)
+def test_what_is_wrong_is_said(grid: Any, how: Any, message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        plot.sweep(logits(5), grid, **how)
+    assert message in str(caught.value)
