@@ -53,7 +53,7 @@ def _unit(lab: Lab) -> Measured:
     return Measured(
         worst < 1e-9 and less < one < more,
         "For a token of probability {before:.3f}, -1 multiplies the odds by {less:.4f} and 1 by "
-        "{more:.4f}, which are e to -1 and 1; that law holds up to ±100, to {worst:.0e}.",
+        "{more:.4f}, which are e to -1 and 1; that law holds up to ±100, to {worst:.1g}.",
         {"before": shares[6], "less": less, "more": more, "worst": float(worst)},
         Picture(
             "One token's probability under a bias", "logit_bias", "probability", values[1:-1],
@@ -86,7 +86,7 @@ def _hundred(lab: Lab) -> Measured:
         0 < max(left) < 1e-20 and max(won) < 1e-20 and banned < 1e-12 and overruled < 1e-20,
         "On real rows (logits spread by {spread:.0f} at most) -100 leaves the best token "
         "{left:.0e} and 100 leaves all others {won:.0e} at most: never drawn. But a ban of all 50 "
-        "candidates moves nothing ({banned:.0e}), and on logits 4 times as large 100 does not lift "
+        "candidates moves nothing ({banned:.1g}), and on logits 4 times as large 100 does not lift "
         "the last token ({overruled:.0e}).",
         {"spread": spread, "left": max(left), "won": max(won), "banned": banned,
          "overruled": overruled},

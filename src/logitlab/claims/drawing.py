@@ -65,8 +65,8 @@ def _guaranteed(lab: Lab) -> Measured:
     draws = int((whole[::-1, 10:] == np.array(parts)).all(axis=1).sum())
     return Measured(
         texts == len(alone) and draws == len(rows),
-        "{texts} of {cases} texts are the same alone, in a batch and in another order; draws 10 to "
-        "19 of {draws} of {rows} rows are the same without draws 0 to 9 and without other rows.",
+        "{texts} of {cases} texts are the same alone, in a batch and in another order; on {draws} "
+        "of {rows} rows draws 10 to 19 are the same without draws 0 to 9 and without other rows.",
         {"texts": texts, "cases": len(alone), "draws": draws, "rows": len(rows)},
     )
 
@@ -128,7 +128,7 @@ def _each(lab: Lab) -> Measured:
     return Measured(
         worst < 1e-6,
         "At temperature 0.5, {tokens} values for {tokens} tokens, equal to the model's own to "
-        "{worst:.0e}: {own:.2f} nats on average, where the distribution drawn from has "
+        "{worst:.1g}: {own:.2f} nats on average, where the distribution drawn from has "
         "{processed:.2f}.",
         {"tokens": len(own), "worst": worst, "own": own.mean(), "processed": drawn_from.mean()},
         Picture(

@@ -14,7 +14,7 @@ from logitlab.generation import Generation
 __all__ = ["CLAIMS"]
 
 CLAIMS = Family()
-_SOON = 9.0
+_SOON = 8.5
 
 
 # ---------------------------------------------------------------- max_tokens

@@ -254,7 +254,7 @@ def _scale(lab: Lab) -> Measured:
     distance = 0.5 * np.abs(after[1] - after[5]).sum(axis=-1)
     return Measured(
         unequal < 1e-12 and float(distance.min()) > 1e-6,
-        "All logits less 20 or plus 20 are the same probabilities (to {unequal:.0e}), and 1.2 "
+        "All logits less 20 or plus 20 are the same probabilities (off by {unequal:.1g}), and 1.2 "
         "makes of them distributions {distance:.2f} apart: prompt tokens get {low:.4f}, or "
         "{high:.4f}, of {plain:.4f} before.",
         {"unequal": unequal, "distance": distance.mean(), "low": mass[1], "high": mass[5],
@@ -285,7 +285,7 @@ def _equation(lab: Lab) -> Measured:
     return Measured(
         worst < 1e-12 and positive > 0 and negative > 0,
         "At 1.3, the {positive} positive logits of prompt tokens are divided and the {negative} "
-        "negative ones multiplied, to {worst:.0e}; no other logit changes.",
+        "negative ones multiplied (off by {worst:.1g}); no other logit changes.",
         {"positive": positive, "negative": negative, "worst": worst},
     )
 

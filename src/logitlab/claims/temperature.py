@@ -50,7 +50,7 @@ def _equation(lab: Lab) -> Measured:
         worst = max(worst, float(np.abs(gap - expected).max()))
     return Measured(
         worst < 1e-11,
-        "Log-odds between tokens are those of the model divided by T: off by {worst:.0e} at most.",
+        "Log-odds between tokens are those of the model divided by T: off by {worst:.1g} at most.",
         {"worst": worst},
     )
 
