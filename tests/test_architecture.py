@@ -60,6 +60,11 @@ FLOORS = [
     {"generating"},
     {"wire"},
     {"clients"},
+    {"claims.lab", "claims.truth"},
+    {"claims.claim"},
+    {"claims.bias", "claims.drawing", "claims.ending", "claims.neutral", "claims.structure"},
+    {"claims.penalties", "claims.temperature", "claims.truncation"},
+    {"claims"},
     {"plot.labels", "plot.style"},
     {"plot.source"},
     {
@@ -71,10 +76,11 @@ FLOORS = [
         "plot.sweep",
     },
     {"plot"},
+    {"claims.report"},
     {"cli.arguments"},
     {"cli.text"},
     {"cli.trace"},
-    {"cli.chat", "cli.engines"},
+    {"cli.chat", "cli.claims", "cli.engines"},
     {"cli.generate"},
     {"cli"},
     {"__main__"},
@@ -133,7 +139,17 @@ def test_importing_loads_only_what_sampling_needs() -> None:
     code = "import sys, logitlab; print(*(name for name in sys.modules if 'logitlab.' in name))"
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "logitlab.sampling" in loaded
-    late = ("generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli")
+    late = (
+        "claims",
+        "generating",
+        "generation",
+        "loop",
+        "constraints",
+        "wire",
+        "clients",
+        "models.",
+        "cli",
+    )
     models = {"logitlab.models.model"}  # the protocol, for whoever brings a model
     for name in loaded - models:
         assert not name.removeprefix("logitlab.").startswith(late), name

@@ -54,7 +54,7 @@ from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a,
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from logitlab import plot
+    from logitlab import claims, plot
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
@@ -96,6 +96,7 @@ __all__ = [
     "Vocabulary",
     "chat",
     "chat_stream",
+    "claims",
     "compare_engines",
     "datasets",
     "engines",
@@ -146,7 +147,7 @@ _HOMES = {
     "stream": "generating",
     "transport": "clients",
 }
-_MODULES = ("plot",)
+_MODULES = ("claims", "plot")
 
 
 def __getattr__(name: str) -> Any:

@@ -410,6 +410,8 @@ def _places(ids: IntArray | None, tokens: IntArray) -> IntArray:
 
 def _most_likely(row: FloatArray, count: int) -> IntArray:
     """Return the places of the ``count`` largest entries, largest first, the first on ties."""
+    if not count:  # as in most generations: nothing to look for
+        return np.empty(0, np.int64)
     places = top_candidates(row, count)
     places = places[np.argsort(-row[places], kind="stable")[:count]]
     return places[row[places] > -np.inf]

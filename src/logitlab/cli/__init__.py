@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``chat``, ``engines`` and more."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``claims`` and more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from logitlab import __version__
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
 from logitlab.cli.chat import add_chat
+from logitlab.cli.claims import add_claims
 from logitlab.cli.engines import add_command
 from logitlab.cli.generate import add_generate
 from logitlab.cli.trace import add_commands
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_chat(commands)
     add_command(commands)
+    add_claims(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())
     return parser
