@@ -106,8 +106,8 @@ def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
         Chain(*heads[rng.integers(2)], *(rng.choice(kind) for kind in (cuts, others, cuts, cuts)))
         for _ in range(500)
     ] + [Chain(cut) for cut in cuts]  # fmt: skip
-    engine = {"engine": lambda point: chains[point["number"]]}
-    found = sweep(rows, {"number": range(len(chains))}, SHARED, reduce="rows", **engine)
+    grid = {"number": range(len(chains))}
+    found = sweep(rows, grid, SHARED, reduce="rows", engine=lambda point: chains[point["number"]])
     assert found.plan.dense == 0
     for i, chain in enumerate(chains):
         for name in SHARED:
