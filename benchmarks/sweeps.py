@@ -156,7 +156,8 @@ def workers() -> Iterator[str]:
     yield f"{count} rows of a file, V = {SIZE}, 200 points, chunks of 16, {rounds} rounds:"
     one_best, two_best = (min(column) for column in zip(*times, strict=True))
     yield f"one worker {one_best:.1f} s, two {two_best:.1f} s at best, {one_best / two_best:.2f}"
-    yield f"times as fast (target 1.7); round by round {', '.join(f'{r:.2f}' for r in sorted(ratios))}."
+    yield "times as fast (target 1.7); round by round"
+    yield f"{', '.join(f'{r:.2f}' for r in sorted(ratios))}."
     yield "Mean load of the two cores in these minutes, this script's included:"
     yield f"{os.getloadavg()[1]:.1f}. {'Same bits.' if len(bits) == 1 else 'OTHER BITS.'}"
 

@@ -86,6 +86,50 @@ def test_every_point_is_the_dense_chain(case: tuple[NDArray[Any], list[Chain], C
             )
 
 
+def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
+    """Few levels, a factor of two apart: nearly every cut is in a tie, or at equality."""
+    rng = np.random.default_rng(8)
+    rows = np.log(2) * rng.integers(-3, 1, size=(4, 9)).astype(np.float64)
+    rows[0], rows[1, 3] = 0, -np.inf
+    rows[2] = 7 + np.arange(9) * 2.0**-50  # what temperature 1.7 makes equal
+    rows[3, 5:], rows[3, :5] = 0, -np.log(2)  # what a bias makes equal
+    ties = ("lowest", "highest", "all")
+    cuts = [
+        *(TopK(k, t) for k in (1, 2, 4, 7) for t in ties),
+        *(TopP(p, t, a) for p in (1 / 9, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1) for t in ties
+          for a in ("drop", "keep")),
+        *(MinP(p) for p in (1 / 8, 1 / 4, 1 / 2, 1)),
+        *(TopA(a) for a in (1 / 2, 1, 9 / 8, 9 / 4, 5)),
+    ]  # fmt: skip
+    others: list[Step] = [Temperature(t) for t in (0.0, 0.5, 1.7, 1e-3)]
+    heads = [(), (LogitBias({0: float(np.log(2)), 4: float(np.log(2)), 7: -1.0}),)]
+    chains = [
+        Chain(*heads[rng.integers(2)], *(rng.choice(kind) for kind in (cuts, others, cuts, cuts)))
+        for _ in range(500)
+    ] + [Chain(cut) for cut in cuts]  # fmt: skip
+    engine = {"engine": lambda point: chains[point["number"]]}
+    grid = {"number": range(len(chains))}
+    found = sweep(rows, grid, SHARED, reduce="rows", **engine)
+    # What is in doubt for one metric is dense for all, so this one is asked alone, too.
+    alone = sweep(rows, grid, "agreement", reduce="rows", **engine)
+    np.testing.assert_allclose(alone.values["agreement"], found.values["agreement"], rtol=1e-9)
+    assert found.plan.dense == 0
+    for i, chain in enumerate(chains):
+        for name in SHARED:
+            np.testing.assert_allclose(
+                found.values[name][i], dense(chain, rows, None, name), rtol=1e-9, atol=1e-9,
+                err_msg=f"{name} {chain}",
+            )  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [3, 10, 49, 100])
+def test_quotients_are_compared_as_they_round(size: int) -> None:
+    """The nucleus of equal tokens at k / n holds k tokens, wherever k / n rounds to."""
+    grid = {"top_p": np.arange(size) / size}
+    found = sweep(np.zeros(size), grid, "support")
+    assert found.values["support"].tolist() == [1.0, *map(float, range(1, size))]
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_real_rows_at_random_points(dtype: Any) -> None:
     rng = np.random.default_rng(3)
