@@ -45,6 +45,7 @@ def main() -> int:
             kernel_name="python3",
             resources={"metadata": {"path": str(HERE)}},
             record_timing=False,
+            coalesce_streams=True,
             store_widget_state=False,
         ).execute()
         print(f"{path.name}: {time.perf_counter() - start:.1f} s", flush=True)

@@ -67,6 +67,11 @@ FLOORS = [
     {"sweeps.sweeping"},
     {"sweeps.simulating"},
     {"sweeps"},
+    {"claims.lab", "claims.truth"},
+    {"claims.claim"},
+    {"claims.bias", "claims.drawing", "claims.ending", "claims.neutral", "claims.structure"},
+    {"claims.penalties", "claims.temperature", "claims.truncation"},
+    {"claims"},
     {"plot.labels", "plot.style"},
     {"plot.source"},
     {
@@ -79,10 +84,11 @@ FLOORS = [
     },
     {"plot.sweep"},
     {"plot"},
+    {"claims.report"},
     {"cli.arguments"},
     {"cli.text"},
     {"cli.trace"},
-    {"cli.chat", "cli.engines", "cli.sweep"},
+    {"cli.chat", "cli.claims", "cli.engines", "cli.sweep"},
     {"cli.generate"},
     {"cli"},
     {"__main__"},
@@ -142,9 +148,17 @@ def test_importing_loads_only_what_sampling_needs() -> None:
     loaded = set(subprocess.check_output([sys.executable, "-c", code], text=True).split())
     assert "logitlab.sampling" in loaded
     late = (
-        "generating", "generation", "loop", "constraints", "wire", "clients", "models.", "cli",
+        "claims",
+        "generating",
+        "generation",
+        "loop",
+        "constraints",
+        "wire",
+        "clients",
+        "models.",
+        "cli",
         "sweeps",
-    )  # fmt: skip
+    )
     models = {"logitlab.models.model"}  # the protocol, for whoever brings a model
     for name in loaded - models:
         assert not name.removeprefix("logitlab.").startswith(late), name

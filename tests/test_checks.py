@@ -355,8 +355,8 @@ DRAWS: list[Case] = [
     ),
     (lambda: ll.sample(X, sequence=0.5), "sequence must be an integer >= 0, got 0.5."),
     (
-        lambda: ll.sample(X, {"top_p": 1}),  # type: ignore[arg-type]
-        "request must be SamplingParams, a chain or None, got {'top_p': 1}.",
+        lambda: ll.sample(X, [0.9]),  # type: ignore[arg-type]
+        "request must be SamplingParams, a map, a chain or None, got [0.9].",
     ),
     (
         lambda: ll.sample(X, SamplingParams(presence_penalty=1)),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from logitlab import (
     Chain,
     Context,
+    ParameterError,
     SamplingParams,
     Temperature,
     TopK,
@@ -295,3 +296,14 @@ def test_top_tokens_take_the_lowest_id_on_ties(
     top = logprobs(x, np.zeros(2, int), top_logprobs=count).top_tokens
     wide = x.astype(np.float64)
     np.testing.assert_array_equal(top, np.argsort(-wide, axis=-1, kind="stable")[:, :count])
+
+
+def test_a_request_may_be_the_body_of_one() -> None:
+    row = np.log([0.4, 0.3, 0.2, 0.1])
+    body = {"temperature": 1, "top_k": 2, "seed": 5, "logprobs": True, "top_logprobs": 2}
+    params = SamplingParams.from_request(body)
+    one, other = sample(row, body, size=20), sample(row, params, size=20)
+    assert (one.seed, one.tokens.tolist()) == (5, other.tokens.tolist())
+    assert logprobs(row, 0, body).top_tokens.tolist() == [0, 1]
+    with pytest.raises(ParameterError, match=r"top_p must be in \[0, 1\], got 1.3"):
+        sample(row, {"top_p": 1.3})

@@ -55,7 +55,7 @@ from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a,
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from logitlab import plot
+    from logitlab import claims, plot
     from logitlab.clients import transport
     from logitlab.generating import generate, resume, stream
     from logitlab.generation import Finish, Generation, Piece
@@ -99,6 +99,7 @@ __all__ = [
     "agreement",
     "chat",
     "chat_stream",
+    "claims",
     "compare_engines",
     "datasets",
     "engines",
@@ -153,7 +154,7 @@ _HOMES = {
     "sweep": "sweeps",
     "transport": "clients",
 }
-_MODULES = ("plot",)
+_MODULES = ("claims", "plot")
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -40,7 +41,7 @@ __all__ = [
     "survivors",
 ]
 
-Request: TypeAlias = SamplingParams | Transform | None
+Request: TypeAlias = SamplingParams | Mapping[str, Any] | Transform | None
 
 MODES = ("raw", "processed")
 
@@ -111,13 +112,20 @@ def chain_of(request: Request) -> Chain:
     """Return the chain of a request: a chain is its own, parameters go through `openrouter`."""
     if request is None:
         return Chain()
-    if isinstance(request, SamplingParams):
-        return openrouter(request)
+    if isinstance(request, SamplingParams | Mapping):
+        return openrouter(_asked(request))
     if isinstance(request, Chain):
         return request
     if isinstance(request, Transform):
         return Chain(request)
-    raise ParameterError("request", "SamplingParams, a chain or None", request)
+    raise ParameterError("request", "SamplingParams, a map, a chain or None", request)
+
+
+def _asked(request: Request) -> SamplingParams:
+    """Return the parameters of a request; a mapping is a request body, a chain has none."""
+    if isinstance(request, Mapping):
+        return SamplingParams.from_request(request)
+    return request if isinstance(request, SamplingParams) else SamplingParams()
 
 
 def plan(request: Request) -> Plan:
@@ -127,7 +135,7 @@ def plan(request: Request) -> Plan:
 
     Parameters
     ----------
-    request : SamplingParams, Transform or None
+    request : SamplingParams, mapping, Transform or None
 
     Returns
     -------
@@ -156,7 +164,7 @@ def survivors(
     ----------
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, Transform or None
+    request : SamplingParams, mapping, Transform or None
     context : Context, optional
         The tokens so far; needed if there is a penalty.
     threads : int
@@ -212,7 +220,7 @@ def sample(
     ----------
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, Transform or None
+    request : SamplingParams, mapping, Transform or None
         Parameters (through `engines.openrouter`), or a chain; None draws from the logits as
         they are.
     context : Context, optional
@@ -267,8 +275,8 @@ def sample(
     places = np.broadcast_to(first, batch).reshape(-1, 1) + np.arange(count)
     if places.size and places.max() >= 2**32:
         raise ParameterError("position", "below 2**32 for every draw", int(places.max()))
-    if seed is None and isinstance(request, SamplingParams):
-        seed = request.seed
+    if seed is None:
+        seed = _asked(request).seed
     used = resolve_seed(seed)
 
     tokens = np.empty(places.shape, np.int64)
@@ -291,7 +299,7 @@ def greedy(
     ----------
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, Transform or None
+    request : SamplingParams, mapping, Transform or None
         Bias and penalties can change the answer. Temperature can only by rounding, where it makes
         two neighbouring numbers equal; truncations cannot.
     context : Context, optional
@@ -332,7 +340,7 @@ def logprobs(
         float16, float32 or float64; float16 is taken as float32.
     tokens : array_like of int, shape (...) or (..., n)
         One token per row or several, as `sample` returns them.
-    request : SamplingParams, Transform or None
+    request : SamplingParams, mapping, Transform or None
         Matters in mode "processed", and for its ``top_logprobs``.
     context : Context, optional
     top_logprobs : int, optional
@@ -364,7 +372,7 @@ def logprobs(
         rule = f"of shape {batch} or {(*batch, 'n')}".replace("'", "")
         raise ParameterError("tokens", rule, Seen(f"shape {ids.shape}"))
     if top_logprobs is None:
-        top_logprobs = (isinstance(request, SamplingParams) and request.top_logprobs) or 0
+        top_logprobs = _asked(request).top_logprobs or 0
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
     chain = chain_of(request) if mode == "processed" else Chain()
     width = ids.shape[-1] if ids.ndim > len(batch) else 1
@@ -402,6 +410,8 @@ def _places(ids: IntArray | None, tokens: IntArray) -> IntArray:
 
 def _most_likely(row: FloatArray, count: int) -> IntArray:
     """Return the places of the ``count`` largest entries, largest first, the first on ties."""
+    if not count:  # as in most generations: nothing to look for
+        return np.empty(0, np.int64)
     places = top_candidates(row, count)
     places = places[np.argsort(-row[places], kind="stable")[:count]]
     return places[row[places] > -np.inf]

@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``engines``, ``sweep`` and more."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``sweep``, ``claims`` and more."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from logitlab import __version__
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
 from logitlab.cli.chat import add_chat
+from logitlab.cli.claims import add_claims
 from logitlab.cli.engines import add_command
 from logitlab.cli.generate import add_generate
 from logitlab.cli.sweep import add_sweep
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     add_chat(commands)
     add_command(commands)
     add_sweep(commands)
+    add_claims(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())
     return parser

@@ -197,8 +197,8 @@ def _columns(
     scale = _ROOM / max(probs.max(), np.nanmax(before, initial=0))
     width, height = style.inches(ax)
     font = style.fit_font(height - 0.6, n + len(feet))
-    # At 7 points a character is 0.06 inch wide.
-    heads = [_wrapped(head, max(4, int(width / count / 0.06))) for head in heads]
+    # At 7 points a character is 0.06 inch wide; a layout widens the axes by a fifth.
+    heads = [_wrapped(head, max(4, int(1.2 * width / count / 0.06))) for head in heads]
     y = np.arange(n)
     for c in range(count):
         gone = (probs[c] == 0) & (before[c] > 0)

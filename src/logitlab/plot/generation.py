@@ -219,7 +219,7 @@ def _draw(
     ax.add_patch(Rectangle((x, y), token.width, 1, facecolor=color, edgecolor=look.removed, lw=0.4))
     style.written(
         ax, x + 0.3, y + 0.5, token.text, fontsize=font, fontfamily=families, va="center",
-        color=look.ink, gid="token",
+        color=style.ink_on(color), gid="token",
     )  # fmt: skip
     for row, text in enumerate(token.alternatives):
         style.written(

@@ -88,7 +88,8 @@ class Live:
             artist.set_animated(True)
         figure = ax.get_figure(root=True)
         assert figure is not None
-        self._canvas: Any = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(figure)
+        self._canvas = canvas
         self._canvas.draw()  # lays out once
         self._ground = self._canvas.copy_from_bbox(figure.bbox)
 

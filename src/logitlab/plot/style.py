@@ -31,6 +31,7 @@ __all__ = [
     "fit_font",
     "ground",
     "inches",
+    "ink_on",
     "legend",
     "spread",
     "title",
@@ -161,10 +162,15 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
     return ax
 
 
+def ink_on(color: Any) -> str:
+    """Return black or white, whichever has the higher contrast: 4.58 at least (WCAG 2.2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return "#000000" if np.dot(linear, [0.2126, 0.7152, 0.0722]) > 0.179 else "#FFFFFF"
+
+
 def ground(ax: Axes) -> Look:
     """Return the colours for the ground that some axes have, after giving them to the frame."""
-    red, green, blue = to_rgb(ax.get_facecolor())
-    look = _DARK if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.4 else _LIGHT
+    look = _DARK if ink_on(ax.get_facecolor()) == "#FFFFFF" else _LIGHT
     for side, spine in ax.spines.items():
         spine.set_color(look.faint)
         spine.set_visible(side in ("left", "bottom"))
@@ -253,7 +259,8 @@ def _end(
 def title(ax: Axes, look: Look, text: str, pad: float = 6) -> None:
     """Write the sentence that sums up a picture, above its left end, as large as fits."""
     # A layout gives the axes all room that the labels beside them leave.
-    beside = max((len(tick.get_text()) for tick in ax.get_yticklabels()), default=0)
+    tokens = (tick for tick in ax.get_yticklabels() if not tick.get_parse_math())
+    beside = max((len(tick.get_text()) for tick in tokens), default=0)
     size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
     ax.set_title(
         text, loc="left", color=look.ink, fontsize=float(np.clip(size, 5, 9.5)), pad=pad, **PLAIN

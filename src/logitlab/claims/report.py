@@ -1,0 +1,184 @@
+"""Findings as a small Markdown report, with a figure for each parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from logitlab.checks import ParameterError, Seen
+from logitlab.claims.claim import PAGE, SECTIONS, Finding, Picture
+
+__all__ = ["check_directory", "draw", "summary", "write"]
+
+_REPORT = "report.md"
+_MARK = "<!-- written by logitlab claims -->"
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Count the verdicts.
+
+    Examples
+    --------
+    >>> from logitlab.claims import check
+    >>> summary(check("top_a"))
+    '5 claims: 1 holds, 3 are vague, 1 is wrong as written; no experiment fails.'
+    """
+    kinds = [finding.verdict.partition(":")[0] for finding in findings]
+    words = {
+        "holds": ("holds", "hold"),
+        "vague": ("is vague", "are vague"),
+        "wrong": ("is wrong as written", "are wrong as written"),
+        "not run": ("was not run", "were not run"),
+    }
+    parts = [
+        f"{kinds.count(kind)} {one if kinds.count(kind) == 1 else many}"
+        for kind, (one, many) in words.items()
+        if kind in kinds
+    ]
+    failed = kinds.count("FAILS")
+    end = f"{failed} FAIL." if failed else "no experiment fails."
+    return f"{len(kinds)} claim{'s' * (len(kinds) != 1)}: {', '.join(parts) or '–'}; {end}"
+
+
+def check_directory(directory: str) -> Path:
+    """Return a directory that is empty or holds a report of ours; make it if there is none.
+
+    Raises
+    ------
+    ParameterError
+        If there is anything else in it, or it cannot be written.
+    """
+    folder = Path(directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        report = folder / _REPORT
+        if not (report.is_file() and _MARK in report.read_text("utf-8", errors="replace")):
+            found = sorted(path.name for path in folder.iterdir())
+            if found:
+                rule = "an empty directory, or one with an earlier report"
+                raise ParameterError("directory", rule, Seen(f"{folder} with {found[0]!r}"))
+    except OSError as error:
+        rule = "a directory that can be written"
+        raise ParameterError("directory", rule, directory, f"{error.strerror}.") from None
+    return folder
+
+
+def write(findings: Sequence[Finding], directory: str) -> list[Path]:
+    """Write ``report.md`` and ``<parameter>.png`` for each parameter.
+
+    Parameters
+    ----------
+    findings : sequence of Finding
+        In the order of the page.
+    directory : str
+        Is made if it does not exist. It must be empty or hold an earlier report, whose files of
+        the same names are replaced.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    ParameterError
+        If there is anything else in the directory, or it cannot be written.
+    """
+    folder = check_directory(directory)
+    lines = [
+        _MARK, "# What the parameters do", "",
+        f"The statements of [OpenRouter's page]({PAGE}) on the effects of its parameters, in our "
+        "words, each with an experiment on recorded logits of SmolLM2-135M-Instruct or on texts "
+        "that a small model of the Grimms' tales writes.", "", summary(findings), "",
+    ]  # fmt: skip
+    files = [folder / _REPORT]
+    for parameter, group in groupby(findings, key=lambda finding: finding.claim.parameter):
+        found = list(group)
+        lines += [f"## {parameter}", "", f"Section [{SECTIONS[parameter]}]({found[0].claim.url})."]
+        picture = next((one.picture for one in found if one.picture is not None), None)
+        if picture is not None:
+            file = folder / f"{parameter}.png"
+            draw(picture).figure.savefig(file)
+            files.append(file)
+            lines += ["", f"![{picture.title}]({file.name})"]
+        lines += ["", "| the page states | measured | verdict |", "| --- | --- | --- |"]
+        for one in found:
+            cells = (one.claim.statement, one.sentence, one.verdict)
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    files[0].write_text("\n".join(lines), "utf-8")
+    return files
+
+
+def draw(picture: Picture) -> Any:
+    """Return a picture as matplotlib axes, 800 pixels wide, as `logitlab.plot` makes them.
+
+    Examples
+    --------
+    >>> ax = draw(Picture("Two bars", "which", "size", ["a", "b"], {"it": [1, 2]}, "bars"))
+    >>> ax.get_title(loc="left")
+    'Two bars'
+    """
+    from logitlab.plot import axes
+    from logitlab.plot.style import ground, legend, title
+    from matplotlib.ticker import MaxNLocator
+
+    ax = axes()
+    look = ground(ax)
+    if picture.kind == "bars":
+        _bars(ax, picture, look)
+    else:
+        marks = {"line": ["o-", "s--", "^:"], "points": ["o"]}[picture.kind]
+        for (name, values), mark, colour in zip(
+            picture.y.items(), marks, look.series, strict=False
+        ):
+            ax.plot(picture.x, values, mark, color=colour, label=name)
+        ax.grid(alpha=0.3)
+        if picture.log_x:
+            ax.set_xscale("log")
+            ax.xaxis.set_major_formatter("{x:g}")
+        elif _counts([picture.x]):
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if picture.log_y:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_formatter("{x:g}")
+    elif _counts(picture.y.values()):
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel(picture.x_label)
+    ax.set_ylabel(picture.y_label)
+    if len(picture.y) > 1:
+        legend(ax, look, picture.title, *ax.get_legend_handles_labels())
+    else:
+        title(ax, look, picture.title)
+    return ax
+
+
+def _bars(ax: Any, picture: Picture, look: Any) -> None:
+    from logitlab.plot.labels import fonts
+    from logitlab.plot.style import PLAIN
+
+    count, places = len(picture.y), np.arange(len(picture.x))
+    width = 0.8 / count
+    for i, ((name, values), colour) in enumerate(zip(picture.y.items(), look.series, strict=False)):
+        offset = (i - (count - 1) / 2) * width
+        bars = ax.bar(places + offset, values, width, color=colour, label=name)
+        if count * len(places) <= 16:
+            ax.bar_label(bars, fmt=_number, fontsize=8, padding=2, color=look.ink)
+    turned: dict[str, Any] = {}
+    if len(places) > 24:
+        turned = {"rotation": 90, "fontsize": 8}
+    elif sum(map(len, picture.x)) > 40:
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(places, picture.x, fontfamily=list(fonts()), **turned, **PLAIN)
+    ax.axhline(0, color=look.ink, linewidth=0.8)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _counts(values: Any) -> bool:
+    return all(np.issubdtype(np.asarray(one).dtype, np.integer) for one in values)
