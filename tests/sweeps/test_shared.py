@@ -94,7 +94,7 @@ def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
     rows[2] = 7 + np.arange(9) * 2.0**-50  # what temperature 1.7 makes equal
     rows[3, 5:], rows[3, :5] = 0, -np.log(2)  # what a bias makes equal
     ties = ("lowest", "highest", "all")
-    cuts = [
+    cuts: list[Step] = [
         *(TopK(k, t) for k in (1, 2, 4, 7) for t in ties),
         *(TopP(p, t, a) for p in (1 / 9, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 1) for t in ties
           for a in ("drop", "keep")),
@@ -102,13 +102,16 @@ def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
         *(TopA(a) for a in (1 / 2, 1, 9 / 8, 9 / 4, 5)),
     ]  # fmt: skip
     others: list[Step] = [Temperature(t) for t in (0.0, 0.5, 1.7, 1e-3)]
-    heads = [(), (LogitBias({0: float(np.log(2)), 4: float(np.log(2)), 7: -1.0}),)]
-    chains = [
-        Chain(*heads[rng.integers(2)], *(rng.choice(kind) for kind in (cuts, others, cuts, cuts)))
-        for _ in range(500)
-    ] + [Chain(cut) for cut in cuts]  # fmt: skip
+    heads: list[tuple[Step, ...]] = [
+        (),
+        (LogitBias({0: float(np.log(2)), 4: float(np.log(2)), 7: -1.0}),),
+    ]
+    chains = [Chain(cut) for cut in cuts]
+    for _ in range(350):
+        picked = (kind[rng.integers(len(kind))] for kind in (cuts, others, cuts, cuts))
+        chains.append(Chain(*heads[rng.integers(2)], *picked))
 
-    def engine(point: dict[str, Any]) -> Chain:
+    def engine(point: dict[str, int]) -> Chain:
         return chains[point["number"]]
 
     grid = {"number": range(len(chains))}
