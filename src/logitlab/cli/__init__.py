@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``sweep``, ``claims`` and more."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``claims``, ``sweep`` and more."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     add_generate(commands)
     add_chat(commands)
     add_command(commands)
-    add_sweep(commands)
     add_claims(commands)
+    add_sweep(commands)
     params = commands.add_parser("params", help="the table of all twenty request parameters")
     params.set_defaults(run=lambda _: parameter_table())
     return parser

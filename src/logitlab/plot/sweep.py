@@ -17,7 +17,7 @@ from logitlab.numerics import softmax
 from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import check_top, row_of, top_of
-from logitlab.plot.swept import draw_swept
+from logitlab.plot.swept import draw_map, draw_swept
 from logitlab.sweeps.result import Sweep
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
@@ -118,8 +118,8 @@ def sweep(
     if len(axes) == 2:
         first, second = axes.values()
         middle = np.median(values, axis=-1).reshape(len(first), len(second))
-        return draw_map(axes, middle, name, ax)
-    return draw_band(axes, values, name, ax)
+        return draw_map(axes, middle, name, f"{name} over {' and '.join(axes)}", ax)
+    return _draw_band(axes, values, name, ax)
 
 
 def _checked(grid: Any) -> dict[str, list[Any]]:
@@ -184,7 +184,7 @@ def _lines_of_tokens(
     return ax
 
 
-def draw_band(
+def _draw_band(
     axes: Mapping[str, Sequence[Any]], values: NDArray[np.float64], name: str, ax: Axes | None
 ) -> Axes:
     """Draw values of shape (x, rows) as their median and quartiles."""
@@ -204,38 +204,3 @@ def draw_band(
     ax.set_ylabel(name)
     style.title(ax, look, title)
     return ax
-
-
-def draw_map(
-    axes: Mapping[str, Sequence[Any]], values: NDArray[np.float64], name: str, ax: Axes | None
-) -> Axes:
-    """Draw values of shape (y, x) as colours, with a scale beside them."""
-    from matplotlib.colors import LogNorm, Normalize
-
-    if ax is None:
-        ax = style.axes(7, 4.5)
-    look = style.ground(ax)
-    (first, y), (second, x) = axes.items()
-    spans = np.nanmax(values) > 100 * max(np.nanmin(values), 1)
-    norm = (LogNorm if spans else Normalize)(np.nanmin(values), np.nanmax(values))
-    places = [_places(x), _places(y)]
-    mesh = ax.pcolormesh(*places, values, cmap="cividis", norm=norm, shading="nearest")
-    for axis, values_of, at in ((ax.xaxis, x, places[0]), (ax.yaxis, y, places[1])):
-        if list(at) != list(values_of):
-            axis.set_ticks(at, [f"{value:g}" for value in values_of])
-    scale = ax.figure.colorbar(mesh, ax=ax)
-    scale.set_label(name, color=look.ink)
-    scale.ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
-    scale.outline.set_visible(False)
-    ax.set_xlabel(second)
-    ax.set_ylabel(first)
-    style.title(ax, look, f"{name} over {first} and {second}")
-    return ax
-
-
-def _places(values: Sequence[Any]) -> NDArray[np.float64]:
-    """Return where values stand: at themselves if they are evenly spaced, else one by one."""
-    array = np.asarray(values, np.float64)
-    steps = np.diff(array)
-    even = len(array) > 2 and (steps > 0).all() and np.allclose(steps, steps[0])
-    return array if even else np.arange(len(array), dtype=np.float64)

@@ -12,7 +12,7 @@ from logitlab.sweeps.result import Sweep
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-__all__ = ["draw_swept"]
+__all__ = ["draw_map", "draw_swept"]
 
 _LINES = 6  # of more a map tells more
 _STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
@@ -42,7 +42,7 @@ def draw_swept(found: Sweep, show: str | None, ax: Axes | None) -> Axes:
         hint = "Sweep fewer values, or draw some of them."
         rule = f"one of two axes, or of {_LINES} lines"
         raise ParameterError("result", rule, found, hint)
-    return _draw_map(axes, values, label, title, ax)
+    return draw_map(axes, values, label, title, ax)
 
 
 def _kept(found: Sweep) -> str:
@@ -101,23 +101,28 @@ def _draw_lines(
     return ax
 
 
-def _draw_map(
+def draw_map(
     axes: dict[str, Any], values: NDArray[np.float64], label: str, title: str, ax: Axes | None
 ) -> Axes:
+    """Draw values of shape (y, x) as colours, with a scale beside them."""
     from matplotlib.colors import LogNorm, Normalize
 
     if ax is None:
         ax = style.axes(7, 4.5)
     look = style.ground(ax)
     (first, y), (second, x) = axes.items()
-    least, most = np.nanmin(values), np.nanmax(values)
-    norm = (LogNorm if least > 0 and most > 100 * max(least, 1) else Normalize)(least, most)
+    lowest, most = np.nanmin(values), np.nanmax(values)
+    norm = (LogNorm if lowest > 0 and most > 100 * max(lowest, 1) else Normalize)(lowest, most)
     # Cells of equal size, however the values are spaced.
     mesh = ax.pcolormesh(values, cmap="cividis", norm=norm)
-    for axis, listed in ((ax.xaxis, x), (ax.yaxis, y)):
-        step = -(-len(listed) // 12)
-        at = np.arange(0, len(listed), step)
-        axis.set_ticks(at + 0.5, [_brief(listed[i]) for i in at], **style.PLAIN)
+    width, height = style.inches(ax)
+    for axis, listed, across in ((ax.xaxis, x, True), (ax.yaxis, y, False)):
+        names = [_brief(value) for value in listed]
+        # At 10 points a character is 0.09 inch wide, and a line 0.2 inch high.
+        least = 0.09 * max(map(len, names)) + 0.12 if across else 0.25
+        room = max(1, int((0.85 * width if across else height) / least))
+        at = np.arange(0, len(listed), -(-len(listed) // room))
+        axis.set_ticks(at + 0.5, [names[i] for i in at], **style.PLAIN)
     scale = ax.figure.colorbar(mesh, ax=ax)
     scale.set_label(label, color=look.ink)
     scale.ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
