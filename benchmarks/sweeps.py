@@ -149,17 +149,27 @@ def workers() -> Iterator[str]:
                 return sweep(file, MIDDLE, METRICS, executor=pool, chunk=16, progress=False)
 
             bits = {np.asarray(run(pool)).tobytes() for pool in (one, two)}
+            spent = [_spent(one), _spent(two)]
             for _ in range(rounds):
                 single, double = seconds(lambda: run(one)), seconds(lambda: run(two))
                 ratios.append(single / double)
                 times.append((single, double))
+            spent = [(_spent(pool) - s) / rounds for pool, s in zip((one, two), spent, strict=True)]
     yield f"{count} rows of a file, V = {SIZE}, 200 points, chunks of 16, {rounds} rounds:"
     one_best, two_best = (min(column) for column in zip(*times, strict=True))
     yield f"one worker {one_best:.1f} s, two {two_best:.1f} s at best, {one_best / two_best:.2f}"
     yield "times as fast (target 1.7); round by round"
     yield f"{', '.join(f'{r:.2f}' for r in sorted(ratios))}."
+    yield f"Processor time of the workers: {spent[0]:.1f} s for the one, {spent[1]:.1f} s for both."
     yield "Mean load of the two cores in these minutes, this script's included:"
     yield f"{os.getloadavg()[1]:.1f}. {'Same bits.' if len(bits) == 1 else 'OTHER BITS.'}"
+
+
+def _spent(pool: ProcessPoolExecutor) -> float:
+    """Return the processor time of the workers of a pool so far, in seconds."""
+    stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in pool._processes)
+    ticks = sum(int(number) for stat in stats for number in stat.split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def sweep_big(file: str) -> None:

@@ -23,7 +23,7 @@ __all__ = ["REDUCTIONS", "Each", "Histogram", "Mean", "Part", "Quantiles", "Redu
 Part: TypeAlias = dict[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
 
-_TOP, _STEP = 62, 40  # bits: of the largest number, and of each of the two lower limbs
+_TOP, _STEP = 50, 40  # bits: of the largest number, and of each of the two lower limbs
 _BITS = 60  # a number is a multiple of 2**-60
 _SHIFT = 15  # bits of a float32 that are rounded away
 _NAN = 0x7FFFFFFF >> _SHIFT
