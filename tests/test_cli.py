@@ -1,14 +1,17 @@
-"""The command line, run as its users run it: in a process of its own."""
+"""The command line: what it prints, and what it says of mistakes."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +25,21 @@ from logitlab.params import parameter_table
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command: in this process, or in one of its own where it needs an environment."""
+    if not environment:
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                status: Any = main(arguments)
+            except SystemExit as stop:
+                status = stop.code
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
     return subprocess.run(
         [sys.executable, "-m", "logitlab", *arguments],
         capture_output=True,
         text=True,
         encoding="utf-8",
-        env=os.environ | {"PYTHONUTF8": "1"} | environment,
+        env=os.environ | environment,
         check=False,
     )
 
@@ -41,7 +53,7 @@ def ok(*arguments: str, **environment: str) -> str:
 
 def test_demo_shows_stages_and_draws_quickly() -> None:
     start = time.perf_counter()
-    lines = ok("demo").splitlines()
+    lines = ok("demo", PYTHONUTF8="1").splitlines()
     assert time.perf_counter() - start < 20  # about half a second; this catches a blunder
     assert "Once upon a time" in lines[0]
     assert lines[1].startswith("Chain(RepetitionPenalty(1.1), Temperature(0.8), TopK(50)")
@@ -363,11 +375,14 @@ def test_generate_writes_on_the_bundled_model() -> None:
     assert run(*words).stdout == result.stdout
 
 
-def test_generate_takes_stop_verbosity_and_several_answers() -> None:
+def test_generate_takes_stop_verbosity_and_several_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     result = run("generate", "There was", "--n", "2", "--seed", "1", "--stop", ".", "--stop", ";")
     first, second = generate(NGram.bundled(), "There was", n=2, seed=1, stop=[".", ";"])
     assert result.stdout == f"--- 1 of 2\n{first.text}\n--- 2 of 2\n{second.text}\n"
     assert "was found at character" in result.stderr
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     low = run("generate", "-", "--verbosity", "low", "--seed", "1", "--max-tokens", "5")
     assert low.returncode == 2  # nothing comes from standard input
     assert "prompt must be a text, token ids or chat messages, not empty" in low.stderr
