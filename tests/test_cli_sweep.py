@@ -114,3 +114,36 @@ def test_rows_that_are_none(capsys: Any) -> None:
     assert "rows must be an existing .npy file" in capsys.readouterr().err
     assert run("--top-k", "1", "--prompt-ids", "3") == 2
     assert "--prompt-ids must be given together with ROWS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--out", "nowhere/x.csv"], "--out must be a file in an existing folder"),
+        (["--plot", "nowhere/x.png"], "--plot must be a file in an existing folder"),
+        (["--plot", "x.xyz"], "--plot must be a file that ends in one of"),
+        (
+            ["--plot", "x.png", "--top-p", "1", "--min-p", "0"],
+            "--plot must be absent for more than two axes",
+        ),
+    ],
+)
+def test_outputs_are_looked_at_before_anything_is_computed(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("logitlab.cli.sweep.sweep", None)
+    assert main(["sweep", "--temperature", "1", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_interrupt_tells_how_to_go_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("logitlab.cli.sweep.sweep", interrupted)
+    assert main(["sweep", "--temperature", "1", "--checkpoint", "c"]) == 130
+    told = capsys.readouterr().err
+    assert told == "logitlab: interrupted.\nThe same command goes on from c.\n"

@@ -24,6 +24,9 @@ class Counting:
         self.rows = 0
         self.stop = stop
 
+    def __getstate__(self) -> None:
+        """What it has counted does not tell it from others."""
+
     def __call__(self, logits: NDArray[Any]) -> NDArray[Any]:
         self.rows += len(logits)
         if self.rows > self.stop:
@@ -90,8 +93,8 @@ def test_another_sweep_is_refused_and_the_difference_named(
     other = rows.copy()
     other[0, 0] += 1
     for change, named in (
-        ({"rows": other}, "sampled rows"),
-        ({"rows": rows[:50]}, "sampled rows, shape"),
+        ({"rows": other}, "bytes"),
+        ({"rows": rows[:50]}, "bytes, shape"),
         ({"grid": {**GRID, "top_p": [0.5, 0.9]}}, "engine or request, grid"),
         ({"metrics": "entropy"}, "metrics"),
         ({"reduce": "rows"}, "reduce"),
@@ -158,3 +161,17 @@ def test_draws_have_checkpoints_too(rows: NDArray[Any], tmp_path: Path) -> None:
     assert bits(simulate(rows, GRID, seed=1, draws=5, chunk=60)) == bits(found)
     with pytest.raises(ParameterError, match="differs in seed"):
         simulate(rows, GRID, seed=2, draws=5, checkpoint=file)
+
+
+def test_an_array_that_changed_anywhere_is_another(tmp_path: Path) -> None:
+    rows = np.random.default_rng(1).normal(size=(300, 9))
+    sweep(rows, GRID, checkpoint=tmp_path / "sweep")
+    rows[5, 2] += 1
+    with pytest.raises(ParameterError, match="differs in bytes"):
+        sweep(rows, GRID, checkpoint=tmp_path / "sweep")
+
+
+def test_draws_that_can_go_on_have_a_seed(rows: NDArray[Any], tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="seed must be given with a checkpoint, got None"):
+        simulate(rows, GRID, draws=5, checkpoint=tmp_path / "sweep")
+    assert not (tmp_path / "sweep").exists()

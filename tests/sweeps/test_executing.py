@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +156,40 @@ def test_functions_that_cannot_travel_are_refused_before_any_work(
 def test_what_is_no_executor_is_refused(file: Path) -> None:
     with pytest.raises(ParameterError, match=r"executor must be a concurrent.futures.Executor"):
         sweep(file, GRID, executor=4)  # type: ignore[arg-type]
+
+
+def test_a_pool_that_is_broken_beforehand_is_replaced() -> None:
+    rows = np.eye(5)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
+        assert isinstance(pool.submit(os._exit, 1).exception(), BrokenExecutor)
+        found = sweep(rows, {"temperature": [1.0, 2.0]}, executor=pool)
+    assert found.rows == 5
+    assert np.array_equal(np.asarray(found), np.asarray(sweep(rows, {"temperature": [1.0, 2.0]})))
+
+
+def test_no_row_is_lost_when_workers_die_while_chunks_are_still_being_read(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 9))
+
+    def slowly() -> Iterator[NDArray[Any]]:
+        for start in range(0, 60, 6):
+            time.sleep(0.05)
+            yield rows[start : start + 6]
+
+    metric = FailsOnce(tmp_path / "tried", float(rows[13].max()), kill=True)
+    with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
+        found = sweep(slowly(), {"top_k": [0]}, metric, executor=pool)
+    assert found.rows == 60
+    assert found.values["fails"] == pytest.approx(rows.max(axis=1).mean(), rel=1e-12)
+
+
+def test_a_pool_that_takes_nothing_at_all_is_an_error() -> None:
+    class Broken(ProcessPoolExecutor):
+        def submit(self, *_: Any, **__: Any) -> Any:
+            raise BrokenExecutor("out of order")
+
+    from logitlab.sweeps import executing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executing, "ProcessPoolExecutor", Broken)
+        with pytest.raises(RuntimeError, match="rows 0 to . could not be sent: BrokenExecutor"):
+            sweep(np.eye(5), {"top_k": [0]}, executor=Broken(1))

@@ -22,6 +22,7 @@ from logitlab import (
     sweep,
 )
 from logitlab.models import NGram, Recorded, Recorder
+from logitlab.sweeps import Histogram
 from logitlab.sweeps.chunks import Rows, missing
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
@@ -255,3 +256,29 @@ def test_a_mistake_costs_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("logitlab.sweeps.sweeping.execute", never)
     with pytest.raises(ParameterError, match="top_p"):
         sweep(ROWS, {"temperature": [0.5] * 10, "top_p": [1.5]})
+
+
+def test_lists_of_chunks_are_chunks() -> None:
+    rows = np.random.default_rng(0).normal(size=(7, 5))
+    whole = sweep(rows, {"top_k": [0, 2]})
+    for chunks in ([rows[:3], rows[3:]], (rows[:2], rows[2:7])):
+        assert np.array_equal(np.asarray(sweep(chunks, {"top_k": [0, 2]})), np.asarray(whole))
+    pairs = [(rows[:3], Context(prompt=[1])), (rows[3:], Context(prompt=[2, 2]))]
+    assert sweep(pairs, {"frequency_penalty": [0.5]}).rows == 7
+
+
+def test_a_point_is_found_up_to_rounding_and_by_zipped_names() -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 5))
+    found = sweep(rows, {"temperature": np.arange(0, 1.05, 0.1)}, "entropy")
+    assert found.at(temperature=0.3)["entropy"] == found.values["entropy"][3]
+    with pytest.raises(ParameterError, match=r"got 0.33. The nearest is 0.30000000000000004"):
+        found.at(temperature=0.33)
+    zipped = sweep(rows, {"temperature": [1, 2], "top_p": [0.5, 0.9]}, "entropy", zipped=True)
+    assert zipped.at(top_p=0.9)["entropy"] == zipped.values["entropy"][1]
+
+
+def test_tables_of_a_histogram_have_the_ends_of_its_bins() -> None:
+    found = sweep(np.eye(4), {"top_k": [0, 1]}, "entropy", reduce=Histogram([0.0, 0.5, 2.0]))
+    lines = found.to_csv().splitlines()
+    assert lines[0] == "top_k,bin,entropy_from,entropy_to,entropy"
+    assert lines[1:] == ["0,0,0.0,0.5,0.0", "0,1,0.5,2.0,4.0", "1,0,0.0,0.5,4.0", "1,1,0.5,2.0,0.0"]

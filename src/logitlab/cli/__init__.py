@@ -22,7 +22,7 @@ __all__ = ["main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0, or 2 for a mistake of the user's."""
+    """Run the command line and return its exit status: 0, 2 for a mistake, 130 if interrupted."""
     arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show ␣ shows something else
@@ -34,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ParameterError, ImportError) as error:
         print(f"logitlab: error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("logitlab: interrupted.", file=sys.stderr)
+        if getattr(arguments, "checkpoint", None):
+            print(f"The same command goes on from {arguments.checkpoint}.", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader has seen enough, as in `logitlab params | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

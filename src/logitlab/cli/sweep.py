@@ -94,6 +94,7 @@ def add_sweep(commands: Any) -> None:
 def _sweep(arguments: argparse.Namespace) -> str:
     workers = whole("--workers", arguments.workers, _POSITIVE)
     plot = import_module("logitlab.plot") if arguments.plot else None
+    _check_outputs(arguments)
     # Processes begin afresh, so that they hold no lock of this one.
     context = multiprocessing.get_context("spawn")
     with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context) as executor:
@@ -111,6 +112,23 @@ def _sweep(arguments: argparse.Namespace) -> str:
         _figure(plot, found).savefig(arguments.plot)
         told.append(f"figure: {arguments.plot}")
     return "\n".join(told) if arguments.out else table.rstrip("\n")
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Raise for an output that could not be written in the end, before anything is computed."""
+    for option in ("out", "plot"):
+        path = getattr(arguments, option)
+        if path is not None and not Path(path).resolve().parent.is_dir():
+            raise ParameterError(f"--{option}", "a file in an existing folder", path)
+    if arguments.plot is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        kinds = sorted(FigureCanvasBase.get_supported_filetypes())
+        if Path(arguments.plot).suffix[1:].lower() not in kinds:
+            rule = f"a file that ends in one of {', '.join('.' + kind for kind in kinds)}"
+            raise ParameterError("--plot", rule, arguments.plot)
+        if len(arguments.axes or ()) + ("," in arguments.engine) > 2 and not arguments.zip:
+            raise ParameterError("--plot", "absent for more than two axes", arguments.plot)
 
 
 def _figure(plot: Any, found: Sweep) -> Any:

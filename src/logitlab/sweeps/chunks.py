@@ -106,10 +106,13 @@ class Rows:
     @property
     def identity(self) -> dict[str, Any]:
         """What tells these rows from others."""
-        places = np.unique(np.linspace(0, len(self.array) - 1, _SAMPLED).astype(np.int64))
-        sampled = self.array[places] if len(self.array) else self.array
-        known = {"shape": list(self.shape), "dtype": self.array.dtype.str,
-                 "sampled rows": crc32(np.ascontiguousarray(sampled).tobytes())}  # fmt: skip
+        # A file tells of a change itself; an array has to be looked at as a whole.
+        count = _SAMPLED if self.file else len(self.array)
+        places = np.unique(np.linspace(0, len(self.array) - 1, count).astype(np.int64))
+        checksum = 0
+        for place in places if len(self.array) else ():
+            checksum = crc32(np.ascontiguousarray(self.array[place]).tobytes(), checksum)
+        known = {"shape": list(self.shape), "dtype": self.array.dtype.str, "bytes": checksum}
         if self.file:
             about = Path(self.file.path).stat()
             known |= {"bytes of the file": about.st_size, "time of the file": about.st_mtime_ns}
@@ -199,6 +202,8 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
         return Rows(_two_axes(rows.logits), context)
     if isinstance(rows, str | PathLike):
         return Rows(_two_axes(_opened(Path(rows))), context)
+    if isinstance(rows, list | tuple) and _are_chunks(rows):
+        rows = iter(rows)
     if hasattr(rows, "__array__") or isinstance(rows, Sequence):
         array: FloatArray = check_array(cast(Any, rows), "rows")
         if context is not None and array.ndim > 2:
@@ -211,6 +216,14 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
         hint = "Give pairs of a chunk and its Context instead."
         raise ParameterError("context", "None for a stream of chunks", context, hint)
     return Stream(rows)
+
+
+def _are_chunks(items: Sequence[Any]) -> bool:
+    """Return whether a list holds chunks of unequal lengths, or pairs of a chunk and a context."""
+    if any(isinstance(i, tuple) and len(i) == 2 and isinstance(i[1], Context) for i in items):
+        return True
+    shapes = [getattr(item, "shape", ()) for item in items]
+    return all(len(shape) == 2 for shape in shapes) and len(set(shapes)) > 1
 
 
 def _opened(path: Path) -> FloatArray:

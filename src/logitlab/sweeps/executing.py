@@ -12,6 +12,7 @@ from concurrent.futures import (
     ProcessPoolExecutor,
     wait,
 )
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -78,13 +79,15 @@ class _Run:
         self.again: deque[Chunk] = deque()
         self.suspects: deque[Chunk] = deque()
         self.failures: dict[int, int] = {}
+        self.refusals = 0  # broken pools in a row that took nothing
 
     def all(self) -> None:
         try:
             self._fill()
-            while self.pending:
-                done = wait(self.pending, return_when=FIRST_COMPLETED).done
-                self._take({future: self.pending.pop(future) for future in done})
+            while self.pending or self.suspects:
+                if self.pending:
+                    done = wait(self.pending, return_when=FIRST_COMPLETED).done
+                    self._take({future: self.pending.pop(future) for future in done})
                 self._fill()
         finally:
             for future in self.pending:
@@ -106,8 +109,12 @@ class _Run:
         try:
             self.pending[self.executor.submit(self.job, chunk)] = chunk
         except BrokenExecutor as error:
+            self.refusals += 1
+            if self.refusals >= TRIES:
+                raise RuntimeError(f"{_rows(chunk)} could not be sent: {_told(error)}") from error
             self._broken([chunk], error, alone=False)
             return False
+        self.refusals = 0
         return True
 
     def _take(self, done: dict[Future[Part], Chunk]) -> None:
@@ -132,9 +139,9 @@ class _Run:
     def _failed(self, chunk: Chunk, error: BaseException | None) -> None:
         self.failures[chunk.start] = self.failures.get(chunk.start, 0) + 1
         if self.failures[chunk.start] >= TRIES:
-            rows = f"rows {chunk.start} to {chunk.stop - 1}"
-            why = "cancelled" if error is None else f"{type(error).__name__}: {error}"
-            raise RuntimeError(f"{rows} failed {TRIES} times, the last time with {why}") from error
+            why = "cancelled" if error is None else _told(error)
+            message = f"{_rows(chunk)} failed {TRIES} times, the last time with {why}"
+            raise RuntimeError(message) from error
 
     def _broken(self, chunks: list[Chunk], error: BrokenExecutor, alone: bool) -> None:
         """Take a new pool, and suspect whatever was in flight."""
@@ -155,3 +162,17 @@ class _Run:
             before._initializer,
             before._initargs,
         )
+
+
+def _rows(chunk: Chunk) -> str:
+    return f"rows {chunk.start} to {chunk.stop - 1}"
+
+
+def _told(error: BaseException) -> str:
+    told = f"{type(error).__name__}: {error}"
+    if isinstance(error, BrokenProcessPool):
+        told += (
+            " A script that starts processes calls sweep under `if __name__ == '__main__':`, or"
+            " every worker runs the script again."
+        )
+    return told

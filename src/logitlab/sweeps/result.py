@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
@@ -124,6 +124,11 @@ class Sweep:
                 each = len(lines) // len(self.axes[name])
                 for other, values in self.zipped.items():
                     table[other] = [value for value in _listed(values) for _ in range(each)]
+        if self.edges:
+            bins = table["bin"]
+            for name, ends in self.edges.items():
+                table[f"{name}_from"] = ends[:-1][bins].tolist()
+                table[f"{name}_to"] = ends[1:][bins].tolist()
         for name, array in self.values.items():
             table[name] = array.ravel().tolist()
             for end in ("low", "high"):
@@ -186,6 +191,9 @@ class Sweep:
         coordinates |= {
             name: (names[0], _coordinate(values)) for name, values in self.zipped.items()
         }
+        for name, ends in self.edges.items():
+            coordinates[f"{name}_from"] = ("bin", ends[:-1])
+            coordinates[f"{name}_to"] = ("bin", ends[1:])
         return needs("tables", "xarray").Dataset(arrays, coordinates, {"rows": self.rows})
 
     def at(self, **point: Any) -> dict[str, Any]:
@@ -194,7 +202,8 @@ class Sweep:
         Parameters
         ----------
         **point
-            Values of parameters, as they stand in `axes`.
+            Values of parameters, as they stand in `axes` up to rounding, or of those zipped to the
+            first.
 
         Raises
         ------
@@ -208,18 +217,29 @@ class Sweep:
         >>> found.at(top_k=2)
         {'support': np.float64(2.0)}
         """
-        for name in point:
-            if name not in self.axes:
-                raise ParameterError("point", f"of axes among {', '.join(self.axes)}", name)
-        index = tuple(self._places(point))
-        return {name: array[index][()] for name, array in self.values.items()}
+        first = next(iter(self.axes))
+        known = {name: name for name in self.axes} | dict.fromkeys(self.zipped, first)
+        index: dict[str, int | slice] = {name: slice(None) for name in self.axes}
+        for name, value in point.items():
+            if name not in known:
+                raise ParameterError("point", f"of axes among {', '.join(known)}", name)
+            index[known[name]] = _place(name, value, (self.axes | self.zipped)[name])
+        return {name: array[tuple(index.values())][()] for name, array in self.values.items()}
 
-    def _places(self, point: dict[str, Any]) -> Iterator[int | slice]:
-        for name, values in self.axes.items():
-            listed = _listed(values)
-            if name in point and point[name] not in listed:
-                raise ParameterError(name, "a value of the axis", point[name])
-            yield listed.index(point[name]) if name in point else slice(None)
+
+def _place(name: str, value: Any, values: Any) -> int:
+    """Return where a value stands on an axis."""
+    listed = _listed(values)
+    if value in listed:
+        return listed.index(value)
+    numbers = [entry for entry in listed if isinstance(entry, int | float)]
+    hint = ""
+    if isinstance(value, int | float) and numbers:
+        nearest = min(numbers, key=lambda entry: abs(entry - value))
+        if abs(nearest - value) <= 1e-9 * max(abs(nearest), abs(value)):
+            return listed.index(nearest)
+        hint = f"The nearest is {nearest!r}."
+    raise ParameterError(name, "a value of the axis", value, hint)
 
 
 def _listed(values: Any) -> list[Any]:

@@ -140,6 +140,9 @@ def simulate(
     check_choice("coupling", coupling, COUPLINGS)
     if not 0 < check_number("confidence", confidence, _FRACTION) < 1:
         raise ParameterError("confidence", "between 0 and 1", confidence)
+    if seed is None and checkpoint is not None:
+        hint = "Another run would draw a fresh one, and could not go on from the file."
+        raise ParameterError("seed", "given with a checkpoint", seed, hint)
     used = resolve_seed(seed)
     chains = chains_of(checked, engine, request, source.shape[1])
     job = _DrawJob(chains, measures, Mean(), used, draws, coupling)
@@ -227,7 +230,11 @@ class _DrawJob(Job):
                 found = _drawn(measure, tokens, logprob, rows)
                 out[0, place, point] = found.mean(axis=-1)
                 out[1, place, point] = found.var(axis=-1, ddof=1)
-                out[2, place, point] = ((found == 0) | (found == 1)).all(axis=-1)
+                out[2, place, point] = (
+                    measure.range == "unit"
+                    if measure in DRAWN.values()
+                    else ((found == 0) | (found == 1)).all(axis=-1)
+                )
         return np.moveaxis(out, -1, 0).reshape(len(rows), self.columns, len(self.chains))
 
 

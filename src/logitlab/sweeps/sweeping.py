@@ -6,12 +6,9 @@ import hashlib
 import os
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from itertools import chain as joined
-from types import CodeType
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.context import Context
 from logitlab.progress import Progress
@@ -19,6 +16,7 @@ from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Stream, rows_of
 from logitlab.sweeps.executing import Here, execute
 from logitlab.sweeps.grid import EngineLike, Grid, chains_of, grid_of
+from logitlab.sweeps.identity import identified
 from logitlab.sweeps.measures import Metrics, resolve
 from logitlab.sweeps.reductions import Part, Reduction, reduction
 from logitlab.sweeps.result import Sweep, SweepPlan
@@ -236,7 +234,9 @@ def _fingerprint(job: Job, source: Rows | Stream, grid: Grid) -> dict[str, Any]:
 
     programs = hashlib.sha256()
     for chain in job.chains:
-        programs.update(f"{_named(chain)}\n".encode())
+        programs.update(f"{chain.kind}\n".encode())
+        for step in chain:
+            programs.update(identified(step))
     context = getattr(source, "context", None)
     tokens = None
     if context is not None:
@@ -249,28 +249,7 @@ def _fingerprint(job: Job, source: Rows | Stream, grid: Grid) -> dict[str, Any]:
         "grid": [[name, repr(values)] for name, values in grid.values.items()],
         "zipped": grid.zipped,
         "engine or request": programs.hexdigest(),
-        "metrics": [[measure.name, _function(measure.function)] for measure in job.measures],
+        "metrics": [[measure.name, identified(measure.function).hex()] for measure in job.measures],
         "context": tokens,
         **job.settings(),
     }
-
-
-def _named(chain: Chain) -> str:
-    return "; ".join(joined([chain.kind], map(repr, chain)))
-
-
-def _function(function: Any) -> str:
-    """Name a function, and the bytes of its code where it is the user's own."""
-    name = f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', '')}"
-    code = getattr(function, "__code__", None)
-    if name.startswith("logitlab."):
-        return name
-    if code is None:
-        return f"{type(function).__module__}.{type(function).__qualname__}"
-    return f"{name} {hashlib.sha256(_bytes(code)).hexdigest()}"
-
-
-def _bytes(code: CodeType) -> bytes:
-    """Return what a function does, without the places of its objects in memory."""
-    inner = [_bytes(c) if isinstance(c, CodeType) else repr(c).encode() for c in code.co_consts]
-    return b" ".join([code.co_code, repr(code.co_names).encode(), *inner])
