@@ -69,3 +69,8 @@ def test_more_lines_take_smaller_letters() -> None:
     assert fit_font(5, 10) == 9
     assert 4 < fit_font(5, 50) < 9
     assert fit_font(5, 10_000) == 4
+
+
+def test_long_runs_are_counted_so_that_they_differ() -> None:
+    words = ll.Vocabulary([b"-" * n for n in (18, 27, 28)] + [b"\n" + b" " * 31])
+    assert labels(range(4), words) == ["-" * 18, "-×27", "-×28", "⏎␣×31"]

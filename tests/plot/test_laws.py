@@ -117,3 +117,19 @@ def check_inside(ax: Axes) -> None:
         box = Text.get_window_extent(text)
         assert page.x0 - 1 <= box.x0 <= box.x1 <= page.x1 + 1, text
         assert page.y0 - 1 <= box.y0 <= box.y1 <= page.y1 + 1, text
+
+
+@pytest.mark.parametrize("name", ["distribution", "ranks", "band"])
+def test_what_stands_around_the_axes_stands_out_from_the_figure(name: str) -> None:
+    ax = ll.plot.axes(dark=True)
+    ax.set_facecolor("white")
+    draw(name, ax=ax)
+    for text in (ax.title, ax.xaxis.label, *ax.get_xticklabels()):
+        assert luminance(text.get_color()) > 0.5
+
+
+@every_picture
+def test_other_axes_are_refused(name: str) -> None:
+    for ax in (ll.plot.axes().figure, ll.plot.axes().figure.add_subplot(projection="polar")):
+        with pytest.raises(ll.ParameterError, match="ax must be Axes with two straight axes"):
+            draw(name, ax=ax)

@@ -150,9 +150,9 @@ def draw(picture: Picture) -> Any:
     ax.set_xlabel(picture.x_label)
     ax.set_ylabel(picture.y_label)
     if len(picture.y) > 1:
-        legend(ax, look, picture.title, *ax.get_legend_handles_labels())
+        legend(ax, picture.title, *ax.get_legend_handles_labels())
     else:
-        title(ax, look, picture.title)
+        title(ax, picture.title)
     return ax
 
 

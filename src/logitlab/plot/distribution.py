@@ -101,7 +101,7 @@ def distribution(
     rest = f" (not shown: {hidden} survivors with {1 - last.sum():.3f})" if hidden else ""
     ax.set_xlabel(f"probability{rest}")
     if len(stages.names) == 1:
-        style.title(ax, look, _summary(stages.logits))
+        style.title(ax, _summary(stages.logits))
     else:
         swatches = {"before": Patch(facecolor=look.kept, alpha=0.3)}
         if not kept.all():
@@ -109,7 +109,7 @@ def distribution(
                 facecolor=look.ground, edgecolor=look.removed, hatch=style.REMOVED_HATCH
             )
         swatches["in the end"] = Patch(facecolor=look.kept)
-        style.legend(ax, look, _summary(stages.logits), list(swatches.values()), list(swatches))
+        style.legend(ax, _summary(stages.logits), list(swatches.values()), list(swatches))
     return ax
 
 
@@ -173,7 +173,8 @@ def ranks(
     look = style.ground(ax)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5)
+    marker = "." if len(probs) == 1 else ""
+    ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5, marker=marker)
     handles = []
     for i, size in enumerate(sizes.values()):
         at = min(size, len(probs))
@@ -187,9 +188,9 @@ def ranks(
     ax.set_xlabel("rank")
     ax.set_ylabel("probability")
     if names:
-        style.legend(ax, look, "where each truncation cuts: tokens and mass kept", handles, names)
+        style.legend(ax, "where each truncation cuts: tokens and mass kept", handles, names)
     else:
-        style.title(ax, look, _summary(row[None]))
+        style.title(ax, _summary(row[None]))
     return ax
 
 
@@ -292,5 +293,5 @@ def draws(
         explained.append("drawn, outside")
     within = f"{np.count_nonzero(inside)} of {len(names)} counts within"
     text = f"{drawn.size} draws: {within} their {100 * confidence:.6g}% intervals"
-    style.legend(ax, look, text, handles, explained)
+    style.legend(ax, text, handles, explained)
     return ax

@@ -127,7 +127,7 @@ def generation(
     shown = f"{len(drawn)} tokens" if len(drawn) == len(answer.tokens) else (
         f"the first {len(drawn)} of {len(answer.tokens)} tokens"
     )  # fmt: skip
-    style.title(ax, look, f"{shown}, coloured by {by}")
+    style.title(ax, f"{shown}, coloured by {by}")
     return ax
 
 

@@ -20,6 +20,7 @@ _FAMILIES = (
     "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Symbols2",
 )  # fmt: skip
 _UNIT = re.compile(r"<[^<>\s]{1,10}>|.", re.DOTALL)
+_RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
 _ASCII = {"␣": "_", "⏎": r"\n", "⇥": r"\t", "␍": r"\r", "◌": "o"}
 
 
@@ -51,7 +52,8 @@ def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
     vocabulary : Vocabulary or None
         Without one, and for an id beyond it, the label is the id: ``#17``.
     length : int
-        The most characters it may have, as `shortened`.
+        The most characters it may have: longer ones have runs counted, ``-×27``, and then the
+        middle left out, as by `shortened`.
 
     Examples
     --------
@@ -61,7 +63,10 @@ def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
     """
     if vocabulary is None or token >= len(vocabulary):
         return f"#{token}"
-    return shortened("".join(map(_shown, vocabulary.label(int(token)))), length)
+    text = "".join(map(_shown, vocabulary.label(int(token))))
+    if len(text) > length:
+        text = _RUN.sub(lambda run: f"{run[1]}×{len(run[0])}", text)
+    return shortened(text, length)
 
 
 def labels(tokens: Iterable[int], vocabulary: Vocabulary | None, length: int = 18) -> list[str]:

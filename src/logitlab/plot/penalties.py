@@ -114,7 +114,7 @@ def penalties(
     ax.set_ylabel("change of its logit")
     points = ax.lines[1:]
     text = f"what each penalty does to the {np.count_nonzero(counts)} tokens of the context"
-    style.legend(ax, look, text, points, [repr(step) for _, step in steps])
+    style.legend(ax, text, points, [repr(step) for _, step in steps])
     return ax
 
 

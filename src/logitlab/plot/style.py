@@ -15,7 +15,7 @@ import numpy as np
 from logitlab.checks import ParameterError, check_flag
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -26,6 +26,7 @@ __all__ = [
     "REMOVED_HATCH",
     "Look",
     "Picture",
+    "around",
     "axes",
     "engine_color",
     "fit_font",
@@ -170,14 +171,30 @@ def ink_on(color: Any) -> str:
 
 def ground(ax: Axes) -> Look:
     """Return the colours for the ground that some axes have, after giving them to the frame."""
-    look = _DARK if ink_on(ax.get_facecolor()) == "#FFFFFF" else _LIGHT
+    _check(ax)
+    outer = around(ax)
     for side, spine in ax.spines.items():
-        spine.set_color(look.faint)
+        spine.set_color(outer.faint)
         spine.set_visible(side in ("left", "bottom"))
-    ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
+    ax.tick_params(which="both", color=outer.faint, labelcolor=outer.ink)
     for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
-        text.set_color(look.ink)
-    return look
+        text.set_color(outer.ink)
+    return _look_on(ax.get_facecolor())
+
+
+def _check(ax: object) -> None:
+    if not isinstance(ax, Axes) or ax.name != "rectilinear":
+        raise ParameterError("ax", "Axes with two straight axes, or None", ax)
+
+
+def around(ax: Axes) -> Look:
+    """Return the colours for what stands around some axes, on the ground of their figure."""
+    color = to_rgba(ax.figure.get_facecolor())
+    return _look_on(color if color[3] > 0 else ax.get_facecolor())
+
+
+def _look_on(color: Any) -> Look:
+    return _DARK if ink_on(color) == "#FFFFFF" else _LIGHT
 
 
 def engine_color(name: str, look: Look) -> str:
@@ -190,6 +207,7 @@ def engine_color(name: str, look: Look) -> str:
 
 def inches(ax: Axes) -> tuple[float, float]:
     """Return width and height of some axes in inches, before any layout."""
+    _check(ax)
     box: Bbox = ax.get_position().transformed(ax.figure.transFigure)
     dpi = ax.figure.dpi
     return box.width / dpi, box.height / dpi
@@ -256,29 +274,34 @@ def _end(
     return _start(group, wanted, distance, low, high) + distance * len(group) - 1e-12
 
 
-def title(ax: Axes, look: Look, text: str, pad: float = 6) -> None:
+def title(ax: Axes, text: str, pad: float = 6) -> None:
     """Write the sentence that sums up a picture, above its left end, as large as fits."""
     # A layout gives the axes all room that the labels beside them leave.
     tokens = (tick for tick in ax.get_yticklabels() if not tick.get_parse_math())
     beside = max((len(tick.get_text()) for tick in tokens), default=0)
     size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
     ax.set_title(
-        text, loc="left", color=look.ink, fontsize=float(np.clip(size, 5, 9.5)), pad=pad, **PLAIN
+        text,
+        loc="left",
+        color=around(ax).ink,
+        fontsize=float(np.clip(size, 5, 9.5)),
+        pad=pad,
+        **PLAIN,
     )
 
 
-def legend(ax: Axes, look: Look, text: str, handles: Sequence[Any], names: Sequence[str]) -> None:
+def legend(ax: Axes, text: str, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Write the title, and between it and the picture what colours and hatches mean."""
     width = inches(ax)[0] / (0.068 * max(map(len, names)) + 0.5)
     columns = int(np.clip(width, 1, len(names)))
     made = ax.legend(
-        handles, names, fontsize=8, labelcolor=look.ink, ncols=columns, frameon=False,
+        handles, names, fontsize=8, labelcolor=around(ax).ink, ncols=columns, frameon=False,
         loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.1, borderaxespad=0.3,
         columnspacing=1.2,
     )  # fmt: skip
     for entry in made.get_texts():
         entry.set(**PLAIN)
-    title(ax, look, text, pad=8 + 13 * -(-len(names) // columns))
+    title(ax, text, pad=8 + 13 * -(-len(names) // columns))
 
 
 def token_ticks(ax: Axes, names: Sequence[str], families: Sequence[str], size: float) -> None:

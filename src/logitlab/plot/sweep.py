@@ -9,14 +9,14 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, check_choice, check_logits
+from logitlab.checks import ParameterError, Range, check_choice, check_integer, check_logits
 from logitlab.context import Context
 from logitlab.engines import Engine, get
 from logitlab.engines.translation import RequestLike
 from logitlab.numerics import softmax
 from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.plot.labels import check_vocabulary, fonts, labels
-from logitlab.plot.source import check_top, row_of, top_of
+from logitlab.plot.source import row_of, top_of
 from logitlab.plot.swept import draw_map, draw_swept
 from logitlab.sweeps.result import Sweep
 from logitlab.vocabulary import Vocabulary
@@ -67,7 +67,7 @@ def sweep(
         The tokens so far; needed if there is a penalty.
     vocabulary : Vocabulary, optional
     top : int
-        How many tokens have a line.
+        How many tokens have a line, 1 to 20.
     ax : matplotlib.axes.Axes, optional
         Where to draw; without it on new axes, as by `plot.axes`.
 
@@ -94,7 +94,7 @@ def sweep(
     check_vocabulary(vocabulary)
     show = "probability" if show is None else show
     check_choice("show", show, ("probability", *_SHOWN))
-    top = check_top(top)
+    top = check_integer("top", top, Range(1, 20, integer=True))
     axes = _checked(grid)
     if show == "probability":
         rows = row_of(logits)
@@ -133,7 +133,7 @@ def _checked(grid: Any) -> dict[str, list[Any]]:
         array = np.asarray(values)
         if array.ndim != 1 or not array.size or array.dtype.kind not in "iuf":
             raise ParameterError(name, "a sequence of numbers, one at least", values)
-        axes[name] = array.tolist()
+        axes[name] = np.sort(array).tolist()
     return axes
 
 
@@ -153,6 +153,7 @@ def _lines_of_tokens(
         ax.plot(
             x, probs[:, token], color=look.series[i % len(look.series)],
             linestyle=_STYLES[i // len(look.series) % len(_STYLES)], linewidth=1.8,
+            marker="o" if len(x) == 1 else "",
         )  # fmt: skip
     texts = labels(tokens, vocabulary)
     others = np.maximum(1 - probs[:, tokens].sum(axis=1), 0)
@@ -180,7 +181,7 @@ def _lines_of_tokens(
     ax.set_xlim(x[0], x[-1]) if x[0] != x[-1] else ax.set_xlim(x[0] - 0.5, x[0] + 0.5)
     ax.set_xlabel(name)
     ax.set_ylabel("probability")
-    style.title(ax, look, f"the most likely tokens along {name}")
+    style.title(ax, f"the most likely tokens along {name}")
     return ax
 
 
@@ -202,5 +203,5 @@ def _draw_band(
         ax.set_yscale("log")
     ax.set_xlabel(parameter)
     ax.set_ylabel(name)
-    style.title(ax, look, title)
+    style.title(ax, title)
     return ax

@@ -32,12 +32,13 @@ def draw_swept(found: Sweep, show: str | None, ax: Axes | None) -> Axes:
     if "row" in axes:
         del axes["row"]
         values = np.median(values, axis=-1)
+    beside = f" (with {', '.join(found.zipped)})" if found.zipped else ""
     along = next((key for key in axes if _is_numeric(axes[key])), next(iter(axes)))
     lines = values.size // max(len(axes[along]), 1)
     unit = found.units[name]
     label = name.replace("_", " ") + (f" in {unit}" if unit else "")
     if lines <= _LINES:
-        return _draw_lines(axes, along, values, band, label, title, ax)
+        return _draw_lines(axes, along, values, band, label, title + beside, ax)
     if len(axes) != 2:
         hint = "Sweep fewer values, or draw some of them."
         rule = f"one of two axes, or of {_LINES} lines"
@@ -77,10 +78,12 @@ def _draw_lines(
     numeric = _is_numeric(axes[along])
     x = np.asarray(axes[along], np.float64) if numeric else np.arange(len(axes[along]))
     marker = "" if numeric and len(x) > 1 else "o"
-    for i, line in enumerate(each(values)):
+    order = np.argsort(x, kind="stable") if numeric else np.arange(len(x))
+    x = x[order]
+    for i, line in enumerate(each(values)[:, order]):
         color = look.series[i % len(look.series)]
         if band is not None:
-            low, high = (each(end)[i] for end in band)
+            low, high = (each(end)[i, order] for end in band)
             ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
         ax.plot(x, line, color=color, linestyle=_STYLES[i % len(_STYLES)], linewidth=1.8,
                 marker=marker)  # fmt: skip
@@ -95,9 +98,9 @@ def _draw_lines(
             ", ".join(f"{key} {_brief(value)}" for key, value in zip(others, point, strict=True))
             for point in itertools.product(*others.values())
         ]
-        style.legend(ax, look, title, ax.lines, names)
+        style.legend(ax, title, ax.lines, names)
     else:
-        style.title(ax, look, title)
+        style.title(ax, title)
     return ax
 
 
@@ -129,7 +132,7 @@ def draw_map(
     scale.outline.set_visible(False)
     ax.set_xlabel(second)
     ax.set_ylabel(first)
-    style.title(ax, look, title)
+    style.title(ax, title)
     return ax
 
 
