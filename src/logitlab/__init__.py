@@ -52,6 +52,7 @@ from logitlab.transforms.penalties import (
 )
 from logitlab.transforms.temperature import Temperature, temperature
 from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
+from logitlab.version import __version__ as __version__
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ if TYPE_CHECKING:
     from logitlab.generation import Finish, Generation, Piece
     from logitlab.sweeps import simulate, sweep
     from logitlab.wire import chat, chat_stream
-
-__version__ = "0.1.0"
 
 __all__ = [
     "PARAMETERS",

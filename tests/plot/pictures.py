@@ -77,7 +77,7 @@ def lines(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
 
 def band(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     rows = np.stack([row, row / 2, row * 2])
-    return ll.plot.sweep(rows, {"top_p": [0.1, 0.5, 1.0]}, show="survivors", **how)
+    return ll.plot.sweep(rows, {"top_p": [0.1, 0.5, 1.0]}, show="support", **how)
 
 
 def colours(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:

@@ -40,16 +40,16 @@ def test_bands_are_median_and_quartiles_over_rows() -> None:
     assert {round(float(y), 6) for y in np.asarray(edges)[:, 1]} == {
         round(float(y), 6) for y in [*low, *high]
     }
-    assert ax.get_title(loc="left").endswith("median and quartiles of 5 rows")
+    assert ax.get_title(loc="left") == "entropy, median and quartiles of 5 rows"
 
 
 @pytest.mark.parametrize(
     ("show", "measure"),
-    [("survivors", ll.support_size), ("top_probability", ll.top_probability)],
+    [("support", ll.support_size), ("top_probability", ll.top_probability)],
 )
 def test_maps_hold_a_measure_over_two_parameters(show: str, measure: Any) -> None:
     row = logits(200)
-    grid = {"temperature": [0.5, 1.0], "min_p": [0.1, 0.3, 0.5]}
+    grid = {"temperature": [0.5, 1.0, 2.0], "min_p": [0.1, 0.3, 0.5]}
     ax = plot.sweep(row, grid, show=show)
     expected = [
         [measure(ll.min_p(ll.temperature(row, t), p)) for p in grid["min_p"]]
@@ -57,7 +57,7 @@ def test_maps_hold_a_measure_over_two_parameters(show: str, measure: Any) -> Non
     ]
     values = ax.collections[0].get_array()
     assert values is not None
-    assert np.asarray(values).reshape(2, 3) == pytest.approx(np.array(expected))
+    assert np.asarray(values).reshape(3, 3) == pytest.approx(np.array(expected))
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("min_p", "temperature")
 
 
@@ -81,11 +81,16 @@ def test_another_engine_and_a_context() -> None:
 @pytest.mark.parametrize(
     ("grid", "how", "message"),
     [
-        ({}, {}, "grid must be a map of one or two parameters"),
-        ({"temperature": [1], "top_p": [1], "min_p": [0]}, {}, "grid must be a map of one or two"),
+        ({}, {}, "grid must be a map from parameters to sequences of values"),
+        (
+            {"temperature": [1, 2], "top_p": [1, 0.5], "min_p": [0, 0.1, 0.2, 0.3]},
+            {"show": "entropy"},
+            "result must be one of two axes, or of 6 lines",
+        ),
+        ({"engine": ["vllm"]}, {}, "engine must be a finite number"),
         ({"temperature": [1], "top_p": [1]}, {}, "grid must be one parameter for probabilities"),
-        ({"seed": [1]}, {}, "grid must be one of"),
-        ({"temperature": []}, {}, "temperature must be a sequence of numbers"),
+        ({"seed": [1]}, {}, "grid must be a map whose keys are among temperature"),
+        ({"temperature": []}, {}, "temperature must be a sequence of at least one value"),
         ({"temperature": [3]}, {"show": "entropy"}, "temperature must be in [0, 2], got 3"),
         ({"temperature": [1]}, {"show": "fun"}, "show must be one of 'probability'"),
     ],

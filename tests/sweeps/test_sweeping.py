@@ -282,3 +282,14 @@ def test_tables_of_a_histogram_have_the_ends_of_its_bins() -> None:
     lines = found.to_csv().splitlines()
     assert lines[0] == "top_k,bin,entropy_from,entropy_to,entropy"
     assert lines[1:] == ["0,0,0.0,0.5,0.0", "0,1,0.5,2.0,4.0", "1,0,0.0,0.5,4.0", "1,1,0.5,2.0,0.0"]
+
+
+@pytest.mark.parametrize("engine", ["vllm", "transformers", "mlx_lm", "llama_cpp"])
+def test_engines_round_rows_of_double_precision_as_their_chains_do(engine: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(4, 30))
+    grid: dict[str, Any] = {"temperature": [1.0, 0.7], "top_k": [0, 5]}
+    found = sweep(rows, grid, "entropy", engine=engine, reduce="rows")
+    for i, t in enumerate(grid["temperature"]):
+        for j, k in enumerate(grid["top_k"]):
+            chain = engines.get(engine)({"temperature": t, "top_k": k})
+            assert np.array_equal(found.values["entropy"][i, j], entropy(chain(rows)))

@@ -13,6 +13,7 @@ from logitlab.claims.truth import (
     LEVEL,
     are_larger,
     changed_bits,
+    mass_of,
     probabilities,
     ranked,
     repeated_share,
@@ -55,16 +56,19 @@ def _repeats(lab: Lab, key: str, values: list[float]) -> NDArray[np.float64]:
     return np.array(shares).reshape(len(values), _TEXTS)
 
 
+def _prompt_mass(lab: Lab, key: str, values: list[float]) -> NDArray[np.float64]:
+    """Return the probability of each prompt's own tokens, one line for each value."""
+    rows, context = lab.rows.logits, lab.context
+    after = (probabilities(lab.logits({key: value}, rows, context)) for value in values)
+    return np.array([mass_of(probs, lab.rows.prompt_ids) for probs in after])
+
+
 def _reuse(lab: Lab, key: str) -> Measured:
     values = [-2.0, 0.0, 2.0]
     shares = _repeats(lab, key, values)
     p = max(are_larger(low, high) for low, high in pairwise(shares))
-    rows, context = lab.rows.logits, lab.context
-    ids = [np.unique(prompt) for prompt in lab.rows.prompt_ids]
-    mass = []
-    for value in values:
-        after = probabilities(lab.logits({key: value}, rows, context))
-        mass.append([float(row[token].sum()) for row, token in zip(after, ids, strict=True)])
+    rows = lab.rows.logits
+    mass = _prompt_mass(lab, key, values)
     falling = int((np.diff(mass, axis=0) < 0).all(axis=0).sum())
     low, none, high = shares.mean(axis=1)
     return Measured(
@@ -242,15 +246,15 @@ def _scale(lab: Lab) -> Measured:
     chosen = [3, 8, 12, 13, 14]
     rows = lab.rows.logits[chosen].astype(np.float64)
     context = lab.context.for_rows((len(lab.rows),), np.array(chosen))
-    ids = [np.unique(lab.rows.prompt_ids[i]) for i in chosen]
+    ids = [lab.rows.prompt_ids[i] for i in chosen]
     before = probabilities(rows)
     unequal, mass, after = 0.0, [], []
     for shift in shifts:
         unequal = max(unequal, float(np.abs(probabilities(rows + shift) - before).max()))
         p = probabilities(lab.logits({"repetition_penalty": 1.2}, rows + shift, context))
         after.append(p)
-        mass.append(np.mean([row[token].sum() for row, token in zip(p, ids, strict=True)]))
-    plain = float(np.mean([row[token].sum() for row, token in zip(before, ids, strict=True)]))
+        mass.append(mass_of(p, ids).mean())
+    plain = mass_of(before, ids).mean()
     distance = 0.5 * np.abs(after[1] - after[5]).sum(axis=-1)
     return Measured(
         unequal < 1e-12 and float(distance.min()) > 1e-6,
@@ -297,12 +301,7 @@ def _equation(lab: Lab) -> Measured:
 )  # fmt: skip
 def _below_one(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    ids = [np.unique(prompt) for prompt in lab.rows.prompt_ids]
-    mass = []
-    for value in (1.0, 0.9, 0.0):
-        p = probabilities(lab.logits({"repetition_penalty": value}, rows, lab.context))
-        mass.append([float(row[token].sum()) for row, token in zip(p, ids, strict=True)])
-    one, below, zero = np.array(mass)
+    one, below, zero = _prompt_mass(lab, "repetition_penalty", [1.0, 0.9, 0.0])
     rising = int(((below > one) & (zero >= below)).sum())
     return Measured(
         rising == len(rows) and bool(np.isfinite(zero).all()),

@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from logitlab import __version__
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
 from logitlab.cli.chat import add_chat
@@ -17,6 +16,7 @@ from logitlab.cli.generate import add_generate
 from logitlab.cli.sweep import add_sweep
 from logitlab.cli.trace import add_commands
 from logitlab.params import parameter_table
+from logitlab.version import __version__
 
 __all__ = ["main"]
 

@@ -24,8 +24,9 @@ __all__ = [
     "PALETTE",
     "PLAIN",
     "REMOVED_HATCH",
+    "STROKES",
     "Look",
-    "Picture",
+    "ShownAxes",
     "around",
     "axes",
     "engine_color",
@@ -55,6 +56,9 @@ PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 """What every text that may hold a token is made with: no ``$`` in it is mathematics."""
 
 REMOVED_HATCH = "////"
+
+STROKES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
+"""Lines beside each other, told apart without colours."""
 
 
 class Look(NamedTuple):
@@ -107,7 +111,7 @@ _FAMILIES = {
 }
 
 
-class Picture(Axes):
+class ShownAxes(Axes):
     """Axes that a notebook shows, though their figure is none of pyplot's."""
 
     def _repr_png_(self) -> bytes:
@@ -156,7 +160,7 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
     if figure.dpi < 100:
         figure.set_dpi(100)
     FigureCanvasAgg(figure)
-    ax = figure.add_subplot(axes_class=Picture)
+    ax = figure.add_subplot(axes_class=ShownAxes)
     if dark:
         figure.set_facecolor(_DARK.ground)
         ax.set_facecolor(_DARK.ground)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import product
+from collections.abc import Mapping
 from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab import metrics
-from logitlab.checks import ParameterError, Range, check_choice, check_integer, check_logits
+from logitlab import sweeps
+from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.context import Context
-from logitlab.engines import Engine, get
+from logitlab.engines import Engine
 from logitlab.engines.translation import RequestLike
 from logitlab.numerics import softmax
-from logitlab.params import PARAMETERS, SamplingParams
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of
-from logitlab.plot.swept import draw_map, draw_swept
+from logitlab.plot.swept import draw_swept
+from logitlab.sweeps.grid import chains_of, grid_of
+from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.result import Sweep
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["sweep"]
-
-_SHOWN = {
-    "entropy": (metrics.entropy, "entropy in nats"),
-    "survivors": (metrics.support_size, "tokens kept"),
-    "top_probability": (metrics.top_probability, "probability of the most likely token"),
-}
-_STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
 def sweep(
@@ -51,14 +44,16 @@ def sweep(
     ----------
     logits : array_like, shape (V,) or (n, V), or Sweep
         One row, or several: then lines are medians over the rows, with a band from the lower to
-        the upper quartile, and colours are medians. The result of `sweep` or `simulate` is drawn
-        as it is: up to six lines along its first numbers, or a map over its two parameters.
+        the upper quartile, and colours are medians. The result of `logitlab.sweep` or
+        `logitlab.simulate` is drawn as it is: up to six lines along its first numbers, or a map
+        over its two parameters.
     grid : mapping of str to sequence
-        One or two parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``; none of
-        a result, which has its own.
-    show : {"probability", "entropy", "survivors", "top_probability"}
-        "probability", the default: a line for each of the most likely tokens, along one parameter.
-        Of a result one of its metrics, by default the first.
+        Parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``; none of a result,
+        which has its own. Three values and more of each of two parameters make a map.
+    show : str, optional
+        "probability", the default: a line for each of the most likely tokens of one row, along one
+        parameter. Or a metric that `logitlab.sweep` knows: "entropy", "support" … Of a result one
+        of its metrics, by default the first.
     params : SamplingParams or mapping, optional
         The rest of the request.
     engine : str or Engine
@@ -78,7 +73,7 @@ def sweep(
     Raises
     ------
     ParameterError
-        For bad logits, no values, more than two parameters, or values that the engine refuses.
+        For bad logits, no values, more axes than can be drawn, or values that the engine refuses.
 
     Examples
     --------
@@ -92,53 +87,29 @@ def sweep(
             raise ParameterError("grid", "left out of a result, which has its own", grid)
         return draw_swept(logits, show, ax)
     check_vocabulary(vocabulary)
-    show = "probability" if show is None else show
-    check_choice("show", show, ("probability", *_SHOWN))
     top = check_integer("top", top, Range(1, 20, integer=True))
-    axes = _checked(grid)
-    if show == "probability":
-        rows = row_of(logits)
-        if len(axes) > 1:
-            hint = "Show the entropy, or another measure, over two."
-            raise ParameterError("grid", "one parameter for probabilities", list(axes), hint)
-    else:
-        rows = check_logits(logits)
-        rows = rows.reshape(-1, rows.shape[-1])
-    request = params.to_request() if isinstance(params, SamplingParams) else dict(params or {})
-    chains = [
-        get(engine)(request | dict(zip(axes, point, strict=True)), vocabulary_size=rows.shape[-1])
-        for point in product(*axes.values())
-    ]
-    finals = (chain(rows, context) for chain in chains)
-    if show == "probability":
-        probs = np.array([softmax(final) for final in finals])
-        return _lines_of_tokens(axes, probs, vocabulary, top, ax)
-    measure, name = _SHOWN[show]
-    values = np.array([measure(final) for final in finals], np.float64)
-    if len(axes) == 2:
-        first, second = axes.values()
-        middle = np.median(values, axis=-1).reshape(len(first), len(second))
-        return draw_map(axes, middle, name, f"{name} over {' and '.join(axes)}", ax)
-    return _draw_band(axes, values, name, ax)
-
-
-def _checked(grid: Any) -> dict[str, list[Any]]:
-    if not isinstance(grid, Mapping) or not 1 <= len(grid) <= 2:
-        hint = 'Write {"temperature": [0.5, 1.0]}.'
-        raise ParameterError("grid", "a map of one or two parameters to values", grid, hint)
-    axes = {}
-    for name, values in grid.items():
-        roles = {key for key, entry in PARAMETERS.items() if entry.role == "distribution"}
-        check_choice("grid", name, sorted(roles - {"logit_bias"}))
-        array = np.asarray(values)
-        if array.ndim != 1 or not array.size or array.dtype.kind not in "iuf":
-            raise ParameterError(name, "a sequence of numbers, one at least", values)
-        axes[name] = np.sort(array).tolist()
-    return axes
+    if show not in (None, "probability"):
+        check_choice("show", show, ("probability", *MEASURES))
+        found = sweeps.sweep(
+            logits, grid or {}, show, engine=engine, request=params, context=context, reduce="rows",
+            progress=False,
+        )  # fmt: skip
+        return draw_swept(found, show, ax)
+    row = row_of(logits)
+    points = grid_of(grid or {})
+    if len(points.values) > 1:
+        hint = "Show the entropy, or another metric, over two."
+        raise ParameterError("grid", "one parameter for probabilities", list(points.values), hint)
+    [(name, values)] = points.values.items()
+    chains = chains_of(points, engine, params, len(row))
+    x = Range().check(name, values)
+    probs = np.array([softmax(chain(row, context)) for chain in chains])
+    return _lines_of_tokens(name, x, probs, vocabulary, top, ax)
 
 
 def _lines_of_tokens(
-    axes: dict[str, list[Any]],
+    name: str,
+    x: NDArray[np.float64],
     probs: NDArray[np.float64],
     vocabulary: Vocabulary | None,
     top: int,
@@ -147,12 +118,13 @@ def _lines_of_tokens(
     if ax is None:
         ax = style.axes(7, 4)
     look = style.ground(ax)
-    [(name, x)] = axes.items()
+    order = np.argsort(x, kind="stable")
+    x, probs = x[order], probs[order]
     tokens = top_of(probs, top)
     for i, token in enumerate(tokens):
         ax.plot(
             x, probs[:, token], color=look.series[i % len(look.series)],
-            linestyle=_STYLES[i // len(look.series) % len(_STYLES)], linewidth=1.8,
+            linestyle=style.STROKES[i // len(look.series) % len(style.STROKES)], linewidth=1.8,
             marker="o" if len(x) == 1 else "",
         )  # fmt: skip
     texts = labels(tokens, vocabulary)
@@ -182,26 +154,4 @@ def _lines_of_tokens(
     ax.set_xlabel(name)
     ax.set_ylabel("probability")
     style.title(ax, f"the most likely tokens along {name}")
-    return ax
-
-
-def _draw_band(
-    axes: Mapping[str, Sequence[Any]], values: NDArray[np.float64], name: str, ax: Axes | None
-) -> Axes:
-    """Draw values of shape (x, rows) as their median and quartiles."""
-    if ax is None:
-        ax = style.axes(7, 4)
-    look = style.ground(ax)
-    [(parameter, x)] = axes.items()
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=1)
-    title = f"{name} along {parameter}"
-    if values.shape[1] > 1:
-        ax.fill_between(x, low, high, color=look.kept, alpha=0.25, linewidth=0)
-        title += f": median and quartiles of {values.shape[1]} rows"
-    ax.plot(x, middle, color=look.kept, linewidth=1.8, marker="o" if len(x) == 1 else "")
-    if name == _SHOWN["survivors"][1] and values.max() > 20:
-        ax.set_yscale("log")
-    ax.set_xlabel(parameter)
-    ax.set_ylabel(name)
-    style.title(ax, title)
     return ax

@@ -12,45 +12,49 @@ from logitlab.sweeps.result import Sweep
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-__all__ = ["draw_map", "draw_swept"]
+__all__ = ["draw_swept"]
 
 _LINES = 6  # of more a map tells more
-_STYLES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 
 
 def draw_swept(found: Sweep, show: str | None, ax: Axes | None) -> Axes:
     """Draw a metric of a sweep, the first one by default.
 
     Along the first axis of numbers there is a line for each combination of the others, if these are
-    few, with what `simulate` knows of its error as a band; rows are drawn as their median.
+    few, with what `simulate` knows of its error as a band; rows are drawn as their median, with a
+    band from the lower to the upper quartile. Three values and more of each of two parameters make
+    a map.
     """
     name = next(iter(found.values)) if show is None else show
     check_choice("show", name, found.values)
     values, axes = found.values[name], dict(found.axes)
     band = (found.low[name], found.high[name]) if name in found.low else None
-    title = f"{name.replace('_', ' ')}, {_kept(found)}"
     if "row" in axes:
         del axes["row"]
-        values = np.median(values, axis=-1)
+        lower, values, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=-1)
+        band = (lower, upper) if found.rows > 1 else None
     beside = f" (with {', '.join(found.zipped)})" if found.zipped else ""
     along = next((key for key in axes if _is_numeric(axes[key])), next(iter(axes)))
     lines = values.size // max(len(axes[along]), 1)
     unit = found.units[name]
     label = name.replace("_", " ") + (f" in {unit}" if unit else "")
-    if lines <= _LINES:
+    title = f"{name.replace('_', ' ')}, {_kept(found)}"
+    is_map = len(axes) == 2 and all(_is_numeric(a) and len(a) > 2 for a in axes.values())
+    if lines <= _LINES and not is_map:
         return _draw_lines(axes, along, values, band, label, title + beside, ax)
     if len(axes) != 2:
         hint = "Sweep fewer values, or draw some of them."
         rule = f"one of two axes, or of {_LINES} lines"
         raise ParameterError("result", rule, found, hint)
-    return draw_map(axes, values, label, title, ax)
+    return _draw_map(axes, values, label, title.replace(" and quartiles", ""), ax)
 
 
 def _kept(found: Sweep) -> str:
-    for axis, words in {"row": "median of", "quantile": "quantiles of", "bin": "counts of"}.items():
-        if axis in found.axes:
-            return f"{words} {found.rows} rows"
-    return f"mean of {found.rows} rows"
+    if found.rows == 1:
+        return "one row"
+    words = {"row": "median and quartiles", "quantile": "quantiles", "bin": "counts"}
+    kept = next((words[axis] for axis in words if axis in found.axes), "mean")
+    return f"{kept} of {found.rows} rows"
 
 
 def _is_numeric(values: Any) -> bool:
@@ -85,8 +89,8 @@ def _draw_lines(
         if band is not None:
             low, high = (each(end)[i, order] for end in band)
             ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-        ax.plot(x, line, color=color, linestyle=_STYLES[i % len(_STYLES)], linewidth=1.8,
-                marker=marker)  # fmt: skip
+        stroke = style.STROKES[i % len(style.STROKES)]
+        ax.plot(x, line, color=color, linestyle=stroke, linewidth=1.8, marker=marker)
     if not numeric:
         ax.set_xticks(x, [str(value) for value in axes[along]], **style.PLAIN)
     if np.nanmax(values, initial=0) > 100 * max(np.nanmin(values, initial=np.inf), 1):
@@ -104,7 +108,7 @@ def _draw_lines(
     return ax
 
 
-def draw_map(
+def _draw_map(
     axes: dict[str, Any], values: NDArray[np.float64], label: str, title: str, ax: Axes | None
 ) -> Axes:
     """Draw values of shape (y, x) as colours, with a scale beside them."""

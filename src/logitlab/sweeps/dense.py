@@ -65,9 +65,10 @@ def tree_of(chains: Sequence[Chain], points: Sequence[int]) -> Tree:
         chain = chains[point]
         # A chain of a kind of its own may look ahead, and is one step here.
         plain = type(chain) is Chain
-        parts = [chain.of(step) for step in chain.without_neutral()] if plain else [chain]
+        # Without steps it still rounds to its precision.
+        parts = [chain.of(step) for step in chain.without_neutral()] if plain else []
         here = root
-        for part in parts:
+        for part in parts or [chain]:
             _, here = here.branches.setdefault(_key(part), (part, Tree()))
         here.points.append(point)
     return root

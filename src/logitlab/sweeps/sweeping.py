@@ -21,6 +21,7 @@ from logitlab.sweeps.measures import Metrics, resolve
 from logitlab.sweeps.reductions import Part, Reduction, reduction
 from logitlab.sweeps.result import Sweep, SweepPlan
 from logitlab.sweeps.work import Job, SweepJob
+from logitlab.version import __version__
 from numpy.typing import NDArray
 
 __all__ = ["Swept", "axes_of", "run", "sweep"]
@@ -230,8 +231,6 @@ def _workers(executor: Executor) -> int:
 
 def _fingerprint(job: Job, source: Rows | Stream, grid: Grid) -> dict[str, Any]:
     """Return what makes a sweep this one: as JSON, so that a checkpoint can hold it."""
-    from logitlab import __version__
-
     programs = hashlib.sha256()
     for chain in job.chains:
         programs.update(f"{chain.kind}\n".encode())
