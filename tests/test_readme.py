@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from logitlab.engines.differences import difference_tables
-from logitlab.params import parameter_table
+from logitlab.request.params import parameter_table
 
 README = Path(__file__).parents[1] / "README.md"
 

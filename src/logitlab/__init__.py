@@ -17,12 +17,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from logitlab import datasets, engines, models
-from logitlab.chain import Chain, Step, Trace, Transform
 from logitlab.checks import ParameterError
-from logitlab.compare import Comparison, compare_engines
-from logitlab.context import Context
 from logitlab.draw import gumbel, uniform
 from logitlab.engines import Engine, Translation, translate
+from logitlab.engines.compare import Comparison, compare_engines
+from logitlab.engines.partings import Parting
 from logitlab.metrics import (
     agreement,
     entropy,
@@ -35,13 +34,23 @@ from logitlab.metrics import (
     total_variation,
 )
 from logitlab.numerics import log_softmax, softmax
-from logitlab.params import PARAMETERS, SamplingParams
-from logitlab.parting import Parting
-from logitlab.sampling import Draws, Logprobs, Survivors, greedy, logprobs, plan, sample, survivors
-from logitlab.sorted_chain import SortedChain
-from logitlab.transforms.bias import LogitBias, logit_bias
-from logitlab.transforms.normalisation import LogSoftmax
-from logitlab.transforms.penalties import (
+from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.sampling.sample import (
+    Draws,
+    Logprobs,
+    Survivors,
+    greedy,
+    logprobs,
+    plan,
+    sample,
+    survivors,
+)
+from logitlab.steps.bias import LogitBias, logit_bias
+from logitlab.steps.candidate_order.chain import SortedChain
+from logitlab.steps.chain import Chain, Step, Trace, Transform
+from logitlab.steps.context import Context
+from logitlab.steps.normalisation import LogSoftmax
+from logitlab.steps.penalties import (
     AdditivePenalty,
     FrequencyPenalty,
     PresencePenalty,
@@ -50,18 +59,18 @@ from logitlab.transforms.penalties import (
     presence_penalty,
     repetition_penalty,
 )
-from logitlab.transforms.temperature import Temperature, temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
+from logitlab.steps.temperature import Temperature, temperature
+from logitlab.steps.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
 from logitlab.version import __version__ as __version__
 from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from logitlab import claims, plot
-    from logitlab.clients import transport
-    from logitlab.generating import generate, resume, stream
-    from logitlab.generation import Finish, Generation, Piece
+    from logitlab.generation.generate import generate, resume, stream
+    from logitlab.generation.result import Finish, Generation, Piece
     from logitlab.sweeps import simulate, sweep
-    from logitlab.wire import chat, chat_stream
+    from logitlab.wire.chat import chat, chat_stream
+    from logitlab.wire.transport import transport
 
 __all__ = [
     "PARAMETERS",
@@ -141,17 +150,17 @@ __all__ = [
 
 # Loaded when they are asked for, so that who samples does not wait for who generates.
 _HOMES = {
-    "Finish": "generation",
-    "Generation": "generation",
-    "Piece": "generation",
-    "chat": "wire",
-    "chat_stream": "wire",
-    "generate": "generating",
-    "resume": "generating",
+    "Finish": "generation.result",
+    "Generation": "generation.result",
+    "Piece": "generation.result",
+    "chat": "wire.chat",
+    "chat_stream": "wire.chat",
+    "generate": "generation.generate",
+    "resume": "generation.generate",
     "simulate": "sweeps",
-    "stream": "generating",
+    "stream": "generation.generate",
     "sweep": "sweeps",
-    "transport": "clients",
+    "transport": "wire.transport",
 }
 _MODULES = ("claims", "plot")
 

@@ -16,7 +16,7 @@ import pytest
 from logitlab import Generation, ParameterError, claims
 from logitlab.claims import CLAIMS, SECTIONS, Claim, Finding, Lab
 from logitlab.claims.report import draw
-from logitlab.params import PARAMETERS
+from logitlab.request.params import PARAMETERS
 
 from claims.broken import (
     Altered,

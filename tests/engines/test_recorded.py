@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import pytest
-from logitlab.engines.declare import DISTRIBUTION
+from logitlab.engines.rules import DISTRIBUTION
 
 from engines import recorded
 from engines.cases import COUNTS, VECTORS, read

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import Chain, Context, ParameterError, SamplingParams, engines, translate
-from logitlab.engines.declare import RefusalError
+from logitlab.engines.rules import RefusalError
 
 SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     ("vllm", {"top_a": 0.2}, "top_a is ignored by vllm: it has no such parameter."),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import ParameterError, Transform
+from logitlab.steps.truncation import TopK
 from logitlab.sweeps.identity import identified
-from logitlab.transforms.truncation import TopK
 
 FACTOR = 2
 

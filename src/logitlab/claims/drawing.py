@@ -8,7 +8,7 @@ import numpy as np
 from logitlab.claims.claim import Family, Measured, Picture
 from logitlab.claims.lab import Lab
 from logitlab.claims.truth import LEVEL, chi_square, probabilities, ranked
-from logitlab.generation import Generation
+from logitlab.generation.result import Generation
 from numpy.typing import NDArray
 
 __all__ = ["CLAIMS"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from logitlab.claims.claim import Family, Measured, Picture
 from logitlab.claims.lab import Lab
-from logitlab.generation import Generation
+from logitlab.generation.result import Generation
 
 __all__ = ["CLAIMS"]
 

@@ -11,17 +11,17 @@ import numpy as np
 from logitlab import datasets
 from logitlab.checks import ParameterError
 from logitlab.constraints import constraint_of
-from logitlab.context import Context
 from logitlab.datasets import Recording
 from logitlab.engines import openrouter
-from logitlab.generating import generate
-from logitlab.generation import Generation
+from logitlab.generation.generate import generate
+from logitlab.generation.result import Generation
 from logitlab.models.model import Model, State
 from logitlab.models.ngram import NGram
 from logitlab.numerics import FloatArray, IntArray
-from logitlab.params import SamplingParams
-from logitlab.sampling import sample
-from logitlab.wire import chat
+from logitlab.request.params import SamplingParams
+from logitlab.sampling.sample import sample
+from logitlab.steps.context import Context
+from logitlab.wire.chat import chat
 
 __all__ = ["Lab"]
 

@@ -7,8 +7,8 @@ from typing import Any
 from logitlab.claims.claim import GENERAL, Family, Measured
 from logitlab.claims.lab import Lab
 from logitlab.claims.truth import changed_bits
-from logitlab.compare import compare_engines
-from logitlab.params import PARAMETERS
+from logitlab.engines.compare import compare_engines
+from logitlab.request.params import PARAMETERS
 
 __all__ = ["CLAIMS", "add_neutral"]
 

@@ -18,8 +18,8 @@ from logitlab.claims.truth import (
     ranked,
     repeated_share,
 )
-from logitlab.context import Context
 from logitlab.engines import MAIN, get
+from logitlab.steps.context import Context
 from numpy.typing import NDArray
 
 __all__ = ["CLAIMS"]

@@ -10,7 +10,7 @@ from logitlab.claims.claim import Family, Measured, Picture
 from logitlab.claims.lab import Lab
 from logitlab.claims.neutral import add_neutral
 from logitlab.claims.truth import changed_bits, entropies, kept, ranked, recorded
-from logitlab.compare import compare_engines
+from logitlab.engines.compare import compare_engines
 from numpy.typing import NDArray
 
 __all__ = ["CLAIMS"]

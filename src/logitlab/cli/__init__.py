@@ -15,7 +15,7 @@ from logitlab.cli.engines import add_command
 from logitlab.cli.generate import add_generate
 from logitlab.cli.sweep import add_sweep
 from logitlab.cli.trace import add_commands
-from logitlab.params import parameter_table
+from logitlab.request.params import parameter_table
 from logitlab.version import __version__
 
 __all__ = ["main"]

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
-from logitlab.context import Context
 from logitlab.datasets import load
 from logitlab.engines import ENGINES
 from logitlab.models import BUNDLED
 from logitlab.numerics import FloatArray
-from logitlab.params import PARAMETERS
+from logitlab.request.params import PARAMETERS
+from logitlab.steps.context import Context
 
 __all__ = [
     "Row",

@@ -12,7 +12,7 @@ from logitlab.checks import ParameterError
 from logitlab.cli.arguments import add_engine, add_model
 from logitlab.cli.text import as_json
 from logitlab.models import load
-from logitlab.wire import chat, chat_stream, error_body, events
+from logitlab.wire.chat import chat, chat_stream, error_body, events
 
 __all__ = ["add_chat", "json_of"]
 

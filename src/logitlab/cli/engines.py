@@ -18,10 +18,10 @@ from logitlab.cli.arguments import (
     whole,
 )
 from logitlab.cli.text import as_json, columns, table, top_tokens
-from logitlab.compare import Comparison, compare_engines
 from logitlab.engines import ENGINES, MAIN, get
+from logitlab.engines.compare import Comparison, compare_engines
 from logitlab.engines.differences import difference_tables
-from logitlab.parting import Parting
+from logitlab.engines.partings import Parting
 
 __all__ = ["add_command"]
 

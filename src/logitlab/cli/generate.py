@@ -15,8 +15,8 @@ from logitlab.cli.arguments import ONE_TOKEN, add_engine, add_model, add_request
 from logitlab.cli.chat import json_of
 from logitlab.cli.text import as_json, width
 from logitlab.draw import COUPLINGS, resolve_seed
-from logitlab.generating import generate, stream
-from logitlab.generation import Generation, Piece
+from logitlab.generation.generate import generate, stream
+from logitlab.generation.result import Generation, Piece
 from logitlab.models import Model, load
 from logitlab.progress import interruptible
 

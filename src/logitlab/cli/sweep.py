@@ -12,10 +12,10 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_number
 from logitlab.cli.arguments import needs_context, request_of, whole
-from logitlab.context import Context
 from logitlab.datasets import load
-from logitlab.engines.declare import DISTRIBUTION
-from logitlab.params import PARAMETERS
+from logitlab.engines.rules import DISTRIBUTION
+from logitlab.request.params import PARAMETERS
+from logitlab.steps.context import Context
 from logitlab.sweeps import Sweep, simulate, sweep
 from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.reductions import REDUCTIONS

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
@@ -23,8 +22,9 @@ from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.draw import COUPLINGS
 from logitlab.engines import get, translate
 from logitlab.engines.translation import RequestLike
-from logitlab.params import SamplingParams
-from logitlab.sampling import Draws, sample
+from logitlab.request.params import SamplingParams
+from logitlab.sampling.sample import Draws, sample
+from logitlab.steps.chain import Trace
 
 __all__ = ["add_commands"]
 

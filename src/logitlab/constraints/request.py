@@ -9,7 +9,7 @@ from logitlab.checks import ParameterError, Seen
 from logitlab.constraints.constraint import Constraint
 from logitlab.constraints.kinds import JsonObject, JsonSchema
 from logitlab.constraints.tools import Tools
-from logitlab.params import SamplingParams
+from logitlab.request.params import SamplingParams
 
 __all__ = ["constraint_of"]
 

@@ -16,7 +16,7 @@ from logitlab.constraints.calls import CLOSE, OPEN, CallParser, ToolCall
 from logitlab.constraints.constraint import Constraint
 from logitlab.constraints.kinds import JsonObject, JsonSchema, rule_of
 from logitlab.constraints.schema import enforceable
-from logitlab.params import SamplingParams
+from logitlab.request.params import SamplingParams
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Tools", "marker_ids"]

@@ -7,18 +7,18 @@ Each is an `Engine`: call it with parameters to get its chain. `ENGINES` holds a
 from __future__ import annotations
 
 from logitlab.checks import check_choice
-from logitlab.engines.declare import Note, RefusalError
 from logitlab.engines.documented import openai, openrouter
 from logitlab.engines.engine import Engine
-from logitlab.engines.huggingface import transformers, transformers_serve
 from logitlab.engines.llama_cpp import koboldcpp, llama_cpp, llama_cpp_python
 from logitlab.engines.mlx_lm import mlx_lm, mlx_lm_server
+from logitlab.engines.rules import Note, RefusalError
 from logitlab.engines.sglang import (
     sglang,
     sglang_flashinfer,
     sglang_flashinfer_sequential,
     sglang_lag,
 )
+from logitlab.engines.transformers import transformers, transformers_serve
 from logitlab.engines.translation import RequestLike, Translation, translated
 from logitlab.engines.vllm import aphrodite, aphrodite_once, vllm, vllm_flashinfer, vllm_triton
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from logitlab.chain import Chain, Step
 from logitlab.checks import ParameterError
 from logitlab.engines import MAIN, Engine, get, translate
-from logitlab.engines.declare import DISTRIBUTION, NEUTRAL, Ignore, brief_number
-from logitlab.sorted_chain import SortedChain
-from logitlab.transforms.penalties import (
+from logitlab.engines.rules import DISTRIBUTION, NEUTRAL, Ignore, brief_number
+from logitlab.steps.candidate_order.chain import SortedChain
+from logitlab.steps.chain import Chain, Step
+from logitlab.steps.penalties import (
     AdditivePenalty,
     FrequencyPenalty,
     PresencePenalty,
     RepetitionPenalty,
 )
-from logitlab.transforms.truncation import TopK, TopP
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["LETTERS", "difference_tables"]
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from logitlab.chain import Chain
-from logitlab.engines.declare import Ignore, InVocabulary, Refuse, Rule, Values
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from logitlab.engines.rules import Ignore, InVocabulary, Refuse, Rule, Values
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain
+from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopA, TopK, TopP
 
 __all__ = ["openai", "openrouter"]
 

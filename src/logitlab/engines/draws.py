@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.chain import Chain
 from logitlab.checks import ParameterError
 from logitlab.draw import choose
 from logitlab.numerics import FloatArray, IntArray, gaps, rounded_weights
-from logitlab.transforms.truncation import MinP, TopK, TopP
+from logitlab.steps.chain import Chain
+from logitlab.steps.truncation import MinP, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Drawn", "Place", "inverse", "llama_cpp", "sglang", "vllm_cpu", "vllm_triton"]

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain, SparseStep
 from logitlab.checks import ParameterError, Range, check_integer, check_logits
-from logitlab.context import Context
-from logitlab.engines.declare import Off, Values, brief_number
 from logitlab.engines.draws import Drawn, Place
+from logitlab.engines.rules import Off, Values, brief_number
 from logitlab.engines.translation import Recipe, RequestLike, Translation, translated
 from logitlab.numerics import IntArray, widened
-from logitlab.params import SamplingParams
-from logitlab.sorted_chain import SortedChain
-from logitlab.transforms.temperature import Temperature
+from logitlab.request.params import SamplingParams
+from logitlab.steps.candidate_order.chain import SortedChain
+from logitlab.steps.chain import Chain, SparseStep
+from logitlab.steps.context import Context
+from logitlab.steps.temperature import Temperature
 from numpy.typing import ArrayLike
 
 __all__ = ["Engine", "engine"]

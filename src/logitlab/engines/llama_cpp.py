@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from logitlab.chain import Step
 from logitlab.checks import ParameterError, Range, check_integer, check_number
-from logitlab.engines.declare import (
+from logitlab.engines.draws import llama_cpp as llama_luck
+from logitlab.engines.engine import engine
+from logitlab.engines.rules import (
     Clamp,
     Drop,
     Ignore,
@@ -20,14 +21,13 @@ from logitlab.engines.declare import (
     Unmodelled,
     Values,
 )
-from logitlab.engines.draws import llama_cpp as llama_luck
-from logitlab.engines.engine import engine
 from logitlab.engines.translation import Option
-from logitlab.sorted_chain import SortedChain
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import AdditivePenalty, PresencePenalty, RepetitionPenalty
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.candidate_order.chain import SortedChain
+from logitlab.steps.chain import Step
+from logitlab.steps.penalties import AdditivePenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopA, TopK, TopP
 
 __all__ = ["Prefilter", "koboldcpp", "llama_cpp", "llama_cpp_python"]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from logitlab.chain import Chain
 from logitlab.checks import Range, check_integer
-from logitlab.engines.declare import Ignore, Off, Refuse, Rule, Unmodelled, Values
 from logitlab.engines.engine import engine
+from logitlab.engines.rules import Ignore, Off, Refuse, Rule, Unmodelled, Values
 from logitlab.engines.translation import Option
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.normalisation import LogSoftmax
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopK, TopP
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain
+from logitlab.steps.normalisation import LogSoftmax
+from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopK, TopP
 
 __all__ = ["mlx_lm", "mlx_lm_server"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from logitlab.chain import Chain, Step
-from logitlab.engines.declare import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import AdditivePenalty, RepetitionPenalty
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopK, TopP
+from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain, Step
+from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopK, TopP
 
 __all__ = ["sglang", "sglang_flashinfer", "sglang_flashinfer_sequential", "sglang_lag"]
 

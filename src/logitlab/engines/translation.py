@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from logitlab.checks import FrozenDict, ParameterError, Range, check_integer
-from logitlab.engines.declare import (
+from logitlab.engines.rules import (
     ABSENT,
     DISTRIBUTION,
     NEUTRAL,
@@ -19,7 +19,7 @@ from logitlab.engines.declare import (
     refusal,
     typed,
 )
-from logitlab.params import PARAMETERS, SamplingParams
+from logitlab.request.params import PARAMETERS, SamplingParams
 
 __all__ = [
     "Option",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from logitlab.chain import Chain, Step
-from logitlab.engines.declare import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.engines.draws import vllm_cpu
 from logitlab.engines.draws import vllm_triton as triton_luck
 from logitlab.engines.engine import engine
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain, Step
+from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopA, TopK, TopP
 
 __all__ = ["aphrodite", "aphrodite_once", "vllm", "vllm_flashinfer", "vllm_triton"]
 

@@ -12,7 +12,7 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, Seen
-from logitlab.compare import Comparison
+from logitlab.engines.compare import Comparison
 from logitlab.numerics import IntArray, softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import check_top, stages_of, top_of

@@ -8,12 +8,12 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
-from logitlab.chain import Chain, Trace, Transform
 from logitlab.checks import ParameterError, Range, Seen, check_number
 from logitlab.numerics import FloatArray, softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import check_top, row_of, stages_of, top_of
 from logitlab.plot.style import PALETTE
+from logitlab.steps.chain import Chain, Trace, Transform
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch

@@ -9,7 +9,7 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
-from logitlab.generation import Generation
+from logitlab.generation.result import Generation
 from logitlab.numerics import IntArray, softmax
 from logitlab.plot.labels import check_vocabulary, fonts, label
 from logitlab.plot.source import top_of

@@ -9,11 +9,11 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, needs
-from logitlab.context import Context
 from logitlab.engines import Engine, get
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import check_top, row_of, top_of
+from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab.chain import Trace
 from logitlab.checks import ParameterError
-from logitlab.context import Context, check_context
 from logitlab.engines import Engine, get
 from logitlab.engines.translation import RequestLike
 from logitlab.numerics import IntArray
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of
-from logitlab.transforms.bias import LogitBias
-from logitlab.transforms.penalties import (
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Trace
+from logitlab.steps.context import Context, check_context
+from logitlab.steps.penalties import (
     AdditivePenalty,
     FrequencyPenalty,
     PresencePenalty,

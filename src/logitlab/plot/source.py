@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.chain import Trace
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
-from logitlab.generation import Generation
+from logitlab.generation.result import Generation
 from logitlab.numerics import FloatArray, IntArray, softmax
+from logitlab.steps.chain import Trace
 from numpy.typing import NDArray
 
 __all__ = ["Stages", "check_top", "row_of", "stages_of", "top_of"]

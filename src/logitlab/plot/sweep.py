@@ -9,13 +9,13 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import sweeps
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
-from logitlab.context import Context
 from logitlab.engines import Engine
 from logitlab.engines.translation import RequestLike
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of
 from logitlab.plot.swept import draw_swept
+from logitlab.steps.context import Context
 from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.result import Sweep

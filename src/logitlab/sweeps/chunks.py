@@ -13,9 +13,9 @@ from zlib import crc32
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_array
-from logitlab.context import Context
 from logitlab.models.recorded import Recorded
 from logitlab.numerics import FloatArray
+from logitlab.steps.context import Context
 from numpy.typing import NDArray
 
 __all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "missing", "rows_of"]

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain, Transform
-from logitlab.context import Context
 from logitlab.numerics import FloatArray
+from logitlab.steps.chain import Chain, Transform
+from logitlab.steps.context import Context
 from logitlab.sweeps.measures import Measure
 from numpy.typing import NDArray
 

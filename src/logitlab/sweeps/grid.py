@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.chain import Chain, Transform
 from logitlab.checks import ParameterError, check_flag
 from logitlab.engines import Engine, get, openrouter
-from logitlab.engines.declare import DISTRIBUTION
+from logitlab.engines.rules import DISTRIBUTION
 from logitlab.engines.translation import given_keys
-from logitlab.params import SamplingParams
-from logitlab.sampling import chain_of
+from logitlab.request.params import SamplingParams
+from logitlab.sampling.sample import chain_of
+from logitlab.steps.chain import Chain, Transform
 
 __all__ = ["EngineLike", "Grid", "chains_of", "grid_of"]
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain, RowStep, SparseStep, Step, Transform
 from logitlab.numerics import IntArray
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.chain import Chain, RowStep, SparseStep, Step, Transform
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopA, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Branch", "Cut", "Program", "programs_of", "split", "why_dense"]

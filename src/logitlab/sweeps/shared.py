@@ -17,10 +17,10 @@ from typing import Any, cast
 
 import numpy as np
 from logitlab.numerics import BoolArray, FloatArray, IntArray
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import MinP, TopK, TopP
 from logitlab.sweeps.measures import Measure
 from logitlab.sweeps.programs import Branch, Cut, Program
-from logitlab.transforms.temperature import Temperature
-from logitlab.transforms.truncation import MinP, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Order", "measure_prefixes"]

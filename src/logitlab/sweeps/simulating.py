@@ -9,7 +9,6 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -18,10 +17,11 @@ from logitlab.checks import (
     check_integer,
     check_number,
 )
-from logitlab.context import Context
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.numerics import FloatArray, IntArray
-from logitlab.sampling import logprobs, sample
+from logitlab.sampling.sample import logprobs, sample
+from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context
 from logitlab.sweeps.chunks import RowsLike, rows_of
 from logitlab.sweeps.grid import EngineLike, chains_of, grid_of
 from logitlab.sweeps.measures import Measure, resolve

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.context import Context
 from logitlab.progress import Progress
+from logitlab.steps.context import Context
 from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Stream, rows_of
 from logitlab.sweeps.executing import Here, execute

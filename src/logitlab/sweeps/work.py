@@ -9,10 +9,10 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from logitlab.chain import Chain
 from logitlab.checks import ParameterError, Seen, check_logits
-from logitlab.context import Context
 from logitlab.numerics import FloatArray, blocks, widened
+from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context
 from logitlab.sweeps.chunks import Chunk
 from logitlab.sweeps.dense import Tree, measure_point, tree_of
 from logitlab.sweeps.measures import Measure

@@ -1,0 +1,391 @@
+"""What an engine makes of a request, declared: rules for each key, then one chain.
+
+A rule is a value that acts on what a client sent, tells in one sentence what it did, and describes
+itself. An engine is its rules, its defaults and its chain.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeAlias
+
+from logitlab.checks import ParameterError, Range, check_integer, check_number
+from logitlab.request.params import PARAMETERS
+from logitlab.request.values import bias_entries
+
+__all__ = [
+    "ABSENT",
+    "DISTRIBUTION",
+    "NEUTRAL",
+    "Asked",
+    "Clamp",
+    "Drop",
+    "Greedy",
+    "Ignore",
+    "InVocabulary",
+    "Note",
+    "Off",
+    "RefusalError",
+    "Refuse",
+    "Rename",
+    "Rule",
+    "Send",
+    "Unmodelled",
+    "Values",
+    "brief_number",
+    "refusal",
+    "typed",
+]
+
+ABSENT: Any = object()
+"""What a rule returns for a key that goes no further."""
+
+DISTRIBUTION = tuple(key for key, p in PARAMETERS.items() if p.role == "distribution")
+"""Keys that shape the distribution of one token."""
+
+NEUTRAL = {key: PARAMETERS[key].default for key in DISTRIBUTION}
+"""Values that change nothing: OpenRouter's documented defaults."""
+
+Values = SimpleNamespace
+"""What reaches an engine's chain: an attribute for each key."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One thing that happens to a request on its way into an engine.
+
+    Attributes
+    ----------
+    key : str
+        The request key.
+    effect : {"ignored", "changed", "off", "renamed", "default", "unknown"}
+        "changed" are clamped and raised values, "off" values that switch the parameter off,
+        "default" keys that are absent and not neutral, "unknown" keys that are none of the twenty.
+    sentence : str
+        The same in words.
+    given, used : object
+        What the request says and what the engine uses; None where there is nothing.
+    """
+
+    key: str
+    effect: str
+    sentence: str
+    given: Any = None
+    used: Any = None
+
+
+class Asked(NamedTuple):
+    """Where a request goes, and what of it rules want to know.
+
+    Attributes
+    ----------
+    engine : str
+    size : int or None
+        Size of the vocabulary, if known.
+    greedy : bool
+        Whether temperature is 0.
+    aliased : frozenset of str
+        Documented keys whose value came under the engine's own name.
+    """
+
+    engine: str
+    size: int | None
+    greedy: bool
+    aliased: frozenset[str] = frozenset()
+
+
+Outcome: TypeAlias = tuple[Any, Note | None]
+
+
+class RefusalError(ParameterError):
+    """A value that an engine answers with an error."""
+
+
+def refusal(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:
+    """Return the error of an engine that refuses a value, with its own text if that says more."""
+    error = RefusalError(key, rule, value)
+    same = says.rstrip(".") == str(error).rstrip(".")
+    words = "the request with these words." if same else f"the request: {says}"
+    return RefusalError(key, rule, value, f"{engine} refuses {words}")
+
+
+class Rule(ABC):
+    """What an engine does with the value of one key."""
+
+    @abstractmethod
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Return what goes on, or `ABSENT`, and what there is to say about it."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Say the rule in few words; "" if it is not worth a word."""
+
+
+@dataclass(frozen=True)
+class Ignore(Rule):
+    """The engine does not read the key."""
+
+    why: str = "it has no such parameter"
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Leave the value out."""
+        return ABSENT, Note(
+            key, "ignored", f"{key} is ignored by {asked.engine}: {self.why}.", value
+        )
+
+    def describe(self) -> str:
+        """Say that it is ignored."""
+        return "ignored"
+
+
+@dataclass(frozen=True)
+class Refuse(Rule):
+    """The engine answers with an error.
+
+    Parameters
+    ----------
+    wrong : callable
+        ``wrong(value)``, or ``wrong(value, V)`` with ``sized``: whether it is refused.
+    rule : str
+        What the value must be, after "must be".
+    says : str
+        The engine's own text; ``{}`` stands for the value.
+    sized : bool
+        Whether ``wrong`` needs the size of the vocabulary.
+    unless_greedy : bool
+        Whether the engine does not look where temperature is 0.
+    """
+
+    wrong: Callable[..., bool]
+    rule: str
+    says: str
+    sized: bool = False
+    unless_greedy: bool = False
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Raise, or let the value pass."""
+        if self.sized and asked.size is None:
+            return value, None
+        if not (self.wrong(value, asked.size) if self.sized else self.wrong(value)):
+            return value, None
+        if self.unless_greedy and asked.greedy:
+            sentence = f"{key} is ignored by {asked.engine}: temperature 0 truncates nothing."
+            return ABSENT, Note(key, "ignored", sentence, value)
+        rule, says = self.rule.format(V=asked.size), self.says.format(value, V=asked.size)
+        raise refusal(key, rule, value, asked.engine, says)
+
+    def describe(self) -> str:
+        """Say what the value must be."""
+        return f"must be {self.rule}"
+
+
+@dataclass(frozen=True)
+class Unmodelled(Refuse):
+    """The engine goes on, with a result that makes no sense and is not modelled."""
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Raise, or let the value pass."""
+        if self.wrong(value, asked.size) if self.sized else self.wrong(value):
+            hint = f"{asked.engine} goes on, but {self.says}."
+            raise RefusalError(key, self.rule, value, hint)
+        return value, None
+
+
+@dataclass(frozen=True)
+class Clamp(Rule):
+    """The engine moves the value into an interval, silently; ``unless`` is left as it is."""
+
+    low: float = -float("inf")
+    high: float = float("inf")
+    unless: float | None = None
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Clamp a number, or every value of a map."""
+        if isinstance(value, Mapping):
+            used: Any = {token: self._clamped(amount) for token, amount in value.items()}
+            beyond = sum(used[token] != amount for token, amount in value.items())
+            words = "one of its values is" if beyond == 1 else f"{beyond} of its values are"
+        else:
+            used = self._clamped(value)
+            words = f"{key} {brief_number(value)}"
+        if used == value:
+            return value, None
+        if isinstance(value, Mapping):
+            verb = f"clamped to [{self.low:g}, {self.high:g}]"
+            sentence = f"{key}: {words} {verb} by {asked.engine}."
+        else:
+            verb = "raised" if used > value else "lowered"
+            sentence = f"{words} is {verb} to {brief_number(used)} by {asked.engine}."
+        return used, Note(key, "changed", sentence, value, used)
+
+    def _clamped(self, value: Any) -> Any:
+        return value if value == self.unless else type(value)(min(max(value, self.low), self.high))
+
+    def describe(self) -> str:
+        """Say the ends."""
+        if self.high == float("inf"):
+            below = f"{self.low:g}"
+            return f"raised to {below}" + (
+                "" if self.unless is None else f" unless {self.unless:g}"
+            )
+        return f"clamped to [{self.low:g}, {self.high:g}]"
+
+
+@dataclass(frozen=True)
+class Off(Rule):
+    """Some values switch the parameter off."""
+
+    when: Callable[[Any], bool]
+    words: str
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Leave those values out, so that the parameter is neutral."""
+        if not self.when(value):
+            return value, None
+        neutral = NEUTRAL.get(key)
+        if value == neutral:
+            return value, None
+        sentence = f"{key} {brief_number(value)} means off to {asked.engine}."
+        return ABSENT if neutral is None else neutral, Note(key, "off", sentence, value, neutral)
+
+    def describe(self) -> str:
+        """Say which."""
+        return f"{self.words} is off"
+
+
+@dataclass(frozen=True)
+class Greedy(Rule):
+    """Temperatures below a threshold are greedy."""
+
+    below: float
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Return 0 for those."""
+        if value >= self.below or value == 0:
+            return value, None
+        sentence = f"{key} {brief_number(value)} is greedy at {asked.engine}"
+        sentence += f": anything below {self.below:g} is."
+        return 0.0, Note(key, "changed", sentence, value, 0.0)
+
+    def describe(self) -> str:
+        """Say the threshold."""
+        return f"below {self.below:g} is greedy"
+
+
+@dataclass(frozen=True)
+class Rename(Rule):
+    """The engine has another name for the parameter, under which it is sent."""
+
+    name: str
+    why: str
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Let the value pass."""
+        if key in asked.aliased:
+            return value, None
+        sentence = f"{key} reaches {asked.engine} as {self.name}: {self.why}."
+        return value, Note(key, "renamed", sentence, value, value)
+
+    def describe(self) -> str:
+        """Say the other name."""
+        return f"called {self.name}"
+
+
+@dataclass(frozen=True)
+class Send(Rule):
+    """The engine puts the value to use as another parameter, unless that is given, too."""
+
+    key: str
+    convert: Callable[[Any], Any] = lambda value: value
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Convert the value; `translate` files it under the other key."""
+        used = self.convert(value)
+        numbers = f"{brief_number(value)} is used as {self.key} {brief_number(used)}"
+        return used, Note(key, "renamed", f"{key} {numbers} by {asked.engine}.", value, used)
+
+    def describe(self) -> str:
+        """Say the other key."""
+        return f"used as {self.key}"
+
+
+@dataclass(frozen=True)
+class InVocabulary(Rule):
+    """Ids of a bias that no token has are refused, or left out.
+
+    Parameters
+    ----------
+    refused : bool
+    says : str
+        The engine's own text; ``{}`` stands for the id, or for all of them with ``lists``.
+    lists : bool
+    """
+
+    refused: bool
+    says: str = ""
+    lists: bool = False
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Look for ids at or beyond the size of the vocabulary."""
+        wrong = sorted(token for token in value if asked.size is not None and token >= asked.size)
+        if not wrong or asked.size is None:
+            return value, None
+        if self.refused:
+            rule = f"a map whose keys are token ids in [0, {asked.size - 1}]"
+            shown = wrong if self.lists else wrong[0]
+            says = self.says.format(shown, V=asked.size, last=asked.size - 1)
+            raise refusal(key, rule, wrong[0], asked.engine, says)
+        used = {token: amount for token, amount in value.items() if token < asked.size}
+        sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {asked.engine}."
+        return used, Note(key, "changed", sentence, value, used)
+
+    def describe(self) -> str:
+        """Say what happens to other ids."""
+        return "other ids are refused" if self.refused else "other ids are ignored"
+
+
+@dataclass(frozen=True)
+class Drop(Rule):
+    """Only so many entries of a map are read."""
+
+    count: int
+
+    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+        """Keep the first entries."""
+        if len(value) <= self.count:
+            return value, None
+        used = dict(list(value.items())[: self.count])
+        sentence = (
+            f"{key}: only the first {self.count} of {len(value)} entries reach {asked.engine}."
+        )
+        return used, Note(key, "changed", sentence, value, used)
+
+    def describe(self) -> str:
+        """Say how many."""
+        return f"first {self.count} entries"
+
+
+def brief_number(value: Any) -> str:
+    """Return a number as a client would write it: 0.001, 2, -1."""
+    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
+
+
+def typed(key: str, value: Any) -> Any:
+    """Return the value of a key in its type, of any size: the range is the engine's affair."""
+    if key == "logit_bias":
+        if not isinstance(value, Mapping):
+            raise ParameterError(key, "a map from token ids to numbers", value)
+        # Whole numbers stay integers, as JSON has them: transformers tells them apart.
+        return {
+            token: amount if type(amount) is int else check_number(f"{key}[{token}]", amount)
+            for token, amount in bias_entries(key, value).items()
+        }
+    parameter = PARAMETERS[key]
+    if key in ("top_k", "seed", "top_logprobs"):
+        return check_integer(key, value, Range(integer=True))
+    return check_number(key, value) if parameter.kind == "float" else parameter.check(key, value)

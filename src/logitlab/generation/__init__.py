@@ -1,0 +1,1 @@
+"""A model, a prompt and a request become text."""

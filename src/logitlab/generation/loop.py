@@ -1,0 +1,332 @@
+"""The loop: model, chain, draw, end, for many texts at once, each as if it were alone."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from logitlab.checks import ParameterError, Seen, check_array
+from logitlab.constraints import ToolCall, Tools, remove
+from logitlab.draw import choose
+from logitlab.generation.preparation import Prepared, unspelled
+from logitlab.generation.result import Finish, Generation, Piece
+from logitlab.generation.stop import StoppedText
+from logitlab.models.model import Model, State
+from logitlab.numerics import FloatArray, IntArray, widened
+from logitlab.sampling.candidates import Candidates, for_candidates
+from logitlab.sampling.sample import Logprobs, logprobs
+from logitlab.steps.chain import Trace
+from logitlab.steps.context import Context, GrowingContext, Tally
+
+__all__ = ["Loop", "Row"]
+
+
+class Row:
+    """A text in the making.
+
+    Parameters
+    ----------
+    index : int
+        Its place among the answers.
+    model : Model
+    prepared : Prepared
+        Its request.
+    prompt : ndarray of int64, shape (P,)
+    seed, sequence : int
+    earlier : Generation, optional
+        What there is already of it.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        model: Model,
+        prepared: Prepared,
+        prompt: IntArray,
+        seed: int,
+        sequence: int,
+        earlier: Generation | None = None,
+    ) -> None:
+        self.index = index
+        self.prepared = prepared
+        self.prompt = prompt
+        self.seed = seed
+        self.sequence = sequence
+        room = None if model.context_length is None else model.context_length - len(prompt)
+        limits = [limit for limit in (prepared.max_tokens, room) if limit is not None]
+        if not limits:
+            rule = f"given for {model.name}, whose context has no end"
+            raise ParameterError("max_tokens", rule, None)
+        self.limit = min(limits)
+        self.finish: Finish | None = None
+        self.state: State | None = None
+        self._model = model
+        self._output = np.empty(min(self.limit, 256), np.int64)
+        self._count = 0
+        if prepared.counts:
+            self.everything, self.counts = Tally(prompt), Tally()
+        self._text = StoppedText(prepared.stop)
+        self.matcher = None
+        self._unspelled = unspelled(prepared.constraint, model.vocabulary)
+        if prepared.constraint is not None:
+            self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
+        self._reports: list[Logprobs] = []
+        self._traces: list[Trace] = []
+        if earlier is not None:
+            for token in earlier.tokens.tolist():
+                self.add(token)
+            if earlier.logprobs is not None:
+                self._reports.append(earlier.logprobs)
+            self._traces.extend(earlier.traces or ())
+
+    @property
+    def output(self) -> IntArray:
+        """The tokens drawn so far."""
+        return self._output[: self._count]
+
+    def add(self, token: int, report: Logprobs | None = None, trace: Trace | None = None) -> str:
+        """Append a drawn token, see whether it is the last, and return what can be shown."""
+        if self._count == len(self._output):
+            self._output = np.concatenate([self._output, np.empty_like(self._output)])
+        self._output[self._count] = token
+        self._count += 1
+        if self.prepared.counts:
+            self.everything.add(token)
+            self.counts.add(token)
+        if report is not None:
+            self._reports.append(report)
+        if trace is not None:
+            self._traces.append(trace)
+        vocabulary = self._model.vocabulary
+        ended = token in self._model.end_ids
+        if self.matcher is not None and not ended:
+            self.matcher.advance(token)
+        data = b"" if token in self._unspelled or ended else vocabulary[token]
+        shown = self._text.add(data)
+        if self._text.settled or ended or self._count == self.limit:
+            is_cut = not (self._text.settled or ended)
+            shown += self._text.add(b"", final=True)
+            self.finish = self._finished(token if ended else None, is_cut)
+        return shown
+
+    def _finished(self, end: int | None, is_cut: bool) -> Finish:
+        if self._text.match is not None:
+            start, stop = self._text.match
+            sentence = f"The stop string {stop!r} was found at character {start}."
+            if self.matcher is not None and end is None and not self.matcher.is_complete:
+                sentence += " The text is not complete under its constraint."
+            return Finish("stop", "stop string", sentence, stop, is_cut)
+        if end is not None:
+            label = self._model.vocabulary.label(end)
+            sentence = f"The model ended the text with {label}, its token {self._count}."
+            return Finish("stop", "end token", sentence)
+        if self.prepared.max_tokens == self.limit:
+            sentence = f"max_tokens {self.limit} was reached."
+            return Finish("length", "max_tokens", sentence, is_cut=is_cut)
+        sentence = f"The context of {self._model.context_length} tokens is full."
+        return Finish("length", "context", sentence)
+
+    def generation(self) -> Generation:
+        """Return what there is: finished, or else interrupted."""
+        options = self.prepared.options
+        finish = self.finish
+        if finish is None:
+            self._text.add(b"", final=True)
+            sentence = f"Interrupted after token {self._count}: resume goes on from there."
+            finish = Finish("interrupted", "interrupted", sentence)
+        report = None
+        if self.prepared.reported is not None:
+            report = _joined(self._reports, self.prepared.top_logprobs)
+        text = self._text.shown
+        content: str | None = text
+        calls: list[ToolCall] = []
+        if isinstance(self.prepared.constraint, Tools):
+            content, calls = self.prepared.constraint.parse(text)
+            if finish.cause == "end token" and calls:
+                finish = replace(finish, reason="tool_calls")
+        return Generation(
+            text=text,
+            content=content,
+            tool_calls=tuple(calls),
+            tokens=self.output.copy(),
+            prompt=self.prompt,
+            finish=finish,
+            seed=self.seed,
+            sequence=self.sequence,
+            logprobs=report,
+            traces=tuple(self._traces) if options.trace else None,
+            notes=self.prepared.notes,
+            model=self._model.name,
+            params=self.prepared.params,
+            options=options,
+        )
+
+
+def _joined(reports: Sequence[Logprobs], top: int) -> Logprobs:
+    """Return the reports of all tokens as one."""
+    none = Logprobs(np.empty(0), np.empty((0, top), np.int64), np.empty((0, top)))
+    parts = [none, *reports]
+    return Logprobs(
+        np.concatenate([np.atleast_1d(part.logprobs) for part in parts]),
+        np.concatenate([np.atleast_2d(part.top_tokens) for part in parts]),
+        np.concatenate([np.atleast_2d(part.top_logprobs) for part in parts]),
+    )
+
+
+class Loop:
+    """Rows on their way, at most ``batch_size`` at a time; one that is finished makes room.
+
+    Parameters
+    ----------
+    model : Model
+    rows : sequence of Row
+    batch_size : int
+
+    Attributes
+    ----------
+    drawn, expected : int
+        Tokens drawn so far, and how many it can be in the end.
+    """
+
+    def __init__(self, model: Model, rows: Sequence[Row], batch_size: int) -> None:
+        self.model = model
+        self.rows = rows
+        self.drawn = 0
+        self.expected = sum(row.limit - len(row.output) for row in rows)
+        self._batch_size = batch_size
+        self._waiting = deque(row for row in rows if row.finish is None)
+        self._active: list[Row] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no row is left."""
+        return not (self._waiting or self._active)
+
+    def step(self) -> list[Piece]:
+        """Draw one token for each active row."""
+        while self._waiting and len(self._active) < self._batch_size:
+            self._active.append(self._waiting.popleft())
+        logits = self._logits(self._active)
+        pieces: list[Piece] = []
+        groups: dict[int, list[int]] = {}
+        for place, row in enumerate(self._active):
+            groups.setdefault(id(row.prepared), []).append(place)
+        for places in groups.values():
+            rows = [self._active[place] for place in places]
+            here = logits if len(rows) == len(logits) else logits[places]
+            pieces += self._drawn(rows, here)
+        self.drawn += len(self._active)
+        self.expected -= sum(row.limit - len(row.output) for row in self._active if row.finish)
+        for row in self._active:
+            if row.finish:
+                row.state = None  # what a model keeps of a text can be large
+        self._active = [row for row in self._active if row.finish is None]
+        return sorted(pieces, key=lambda piece: piece.index)
+
+    def _logits(self, rows: Sequence[Row]) -> FloatArray:
+        """Return the logits of each row's next token."""
+        states: list[State] = []
+        tokens: list[Sequence[int]] = []
+        leaders: dict[bytes, int] = {}  # the rows that begin with a prompt share its reading
+        places: list[int] = []
+        followers: list[tuple[Row, State]] = []
+        for row in rows:
+            if row.state is not None:
+                feed: Sequence[int] = [int(row.output[-1])]
+            elif len(row.output):
+                feed = self._replay(row)
+            else:
+                key = row.prompt.tobytes()
+                if key in leaders:
+                    places.append(leaders[key])
+                    followers.append((row, states[leaders[key]]))
+                    continue
+                leaders[key] = len(states)
+                row.state, feed = self.model.start(), row.prompt.tolist()
+            assert row.state is not None
+            places.append(len(states))
+            states.append(row.state)
+            tokens.append(feed)
+        logits = check_array(self.model.advance(states, tokens), "the model's logits")
+        expected = len(states), len(self.model.vocabulary)
+        if logits.shape != expected:
+            rule = f"of shape {expected}, one row for each text"
+            raise ParameterError("the model's logits", rule, Seen(f"shape {logits.shape}"))
+        for row, state in followers:
+            row.state = state.copy()
+        return widened(logits if places == list(range(len(states))) else logits[places])
+
+    def _replay(self, row: Row) -> Sequence[int]:
+        """Feed all but the last token as they were fed before, and return that one."""
+        row.state = self.model.start()
+        feeds: list[list[int]] = [row.prompt.tolist(), *([token] for token in row.output.tolist())]
+        for feed in feeds[:-1]:
+            self.model.advance([row.state], [feed])
+        return feeds[-1]
+
+    def _drawn(self, rows: Sequence[Row], logits: FloatArray) -> list[Piece]:
+        """Draw a token for each of some rows of the same request."""
+        prepared = rows[0].prepared
+        context = None
+        if prepared.counts:
+            context = GrowingContext(
+                [row.prompt for row in rows],
+                [row.output for row in rows],
+                [row.everything for row in rows],
+                [row.counts for row in rows],
+            )
+        allowed = _masked(rows, logits) if prepared.constraint else logits
+        try:
+            tokens = self._choose(rows, allowed, prepared, context)
+        except ParameterError as error:
+            raise error.inside(f"the logits of {self.model.name}") from None
+        report = None
+        if prepared.reported is not None:
+            report = logprobs(
+                logits if prepared.is_raw else allowed, tokens, prepared.reported,
+                context=context, mode="processed", top_logprobs=prepared.top_logprobs,
+            )  # fmt: skip
+        pieces = []
+        for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
+            own = report and report.at(place)
+            trace = None
+            if prepared.options.trace:
+                before = Context(row.prompt, row.output)
+                trace = prepared.chain.trace(allowed[place], before)
+            shown = row.add(token, own, trace)
+            whole = row.generation() if row.finish else None
+            pieces.append(Piece(row.index, shown, token, own, whole))
+        return pieces
+
+    def _choose(
+        self, rows: Sequence[Row], logits: FloatArray, prepared: Prepared, context: Context | None
+    ) -> IntArray:
+        seeds = [row.seed for row in rows]
+        sequence = np.array([[row.sequence] for row in rows])
+        position = np.array([[len(row.output)] for row in rows])
+        tokens = np.empty(len(rows), np.int64)
+
+        def draw(found: Candidates) -> None:
+            here = found.rows
+            drawn = choose(
+                found.logits, [seeds[i] for i in here.tolist()], sequence[here], position[here],
+                prepared.options.coupling, found.tokens,
+            )  # fmt: skip
+            tokens[here] = drawn[:, 0]
+
+        for_candidates(draw, logits, prepared.chain, context)
+        return tokens
+
+
+def _masked(rows: Sequence[Row], logits: FloatArray) -> FloatArray:
+    """Return the logits without the tokens that no row's constraint lets come next."""
+    masked = logits.copy()
+    for row, line in zip(rows, masked, strict=True):
+        assert row.matcher is not None
+        remove(line, row.matcher.allowed())
+        if not line.max() > -np.inf:
+            rule = "finite for a token that the constraint allows"
+            raise ParameterError("logits", rule, Seen("only -inf among them"))
+    return masked

@@ -1,0 +1,189 @@
+"""What a generation is: text, tokens, why it ended, and what it takes to repeat or resume it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from logitlab.constraints import Constraint, ToolCall
+from logitlab.engines import Engine, Note
+from logitlab.numerics import IntArray
+from logitlab.request.params import SamplingParams
+from logitlab.sampling.sample import Logprobs
+from logitlab.steps.chain import Trace, Transform
+
+__all__ = ["Asked", "Finish", "Generation", "Options", "Piece", "Usage"]
+
+Asked: TypeAlias = "SamplingParams | Mapping[str, Any] | Transform | None"
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Why a generation ended.
+
+    Attributes
+    ----------
+    reason : {"stop", "length", "tool_calls", "interrupted"}
+        As on the wire; "interrupted" where it was broken off, see `resume`.
+    cause : {"end token", "stop string", "max_tokens", "context", "interrupted"}
+        Which of the limits it was.
+    sentence : str
+        The same in words.
+    stop : str, optional
+        The stop string that was found.
+    is_cut : bool
+        Whether max_tokens broke it off, so that more of them could change it: also a text in
+        which a stop string was found while one that begins earlier was still possible.
+    """
+
+    reason: Literal["stop", "length", "tool_calls", "interrupted"]
+    cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted"]
+    sentence: str
+    stop: str | None = None
+    is_cut: bool = False
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How many tokens were read and drawn.
+
+    Attributes
+    ----------
+    prompt_tokens, completion_tokens, total_tokens : int
+        An end token, and the tokens of a stop string, have been drawn and count.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        """Both together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `generate` was told beside the request.
+
+    Attributes
+    ----------
+    engine : Engine
+        Whose chain it is.
+    coupling : {"inverse", "gumbel"}
+    logprobs_mode : {"engine", "raw", "processed"}
+    verbosity_bias : float
+    trace : bool
+    parameters : mapping
+        The keywords of the call, which come before the request's own.
+    constraint : Constraint or None
+        Where the call gave one.
+    """
+
+    engine: Engine
+    coupling: str
+    logprobs_mode: str
+    verbosity_bias: float
+    trace: bool
+    parameters: Mapping[str, Any]
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Generation:
+    """One answer of a model.
+
+    Attributes
+    ----------
+    text : str
+        Without special tokens and without the stop string; bytes that are no UTF-8 are U+FFFD.
+        Calls of tools are part of it, as they were written.
+    tokens : ndarray of int64, shape (T,)
+        Every drawn token, an end token and those of the stop string included.
+    prompt : ndarray of int64, shape (P,)
+        The tokens before them.
+    finish : Finish
+        Why it ended, in a word and in a sentence.
+    seed, sequence : int
+        Token t was drawn with the random number of (seed, sequence, t), whatever else was
+        generated beside it.
+    logprobs : Logprobs or None
+        If the request has ``logprobs``: of the drawn tokens, shape (T,), and of the most likely
+        ones, shape (T, n).
+    traces : tuple of Trace, or None
+        With ``trace=True``: every stage of every token's distribution.
+    content : str or None
+        The text before all calls of tools; None if it consists of calls.
+    tool_calls : tuple of ToolCall
+        The calls; the last one is not complete where the text was cut off.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in.
+    model : str
+        Name of the model.
+    params : SamplingParams, mapping, Transform or None
+        The request as it was given.
+    options : Options
+        What else the generation depends on.
+    """
+
+    text: str
+    tokens: IntArray
+    prompt: IntArray
+    finish: Finish
+    seed: int
+    sequence: int
+    logprobs: Logprobs | None
+    traces: tuple[Trace, ...] | None
+    content: str | None
+    tool_calls: tuple[ToolCall, ...]
+    notes: tuple[Note, ...]
+    model: str
+    params: Asked
+    options: Options
+
+    @property
+    def finish_reason(self) -> str:
+        """The word for why it ended: "stop", "length", "tool_calls" or "interrupted"."""
+        return self.finish.reason
+
+    @property
+    def usage(self) -> Usage:
+        """How many tokens were read and drawn."""
+        return Usage(len(self.prompt), len(self.tokens))
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        text = self.text if len(self.text) <= 60 else self.text[:57] + "..."
+        count = f"{len(self.tokens)} token{'' if len(self.tokens) == 1 else 's'}"
+        return f"<Generation {text!r}: {count}, {self.finish.cause}, seed {self.seed}>"
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """One token of a stream.
+
+    Attributes
+    ----------
+    index : int
+        Which of the answers it belongs to: its place in the list that `generate` returns.
+    text : str
+        What can be shown now. Characters that are not complete, and whatever could become a stop
+        string, are held back; so it may be empty. All pieces together are the text.
+    token : int
+    logprobs : Logprobs or None
+        Of this token: a number, and arrays of shape (n,).
+    generation : Generation or None
+        The whole answer, with its last token.
+    """
+
+    index: int
+    text: str
+    token: int
+    logprobs: Logprobs | None
+    generation: Generation | None

@@ -1,0 +1,1 @@
+"""What a caller may ask: the table of all parameters, and `SamplingParams`."""

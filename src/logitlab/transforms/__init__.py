@@ -1,5 +1,0 @@
-"""The transforms, one file per family.
-
-Each is a function named by its request key (`top_p`), which is the mathematics, and a step in
-CamelCase (`TopP`), which is the function with its value chosen. Both are exported by `logitlab`.
-"""

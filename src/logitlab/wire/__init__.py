@@ -1,0 +1,1 @@
+"""Requests and responses as API clients know them, without a network."""

@@ -1,0 +1,326 @@
+"""Requests and responses as OpenRouter's users know them: JSON in, JSON out, no network."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from logitlab.checks import ParameterError, Range, check_flag, check_integer
+from logitlab.constraints import CallPiece, Tools, call_id, constraint_of
+from logitlab.draw import resolve_seed
+from logitlab.engines import Engine, get
+from logitlab.generation.generate import generate, stream
+from logitlab.generation.preparation import unspelled
+from logitlab.generation.result import Finish, Generation, Piece
+from logitlab.models.model import Model, check_messages
+from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.sampling.sample import Logprobs
+
+__all__ = ["chat", "chat_stream", "error_body", "events"]
+
+_NO_LOGPROB = -9999.0  # JSON has no -inf: OpenAI's documented placeholder
+_ANSWERS = Range(1, 128, integer=True)
+_LIMIT = Range(1, integer=True)
+# Keys that say what is asked, beside the twenty that say how it is sampled.
+_KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_completion_tokens")
+
+
+def chat(
+    request: Mapping[str, Any], model: Model, *, engine: str | Engine = "openrouter"
+) -> dict[str, Any]:
+    """Answer a chat completion request.
+
+    Parameters
+    ----------
+    request : mapping
+        The request body: ``messages`` (or ``prompt``), any of the twenty parameters, ``n``, and
+        ``max_completion_tokens`` as another name of ``max_tokens``. ``model`` is echoed.
+    model : Model
+        Whoever answers.
+    engine : str or Engine
+        Whose chain the request means; keys of its own are read, too.
+
+    Returns
+    -------
+    dict
+        A "chat.completion" body; its key ``logitlab`` tells the seed, why each answer ended, and
+        which keys of the request were not read. For a request that is wrong, ``{"error": …}``.
+
+    References
+    ----------
+    OpenRouter, "Chat completion", https://openrouter.ai/docs/api-reference/chat-completion
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> request = {"messages": [{"role": "user", "content": "Tell a tale"}], "seed": 7}
+    >>> body = chat({**request, "max_tokens": 6}, models.NGram.bundled())
+    >>> body["choices"][0]["finish_reason"], body["usage"]["completion_tokens"]
+    ('length', 6)
+    >>> chat({**request, "top_p": 2}, models.NGram.bundled())["error"]["message"]
+    'top_p must be in [0, 1], got 2.0.'
+    """
+    try:
+        asked = _Asked(request, model, get(engine))
+        answers = generate(
+            model, asked.prompt, asked.params, n=asked.count, engine=engine, progress=False
+        )
+    except ParameterError as error:
+        return error_body(error)
+    head = asked.head(answers[0].seed, "chat.completion")
+    choices = [_choice(i, answer, asked) for i, answer in enumerate(answers)]
+    return {**head, "choices": choices, "usage": _usage(answers), "logitlab": asked.told(answers)}
+
+
+def chat_stream(
+    request: Mapping[str, Any], model: Model, *, engine: str | Engine = "openrouter"
+) -> Iterator[dict[str, Any]]:
+    """Answer a chat completion request by and by.
+
+    Parameters
+    ----------
+    request, model, engine
+        As of `chat`.
+
+    Returns
+    -------
+    iterator of dict
+        Bodies of "chat.completion.chunk": for each answer its role, pieces of its text, and why it
+        ended; at last the usage. A request that is wrong raises before the first.
+
+    Raises
+    ------
+    ParameterError
+        For whatever is wrong with the request; `error_body` makes it a response.
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> request = {"messages": [{"role": "user", "content": "Tell a tale"}], "seed": 7}
+    >>> chunks = list(chat_stream({**request, "max_tokens": 6}, models.NGram.bundled()))
+    >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
+    ({'role': 'assistant', 'content': ''}, 6)
+    """
+    asked = _Asked(request, model, get(engine))
+    seed = resolve_seed(asked.params.seed)
+    pieces = stream(model, asked.prompt, asked.params, n=asked.count, engine=engine, seed=seed)
+    return _chunks(asked, pieces, seed)
+
+
+def events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
+    """Yield chunks as server-sent events, and at last that it is done.
+
+    What goes wrong on the way, such as logits that are NaN, is an event of its own.
+    """
+    try:
+        for chunk in chunks:
+            yield f"data: {json.dumps(chunk)}\n\n"
+    except ParameterError as error:
+        yield f"data: {json.dumps(error_body(error))}\n\n"
+    yield "data: [DONE]\n\n"
+
+
+def error_body(error: ParameterError, code: int = 400) -> dict[str, Any]:
+    """Return the body of a response to a request that is wrong.
+
+    Examples
+    --------
+    >>> error_body(ParameterError("top_p", "in [0, 1]", 2))["error"]["metadata"]
+    {'parameter': 'top_p'}
+    """
+    metadata = {"parameter": error.name}
+    return {"error": {"code": code, "message": str(error), "metadata": metadata}}
+
+
+class _Asked:
+    """A request body, read and checked."""
+
+    def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
+        if not isinstance(request, Mapping):
+            raise ParameterError("request", "a map, the body of a request", request)
+        given = {key: value for key, value in request.items() if value is not None}
+        if not isinstance(model, Model):
+            raise ParameterError("model", "a Model to answer", model)
+        known = {key: value for key, value in given.items() if key in PARAMETERS}
+        if "max_completion_tokens" in given:
+            limit = check_integer("max_completion_tokens", given["max_completion_tokens"], _LIMIT)
+            if known.setdefault("max_tokens", limit) != limit:
+                rule = "equal to max_tokens where both are given"
+                raise ParameterError("max_completion_tokens", rule, limit)
+        self.request = given
+        self.model = model
+        own = {key: given[key] for key in engine.own_keys if key in given}
+        self.params = SamplingParams(**known, extra=own)
+        self.constraint = constraint_of(self.params)
+        self.count = check_integer("n", given.get("n", 1), _ANSWERS)
+        check_flag("stream", given.get("stream", False))
+        name = given.get("model", model.name)
+        if not isinstance(name, str):
+            raise ParameterError("model", "the name of a model", name)
+        self.name = name
+        options = given.get("stream_options", {})
+        if not isinstance(options, Mapping):
+            raise ParameterError("stream_options", "a map", options)
+        self.tells_usage = options.get("include_usage") is not False
+        read = {*PARAMETERS, *own, *_KEYS} - ({"prompt"} if "messages" in given else set())
+        self.ignored = sorted(map(str, given.keys() - read))
+        if "messages" in given or "prompt" not in given:
+            self.prompt: Any = check_messages(given.get("messages"))
+        elif isinstance(given["prompt"], str):
+            self.prompt = given["prompt"]
+        else:
+            raise ParameterError("prompt", "a text", given["prompt"])
+
+    def head(self, seed: int, kind: str) -> dict[str, Any]:
+        """Return what a body and all chunks of a stream begin with."""
+        import hashlib  # a tenth of the time of importing logitlab
+
+        known = repr([sorted(self.request.items(), key=repr), seed, self.model.name])
+        return {
+            "id": "gen-" + hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()[:24],
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.name,
+            "system_fingerprint": f"logitlab-{self.model.name}",
+        }
+
+    def told(self, answers: Sequence[Generation]) -> dict[str, Any]:
+        """Return what logitlab knows beyond the fields of the wire."""
+        return {
+            "seed": answers[0].seed,
+            "finish": [answer.finish.sentence for answer in answers],
+            "ignored": self.ignored,
+            "notes": [note.sentence for note in answers[0].notes],
+        }
+
+
+class _Reports:
+    """What is reported of each token, until its text can be seen."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self._vocabulary = asked.model.vocabulary
+        self._unspelled = unspelled(asked.constraint, self._vocabulary)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._characters = 0
+        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+
+    def add(self, token: int, logprobs: Logprobs) -> None:
+        """Take a token and its log-probabilities."""
+        tops = zip(logprobs.top_tokens.tolist(), logprobs.top_logprobs.tolist(), strict=True)
+        entry = self._entry(token, float(logprobs.logprobs))
+        entry["top_logprobs"] = [self._entry(other, value) for other, value in tops]
+        self._waiting.append((self._characters, entry))
+        if token not in self._unspelled:
+            self._characters += len(self._decoder.decode(self._vocabulary[token]))
+
+    def _entry(self, token: int, logprob: float) -> dict[str, Any]:
+        data = self._vocabulary[token]
+        return {
+            "token": data.decode("utf-8", "replace"),
+            "logprob": logprob if logprob > -math.inf else _NO_LOGPROB,
+            "bytes": list(data),
+        }
+
+    def take(self, characters: int) -> list[dict[str, Any]]:
+        """Return what is reported of the tokens that begin within so many characters."""
+        taken = []
+        while self._waiting and self._waiting[0][0] < characters:
+            taken.append(self._waiting.popleft()[1])
+        return taken
+
+
+def _choice(index: int, answer: Generation, asked: _Asked) -> dict[str, Any]:
+    logprobs = None
+    if answer.logprobs is not None:
+        reports = _Reports(asked)
+        for place, token in enumerate(answer.tokens.tolist()):
+            reports.add(token, answer.logprobs.at(place))
+        logprobs = {"content": reports.take(len(answer.text)), "refusal": None}
+    message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
+    if answer.tool_calls:
+        message["tool_calls"] = [
+            _begun(answer.seed, answer.sequence, i, call.name, call.arguments)
+            for i, call in enumerate(answer.tool_calls)
+        ]
+    return {
+        "index": index,
+        "finish_reason": answer.finish_reason,
+        "native_finish_reason": answer.finish.cause,
+        "message": message,
+        "logprobs": logprobs,
+    }
+
+
+def _begun(seed: int, sequence: int, index: int, name: str, arguments: str) -> dict[str, Any]:
+    """Return a call, whole or as far as it is known."""
+    function = {"name": name, "arguments": arguments}
+    return {"id": call_id(seed, sequence, index), "type": "function", "function": function}
+
+
+class _Stream:
+    """The chunks of one answer."""
+
+    def __init__(self, asked: _Asked, head: Mapping[str, Any], seed: int, index: int) -> None:
+        self._head, self._index, self._seed = head, index, seed
+        self._reports = _Reports(asked)
+        self._characters = 0
+        constraint = asked.constraint
+        self._parser = constraint.parser() if isinstance(constraint, Tools) else None
+
+    def chunk(self, delta: dict[str, Any], finish: Finish | None = None) -> dict[str, Any]:
+        """Return a chunk, with what is to be reported of its tokens."""
+        entries = self._reports.take(self._characters)
+        choice = {
+            "index": self._index,
+            "delta": delta,
+            "finish_reason": finish and finish.reason,
+            "native_finish_reason": finish and finish.cause,
+            "logprobs": {"content": entries, "refusal": None} if entries else None,
+        }
+        return {**self._head, "choices": [choice]}
+
+    def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
+        """Yield what a piece brings: text, calls, and at last why the answer ended."""
+        if piece.logprobs is not None:
+            self._reports.add(piece.token, piece.logprobs)
+        self._characters += len(piece.text)
+        ended = piece.generation is not None
+        parts: Sequence[str | CallPiece] = [piece.text] if piece.text else []
+        if self._parser is not None:
+            parts = self._parser.add(piece.text, final=ended)
+        for part in parts:
+            yield self.chunk({"content": part} if isinstance(part, str) else self._call(part))
+        if piece.generation is not None:
+            yield self.chunk({}, piece.generation.finish)
+
+    def _call(self, part: CallPiece) -> dict[str, Any]:
+        call: dict[str, Any] = {"function": {"arguments": part.arguments}}
+        if part.name is not None:
+            call = _begun(self._seed, self._index, part.index, part.name, part.arguments)
+        return {"tool_calls": [{"index": part.index, **call}]}
+
+
+def _chunks(asked: _Asked, pieces: Iterator[Piece], seed: int) -> Iterator[dict[str, Any]]:
+    head = asked.head(seed, "chat.completion.chunk")
+    streams = [_Stream(asked, head, seed, index) for index in range(asked.count)]
+    for one in streams:
+        yield one.chunk({"role": "assistant", "content": ""})
+    answers: list[Generation] = []
+    for piece in pieces:
+        yield from streams[piece.index].chunks(piece)
+        if piece.generation is not None:
+            answers.append(piece.generation)
+    answers.sort(key=lambda answer: answer.sequence)
+    if asked.tells_usage:
+        yield {**head, "choices": [], "usage": _usage(answers), "logitlab": asked.told(answers)}
+
+
+def _usage(answers: Sequence[Generation]) -> dict[str, int]:
+    prompt = answers[0].usage.prompt_tokens
+    drawn = sum(answer.usage.completion_tokens for answer in answers)
+    return {"prompt_tokens": prompt, "completion_tokens": drawn, "total_tokens": prompt + drawn}

@@ -1,0 +1,296 @@
+"""Requests and responses on the wire, against what `generate` returns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import ParameterError, generate
+from logitlab.models import NGram
+from logitlab.wire.chat import chat, chat_stream
+
+from toys import END, Bigrams
+
+MODEL = NGram.bundled()
+ASKED: dict[str, Any] = {
+    "model": "brothers/grimm",
+    "messages": [{"role": "system", "content": "You tell tales."},
+                 {"role": "user", "content": "Once upon a time"}],
+    "seed": 7, "max_tokens": 24, "temperature": 0.8, "top_p": 0.95, "min_p": 0.02, "top_k": 100,
+    "top_a": 0.01, "frequency_penalty": 0.1, "presence_penalty": 0.1, "repetition_penalty": 1.05,
+    "logit_bias": {"65": -1}, "verbosity": "high", "stop": ["."],
+}  # fmt: skip
+
+
+def parameters(request: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in request.items() if key not in ("model", "messages", "n")}
+
+
+def test_the_response_is_what_generate_returns() -> None:
+    body = chat(ASKED, MODEL)
+    answer = generate(MODEL, ASKED["messages"], parameters(ASKED))
+    [choice] = body["choices"]
+    assert choice["message"] == {"role": "assistant", "content": answer.text, "refusal": None}
+    assert choice["finish_reason"] == answer.finish_reason
+    assert choice["native_finish_reason"] == answer.finish.cause
+    assert body["usage"] == {
+        "prompt_tokens": len(answer.prompt),
+        "completion_tokens": len(answer.tokens),
+        "total_tokens": len(answer.prompt) + len(answer.tokens),
+    }
+    assert (body["object"], body["model"]) == ("chat.completion", "brothers/grimm")
+    assert body["logitlab"]["seed"] == 7
+    assert body["logitlab"]["finish"] == [str(answer.finish)]
+    json.dumps(body, allow_nan=False)
+
+
+def test_a_repeated_request_gets_the_same_response() -> None:
+    one, two = chat(ASKED, MODEL), chat(json.loads(json.dumps(ASKED)), MODEL)
+    one.pop("created"), two.pop("created")
+    assert one == two
+    assert chat({**ASKED, "seed": 8}, MODEL)["id"] != one["id"]
+    fresh = chat({**ASKED, "seed": None}, MODEL)
+    again = chat({**ASKED, "seed": fresh["logitlab"]["seed"]}, MODEL)
+    assert again["choices"] == fresh["choices"]
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_chunks_add_up_to_the_response(n: int) -> None:
+    request = {**ASKED, "n": n, "logprobs": True, "top_logprobs": 2}
+    body, chunks = chat(request, MODEL), list(chat_stream(request, MODEL))
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+    for choice in body["choices"]:
+        mine = [
+            part
+            for chunk in chunks
+            for part in chunk["choices"]
+            if part["index"] == choice["index"]
+        ]
+        assert mine[0]["delta"] == {"role": "assistant", "content": ""}
+        assert (
+            "".join(part["delta"].get("content", "") for part in mine)
+            == (choice["message"]["content"])
+        )
+        reports = [part["logprobs"]["content"] for part in mine if part["logprobs"]]
+        assert [entry for report in reports for entry in report] == choice["logprobs"]["content"]
+        assert mine[-1]["delta"] == {}
+        assert mine[-1]["finish_reason"] == choice["finish_reason"]
+        assert all(part["finish_reason"] is None for part in mine[:-1])
+    assert chunks[-1]["choices"] == []
+    assert chunks[-1]["usage"] == body["usage"]
+    assert chunks[-1]["logitlab"] == body["logitlab"]
+
+
+def test_logprobs_have_bytes_and_alternatives() -> None:
+    request = {**ASKED, "logprobs": True, "top_logprobs": 20}
+    answer = generate(MODEL, ASKED["messages"], parameters(request))
+    entries = chat(request, MODEL)["choices"][0]["logprobs"]["content"]
+    assert answer.logprobs is not None
+    assert b"".join(bytes(entry["bytes"]) for entry in entries).decode().startswith(answer.text)
+    for i, entry in enumerate(entries):
+        assert entry["logprob"] == answer.logprobs.logprobs[i]
+        assert bytes(entry["bytes"]) == MODEL.vocabulary[answer.tokens[i]]
+        tops = [top["logprob"] for top in entry["top_logprobs"]]
+        assert tops == sorted(tops, reverse=True)
+        assert tops == answer.logprobs.top_logprobs[i].tolist()
+    assert (
+        chat({**ASKED, "logprobs": True}, MODEL)["choices"][0]["logprobs"]["content"][0][
+            "top_logprobs"
+        ]
+        == []
+    )
+
+
+def test_what_has_no_probability_is_written_as_a_number() -> None:
+    class Certain(Bigrams):
+        def advance(self, states: Any, tokens: Any) -> Any:
+            logits = super().advance(states, tokens)
+            logits[:, 3:] = -np.inf
+            return logits
+
+    request = {"prompt": "a", "max_tokens": 2, "logprobs": True, "top_logprobs": 20}
+    entries = chat(request, Certain())["choices"][0]["logprobs"]["content"]
+    assert [top["logprob"] for top in entries[0]["top_logprobs"]].count(-9999.0) == 17
+    json.dumps(entries, allow_nan=False)
+
+
+def test_tokens_that_are_cut_off_are_not_reported() -> None:
+    request = {"prompt": "a", "logit_bias": {"2": 100}, "stop": "bb", "logprobs": True}
+    choice = chat(request, Bigrams())["choices"][0]
+    assert (choice["message"]["content"], choice["logprobs"]["content"]) == ("", [])
+    ended = chat({"prompt": "a", "logit_bias": {str(END): 100}, "logprobs": True}, Bigrams())
+    assert ended["choices"][0]["logprobs"]["content"] == []
+    assert ended["usage"]["completion_tokens"] == 1
+
+
+def test_keys_beyond_the_twenty() -> None:
+    request = {**ASKED, "user": "me", "provider": {"order": ["x"]}, "max_tokens": None,
+               "max_completion_tokens": 3}  # fmt: skip
+    body = chat(request, MODEL)
+    assert body["usage"]["completion_tokens"] == 3
+    assert body["logitlab"]["ignored"] == ["provider", "user"]
+    plain = chat({"prompt": "Once upon", "max_tokens": 2, "seed": 1}, MODEL)
+    text = generate(MODEL, "Once upon", max_tokens=2, seed=1).text
+    assert plain["choices"][0]["message"]["content"] == text
+    assert plain["model"] == "grimm"
+
+
+def test_an_engine_reads_keys_of_its_own() -> None:
+    request = {**ASKED, "repeat_last_n": 1, "typical_p": 0.5}
+    body = chat(request, MODEL, engine="llama_cpp")
+    asked = parameters(request)
+    answer = generate(MODEL, ASKED["messages"], asked, engine="llama_cpp")
+    assert body["choices"][0]["message"]["content"] == answer.text
+    assert body["logitlab"]["ignored"] == ["typical_p"]
+    assert any("top_a is ignored by llama_cpp" in note for note in body["logitlab"]["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter", "message"),
+    [
+        ({"top_p": 2}, "top_p", "top_p must be in [0, 1], got 2.0."),
+        ({"temperature": "hot"}, "temperature", "temperature must be a number in [0, 2]"),
+        ({"max_tokens": 0}, "max_tokens", "max_tokens must be an integer >= 1, got 0."),
+        ({"messages": None}, "messages", "messages must be a non-empty array of messages"),
+        ({"messages": []}, "messages", "messages must be a non-empty array of messages"),
+        ({"messages": [{"role": "bard", "content": ""}]}, "messages[0].role", "must be one of"),
+        ({"n": 0}, "n", "n must be an integer in [1, 128], got 0."),
+        ({"stream": "yes"}, "stream", "stream must be True or False, got 'yes'."),
+        ({"model": 5}, "model", "model must be the name of a model, got 5."),
+        ({"top_logprobs": 5}, "top_logprobs", "top_logprobs must be 0 unless logprobs is on"),
+        ({"logit_bias": {"9999": 1}}, "logit_bias", "token ids in [0, 4095], got 9999."),
+        ({"verbosity": "max"}, "verbosity", "verbosity must be one of 'low', 'medium', 'high'"),
+    ],
+)
+def test_what_is_wrong_is_an_error_body(
+    change: dict[str, Any], parameter: str, message: str
+) -> None:
+    error = chat({**ASKED, **change}, MODEL)["error"]
+    assert error["code"] == 400
+    assert message in error["message"]
+    assert error["metadata"] == {"parameter": parameter}
+    with pytest.raises(ParameterError):
+        chat_stream({**ASKED, **change}, MODEL)
+
+
+def test_a_body_that_is_none() -> None:
+    assert "a map, the body of a request" in chat([], MODEL)["error"]["message"]  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- structure
+
+CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}},
+        "required": ["city"], "additionalProperties": False}  # fmt: skip
+CALLING: dict[str, Any] = {
+    "messages": ASKED["messages"], "seed": 3, "max_tokens": 300, "temperature": 0.8,
+    "tools": [{"type": "function", "function": {"name": "weather", "parameters": CITY}},
+              {"type": "function", "function": {"name": "now"}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(
+    "choice", ["none", "auto", "required", {"type": "function", "function": {"name": "weather"}}]
+)
+def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
+    request = {**CALLING, "tool_choice": choice, "n": n, "logprobs": True}
+    body, chunks = chat(request, MODEL), list(chat_stream(request, MODEL))
+    answers = generate(MODEL, request["messages"], parameters(request), n=n)
+    for choice_, answer in zip(body["choices"], answers, strict=True):
+        index, message = choice_["index"], choice_["message"]
+        mine = [part for chunk in chunks for part in chunk["choices"] if part["index"] == index]
+        content = "".join(part["delta"].get("content") or "" for part in mine)
+        assert content == (message["content"] or "")
+        assert message["content"] == answer.content
+        calls: list[dict[str, Any]] = []
+        for part in mine:
+            for piece in part["delta"].get("tool_calls", []):
+                if "id" in piece:
+                    assert piece["index"] == len(calls)
+                    calls.append({**piece, "function": dict(piece["function"])})
+                else:
+                    calls[-1]["function"]["arguments"] += piece["function"]["arguments"]
+        plain = [{key: call[key] for key in ("id", "type", "function")} for call in calls]
+        assert plain == message.get("tool_calls", [])
+        assert mine[-1]["finish_reason"] == choice_["finish_reason"] == answer.finish_reason
+        given = [part["logprobs"]["content"] for part in mine if part["logprobs"]]
+        reports = [entry for entries in given for entry in entries]
+        assert reports == choice_["logprobs"]["content"]
+        assert len(reports) >= len(answer.tokens) - 1
+    ids = [call["id"] for c in body["choices"] for call in c["message"].get("tool_calls", [])]
+    assert len(set(ids)) == len(ids)
+
+
+def test_a_schema_constrains_the_content() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
+    body = chat({**ASKED, "stop": None, "response_format": form, "max_tokens": 200}, MODEL)
+    assert set(json.loads(body["choices"][0]["message"]["content"])) == {"city"}
+    wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}
+    error = chat({**ASKED, "response_format": wrong}, MODEL)["error"]
+    assert error["metadata"] == {"parameter": "response_format.json_schema.schema.not"}
+    assert "cannot be enforced" in error["message"]
+
+
+def test_what_is_wrong_with_tools() -> None:
+    named = {"type": "function", "function": {"name": "nobody"}}
+    error = chat({**CALLING, "tool_choice": named}, MODEL)["error"]
+    assert error["message"].startswith("tool_choice must be one of the tools")
+    assert "error" in chat({"messages": ASKED["messages"], "tool_choice": "required"}, MODEL)
+
+
+# ---------------------------------------------------------------- odd requests
+
+JSON: dict[str, Any] = {"type": "json_object"}
+
+
+def deep(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(levels):
+        schema = {"type": "array", "items": schema}
+    return {"type": "json_schema", "json_schema": {"name": "deep", "schema": schema}}
+
+
+@pytest.mark.parametrize(
+    ("change", "parameter", "message"),
+    [
+        ({"response_format": {**JSON, "schema": {"required": ["a"]}}}, "response_format",
+         "response_format must be of type json_schema where it has a schema"),
+        ({"response_format": deep(500)}, "response_format", "nested less deeply"),
+        ({"max_completion_tokens": "x"}, "max_completion_tokens", "an integer >= 1, got 'x'."),
+        ({"max_completion_tokens": 3}, "max_completion_tokens", "equal to max_tokens where both"),
+        ({"messages": None, "prompt": ["a"]}, "prompt", "prompt must be a text, got ['a']."),
+        ({"stream_options": "yes"}, "stream_options", "stream_options must be a map, got 'yes'."),
+    ],
+)  # fmt: skip
+def test_odd_requests_are_refused(change: dict[str, Any], parameter: str, message: str) -> None:
+    error = chat({**ASKED, **change}, MODEL)["error"]
+    assert error["metadata"] == {"parameter": parameter}
+    assert message in error["message"]
+
+
+def test_what_is_not_read_is_told() -> None:
+    body = chat({**ASKED, "prompt": "x", "guided_json": {}, 5: 1}, MODEL)  # type: ignore[dict-item]
+    assert body["logitlab"]["ignored"] == ["5", "guided_json", "prompt"]
+
+
+def test_usage_can_be_left_out_of_a_stream() -> None:
+    request = {**ASKED, "stream_options": {"include_usage": False}}
+    assert all(chunk["choices"] for chunk in chat_stream(request, MODEL))
+
+
+def test_a_stop_string_cuts_what_is_constrained_and_says_so() -> None:
+    body = chat({**ASKED, "stop": ['"'], "response_format": JSON}, MODEL)
+    assert body["choices"][0]["native_finish_reason"] == "stop string"
+    assert body["logitlab"]["finish"][0].endswith("The text is not complete under its constraint.")
+
+
+def test_a_call_that_is_cut_within_its_marker_is_no_content() -> None:
+    for length in (1, 3, 6):
+        request = {**CALLING, "tool_choice": "required", "max_tokens": length}
+        [choice] = chat(request, MODEL)["choices"]
+        assert choice["message"]["content"] is None
+        parts = [part for chunk in chat_stream(request, MODEL) for part in chunk["choices"]]
+        assert not any(part["delta"].get("content") for part in parts)
