@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from logitlab import SamplingParams, datasets, generate
+from logitlab import SamplingParams, datasets, generate, generate_many
 from logitlab.models import Gguf, Model, NGram, State
 
 from compare import machine
@@ -72,7 +72,7 @@ def cost(model: Player, batch: int, params: SamplingParams) -> float:
     prompts = [np.random.default_rng(i).integers(0, 49152, PROMPT) for i in range(batch)]
     model.seconds = 0.0
     start = time.perf_counter()
-    generate(model, prompts, params, seed=1, max_tokens=TOKENS, progress=False)
+    generate_many(model, prompts, params, seed=1, max_tokens=TOKENS, progress=False)
     return 1e3 * (time.perf_counter() - start - model.seconds) / (TOKENS * batch)
 
 

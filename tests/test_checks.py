@@ -332,7 +332,7 @@ DRAWS: list[Case] = [
     ),
     (
         lambda: ll.engines.openrouter("top_p"),  # type: ignore[arg-type]
-        "params must be SamplingParams or a request body, got 'top_p'. "
+        "request must be SamplingParams or a request body, got 'top_p'. "
         "SamplingParams.from_request reads a request body.",
     ),
     (lambda: ll.sample(X, seed=1.5), "seed must be an integer, got 1.5."),  # type: ignore[arg-type]

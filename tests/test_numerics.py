@@ -8,7 +8,7 @@ import scipy.special
 from hypothesis import given
 from logitlab import log_softmax, softmax
 from logitlab.datasets import load
-from logitlab.numerics import blocks, largest, put, settle
+from logitlab.numerics import blocks, scatter, cast_finite
 
 import reference
 from strategies import logits
@@ -40,30 +40,17 @@ def test_blocks_cover_every_row_once(shape: tuple[int, int]) -> None:
     np.testing.assert_array_equal(np.concatenate([*parts, np.empty(0, int)]), rows)
 
 
-@given(logits(batch=(3,)))
-def test_largest_keeps_exactly_count(x: np.ndarray[Any, Any]) -> None:
-    size = x.shape[-1]
-    for k in range(1, size + 1):
-        count = np.full((3, 1), k)
-        threshold = np.sort(x, axis=-1)[:, size - k, None]
-        for ties in ("lowest", "highest"):
-            keep = largest(x, count, threshold, ties)
-            assert (keep.sum(axis=-1) == k).all()
-            assert (np.sort(x)[:, size - k :] == np.sort(np.where(keep, x, -np.inf))[:, -k:]).all()
-        assert (largest(x, count, threshold, "all") == (x >= threshold)).all()
-
-
-def test_settle_shifts_only_rows_that_overflow() -> None:
+def test_cast_finite_shifts_only_rows_that_overflow() -> None:
     rows = np.array([[1e6, 0.0, -np.inf], [1.0, -1e6, -np.inf], [1.0, 2.0, -np.inf]])
-    result = settle(rows, np.dtype(np.float16))
+    result = cast_finite(rows, np.dtype(np.float16))
     np.testing.assert_array_equal(
         result, np.array([[0, -65504, -np.inf], [1, -65504, -np.inf], rows[2]], np.float16)
     )
 
 
-def test_settle_keeps_near_gaps_and_the_order_of_the_rest() -> None:
+def test_cast_finite_keeps_near_gaps_and_the_order_of_the_rest() -> None:
     rows = np.array([[3e39, 3e39 - 1e38, 5e38, -1e300, -1.7e308]])
-    result = settle(rows, np.dtype(np.float32))[0]
+    result = cast_finite(rows, np.dtype(np.float32))[0]
     assert result[0] == 0
     np.testing.assert_allclose(result[1], -1e38, rtol=1e-6)
     assert (np.diff(result) <= 0).all()
@@ -71,13 +58,13 @@ def test_settle_keeps_near_gaps_and_the_order_of_the_rest() -> None:
     assert result[4] == np.finfo(np.float32).min
     ends = np.array([[1.7e308, -1.7e308]])
     np.testing.assert_array_equal(
-        settle(ends, np.dtype(np.float32)), [[0, np.finfo(np.float32).min]]
+        cast_finite(ends, np.dtype(np.float32)), [[0, np.finfo(np.float32).min]]
     )
 
 
 def test_put_rounds_and_settles() -> None:
     rows = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float16)
-    put(rows, np.array([0, 1]), np.array([0, 2]), np.array([1e9, 5.0]))
+    scatter(rows, np.array([0, 1]), np.array([0, 2]), np.array([1e9, 5.0]))
     np.testing.assert_array_equal(rows[1], [1, 2, 5])
     assert rows[0, 0] == 0
     assert (rows[0, 1:] < -60000).all()

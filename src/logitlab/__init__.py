@@ -13,161 +13,127 @@ Chain(Temperature(0.8), TopP(0.9))
 ' Paris Paris Paris'
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import typing as _typing
+from importlib import import_module as _import_module
 
-from logitlab import datasets, engines, models
-from logitlab.checks import ParameterError
-from logitlab.draw import gumbel, uniform
-from logitlab.engines import Engine, Translation, translate
-from logitlab.engines.compare import Comparison, compare_engines
-from logitlab.engines.partings import Parting
+from logitlab import datasets as datasets, engines as engines, models as models
+from logitlab.checks import ParameterError as ParameterError
+from logitlab.draw import gumbel as gumbel, uniform as uniform
+from logitlab.engines import Engine as Engine, Translation as Translation, translate as translate
+from logitlab.engines.compare import Comparison as Comparison, compare_engines as compare_engines
+from logitlab.engines.partings import Parting as Parting
 from logitlab.metrics import (
-    agreement,
-    entropy,
-    js_divergence,
-    kl_divergence,
-    mass_removed,
-    perplexity,
-    support_size,
-    top_probability,
-    total_variation,
+    agreement as agreement,
+    entropy as entropy,
+    js_divergence as js_divergence,
+    kl_divergence as kl_divergence,
+    mass_removed as mass_removed,
+    perplexity as perplexity,
+    support_size as support_size,
+    top_probability as top_probability,
+    total_variation as total_variation,
 )
-from logitlab.numerics import log_softmax, softmax
-from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.numerics import log_softmax as log_softmax, softmax as softmax
+from logitlab.request.params import PARAMETERS as PARAMETERS, SamplingParams as SamplingParams
+from logitlab.sampling.reports import (
+    Logprobs as Logprobs,
+    Survivors as Survivors,
+    distribution as distribution,
+    logprobs as logprobs,
+    survivors as survivors,
+    trace as trace,
+)
 from logitlab.sampling.sample import (
-    Draws,
-    Logprobs,
-    Survivors,
-    greedy,
-    logprobs,
-    plan,
-    sample,
-    survivors,
+    Draws as Draws,
+    greedy as greedy,
+    plan as plan,
+    sample as sample,
 )
-from logitlab.steps.bias import LogitBias, logit_bias
-from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.chain import Chain, Step, Trace, Transform
-from logitlab.steps.context import Context
-from logitlab.steps.normalisation import LogSoftmax
+from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
+from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
+from logitlab.steps.chain import Chain as Chain, Trace as Trace
+from logitlab.steps.context import Context as Context
+from logitlab.steps.mirostat import (
+    MaxSurprise as MaxSurprise,
+    Mirostat as Mirostat,
+    max_surprise as max_surprise,
+)
+from logitlab.steps.normalisation import LogSoftmax as LogSoftmax
 from logitlab.steps.penalties import (
-    AdditivePenalty,
-    FrequencyPenalty,
-    PresencePenalty,
-    RepetitionPenalty,
-    frequency_penalty,
-    presence_penalty,
-    repetition_penalty,
+    AdditivePenalty as AdditivePenalty,
+    FrequencyPenalty as FrequencyPenalty,
+    PresencePenalty as PresencePenalty,
+    RepetitionPenalty as RepetitionPenalty,
+    frequency_penalty as frequency_penalty,
+    presence_penalty as presence_penalty,
+    repetition_penalty as repetition_penalty,
 )
-from logitlab.steps.temperature import Temperature, temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP, min_p, top_a, top_k, top_p
+from logitlab.steps.step import Step as Step, Transform as Transform
+from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
+from logitlab.steps.truncation import (
+    MinP as MinP,
+    TopA as TopA,
+    TopK as TopK,
+    TopP as TopP,
+    min_p as min_p,
+    top_a as top_a,
+    top_k as top_k,
+    top_p as top_p,
+)
+from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
+from logitlab.steps.xtc import ExcludeTopChoices as ExcludeTopChoices, Xtc as Xtc, xtc as xtc
 from logitlab.version import __version__ as __version__
-from logitlab.vocabulary import Vocabulary
+from logitlab.vocabulary import Vocabulary as Vocabulary
 
-if TYPE_CHECKING:
-    from logitlab import claims, plot
-    from logitlab.generation.generate import generate, resume, stream
-    from logitlab.generation.result import Finish, Generation, Piece
-    from logitlab.sweeps import simulate, sweep
-    from logitlab.wire.chat import chat, chat_stream
-    from logitlab.wire.transport import transport
-
-__all__ = [
-    "PARAMETERS",
-    "AdditivePenalty",
-    "Chain",
-    "Comparison",
-    "Context",
-    "Draws",
-    "Engine",
-    "Finish",
-    "FrequencyPenalty",
-    "Generation",
-    "LogSoftmax",
-    "LogitBias",
-    "Logprobs",
-    "MinP",
-    "ParameterError",
-    "Parting",
-    "Piece",
-    "PresencePenalty",
-    "RepetitionPenalty",
-    "SamplingParams",
-    "SortedChain",
-    "Step",
-    "Survivors",
-    "Temperature",
-    "TopA",
-    "TopK",
-    "TopP",
-    "Trace",
-    "Transform",
-    "Translation",
-    "Vocabulary",
-    "agreement",
-    "chat",
-    "chat_stream",
-    "claims",
-    "compare_engines",
-    "datasets",
-    "engines",
-    "entropy",
-    "frequency_penalty",
-    "generate",
-    "greedy",
-    "gumbel",
-    "js_divergence",
-    "kl_divergence",
-    "log_softmax",
-    "logit_bias",
-    "logprobs",
-    "mass_removed",
-    "min_p",
-    "models",
-    "perplexity",
-    "plan",
-    "plot",
-    "presence_penalty",
-    "repetition_penalty",
-    "resume",
-    "sample",
-    "simulate",
-    "softmax",
-    "stream",
-    "support_size",
-    "survivors",
-    "sweep",
-    "temperature",
-    "top_a",
-    "top_k",
-    "top_p",
-    "top_probability",
-    "total_variation",
-    "translate",
-    "transport",
-    "uniform",
-]
+if _typing.TYPE_CHECKING:
+    from logitlab import (
+        claims as claims,
+        constraints as constraints,
+        plot as plot,
+        sweeps as sweeps,
+    )
+    from logitlab.generation.generate import (
+        generate as generate,
+        generate_many as generate_many,
+        resume as resume,
+        stream as stream,
+    )
+    from logitlab.generation.result import (
+        Finish as Finish,
+        Generation as Generation,
+        Piece as Piece,
+    )
+    from logitlab.sweeps import simulate as simulate, sweep as sweep
+    from logitlab.wire.chat import chat as chat, chat_stream as chat_stream
+    from logitlab.wire.transport import transport as transport
 
 # Loaded when they are asked for, so that who samples does not wait for who generates.
-_HOMES = {
-    "Finish": "generation.result",
-    "Generation": "generation.result",
-    "Piece": "generation.result",
-    "chat": "wire.chat",
-    "chat_stream": "wire.chat",
-    "generate": "generation.generate",
-    "resume": "generation.generate",
-    "simulate": "sweeps",
-    "stream": "generation.generate",
-    "sweep": "sweeps",
-    "transport": "wire.transport",
+_LATE = {
+    "generation.generate": ("generate", "generate_many", "resume", "stream"),
+    "generation.result": ("Finish", "Generation", "Piece"),
+    "sweeps": ("simulate", "sweep"),
+    "wire.chat": ("chat", "chat_stream"),
+    "wire.transport": ("transport",),
 }
-_MODULES = ("claims", "plot")
+_HOMES = {name: home for home, names in _LATE.items() for name in names}
+_MODULES = ("claims", "constraints", "datasets", "engines", "models", "plot", "sweeps")
+_ROOMS = {*_MODULES, "cli", "generation", "request", "sampling", "steps", "wire"}
+
+__all__ = sorted(
+    {name for name, value in globals().items() if not name.startswith("_")}
+    - _ROOMS
+    - {"checks", "draw", "metrics", "numerics", "progress", "version", "vocabulary"}
+    | {*_HOMES, *_MODULES}
+)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+def __getattr__(name: str) -> _typing.Any:
+    if name in _ROOMS:
+        return _import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -14,6 +14,7 @@ __all__ = [
     "FrozenDict",
     "ParameterError",
     "Range",
+    "TokenMap",
     "brief",
     "check_array",
     "check_choice",
@@ -21,9 +22,9 @@ __all__ = [
     "check_integer",
     "check_logits",
     "check_number",
-    "check_per_row",
     "check_token",
     "needs",
+    "per_row",
     "shown",
 ]
 
@@ -145,6 +146,12 @@ class Range:
             return "an integer" if self.integer else "a finite number"
         return f"an integer {self}" if self.integer else f"a number {self}"
 
+    def words(self) -> str:
+        """Return the range as a page of parameters writes it: ``0 to 2``, ``1 or above``."""
+        if self.high < np.inf:
+            return f"{self.low:g} to {self.high:g}"
+        return "any" if self.low == -np.inf else f"{self.low:g} or above"
+
     def check(self, name: str, value: ArrayLike) -> NDArray[Any]:
         """Return a read-only array of ``value``: float64 or int64, of any shape.
 
@@ -195,6 +202,34 @@ class FrozenDict(dict[Any, Any]):
         return FrozenDict, (dict(self),)
 
 
+@dataclass(frozen=True)
+class TokenMap:
+    """Maps from token ids to numbers of a range, or to arrays of them."""
+
+    values: Range
+
+    @property
+    def integer(self) -> bool:
+        """Whether the numbers are integers."""
+        return self.values.integer
+
+    def check(self, name: str, value: Any) -> FrozenDict:
+        """Return a read-only map of ids to numbers and read-only arrays.
+
+        Raises
+        ------
+        ParameterError
+            For what is no map, a key that is no token id, or a number outside of the range.
+        """
+        if not isinstance(value, Mapping):
+            raise ParameterError(name, "a map from token ids to numbers", value)
+        entries: dict[int, Any] = {}
+        for token, amount in value.items():
+            array = self.values.check(f"{name}[{token!r}]", amount)
+            entries[check_token(name, token)] = array if array.ndim else array.item()
+        return FrozenDict(entries)
+
+
 def check_token(name: str, token: object, size: int | None = None) -> int:
     """Return a token id that is the key of a map, or raise `ParameterError`."""
     if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer) or token < 0:
@@ -235,6 +270,9 @@ def check_number(name: str, value: Any, rule: Range = Range()) -> float:
     return float(array)
 
 
+_NATIVE = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
+
+
 def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     """Return ``logits`` as an array of native floats with at least one token, or raise."""
     try:
@@ -273,7 +311,10 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     ParameterError
         For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
     """
-    array = check_array(logits, name)
+    if type(logits) is np.ndarray and logits.dtype in _NATIVE and logits.ndim and logits.shape[-1]:
+        array: NDArray[Any] = logits  # the common case, and the cheap one
+    else:
+        array = check_array(logits, name)
     # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
     top = array.max(axis=-1)
     wrong = ~np.isfinite(top)
@@ -290,14 +331,15 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     return array
 
 
-def check_per_row(name: str, value: ArrayLike, rule: Range, batch: tuple[int, ...]) -> NDArray[Any]:
-    """Return a parameter of one value, shape (), or of one for each row, shape ``batch``."""
-    array = rule.check(name, value)
+def per_row(name: str, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
+    """Return a checked parameter of one value, shape (), or of one a row, shape ``batch``."""
+    if not array.ndim:
+        return array
     try:
-        return np.broadcast_to(array, batch) if array.ndim else array
+        return np.broadcast_to(array, batch)
     except ValueError:
-        expected = f"a scalar or an array that broadcasts to the batch shape {batch}"
-        raise ParameterError(name, expected, Seen(f"shape {array.shape}")) from None
+        rule = f"a scalar or an array that broadcasts to the batch shape {batch}"
+        raise ParameterError(name, rule, Seen(f"shape {array.shape}")) from None
 
 
 def needs(extra: str, module: str) -> Any:

@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import Range, check_choice, check_integer
-from logitlab.numerics import FloatArray, IntArray, blocks, gaps, scratch, weights
+from logitlab.numerics import FloatArray, IntArray, blocks, scratch, shifted, weights
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform"]
+__all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform", "uniforms"]
 
 SeedLike: TypeAlias = "int | np.random.Generator | None"
 
@@ -60,9 +60,10 @@ def resolve_seed(seed: SeedLike) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _key(seed: int) -> tuple[int, int]:
-    """Mix a seed of any size and sign into the two words of a Philox key."""
-    sequence = np.random.SeedSequence(abs(seed), spawn_key=(int(seed < 0),))
+def _key(seed: int, coin: int = -1) -> tuple[int, int]:
+    """Mix a seed of any size and sign, and the number of a coin, into the words of a Philox key."""
+    spawn_key = (int(seed < 0),) if coin < 0 else (int(seed < 0), 1 + coin)
+    sequence = np.random.SeedSequence(abs(seed), spawn_key=spawn_key)
     first, second = sequence.generate_state(2).tolist()
     return first, second
 
@@ -115,8 +116,10 @@ def _index(name: str, value: ArrayLike, rule: Range) -> Any:
     return array.astype(np.uint64) if array.ndim else int(array)
 
 
-def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDArray[np.float64]:
-    """Return uniform numbers in [0, 1), a pure function of (seed, sequence, position).
+def uniform(
+    seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0, *, coin: int | None = None
+) -> NDArray[np.float64]:
+    """Return uniform numbers in [0, 1), a pure function of (seed, sequence, position, coin).
 
     Parameters
     ----------
@@ -126,6 +129,9 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
         Which of the independent sequences of this seed, 0 to 2**63 - 1.
     position : array_like of int
         Which token of the sequence, 0 to 2**32 - 1. Broadcasts with ``sequence``.
+    coin : int, optional
+        Which of a chain's random steps it is for, the first being 0: it acts where the number is
+        below its probability. None is the number that the token itself is drawn with.
 
     Returns
     -------
@@ -149,27 +155,32 @@ def uniform(seed: int, sequence: ArrayLike = 0, position: ArrayLike = 0) -> NDAr
     True
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
-    return _uniform([check_integer("seed", seed, _SEED)], *place)
+    which = -1 if coin is None else check_integer("coin", coin, _SEQUENCE)
+    return uniforms([check_integer("seed", seed, _SEED)], *place, which)
 
 
-def _uniform(seeds: Sequence[int], sequence: Any, position: Any) -> NDArray[np.float64]:
+def uniforms(
+    seeds: Sequence[int], sequence: Any, position: Any, coin: int = -1
+) -> NDArray[np.float64]:
     """Do `uniform` for checked places: integers, or arrays of any integer dtype.
 
     There is one seed, or one for each row of two-dimensional places.
     """
     if np.ndim(sequence) == 0 == np.ndim(position):
-        bits = _bits(_key(seeds[0]), _NO_TOKEN, int(sequence), int(position))
+        bits = _bits(_key(seeds[0], coin), _NO_TOKEN, int(sequence), int(position))
         return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
-    keys = [_key(seed) for seed in seeds]
+    keys = list(map(_key, seeds, [coin] * len(seeds)))
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
         columns = np.array(keys, np.uint64).T[:, :, None] if len(keys) > 1 else keys[0]
         return np.asarray(_bits(tuple(columns), _NO_TOKEN, *words) * 2.0**-53)
     each = sequence.size // len(keys)
+    few = np.empty(sequence.size)
     places = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
-    few = [_bits(keys[i // each], _NO_TOKEN, *place) * 2.0**-53 for i, place in enumerate(places)]
-    return np.array(few, np.float64).reshape(sequence.shape)
+    for i, place in enumerate(places):
+        few[i] = _bits(keys[i // each], _NO_TOKEN, *place) * 2.0**-53
+    return few.reshape(sequence.shape)
 
 
 def gumbel(
@@ -247,7 +258,7 @@ def choose(
     seeds = [seed] if isinstance(seed, int) else seed
     if coupling == "inverse":
         places = np.empty(sequence.shape, np.int64)
-        luck = _uniform(seeds, sequence, position)
+        luck = uniforms(seeds, sequence, position)
         for block in blocks(logits.shape):
             places[block] = _first_beyond(logits[block], luck[block])
         return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
@@ -255,7 +266,7 @@ def choose(
     for row, logit in enumerate(logits):
         survivors = np.flatnonzero(logit > -np.inf)
         ids = survivors if tokens is None else tokens[row, survivors]
-        gap = gaps(logit[survivors])
+        gap = shifted(logit[survivors])
         step = max(1, (1 << 18) // len(ids))
         for start in range(0, sequence.shape[1], step):
             here = row, slice(start, start + step), None

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_logits
-from logitlab.numerics import FloatArray, IntArray, gaps, reduce_rows, weights
+from logitlab.numerics import FloatArray, IntArray, reduce_rows, shifted, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -60,7 +60,7 @@ def entropy(logits: ArrayLike) -> Measure:
 
 def _entropy(rows: FloatArray) -> Measure:
     # With d = x - x_max, w = exp(d) and Z = sum w:  H = ln Z - sum w d / Z.
-    gap = gaps(rows)
+    gap = shifted(rows)
     weight = np.exp(gap)
     total = weight.sum(axis=-1)
     gap[weight == 0] = 0
@@ -325,7 +325,7 @@ def _agreement(before: FloatArray, after: FloatArray) -> Measure:
 
 def _probabilities(rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities and their logarithms, both float64."""
-    log_weight = gaps(rows)
+    log_weight = shifted(rows)
     weight = np.exp(log_weight)
     total = weight.sum(axis=-1, keepdims=True)
     log_weight -= np.log(total)

@@ -1,4 +1,4 @@
-"""Mathematics on the last axis: softmax, the largest entries, rounding, work in blocks.
+"""Mathematics on the last axis: softmax, weights, rounding, work in blocks.
 
 Everything is computed in float64 on blocks of rows that fit a processor cache, so exactness does
 not cost memory: a block is a few hundred kilobytes however large the array is.
@@ -16,21 +16,21 @@ from logitlab.checks import check_logits
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "BLOCK",
     "PRECISIONS",
     "BoolArray",
     "FloatArray",
     "IntArray",
     "Precision",
     "blocks",
-    "gaps",
-    "largest",
+    "cast_finite",
     "log_softmax",
     "map_rows",
-    "put",
     "reduce_rows",
     "rounded_weights",
+    "scatter",
     "scratch",
-    "settle",
+    "shifted",
     "softmax",
     "weights",
     "widened",
@@ -60,11 +60,10 @@ meet a logit."""
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
 _NOTHING = -700.0
-_WIDE = 1 << 12  # rows beyond this are counted one by one
-_BLOCK = 1 << 17  # elements of a block: one float64 megabyte
+BLOCK = 1 << 17  # elements of a block: one float64 megabyte
 
 
-def blocks(shape: tuple[int, int], elements: int = _BLOCK) -> Iterator[slice]:
+def blocks(shape: tuple[int, int], elements: int = BLOCK) -> Iterator[slice]:
     """Slices that cut ``shape[0]`` rows into blocks of about so many elements."""
     rows, width = shape
     step = max(1, elements // width)
@@ -87,22 +86,16 @@ def scratch(shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
 
 
 def map_rows(
-    kernel: Callable[..., FloatArray],
-    logits: FloatArray,
-    *values: NDArray[Any],
-    dtype: type | None = None,
+    kernel: Callable[[FloatArray], FloatArray], logits: FloatArray, dtype: type | None = None
 ) -> NDArray[Any]:
-    """Return ``kernel(rows, *values)`` for all rows, block by block.
+    """Return ``kernel(rows)``, of the shape of the rows, for all rows, block by block.
 
-    ``rows`` is ``(n, V)``; a value of batch shape arrives as ``(n, 1)``, a scalar as ``(1, 1)``.
     The result is of ``dtype``, or of that of ``logits``.
     """
     rows = logits.reshape(-1, logits.shape[-1])
-    columns = [value.reshape(-1, 1) for value in values]
     result = np.empty(rows.shape, dtype or rows.dtype)
     for block in blocks(rows.shape):
-        here = (c if len(c) < len(rows) else c[block] for c in columns)
-        result[block] = kernel(rows[block], *here)
+        result[block] = kernel(rows[block])
     return result.reshape(logits.shape)
 
 
@@ -123,7 +116,7 @@ def widened(logits: FloatArray) -> FloatArray:
     return logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
 
 
-def settle(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+def cast_finite(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     """Round logits to ``dtype`` without letting any of them overflow.
 
     A row whose largest logit would is first shifted so that it becomes 0, which no softmax can see.
@@ -151,8 +144,8 @@ def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
     return np.where(rows == -np.inf, rows, squeezed)
 
 
-def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
-    """Set ``rows[row, token] = values`` in place, float64 values rounded as by `settle`."""
+def scatter(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
+    """Set ``rows[row, token] = values`` in place, float64 values rounded as by `cast_finite`."""
     limit = np.finfo(rows.dtype).max
     if np.abs(values).max(initial=0) <= limit:
         rows[row, token] = values
@@ -164,10 +157,10 @@ def put(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) ->
         here = row == overflowing
         wide = rows[overflowing].astype(np.float64)
         wide[token[here]] = values[here]
-        rows[overflowing] = settle(wide[None], rows.dtype)[0]
+        rows[overflowing] = cast_finite(wide[None], rows.dtype)[0]
 
 
-def gaps(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def shifted(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """``x - x_max`` of every token in float64: 0 for the most likely, ``-inf`` for removed ones."""
     gap = np.empty(rows.shape) if out is None else out
     gap[...] = rows
@@ -181,7 +174,7 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
 
     Below ``exp(-700)``, a part in 10**304, it is exactly 0.
     """
-    gap = gaps(rows, out)
+    gap = shifted(rows, out)
     if gap.size and gap.min() > _NOTHING:
         return np.exp(gap, out=gap)
     # Exponentials that vanish take ten times as long as others.
@@ -199,7 +192,7 @@ def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:
 
 
 def _log_softmax(rows: FloatArray) -> FloatArray:
-    gap = gaps(rows)
+    gap = shifted(rows)
     gap -= np.log(np.exp(gap).sum(axis=-1, keepdims=True))
     return gap
 
@@ -262,34 +255,3 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     array([0.5, 0.5, 0. ])
     """
     return map_rows(_softmax, check_logits(logits), dtype=np.float64)
-
-
-def largest(
-    rows: FloatArray, count: NDArray[Any], threshold: FloatArray, ties: str = "lowest"
-) -> BoolArray:
-    """Mask of the ``count`` largest entries of every row, given the smallest of them.
-
-    Parameters
-    ----------
-    rows : ndarray, shape (n, V)
-    count : ndarray of int, shape (n, 1) or (1, 1)
-        How many to keep, 1 to V.
-    threshold : ndarray, shape (n, 1)
-        The ``count``-th largest entry of the row.
-    ties : {"lowest", "highest", "all"}
-        Which of the entries equal to the threshold stay: those with the lowest or the highest
-        index, exactly ``count`` in all, or all of them.
-    """
-    keep = rows >= threshold
-    if ties == "all":
-        return keep
-    if keep.shape[1] > _WIDE:
-        kept = np.array([[np.count_nonzero(row)] for row in keep])
-    else:
-        kept = keep.sum(axis=-1, keepdims=True)
-    surplus = kept - count
-    for row in np.flatnonzero(surplus > 0):
-        tied = np.flatnonzero(rows[row] == threshold[row])
-        extra = int(surplus[row, 0])
-        keep[row, tied[-extra:] if ties == "lowest" else tied[:extra]] = False
-    return keep

@@ -120,7 +120,7 @@ def test_own_logits(tmp_path: Path) -> None:
 
 
 def test_params_prints_the_table() -> None:
-    assert ok("params").strip() == parameter_table()
+    assert ok("params").strip() == f"{parameter_table()}\n\n{parameter_table(beyond=True)}"
 
 
 @pytest.mark.parametrize("columns", ["20", "60", "80", "400"])

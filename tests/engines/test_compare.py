@@ -271,7 +271,7 @@ def test_mistakes_of_the_caller_are_errors() -> None:
         compare_engines(ROW, {"presence_penalty": 1})
     with pytest.raises(ParameterError, match="logits must be free of NaN"):
         compare_engines([np.nan, 1.0], {})
-    with pytest.raises(ParameterError, match="params must be SamplingParams or a request body"):
+    with pytest.raises(ParameterError, match="request must be SamplingParams or a request body"):
         compare_engines(ROW, None)  # type: ignore[arg-type]
 
 

@@ -102,7 +102,7 @@ def test_bad_seeds_and_steps_are_errors() -> None:
     with pytest.raises(ParameterError, match=r"min_p must be 0 where SGLang draws .*, got 0\.1\."):
         engines.sglang.draw([0.0, 1.0], {"min_p": 0.1})
     assert engines.sglang.draw([0.0, 1.0], {"min_p": 0.1, "temperature": 0}) == 1
-    with pytest.raises(ParameterError, match="params must be SamplingParams or a request body"):
+    with pytest.raises(ParameterError, match="request must be SamplingParams or a request body"):
         engines.vllm.draw([0.0, 1.0], None, seed=1)  # type: ignore[arg-type]
 
 

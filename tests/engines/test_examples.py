@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import Context, ParameterError, engines, softmax
-from logitlab.engines.rules import NEUTRAL
+from logitlab.request.params import NEUTRAL
 
 from engines.cases import VECTORS
 

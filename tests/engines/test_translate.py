@@ -204,8 +204,8 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "llama_cpp",
         {"samplers": ["top_k", "mirostat"]},
-        "samplers must be a list of penalties, top_k, top_p, min_p, temperature, dry, "
-        "top_n_sigma, typ_p, xtc, got ['top_k', 'mirostat'].",
+        "samplers must be a list of penalties, top_k, typ_p, top_p, min_p, xtc, temperature, dry, "
+        "top_n_sigma, got ['top_k', 'mirostat'].",
     ),
     ("sglang", {"seed": 2**63}, "seed must be in [-2**63, 2**63 - 1], got 9223372036854775808."),
     ("vllm", {"top_logprobs": -5}, "top_logprobs must be non-negative or -1, got -5."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 import signal
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from logitlab import Generation, ParameterError, generate, resume, stream
+from logitlab import Generation, ParameterError, generate, generate_many, resume, stream
 from logitlab.models import Model, State
 
 from toys import END, FULL, Bigrams, Hazard, same
@@ -50,8 +51,8 @@ def test_what_is_interrupted_is_returned_and_can_be_resumed(at: int) -> None:
     prompts = [[1], [2], [3], [4]]
     request = {**FULL, "logit_bias": {END: -100}}
     requests = [request | {"max_tokens": m} for m in (3, 9, 20, 6)]
-    whole = generate(MODEL, prompts, requests, seed=1)
-    begun = generate(Broken(at), prompts, requests, seed=1, batch_size=2)
+    whole = generate_many(MODEL, prompts, requests, seed=1)
+    begun = generate_many(Broken(at), prompts, requests, seed=1, batch_size=2)
     reasons = [answer.finish_reason for answer in begun]
     assert "interrupted" in reasons
     assert reasons.count("length") == sum(at + 1 >= m for m in (3,)) + (at >= 9)
@@ -166,7 +167,6 @@ class Endless(Bigrams):
         ({"prompt": [1.5]}, "prompt must be an integer in [0, 19], got [1.5]."),
         ({"prompt": [20]}, "prompt must be an integer in [0, 19], got 20."),
         ({"prompt": np.array(5)}, "prompt must be a text, token ids or chat messages"),
-        ({"prompt": [[1], []]}, "(In prompt 1.)"),
         ({"seed": np.array(3.5)}, "seed must be an integer"),
         ({"prompt": "zzz"}, "token must be the whole text of one token"),
         ({"prompt": [1] * 64}, "prompt must be shorter than the context of 64 tokens, got 64 tok"),
@@ -194,18 +194,17 @@ class Endless(Bigrams):
         ({"sequence": -1}, "sequence must be an integer in"),
         ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0."),
         ({"model": "gpt"}, "model must be a Model, got 'gpt'."),
-        ({"params": 5}, "params must be SamplingParams, a request body, a chain or None, got 5."),
-        ({"params": ll.Chain(ll.TopK(3)), "top_p": 0.5}, "top_p must be a step of the chain"),
-        ({"params": ll.Chain(ll.TopK([3, 4]))}, "params must be a chain of steps with one value"),
-        ({"params": ll.Chain(ll.LogitBias({1: [3, 4]}))}, "params must be a chain of steps with"),
-        ({"prompt": [[1], [2]], "seed": [1, 2, 3]}, "prompt must be one, or a list of 3, got a l"),
+        ({"request": 5}, "request must be SamplingParams, a map, a chain or None, got 5."),
+        ({"request": ll.Chain(ll.TopK(3)), "top_p": 0.5}, "top_p must be a step of the chain"),
+        ({"request": ll.Chain(ll.TopK([3, 4]))}, "request must be a chain of steps with one value"),
+        ({"request": ll.Chain(ll.LogitBias({1: [3, 4]}))}, "request must be a chain of steps w"),
         ({"model": Endless()}, "max_tokens must be given for bigrams, whose context has no end"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_anything_is_done(
     change: dict[str, Any], message: str
 ) -> None:
-    arguments = {"model": MODEL, "prompt": [1], "params": None, **change}
+    arguments = {"model": MODEL, "prompt": [1], "request": None, **change}
     model = arguments["model"]
     calls = len(model.calls) if isinstance(model, Bigrams) else 0
     for function in (generate, stream):
@@ -213,6 +212,32 @@ def test_what_is_wrong_is_said_before_anything_is_done(
             function(**arguments)
         assert message in str(error.value)
     assert calls == (len(model.calls) if isinstance(model, Bigrams) else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": [[1], []]}, "(In prompt 1.)"),
+        ({"seed": [1, 2, 3]}, "prompts must be one, or a list of 3, got a list of 2"),
+    ],
+)
+def test_lists_that_do_not_fit_are_errors(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError) as error:
+        generate_many(**{"model": MODEL, "prompts": [[1], [2]], **change})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize("change", [{"prompt": [[1], [2]]}, {"request": [{}, {}]}, {"seed": [1, 2]}])
+def test_one_prompt_is_one_prompt(change: dict[str, Any]) -> None:
+    for function in (generate, stream):
+        with pytest.raises(ParameterError, match=r"must be one .*generate_many takes lists\."):
+            function(**{"model": MODEL, "prompt": [1], **change})
+
+
+def test_the_options_stand_in_every_signature() -> None:
+    for function in (generate, stream, generate_many):
+        names = inspect.signature(function).parameters
+        assert {"engine", "seed", "coupling", "logprobs_mode", "constraint", "trace"} <= set(names)
 
 
 def test_a_model_that_breaks_its_promise_is_told_so() -> None:
@@ -239,7 +264,7 @@ def test_messages_go_through_the_models_template() -> None:
     answer = generate(MODEL, messages, max_tokens=1)
     assert answer.prompt.tolist() == MODEL.encode("ab\n\nb\n\n")
     prompts: list[Any] = [messages, "ab"]
-    many = generate(MODEL, prompts, max_tokens=1)
+    many = generate_many(MODEL, prompts, max_tokens=1)
     assert [each.prompt.tolist() for each in many] == [answer.prompt.tolist(), [1, 2]]
 
 

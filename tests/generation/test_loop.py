@@ -10,8 +10,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logitlab import Context, Generation, ParameterError, SamplingParams, generate, resume, stream
-from logitlab.generation.generate import VERBOSITY_BIAS
+from logitlab import (
+    Context,
+    Generation,
+    ParameterError,
+    SamplingParams,
+    generate,
+    generate_many,
+    resume,
+    stream,
+)
+from logitlab.generation.generate import _loop, _pieces
+from logitlab.generation.options import VERBOSITY_BIAS, Options
 from logitlab.models import NGram
 from scipy import stats
 
@@ -110,14 +120,15 @@ def test_a_generation_is_the_same_alone_and_in_any_batch() -> None:
              for *each, seed in zip(prompts, requests, seeds, strict=True)]  # fmt: skip
     order = [3, 1, 4, 0, 2]
     for size in (1, 2, 3, 64):
-        batch = generate(MODEL, prompts, requests, seed=seeds, batch_size=size)
+        batch = generate_many(MODEL, prompts, requests, seed=seeds, batch_size=size)
         assert all(map(same, alone, batch))
-        other = generate(
+        other = generate_many(
             MODEL, [prompts[i] for i in order], [requests[i] for i in order],
             seed=[seeds[i] for i in order], batch_size=size,
         )  # fmt: skip
         assert all(same(alone[i], answer) for i, answer in zip(order, other, strict=True))
-    pieces = list(stream(MODEL, prompts, requests, seed=seeds, batch_size=3))
+    loop = _loop(MODEL, prompts, requests, [Options(batch_size=3)], seeds, None)
+    pieces = list(_pieces(loop))
     for i, whole in enumerate(alone):
         mine = [piece for piece in pieces if piece.index == i]
         assert "".join(piece.text for piece in mine) == whole.text
@@ -131,7 +142,7 @@ def test_a_generation_is_the_same_alone_and_in_any_batch() -> None:
 
 @pytest.mark.parametrize("coupling", ["inverse", "gumbel"])
 def test_answers_are_sequences_of_one_seed(coupling: Any) -> None:
-    many = generate(MODEL, [[1], [2]], FULL, n=3, seed=7, max_tokens=10, coupling=coupling)
+    many = generate_many(MODEL, [[1], [2]], FULL, n=3, seed=7, max_tokens=10, coupling=coupling)
     assert [answer.sequence for answer in many] == [0, 1, 2] * 2
     for i, answer in enumerate(many):
         alone = generate(
@@ -143,7 +154,7 @@ def test_answers_are_sequences_of_one_seed(coupling: Any) -> None:
 
 
 def test_a_fresh_seed_is_reported_and_repeats() -> None:
-    one, two = generate(MODEL, [[1], [1]], max_tokens=30)
+    one, two = generate_many(MODEL, [[1], [1]], max_tokens=30)
     assert one.seed != two.seed
     assert same(one, generate(MODEL, [1], max_tokens=30, seed=one.seed))
     assert generate(MODEL, [1], SamplingParams(seed=3), max_tokens=1).seed == 3
@@ -157,7 +168,7 @@ def test_a_fresh_seed_is_reported_and_repeats() -> None:
 def test_finished_rows_leave_the_batch_and_waiting_ones_enter() -> None:
     model = Bigrams()
     requests = [{"max_tokens": m, "logit_bias": {END: -100}} for m in (1, 3, 2, 1)]
-    generate(model, [[1], [2, 3], [4], [5, 6, 7]], requests, seed=1, batch_size=2)
+    generate_many(model, [[1], [2, 3], [4], [5, 6, 7]], requests, seed=1, batch_size=2)
     assert model.calls == [[1, 2], [1, 1], [1, 1], [3]]
 
 

@@ -10,8 +10,10 @@ import jsonschema
 import logitlab as ll
 import numpy as np
 import pytest
-from logitlab import Generation, ParameterError, generate, resume, stream
+from logitlab import Generation, ParameterError, generate, generate_many, resume
 from logitlab.constraints import Choice, JsonSchema, Regex
+from logitlab.generation.generate import _loop, _pieces
+from logitlab.generation.options import Options
 from logitlab.models import Gguf, NGram
 
 from toys import Bigrams
@@ -111,17 +113,17 @@ def test_alone_and_in_any_batch_streamed_and_resumed() -> None:
         for i, one in enumerate(constraints)
     ]
     for size in (1, 3, 64):
-        batch = generate(
+        batch = generate_many(
             MODEL, "The wolf", constraint=constraints, seed=range(4), max_tokens=60,
             batch_size=size,
         )  # fmt: skip
         assert all(map(same, alone, batch))
-    pieces = list(
-        stream(MODEL, "The wolf", constraint=constraints, seed=list(range(4)), max_tokens=60)
-    )
+    masked = [Options(constraint=one, parameters={"max_tokens": 60}) for one in constraints]
+    pieces = list(_pieces(_loop(MODEL, ["The wolf"], [None], masked, list(range(4)), None)))
     for i, answer in enumerate(alone):
         assert "".join(piece.text for piece in pieces if piece.index == i) == answer.text
-    begun = generate(MODEL, "The wolf", constraint=constraints, seed=list(range(4)), max_tokens=5)
+    seeds = list(range(4))
+    begun = generate_many(MODEL, "The wolf", constraint=constraints, seed=seeds, max_tokens=5)
     assert all(map(same, alone, resume(MODEL, begun, max_tokens=60)))
     assert alone[1].text in ("yes", "no", "perhaps")
 

@@ -263,7 +263,7 @@ def test_greedy_is_the_argmax(dtype: Any) -> None:
 def test_logprobs_of_the_model_and_of_the_request() -> None:
     x = load().logits
     draws = sample(x, PARAMS, size=4)
-    raw = logprobs(x, draws.tokens, PARAMS, top_logprobs=5)
+    raw = logprobs(x, draws.tokens, PARAMS, top_logprobs=5, mode="raw")
     expected = scipy.special.log_softmax(x.astype(np.float64), axis=-1)
     np.testing.assert_allclose(
         raw.logprobs, np.take_along_axis(expected, draws.tokens, -1), rtol=1e-12
@@ -304,6 +304,6 @@ def test_a_request_may_be_the_body_of_one() -> None:
     params = SamplingParams.from_request(body)
     one, other = sample(row, body, size=20), sample(row, params, size=20)
     assert (one.seed, one.tokens.tolist()) == (5, other.tokens.tolist())
-    assert logprobs(row, 0, body).top_tokens.tolist() == [0, 1]
+    assert logprobs(row, 0, body, mode="raw").top_tokens.tolist() == [0, 1]
     with pytest.raises(ParameterError, match=r"top_p must be in \[0, 1\], got 1.3"):
         sample(row, {"top_p": 1.3})

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from logitlab import temperature, top_p
+from logitlab import TopA, temperature, top_p
 from logitlab.datasets import load
-from logitlab.sampling.scan import Head, Scan, _wide_nucleus, top_candidates
-from logitlab.sampling.scan import top_p as nuclei
+from logitlab.sampling.scan import Head, Scan, Scans, _wide_nucleus, nuclei, top_candidates
 
 Array = np.ndarray[Any, Any]
 
@@ -40,6 +39,11 @@ def rows(draw: st.DrawFn) -> Array:
     if kind == "heavy":
         x = -np.abs(rng.standard_cauchy(size)) * scale
     return (x + offset).astype(draw(st.sampled_from([np.float32, np.float64])))
+
+
+def top_a(scan: Scan, a: float) -> Any:
+    """What the scan of `TopA` says of one row."""
+    return TopA(a).scan(Scans([(0, scan, a)]))[0]
 
 
 heats = st.sampled_from([1.0, 0.3, 0.8, 1.5, 7.0])
@@ -108,7 +112,7 @@ def test_real_rows_are_decided() -> None:
     for t in (0.6, 0.8, 1.0):
         found = nuclei([Head(Scan(row, t), 0.9) for row in x], "lowest")
         assert sum(tokens is None for tokens in found) <= 1
-        decided = [Scan(row, t).top_a(0.2) is not None for row in x]
+        decided = [top_a(Scan(row, t), 0.2) is not None for row in x]
         assert sum(decided) >= 19
 
 
@@ -118,8 +122,8 @@ def test_a_sum_at_the_very_cut_stays_undecided() -> None:
     assert nuclei([Head(Scan(x, 1.0), 0.5)], "lowest") == [None]
     # Half of the likeliest, 100 times: p_i = 0.5 / 51 = a / 51**2.
     x[:100], x[100:], x[-1] = math.log(0.5), -np.inf, 0
-    assert Scan(x, 1.0).top_a(25.5) is None
-    assert Scan(x, 1.0).top_a(25.4) is not None
+    assert top_a(Scan(x, 1.0), 25.5) is None
+    assert top_a(Scan(x, 1.0), 25.4) is not None
 
 
 @given(rows(), st.data())

@@ -23,6 +23,7 @@ from logitlab import (
     top_p,
 )
 from logitlab.datasets import load
+from logitlab.steps.truncation import largest
 
 import reference
 from strategies import logits
@@ -222,3 +223,16 @@ def test_single_precision_sums_as_torch_does() -> None:
             expected[ascending[~gone]] = x[ascending[~gone]]
             step = TopP(p, ties="highest", sums="ascending")
             np.testing.assert_array_equal(Chain(step, precision="single")(x), expected)
+
+
+@given(logits(batch=(3,)))
+def test_largest_keeps_exactly_count(x: np.ndarray[Any, Any]) -> None:
+    size = x.shape[-1]
+    for k in range(1, size + 1):
+        count = np.full((3, 1), k)
+        threshold = np.sort(x, axis=-1)[:, size - k, None]
+        for ties in ("lowest", "highest"):
+            keep = largest(x, count, threshold, ties)
+            assert (keep.sum(axis=-1) == k).all()
+            assert (np.sort(x)[:, size - k :] == np.sort(np.where(keep, x, -np.inf))[:, -k:]).all()
+        assert (largest(x, count, threshold, "all") == (x >= threshold)).all()

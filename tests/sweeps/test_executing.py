@@ -187,9 +187,7 @@ def test_a_pool_that_takes_nothing_at_all_is_an_error() -> None:
         def submit(self, *_: Any, **__: Any) -> Any:
             raise BrokenExecutor("out of order")
 
-    from logitlab.sweeps import executing
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(executing, "ProcessPoolExecutor", Broken)
+        patch.setattr("concurrent.futures.ProcessPoolExecutor", Broken)
         with pytest.raises(RuntimeError, match=r"rows 0 to \d could not be sent: Broken"):
             sweep(np.eye(5), {"top_k": [0]}, executor=Broken(1))

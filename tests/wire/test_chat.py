@@ -139,12 +139,12 @@ def test_keys_beyond_the_twenty() -> None:
 
 
 def test_an_engine_reads_keys_of_its_own() -> None:
-    request = {**ASKED, "repeat_last_n": 1, "typical_p": 0.5}
+    request = {**ASKED, "repeat_last_n": 1, "smoothing_factor": 0.5}
     body = chat(request, MODEL, engine="llama_cpp")
     asked = parameters(request)
     answer = generate(MODEL, ASKED["messages"], asked, engine="llama_cpp")
     assert body["choices"][0]["message"]["content"] == answer.text
-    assert body["logitlab"]["ignored"] == ["typical_p"]
+    assert body["logitlab"]["ignored"] == ["smoothing_factor"]
     assert any("top_a is ignored by llama_cpp" in note for note in body["logitlab"]["notes"])
 
 

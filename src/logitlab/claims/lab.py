@@ -13,7 +13,7 @@ from logitlab.checks import ParameterError
 from logitlab.constraints import constraint_of
 from logitlab.datasets import Recording
 from logitlab.engines import openrouter
-from logitlab.generation.generate import generate
+from logitlab.generation.generate import generate_many
 from logitlab.generation.result import Generation
 from logitlab.models.model import Model, State
 from logitlab.models.ngram import NGram
@@ -93,7 +93,7 @@ class Lab:
         self, prompt: Any, request: Any, *, model: Model | None = None, **told: Any
     ) -> list[Generation]:
         """Let a model write; ``request`` is one or a list, ``told`` goes to `generate`."""
-        answers: Any = generate(model or self.model, prompt, request, progress=False, **told)
+        answers: Any = generate_many(model or self.model, prompt, request, progress=False, **told)
         return answers if isinstance(answers, list) else [answers]
 
     def chat(self, request: Request) -> dict[str, Any]:

@@ -62,6 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     add_command(commands)
     add_claims(commands)
     add_sweep(commands)
-    params = commands.add_parser("params", help="the table of all twenty request parameters")
-    params.set_defaults(run=lambda _: parameter_table())
+    params = commands.add_parser("params", help="the tables of all request parameters")
+    params.set_defaults(run=lambda _: parameter_table() + "\n\n" + parameter_table(beyond=True))
     return parser

@@ -117,7 +117,7 @@ def _text(row: Row, request: dict[str, Any], compared: Comparison, top: int | No
     notes = [
         note.sentence
         for name in compared.engines
-        for note in compared.translations[name].notes
+        for note in compared.notes[name]
         if not (note.effect == "unknown" and note.key in own)
     ]
     return "\n".join([*lines, *([""] if notes else []), *notes])
@@ -143,7 +143,7 @@ def _json(row: Row, request: dict[str, Any], compared: Comparison, top: int) -> 
             "chain": repr(compared.chains[name]),
             "kept": int(compared.kept[i]),
             "entropy": float(compared.entropy[i]),
-            "notes": [vars(note) for note in compared.translations[name].notes],
+            "notes": [vars(note) for note in compared.notes[name]],
             "top": row.described(tops[i]),
         }
         for i, name in enumerate(compared.engines)

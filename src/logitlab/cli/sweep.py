@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -13,8 +11,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Range, Seen, check_number
 from logitlab.cli.arguments import needs_context, request_of, whole
 from logitlab.datasets import load
-from logitlab.engines.rules import DISTRIBUTION
-from logitlab.request.params import PARAMETERS
+from logitlab.request.params import DISTRIBUTION, PARAMETERS
 from logitlab.steps.context import Context
 from logitlab.sweeps import Sweep, simulate, sweep
 from logitlab.sweeps.measures import MEASURES
@@ -95,9 +92,7 @@ def _sweep(arguments: argparse.Namespace) -> str:
     workers = whole("--workers", arguments.workers, _POSITIVE)
     plot = import_module("logitlab.plot") if arguments.plot else None
     _check_outputs(arguments)
-    # Processes begin afresh, so that they hold no lock of this one.
-    context = multiprocessing.get_context("spawn")
-    with nullcontext() if workers == 1 else ProcessPoolExecutor(workers, context) as executor:
+    with nullcontext() if workers == 1 else _pool(workers) as executor:
         try:
             found = _found(arguments, executor)
         except ParameterError as error:
@@ -112,6 +107,14 @@ def _sweep(arguments: argparse.Namespace) -> str:
         _figure(plot, found).savefig(arguments.plot)
         told.append(f"figure: {arguments.plot}")
     return "\n".join(told) if arguments.out else table.rstrip("\n")
+
+
+def _pool(workers: int) -> Any:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    # Processes begin afresh, so that they hold no lock of this one.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from logitlab.cli.arguments import Row
 from logitlab.numerics import FloatArray
-from logitlab.sampling.sample import logprobs
+from logitlab.sampling.reports import logprobs
 
 __all__ = ["as_json", "columns", "table", "top_cells", "top_tokens", "width"]
 

@@ -20,9 +20,9 @@ from logitlab.cli.arguments import (
 )
 from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.draw import COUPLINGS
-from logitlab.engines import get, translate
-from logitlab.engines.translation import RequestLike
+from logitlab.engines.resolve import resolve
 from logitlab.request.params import SamplingParams
+from logitlab.sampling.reports import trace as trace_of
 from logitlab.sampling.sample import Draws, sample
 from logitlab.steps.chain import Trace
 
@@ -57,7 +57,7 @@ def add_commands(commands: Any) -> None:
 
 def _demo(_: argparse.Namespace) -> str:
     row = bundled(_DEMO_ROW)
-    trace = get("openrouter")(_DEMO).trace(row.logits, row.context)
+    trace = trace_of(row.logits, _DEMO, context=row.context)
     draws = sample(row.logits, _DEMO, context=row.context, size=10)
     hint = f"Next: logitlab trace --row {_DEMO_ROW} --temperature 1.5 --min-p 0.1"
     return "\n".join([_table(row, trace, draws, None), "", hint])
@@ -66,28 +66,22 @@ def _demo(_: argparse.Namespace) -> str:
 def _trace(arguments: argparse.Namespace) -> str:
     row = row_of(arguments)
     request = request_of(arguments)
-    params: RequestLike = request
-    if arguments.engine == "openrouter":
-        params = SamplingParams.from_request(request)
     size = whole("--draws", arguments.draws, Range(0, 10**6, integer=True))
     top = None
     if arguments.top is not None:
         top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
-    engine = get(arguments.engine)
-    translation = translate(params, engine, vocabulary_size=len(row.logits))
-    chain = engine.chain_of(translation)
+    resolved = resolve(request, arguments.engine, size=len(row.logits))
     try:
-        trace = chain.trace(row.logits, row.context)
+        trace = trace_of(row.logits, resolved, context=row.context)
     except ParameterError as error:
         raise needs_context(error) from None
     draws = sample(
-        row.logits, chain, context=row.context, size=size, coupling=arguments.coupling,
-        seed=request.get("seed"),
-    )  # fmt: skip
+        row.logits, resolved, context=row.context, size=size, coupling=arguments.coupling
+    )
     if arguments.json:
         return _json(row, request, trace, draws, arguments.coupling, 10 if top is None else top)
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
-    notes = [note.sentence for note in translation.notes if note.effect != "unknown" or own]
+    notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
     return "\n".join([_table(row, trace, draws, top, own), *([""] if notes else []), *notes])
 
 

@@ -10,11 +10,22 @@ from itertools import combinations
 import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, check_logits
-from logitlab.engines import MAIN, Engine, Translation, get, translate
+from logitlab.engines import MAIN
+from logitlab.engines.engine import (
+    Engine,
+    EngineLike,
+    RequestLike,
+    as_refusal,
+    get,
+    read_request,
+    refuse_whole,
+)
 from logitlab.engines.partings import Parting, partings
-from logitlab.engines.translation import RequestLike, check_request
+from logitlab.engines.resolve import resolve
+from logitlab.engines.rules import Note, RefusalError
 from logitlab.numerics import FloatArray, IntArray, softmax, widened
-from logitlab.steps.chain import Chain
+from logitlab.request.params import SamplingParams
+from logitlab.steps.chain import Chain, State
 from logitlab.steps.context import Context, check_context
 from numpy.typing import ArrayLike, NDArray
 
@@ -33,8 +44,8 @@ class Comparison:
         Those that answered, in the order asked for; E of them.
     refused : mapping of str to str
         The others, and why: the engine's own rule, and its text where that says more.
-    translations : mapping of str to Translation
-        What of the request reached each engine that answered.
+    notes : mapping of str to tuple of Note
+        What each engine that answered ignored, changed or filled in.
     chains : mapping of str to Chain
     logits : ndarray, shape (E, ..., V)
         Final logits, removed tokens at ``-inf``.
@@ -45,7 +56,7 @@ class Comparison:
 
     engines: tuple[str, ...]
     refused: Mapping[str, str]
-    translations: Mapping[str, Translation]
+    notes: Mapping[str, tuple[Note, ...]]
     chains: Mapping[str, Chain]
     logits: FloatArray
     source: FloatArray
@@ -145,8 +156,8 @@ class Comparison:
         return partings(
             self.source,
             self.context,
-            (first, self.chains[first], self.translations[first]),
-            (second, self.chains[second], self.translations[second]),
+            (first, self.chains[first], self.notes[first]),
+            (second, self.chains[second], self.notes[second]),
             SAME,
         )
 
@@ -162,10 +173,11 @@ class Comparison:
 
 def compare_engines(
     logits: ArrayLike,
-    params: RequestLike,
+    request: RequestLike,
     *,
     context: Context | None = None,
-    engines: str | Engine | Iterable[str | Engine] = MAIN,
+    state: State | None = None,
+    engines: EngineLike | Iterable[EngineLike] = MAIN,
 ) -> Comparison:
     """Evaluate the same request as several engines would.
 
@@ -173,10 +185,13 @@ def compare_engines(
     ----------
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32. Engines compute in float32.
-    params : SamplingParams or mapping
+    request : SamplingParams or mapping
         A mapping is a request body, whose values may lie outside OpenRouter's ranges.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat, at engines that have it; None takes the initial one. ``chains``
+        shows which.
     engines : str, Engine, or iterable of these
         By default one of each, without variants: `engines.ENGINES` lists all.
 
@@ -205,22 +220,25 @@ def compare_engines(
     names = [engine.name for engine in chosen]
     if len(set(names)) < len(names) or not names:
         raise ParameterError("engines", "different names, one at least", names)
-    check_request(params)
+    given = read_request(request)
+    refuse_whole(given)
+    form = request if isinstance(request, SamplingParams) else given
     refused: dict[str, str] = {}
-    translations: dict[str, Translation] = {}
+    notes: dict[str, tuple[Note, ...]] = {}
     chains: dict[str, Chain] = {}
     results: list[FloatArray] = []
     for engine in chosen:
         try:
-            translation = translate(params, engine, vocabulary_size=array.shape[-1])
-            chain = engine.chain_of(translation)
+            resolved = resolve(form, engine, size=array.shape[-1])
+            chain = resolved.chain.at_any(state)
             results.append(chain(array, context))
         except ParameterError as error:
             if error.name == "context":
                 raise
+            if engine.is_page and not isinstance(error, RefusalError) and not error.where:
+                error = as_refusal(error, engine)
             refused[engine.name] = str(error)
         else:
-            translations[engine.name] = translation
-            chains[engine.name] = chain
+            notes[engine.name], chains[engine.name] = resolved.notes, chain
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
-    return Comparison(tuple(translations), refused, translations, chains, stacked, array, context)
+    return Comparison(tuple(chains), refused, notes, chains, stacked, array, context)

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from logitlab.checks import ParameterError
-from logitlab.engines import MAIN, Engine, get, translate
-from logitlab.engines.rules import DISTRIBUTION, NEUTRAL, Ignore, brief_number
+from logitlab.engines import MAIN
+from logitlab.engines.engine import Engine, get
+from logitlab.engines.rules import Ignore, brief_number
+from logitlab.request.params import DISTRIBUTION, NEUTRAL, TWENTY
 from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.chain import Chain, Step
+from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import (
     AdditivePenalty,
     FrequencyPenalty,
     PresencePenalty,
     RepetitionPenalty,
 )
+from logitlab.steps.step import Step, words_of
 from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["LETTERS", "difference_tables"]
@@ -44,7 +47,6 @@ _PROBE: dict[str, Any] = {
     "min_p": 0.1,
     "top_a": 0.1,
 }
-_SCOPES = {"all": "both", "output": "output", "lagged": "output, late"}
 
 
 def difference_tables(names: Iterable[str] = MAIN) -> str:
@@ -66,18 +68,15 @@ def difference_tables(names: Iterable[str] = MAIN) -> str:
     | `openai` | B F P T N | output | – | undocumented | undocumented | undocumented |
     """
     engines = [get(name) for name in names]
-    return _table(_CHAIN, engines) + "\n\n" + _table(_REQUEST, engines)
+    return _markdown(_CHAIN, engines) + "\n\n" + _markdown(_REQUEST, engines)
 
 
-def _table(head: dict[str, Callable[[Engine], str]], engines: list[Engine]) -> str:
+def _markdown(head: dict[str, Callable[[Engine], str]], engines: list[Engine]) -> str:
     lines = ["| engine | " + " | ".join(head) + " |", "| --- " * (len(head) + 1) + "|"]
     for engine in engines:
         cells = (tell(engine) for tell in head.values())
         lines.append(f"| `{engine.name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-# ---------------------------------------------------------------- what the chains do
 
 
 def _full(engine: Engine) -> Chain:
@@ -88,7 +87,7 @@ def _full(engine: Engine) -> Chain:
 
 def _answer(engine: Engine, key: str, value: Any) -> bool:
     try:
-        translate({key: value}, engine)
+        engine.translate({key: value})
     except ParameterError:
         return False
     return True
@@ -104,31 +103,29 @@ def _order(engine: Engine) -> str:
     return " ".join(letters)
 
 
-def _counted(engine: Engine) -> str:
+def _counted_tokens(engine: Engine) -> str:
     kinds = {
         RepetitionPenalty: "R",
         FrequencyPenalty: "F",
         PresencePenalty: "P",
         AdditivePenalty: "FP",
     }
-    found: dict[str, str] = {}
+    counted: dict[str, str] = {}
     for step in _full(engine):
         if isinstance(
             step, RepetitionPenalty | FrequencyPenalty | PresencePenalty | AdditivePenalty
         ):
             window = "" if step.last_n is None else f", last {step.last_n}"
-            words = _SCOPES[step.scope] + window
-            found.setdefault(words, "")
-            if kinds[type(step)] not in found[words]:
-                found[words] += kinds[type(step)]
-    if len(found) == 1:
-        return next(iter(found))
-    return "; ".join(f"{letters}: {words}" for words, letters in found.items())
+            words = words_of(step)["scope"].short + window
+            counted.setdefault(words, "")
+            if kinds[type(step)] not in counted[words]:
+                counted[words] += kinds[type(step)]
+    if len(counted) == 1:
+        return next(iter(counted))
+    return "; ".join(f"{letters}: {words}" for words, letters in counted.items())
 
 
 def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
-    words = {"lowest": "lowest ids", "highest": "highest ids", "all": "all"}
-
     def tell(engine: Engine) -> str:
         chain = _full(engine)
         step = next((step for step in chain if isinstance(step, kind)), None)
@@ -136,7 +133,7 @@ def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
             return "–"
         if engine.logprobs == "undocumented":
             return engine.logprobs
-        return "as sorted" if isinstance(chain, SortedChain) else words[step.ties]
+        return "as sorted" if isinstance(chain, SortedChain) else words_of(step)["ties"].short
 
     return tell
 
@@ -145,16 +142,13 @@ def _at_p(engine: Engine) -> str:
     step = next(step for step in _full(engine) if isinstance(step, TopP))
     if engine.logprobs == "undocumented":
         return engine.logprobs
-    return {"drop": "drops", "keep": "keeps"}[step.at_p]
-
-
-# ---------------------------------------------------------------- what happens to requests
+    return words_of(step)["at_p"].short
 
 
 def _used(engine: Engine, key: str, value: Any) -> str:
     """Say what a value becomes: the number that is used, off, ignored or refused."""
     try:
-        translation = translate({key: value}, engine, vocabulary_size=1000)
+        translation = engine.translate({key: value}, vocabulary_size=1000)
     except ParameterError:
         return "refused"
     effects = {note.effect for note in translation.notes if note.key == key}
@@ -188,14 +182,14 @@ def _ignored(engine: Engine) -> str:
     keys = [
         f"`{key}`"
         for key in DISTRIBUTION
-        if any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ()))
+        if key in TWENTY and any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ()))
     ]
     return " ".join(keys) or "–"
 
 
 _CHAIN: dict[str, Callable[[Engine], str]] = {
     "order": _order,
-    "penalties count": _counted,
+    "penalties count": _counted_tokens,
     "ties at top_k": _ties(TopK),
     "ties at top_p": _ties(TopP),
     "mass exactly p": _at_p,

@@ -6,19 +6,35 @@ noise of a token is a hash of the seed and of where the token stands.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import ParameterError
+from logitlab.checks import ParameterError, Range, check_integer, check_logits
 from logitlab.draw import choose
-from logitlab.numerics import FloatArray, IntArray, gaps, rounded_weights
+from logitlab.engines.rules import Off
+from logitlab.numerics import FloatArray, IntArray, rounded_weights, shifted, widened
+from logitlab.request.params import SamplingParams
+from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context
 from logitlab.steps.truncation import MinP, TopK, TopP
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Drawn", "Place", "inverse", "llama_cpp", "sglang", "vllm_cpu", "vllm_triton"]
+__all__ = [
+    "Final",
+    "Place",
+    "draw_rows",
+    "inverse",
+    "llama_cpp",
+    "sglang",
+    "vllm_cpu",
+    "vllm_triton",
+]
 
-_WORD = 0xFFFFFFFF
+_WORD32 = 0xFFFFFFFF
+SEEDS = Range(-(2**63), 2**64 - 1, integer=True)
+_STEPS = Range(0, 10**7, integer=True)
 
 
 class Place(NamedTuple):
@@ -39,7 +55,7 @@ class Place(NamedTuple):
     row: int
 
 
-class Drawn(NamedTuple):
+class Final(NamedTuple):
     """What is drawn from: one row as a chain left it.
 
     Attributes
@@ -56,13 +72,75 @@ class Drawn(NamedTuple):
     chain: Chain
 
 
-def inverse(row: Drawn, seed: int, place: Place) -> int:
+def draw_rows(
+    engine: Any,
+    logits: ArrayLike,
+    request: Any,
+    context: Context | None,
+    seed: int | None,
+    step: int | None,
+) -> IntArray:
+    """Do `Engine.draw` for an engine that has luck."""
+    array = widened(check_logits(logits))
+    chain = engine(request, vocabulary_size=array.shape[-1])
+    if chain.coins or chain.stateful:
+        hint = "Its own coins and states are not repeated here: sample uses logitlab's."
+        raise ParameterError(
+            "request", "free of XTC and mirostat where an engine draws", chain, hint
+        )
+    seed = _seed_of(engine, request, seed)
+    if isinstance(chain, SortedChain):
+        final, orders = chain.ordered(array, context)
+    else:
+        final = chain(array, context)
+        orders = [np.flatnonzero(row > -np.inf) for row in final.reshape(-1, final.shape[-1])]
+    rows = final.reshape(-1, final.shape[-1])
+    places = _places_of(context, array.shape)
+    if step is not None:
+        step = check_integer("step", step, _STEPS)
+        places = [place._replace(step=step) for place in places]
+    luck: Any = engine.luck
+    tokens = [
+        luck(Final(row, order, chain), seed, place)
+        for row, order, place in zip(rows, orders, places, strict=True)
+    ]
+    return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
+
+
+def _seed_of(engine: Any, request: Any, seed: int | None) -> int:
+    """Return the seed that an engine draws with."""
+    if seed is None:
+        seed = request.seed if isinstance(request, SamplingParams) else request.get("seed")
+    used = None if seed is None else check_integer("seed", seed, SEEDS)
+    rules = engine.rules.get("seed", ())
+    if used is None or any(isinstance(rule, Off) and rule.when(used) for rule in rules):
+        used = engine.default_seed
+    if used is None:
+        hint = f"{engine.name} takes a fresh one then, which cannot be repeated."
+        raise ParameterError("seed", "an integer that is a seed", seed, hint)
+    return int(used)
+
+
+def _places_of(context: Context | None, shape: tuple[int, ...]) -> list[Place]:
+    """Return where each row of a batch is drawn."""
+    batch = shape[:-1]
+    if context is None:
+        return [Place(0, 0, row) for row in range(math.prod(batch))]
+    prompt, output = (
+        np.count_nonzero(context.tokens(name, batch, shape[-1]) >= 0, axis=-1).ravel().tolist()
+        for name in ("prompt", "output")
+    )
+    lengths = enumerate(zip(prompt, output, strict=True))
+    return [Place(n, m + n - 1, row) for row, (m, n) in lengths]
+
+
+def inverse(row: Final, seed: int, place: Place) -> int:
     """Draw as `sample` does: the first token whose cumulative probability exceeds the uniform."""
     sequence, position = np.array([[place.row]]), np.array([[place.step]])
     return int(choose(row.logits[None], seed, sequence, position)[0, 0])
 
 
-def vllm_cpu(row: Drawn, seed: int, place: Place) -> int:
+def vllm_cpu(row: Final, seed: int, place: Place) -> int:
     """Draw as vLLM's V1 sampler on a CPU: `fused_gumbel_argmax` with the request's generator.
 
     Step n takes two words of an mt19937; the low 31 bits of the second one are hashed into a key,
@@ -80,7 +158,7 @@ def vllm_cpu(row: Drawn, seed: int, place: Place) -> int:
     return int(np.argmax(row.logits.astype(np.float64) - np.log(-np.log(u))))
 
 
-def vllm_triton(row: Drawn, seed: int, place: Place) -> int:
+def vllm_triton(row: Final, seed: int, place: Place) -> int:
     """Draw as vLLM's Model Runner V2: noise from murmur3 of (seed, position, token id).
 
     References
@@ -92,7 +170,7 @@ def vllm_triton(row: Drawn, seed: int, place: Place) -> int:
     return int(np.argmax(row.logits.astype(np.float64) - np.log(-np.log1p(-u))))
 
 
-def sglang(row: Drawn, seed: int, place: Place) -> int:
+def sglang(row: Final, seed: int, place: Place) -> int:
     """Draw as SGLang with --enable-deterministic-inference: murmur3 of (seed, position, column).
 
     The column is the token id, or with top-k or top-p the rank in the sorted row.
@@ -108,14 +186,14 @@ def sglang(row: Drawn, seed: int, place: Place) -> int:
     columns = np.arange(len(row.logits))
     if any(isinstance(step, TopK | TopP) for step in row.chain):
         columns = np.argsort(-row.logits, kind="stable")
-    log_p = gaps(row.logits[columns][None])[0]
+    log_p = shifted(row.logits[columns][None])[0]
     u = _murmur3(seed, place.position, len(columns)) / (2.0**32 - 1)
     with np.errstate(divide="ignore"):
         log_u = np.clip(np.log(u), np.finfo(np.float64).min, -(2.0**-32))
     return int(columns[np.argmax(log_p - np.log(-log_u))])
 
 
-def llama_cpp(row: Drawn, seed: int, place: Place) -> int:
+def llama_cpp(row: Final, seed: int, place: Place) -> int:
     """Draw as llama.cpp: the inverse of the cumulative distribution, in the candidates' order.
 
     Each token takes two words a and c of an mt19937: ``r = (a + c * 2**32) / 2**64``. The first
@@ -134,7 +212,7 @@ def llama_cpp(row: Drawn, seed: int, place: Place) -> int:
 
 def _mt19937(seed: int, count: int) -> NDArray[np.uint32]:
     """Return the first words of an mt19937 that is seeded by one word."""
-    return np.frombuffer(np.random.RandomState(seed & _WORD).bytes(4 * count), "<u4")
+    return np.frombuffer(np.random.RandomState(seed & _WORD32).bytes(4 * count), "<u4")
 
 
 def _splitmix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -149,7 +227,7 @@ def _murmur3(seed: int, position: int, columns: int) -> NDArray[np.uint32]:
     """Return murmur3, 32 bits, of (low seed, high seed, position, column) for all columns."""
     hashed: Any = np.zeros(1, np.uint32)
     with np.errstate(over="ignore"):
-        for word in (seed & _WORD, seed >> 32 & _WORD, position & _WORD):
+        for word in (seed & _WORD32, seed >> 32 & _WORD32, position & _WORD32):
             hashed = _mixed(hashed, np.array([word], np.uint32))
         hashed = _mixed(hashed, np.arange(columns, dtype=np.uint32)) ^ np.uint32(16)
         hashed = (hashed ^ (hashed >> np.uint32(16))) * np.uint32(0x85EBCA6B)

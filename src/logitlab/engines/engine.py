@@ -2,39 +2,85 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Literal, TypeAlias
 
-import numpy as np
-from logitlab.checks import ParameterError, Range, check_integer, check_logits
-from logitlab.engines.draws import Drawn, Place
-from logitlab.engines.rules import Off, Values, brief_number
-from logitlab.engines.translation import Recipe, RequestLike, Translation, translated
-from logitlab.numerics import IntArray, widened
-from logitlab.request.params import SamplingParams
-from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.chain import Chain, SparseStep
+from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
+from logitlab.engines.rules import (
+    ABSENT,
+    Ignore,
+    Note,
+    Option,
+    Rule,
+    Send,
+    Target,
+    Translation,
+    Values,
+    brief_number,
+    names_read,
+    refusal,
+)
+from logitlab.numerics import IntArray
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.step import SparseStep
 from logitlab.steps.temperature import Temperature
 from numpy.typing import ArrayLike
 
-__all__ = ["Engine", "engine"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "EngineLike",
+    "Given",
+    "RequestLike",
+    "as_refusal",
+    "engine",
+    "get",
+    "read_request",
+    "refuse_whole",
+]
 
-_SEED = Range(-(2**63), 2**64 - 1, integer=True)
-_STEP = Range(0, 10**7, integer=True)
-_MADE: dict[str, Engine] = {}  # by name, so that engines survive pickling
+RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
+EngineLike: TypeAlias = "str | Engine"
+Reports: TypeAlias = Literal["raw", "penalised", "tempered", "processed", "none", "undocumented"]
+
+ENGINES: dict[str, Engine] = {}
+"""All engines and their variants by name, in the order in which they were declared."""
+
+_VOCABULARY = Range(1, integer=True)
+_UNMODELLED = "it has no such parameter, or that is not modelled here"
+
+
+class Given(dict[str, Any]):
+    """The keys of a request that are not None, the values of parameters in their types."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Engine(Recipe):
+class Engine:
     """How one engine evaluates the request parameters: call it to get its chain.
 
     Attributes
     ----------
+    name : str
+        By which `translate`, `compare_engines` and the command line know it.
     build : callable
         Values to chain: the one expression.
+    title : str
+        The program and its version.
+    source : str
+        Where its rules were read.
+    rules : mapping of str to tuple of Rule
+        What it does with the values of documented keys, in order.
+    defaults : mapping
+        What it uses for absent keys, where that is not neutral.
+    options : mapping of str to Option
+        Request keys of its own.
+    aliases : mapping of str to str
+        Its own names of documented keys.
+    join : callable
+        What counts where a key and its alias are both given.
     logprobs : {"raw", "penalised", "tempered", "processed", "none", "undocumented"}
         Where its reported log-probabilities come from: the model's own logits, these after bias
         and penalties, after temperature, too, or what is drawn from.
@@ -44,6 +90,12 @@ class Engine(Recipe):
         How it draws, in words.
     default_seed : int, optional
         The seed of a request without one, if it is always the same.
+    variant_of : str
+        The engine of which this is a variant, or "".
+    is_page : bool
+        Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
+    reads : frozenset of str
+        The parameters that its chain is built from.
 
     Examples
     --------
@@ -54,18 +106,61 @@ class Engine(Recipe):
     <Engine vllm: vLLM 0.32.0, V1 sampler in torch>
     """
 
-    build: Callable[[Values], Chain] = field(kw_only=True)
-    logprobs: str = "raw"
+    name: str
+    build: Callable[[Values], Chain]
+    title: str = ""
+    source: str = ""
+    rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    join: Callable[[Any, Any], Any] = lambda documented, alias: alias
+    logprobs: Reports = "raw"
     luck: Callable[..., int] | None = None
     luck_note: str = ""
     default_seed: int | None = None
+    variant_of: str = ""
+    is_page: bool = False
+    reads: frozenset[str] = field(default=frozenset(), init=False)
 
-    def __call__(self, params: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
+    _absent: ClassVar[Mapping[str, Any]]
+    _defaults: ClassVar[Mapping[str, Any]]
+    _senders: ClassVar[set[str]]
+    _own: ClassVar[frozenset[str]]
+
+    def __post_init__(self) -> None:
+        absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
+        order = {key: place for place, key in enumerate(absent)}
+        defaults = dict(sorted(self.defaults.items(), key=lambda pair: order[pair[0]]))
+        senders = {
+            key for key, rules in self.rules.items() if any(isinstance(r, Send) for r in rules)
+        }
+        derived = {"reads": names_read(self.build, absent), "_absent": absent}
+        derived |= {"_defaults": defaults, "_senders": senders, "_own": frozenset(self.own_keys)}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+        silent = set(TWENTY) & NEUTRAL.keys() - self.reads - self.rules.keys()
+        if silent and self.is_bundled:
+            rule = "read, or declared by a rule, for every parameter of the page"
+            raise ParameterError(f"the rules of {self.name}", rule, sorted(silent))
+
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it comes with this package, and so is to know every parameter of the page."""
+        home = self.build.__module__
+        return home.startswith("logitlab.engines.") and home != __name__
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """Request keys that only this engine, or its like, knows."""
+        return (*self.options, *self.aliases)
+
+    def __call__(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
         """Return the engine's chain for a request.
 
         Parameters
         ----------
-        params : SamplingParams or mapping
+        request : SamplingParams or mapping
             A mapping is a request body: its values may lie outside OpenRouter's ranges, and the
             engine's own rules decide.
         vocabulary_size : int, optional
@@ -77,13 +172,130 @@ class Engine(Recipe):
             For what the engine refuses, and for response_format, tools and verbosity where they
             would change the distribution: they act on a whole generation.
         """
-        return self.chain_of(translated(params, self, vocabulary_size))
+        return self.chain_of(self.translate(request, vocabulary_size=vocabulary_size))
 
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived."""
         return self.build(Values(**translation.values)).without_neutral()
 
-    def reported(self, params: RequestLike) -> Chain:
+    def read(self, request: RequestLike) -> Given:
+        """Return what a request gives, each value checked for its type.
+
+        In terms of OpenRouter's page it is checked for its range, too.
+        """
+        if self.is_page and isinstance(request, Mapping):
+            request = SamplingParams.from_request(request)
+        return read_request(request)
+
+    def translate(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Translation:
+        """Tell what of a request reaches the engine, and what happens to the rest.
+
+        Arguments, result and errors are those of `logitlab.translate`.
+        """
+        if vocabulary_size is not None:
+            check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
+        try:
+            given = self.read(request)
+        except ParameterError as error:
+            read_request(request)  # what no engine could read is the caller's mistake
+            raise as_refusal(error, self) from None
+        refuse_whole(given)
+        return self.arrive(given, vocabulary_size)
+
+    def arrive(self, given: Given, size: int | None) -> Translation:
+        """Return what of a request that was read reaches the chain."""
+        request: Mapping[str, Any] = given
+        aliased: frozenset[str] = frozenset()
+        notes: list[Note] = []
+        if not self._own.isdisjoint(given):
+            request, aliased = self._named(given, notes)
+        temperature = request.get("temperature", self.defaults.get("temperature", 1))
+        target = Target(self.name, size, temperature == 0, aliased)
+        values: dict[str, Any] = {}
+        keys: Iterable[str] = request
+        if self._senders:
+            # What is put to another use comes first, so that the rules of that use act on it.
+            keys = sorted(request, key=lambda key: key not in self._senders)
+        for key in keys:
+            self._arrive(key, request, target, values, notes)
+        for key, default in self._defaults.items():
+            if key not in request and key not in values:
+                values[key] = default
+                sentence = f"{key} is absent: {self.name} uses {brief_number(default)}."
+                notes.append(Note(key, "default", sentence, None, default))
+        return Translation(self.name, FrozenDict(self._absent | values), tuple(notes))
+
+    def _named(self, given: Given, notes: list[Note]) -> tuple[dict[str, Any], frozenset[str]]:
+        """Return what is given by documented names, and which of it came by others."""
+        request = {key: value for key, value in given.items() if key in PARAMETERS}
+        for key, value in given.items():
+            if key in self.aliases:
+                known = self.aliases[key]
+                value = PARAMETERS[known].typed(value)
+                request[known] = self.join(request[known], value) if known in request else value
+            elif key in self.options:
+                request[key] = self._option(key, value)
+            else:
+                request.setdefault(key, value)
+        aliased = frozenset(self.aliases[key] for key in given if key in self.aliases)
+        for key, value in given.items():
+            known = self.aliases.get(key, key)
+            if known in aliased and value != request[known]:
+                sentence = f"{key} {brief_number(value)} is ignored by {self.name}: "
+                sentence += f"{brief_number(request[known])} counts."
+                notes.append(Note(key, "ignored", sentence, value))
+        return request, aliased
+
+    def _option(self, key: str, value: Any) -> Any:
+        """Return the value of a key of the engine's own, or raise as the engine does."""
+        option = self.options[key]
+        try:
+            return option.check(key, value)
+        except ParameterError as error:
+            says = option.says.format(value) if option.says else str(error)
+            raise refusal(key, error.rule, value, self.name, says) from None
+
+    def _arrive(
+        self,
+        key: str,
+        request: Mapping[str, Any],
+        target: Target,
+        values: dict[str, Any],
+        notes: list[Note],
+    ) -> None:
+        """Let the rules of a key act on its value, and file what comes out."""
+        value = request[key]
+        if key in self.options:
+            values[key] = value
+            return
+        rules = self.rules.get(key, ())
+        if key not in PARAMETERS:
+            sentence = f"{key} is not modelled here, whatever {self.name} does with it."
+            notes.append(Note(key, "unknown", sentence, value))
+            return
+        if not rules and key in NEUTRAL and key not in self.reads:
+            rules = (Ignore(_UNMODELLED if self.is_bundled else Ignore.why),)
+        for rule in rules:
+            value, note = rule.apply(key, value, target)
+            if isinstance(rule, Send):
+                if rule.key in request:
+                    sentence = f"{key} is ignored by {self.name} beside {rule.key}."
+                    note = Note(key, "ignored", sentence, request[key])
+                else:
+                    values[rule.key] = value
+                value = ABSENT
+            if note:
+                notes.append(note)
+            if value is ABSENT:
+                return
+        if key in NEUTRAL:
+            values[key] = value
+            if self.is_page and key not in TWENTY:
+                sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
+                sentence += f"{PARAMETERS[key].origin}."
+                notes.append(Note(key, "beyond", sentence, value, value))
+
+    def reported(self, request: RequestLike) -> Chain:
         """Return the chain whose result this engine reports as log-probabilities.
 
         Raises
@@ -97,7 +309,7 @@ class Engine(Recipe):
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
         Chain(Temperature(0.8), precision='single')
         """
-        return self.reported_of(self(params))
+        return self.reported_of(self(request))
 
     def reported_of(self, chain: Chain) -> Chain:
         """Do `reported` for the chain of a request."""
@@ -117,7 +329,7 @@ class Engine(Recipe):
     def draw(
         self,
         logits: ArrayLike,
-        params: RequestLike,
+        request: RequestLike,
         *,
         context: Context | None = None,
         seed: int | None = None,
@@ -128,7 +340,7 @@ class Engine(Recipe):
         Parameters
         ----------
         logits : array_like, shape (..., V)
-        params : SamplingParams or mapping
+        request : SamplingParams or mapping
         context : Context, optional
             The tokens so far: they tell how far an engine is. Without them this is the first token
             after a prompt of one.
@@ -157,39 +369,12 @@ class Engine(Recipe):
         >>> [int(engines.vllm.draw(x, {}, seed=7, context=Context([1], [0] * n))) for n in range(5)]
         [2, 3, 3, 0, 3]
         """
+        from logitlab.engines.draws import draw_rows
+
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        array = widened(check_logits(logits))
-        chain = self(params, vocabulary_size=array.shape[-1])
-        seed = self._seed(params, seed)
-        if isinstance(chain, SortedChain):
-            final, orders = chain.ordered(array, context)
-        else:
-            final = chain(array, context)
-            orders = [np.flatnonzero(row > -np.inf) for row in final.reshape(-1, final.shape[-1])]
-        rows = final.reshape(-1, final.shape[-1])
-        places = _places(context, array.shape)
-        if step is not None:
-            step = check_integer("step", step, _STEP)
-            places = [place._replace(step=step) for place in places]
-        tokens = [
-            self.luck(Drawn(row, order, chain), seed, place)
-            for row, order, place in zip(rows, orders, places, strict=True)
-        ]
-        return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
-
-    def _seed(self, params: RequestLike, seed: int | None) -> int:
-        if seed is None:
-            seed = params.seed if isinstance(params, SamplingParams) else params.get("seed")
-        used = None if seed is None else check_integer("seed", seed, _SEED)
-        rules = self.rules.get("seed", ())
-        if used is None or any(isinstance(rule, Off) and rule.when(used) for rule in rules):
-            used = self.default_seed
-        if used is None:
-            hint = f"{self.name} takes a fresh one then, which cannot be repeated."
-            raise ParameterError("seed", "an integer that is a seed", seed, hint)
-        return used
+        return draw_rows(self, logits, request, context, seed, step)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"
@@ -214,13 +399,14 @@ class Engine(Recipe):
     def _temperature(self, t: float) -> str:
         """Say what a temperature becomes."""
         try:
-            used = translated({"temperature": t}, self).values["temperature"]
+            used = self.translate({"temperature": t}).values["temperature"]
         except ParameterError:
             return "refused"
         return brief_number(used) if used else "greedy"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _named, (self.name,)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        # By its name in its module, as functions are pickled: a worker imports it from there.
+        return self.build.__qualname__
 
 
 _REPORTED = {
@@ -233,30 +419,107 @@ _REPORTED = {
 }
 
 
-def _places(context: Context | None, shape: tuple[int, ...]) -> list[Place]:
-    """Return where each row of a batch is drawn."""
-    batch = shape[:-1]
-    if context is None:
-        return [Place(0, 0, row) for row in range(math.prod(batch))]
-    prompt, output = (
-        np.count_nonzero(context.tokens(name, batch, shape[-1]) >= 0, axis=-1).ravel().tolist()
-        for name in ("prompt", "output")
-    )
-    lengths = enumerate(zip(prompt, output, strict=True))
-    return [Place(n, m + n - 1, row) for row, (m, n) in lengths]
+def engine(build: Callable[[Values], Chain] | None = None, **declarations: Any) -> Any:
+    """Make and register an `Engine` of a function from values to a chain, named by the function.
 
+    Parameters
+    ----------
+    build : callable
+        Takes values, one attribute for each parameter that shapes the distribution, and returns a
+        chain. What it does not read, the engine does not have.
+    **declarations
+        Any of the other attributes of `Engine`.
 
-def _named(name: str) -> Engine:
-    return _MADE[name]
+    Returns
+    -------
+    Engine
+        Known by its name wherever an engine is asked for, but not among those that
+        `compare_engines` compares unless they are named.
 
+    Raises
+    ------
+    ParameterError
+        For a name that another engine has.
 
-def engine(**declarations: Any) -> Callable[[Callable[[Values], Chain]], Engine]:
-    """Make an `Engine` of a function from values to a chain, named by the function."""
-
-    def made(build: Callable[[Values], Chain]) -> Engine:
-        result = Engine(name=build.__name__, build=build, **declarations)
-        object.__setattr__(result, "__doc__", build.__doc__)
-        _MADE[result.name] = result
-        return result
-
+    Examples
+    --------
+    >>> from logitlab import Chain, Temperature, TopK, sample
+    >>> @engine
+    ... def cool(p):
+    ...     return Chain(Temperature(p.temperature / 2), TopK(p.top_k))
+    >>> cool({"temperature": 1, "top_k": 5})
+    Chain(Temperature(0.5), TopK(5))
+    >>> print(cool.translate({"top_p": 0.9}))
+    top_p is ignored by cool: it has no such parameter.
+    >>> int(sample([0.0, 9.0], {"temperature": 0.1}, engine="cool", seed=7).tokens)
+    1
+    """
+    if build is None:
+        return lambda build: engine(build, **declarations)
+    made = Engine(build.__name__, build, **declarations)
+    for name in ("__doc__", "__module__", "__qualname__"):
+        object.__setattr__(made, name, getattr(build, name))
+    known = ENGINES.get(made.name)
+    if known is not None and known.is_bundled:
+        raise ParameterError("engine", "a function with a name of its own", made.name)
+    ENGINES[made.name] = made
     return made
+
+
+def get(engine: EngineLike) -> Engine:
+    """Return an engine by its name; an engine is its own.
+
+    Raises
+    ------
+    ParameterError
+        For a name that is none of `ENGINES`.
+
+    Examples
+    --------
+    >>> get("mlx_lm")
+    <Engine mlx_lm: mlx-lm 0.32.2>
+    """
+    if isinstance(engine, Engine):
+        return engine
+    check_choice("engine", engine, ENGINES)
+    return ENGINES[engine]
+
+
+def as_refusal(error: ParameterError, engine: Engine) -> ParameterError:
+    """Return an error of `SamplingParams` as that of the page whose rules it has."""
+    says = f"It documents {error.rule}."
+    return refusal(error.name, error.rule, error.value, engine.name, says)
+
+
+def read_request(request: Any) -> Given:
+    """Return the keys of a request that are not None, each parameter checked for its type alone.
+
+    What is wrong here no engine could read.
+    """
+    if isinstance(request, Given):
+        return request
+    if isinstance(request, SamplingParams):  # checked where it was written
+        values: Mapping[str, Any] = {**vars(request), **request.extra, "extra": None}
+        return Given({key: value for key, value in values.items() if value is not None})
+    if not isinstance(request, Mapping):
+        hint = "SamplingParams.from_request reads a request body."
+        raise ParameterError("request", "SamplingParams or a request body", request, hint)
+    given = {key: value for key, value in request.items() if value is not None}
+    return Given(
+        {key: PARAMETERS[key].typed(x) if key in PARAMETERS else x for key, x in given.items()}
+    )
+
+
+def refuse_whole(given: Mapping[str, Any]) -> None:
+    """Raise for a parameter whose effect on the distribution no single step can have."""
+    text: Any = {"type": "text"}
+    acts = {
+        "response_format": given.get("response_format", text) != text,
+        "tools": given.get("tools") and given.get("tool_choice") != "none",
+        "verbosity": given.get("verbosity", "medium") != "medium",
+    }
+    for key, does in acts.items():
+        if does:
+            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
+            rule = "absent where single tokens are sampled"
+            raise ParameterError(key, rule, given[key], hint)

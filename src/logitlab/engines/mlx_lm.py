@@ -6,8 +6,7 @@ from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Ignore, Off, Refuse, Rule, Unmodelled, Values
-from logitlab.engines.translation import Option
+from logitlab.engines.rules import Ignore, Off, Option, Refuse, Rule, Unmodelled, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.normalisation import LogSoftmax
@@ -37,7 +36,7 @@ _TOP_K = Refuse(
     sized=True,
     unless_greedy=True,
 )
-_RULES: dict[str, tuple[Rule, ...]] = {
+_MLX_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Unmodelled(lambda t: t < 0, "at least 0", "make_sampler turns the order of tokens around"),
     ),
@@ -66,7 +65,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "seed": (Ignore("MLX's own stream is not repeated here"),),
 }
-_SERVER: dict[str, tuple[Rule, ...]] = _RULES | {
+_SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "temperature": (_at_least_0("temperature"),),
     "top_p": (_at_least_0("top_p"), _at_most("top_p", 1), Off(lambda p: p == 0, "0")),
     "top_k": (_at_least_0("top_k"), _TOP_K),
@@ -79,17 +78,17 @@ _OPTIONS = {
     "presence_context_size": Option(20, _size),
     "frequency_context_size": Option(20, _size),
 }
-_LUCK = "mx.random.categorical on MLX's Threefry stream"
+_MLX_LUCK = "mx.random.categorical on MLX's Threefry stream"
 
 
 @engine(
     title="mlx-lm 0.32.2",
     source="mlx_lm/sample_utils.py, mlx_lm/generate.py",
-    rules=_RULES,
+    rules=_MLX_RULES,
     defaults={"temperature": 0.0},
     options=_OPTIONS,
     logprobs="penalised",
-    luck_note=_LUCK,
+    luck_note=_MLX_LUCK,
 )
 def mlx_lm(p: Values) -> Chain:
     """Return the chain of mlx-lm: `make_logits_processors`, then `make_sampler`.
@@ -118,12 +117,13 @@ def mlx_lm(p: Values) -> Chain:
 
 @engine(
     title="mlx-lm 0.32.2, mlx_lm.server",
+    variant_of="mlx_lm",
     source="mlx_lm/server.py, mlx_lm/sample_utils.py, mlx_lm/generate.py",
     rules=_SERVER,
     defaults={"temperature": 0.0},
     options=_OPTIONS,
     logprobs="penalised",
-    luck_note=_LUCK,
+    luck_note=_MLX_LUCK,
 )
 def mlx_lm_server(p: Values) -> Chain:
     """Return the chain of `mlx_lm`, to which the server adds limits: it refuses what is beyond."""

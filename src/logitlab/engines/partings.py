@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from logitlab.checks import ParameterError, shown
-from logitlab.engines import Translation
+from logitlab.engines.rules import Note
 from logitlab.metrics import total_variation
 from logitlab.numerics import FloatArray
 from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.chain import Chain, Step, Transform
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
+from logitlab.steps.step import Step, Transform, words_of
 
 __all__ = ["Parting", "partings"]
 
-Program: TypeAlias = tuple[str, Chain, Translation]
+Program: TypeAlias = tuple[str, Chain, tuple[Note, ...]]
 Steps: TypeAlias = tuple[Transform, ...]
 
 _DETOURS = 40  # after so many changes the shortest way is taken
@@ -68,7 +68,7 @@ def partings(
     """Return the changes on the way from one program to another that change a distribution."""
     _, chain, _ = first
     _, goal, _ = second
-    found = []
+    stages = []
     steps = _apart(chain)
     before = chain(logits, context)
     pending: list[_Change] = []
@@ -83,7 +83,7 @@ def partings(
             continue
         distance = float(total_variation(before, after).max(initial=0))
         if distance > same:
-            found.append(Parting(pending[0].key, pending[0].reason, distance))
+            stages.append(Parting(pending[0].key, pending[0].reason, distance))
         before, pending = after, []
     distance = float(total_variation(before, goal(logits, context)).max(initial=0))
     if distance > same:
@@ -92,8 +92,8 @@ def partings(
         key = "ties" if sorts else "rounding"
         if pending:
             key, reason = pending[0].key, pending[0].reason
-        found.append(Parting(key, reason, distance))
-    return tuple(found)
+        stages.append(Parting(key, reason, distance))
+    return tuple(stages)
 
 
 def _apart(chain: Chain) -> Steps:
@@ -139,17 +139,14 @@ def _rank(key: str) -> int:
     return _MOVERS.index(key) if key in _MOVERS else len(_MOVERS)
 
 
-# ---------------------------------------------------------------- words
-
-
 def _only(program: Program, step: Transform, other: Program) -> str:
     """Say that one of the two has a step more."""
-    name, _, translation = program
+    name, _, notes = program
     if not isinstance(step, Step):
         return f"only {name} has it"
     if step.key in map(_key, _apart(other[1])):
         return f"{name} applies it once more"
-    by_default = any(n.key == step.key and n.effect == "default" for n in translation.notes)
+    by_default = any(n.key == step.key and n.effect == "default" for n in notes)
     value = f", {shown(step.value)}" + (" by default" if by_default else "")
     return f"only {name} applies it{value if step.key != 'logit_bias' else ''}"
 
@@ -165,41 +162,20 @@ def _place(key: str, first: Program, second: Program) -> str:
     return f"{name} applies it {'first' if at == 0 else f'after {keys[at - 1]}'}"
 
 
-_SCOPES = {
-    "all": "prompt and output",
-    "output": "the output alone",
-    "prompt": "the prompt alone",
-    "lagged": "the prompt's last token and not the output's newest",
-}
-_TIES = {
-    "lowest": "keeps the lowest ids of equal tokens",
-    "highest": "keeps the highest ids of equal tokens",
-    "all": "keeps all equal tokens",
-    "sorted": "keeps those of equal tokens that its sort leaves in front",
-}
-_AT_P = {
-    "keep": "keeps a token if those before it hold exactly top_p",
-    "drop": "drops a token if those before it hold exactly top_p",
-}
-
-
-def _told(step: Step, is_sorted: bool) -> dict[str, str]:
-    """Return what there is to tell of a step's options, by topic."""
-    options = {entry.name: getattr(step, entry.name) for entry in dataclasses.fields(step)}
-    words: dict[str, str] = {}
-    if "scope" in options:
-        window = "" if options["last_n"] is None else f"the last {options['last_n']} of "
-        words["scope"] = f"counts {window}{_SCOPES[options['scope']]}"
-    if options.get("fill") is not None:
-        words["fill"] = f"fills its window with token {options['fill']}"
-    if options.get("slope", 1) != 1:
-        words["slope"] = f"has a slope of {options['slope']:g}"
-    if "ties" in options:
-        words["ties"] = _TIES["sorted" if is_sorted else options["ties"]]
-    if "at_p" in options:
-        words["at_p"] = _AT_P[options["at_p"]]
-    if "guard" in options:
-        words["guard"] = "keeps the best token" if options["guard"] else "may leave no token"
+def _sentences(step: Step, is_sorted: bool) -> dict[str, str]:
+    """Return what there is to say of a step's options, by topic."""
+    last_n = getattr(step, "last_n", None)
+    window = "" if last_n is None else f"the last {last_n} of "
+    words = {
+        name: each.sentence.format(window=window, key=step.key)
+        for name, each in words_of(step).items()
+    }
+    if getattr(step, "fill", None) is not None:
+        words["fill"] = f"fills its window with token {step.fill}"  # type: ignore[attr-defined]
+    if getattr(step, "slope", 1) != 1:
+        words["slope"] = f"has a slope of {step.slope:g}"  # type: ignore[attr-defined]
+    if "ties" in words and is_sorted:
+        words["ties"] = "keeps those of equal tokens that its sort leaves in front"
     return words
 
 
@@ -212,14 +188,14 @@ def _difference(first: tuple[Program, Transform], second: tuple[Program, Transfo
         if x.key == "logit_bias":
             return "other values arrive"
         return f"{a} uses {shown(x.value)}, {b} {shown(y.value)}"
-    ours = _told(x, isinstance(chain_a, SortedChain))
-    theirs = _told(y, isinstance(chain_b, SortedChain))
-    told = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
-    if not told:
+    ours = _sentences(x, isinstance(chain_a, SortedChain))
+    theirs = _sentences(y, isinstance(chain_b, SortedChain))
+    topics = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
+    if not topics:
         return "sums are rounded differently"
     sides = (
-        f"{name} {' and '.join(words[key] for key in told if key in words)}"
+        f"{name} {' and '.join(words[key] for key in topics if key in words)}"
         for name, words in ((a, ours), (b, theirs))
-        if any(key in words for key in told)
+        if any(key in words for key in topics)
     )
     return ", ".join(sides)

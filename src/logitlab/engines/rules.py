@@ -1,7 +1,7 @@
-"""What an engine makes of a request, declared: rules for each key, then one chain.
+"""Rules: what an engine does with the value of a key, declared.
 
 A rule is a value that acts on what a client sent, tells in one sentence what it did, and describes
-itself. An engine is its rules, its defaults and its chain.
+itself.
 """
 
 from __future__ import annotations
@@ -12,42 +12,37 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
-from logitlab.checks import ParameterError, Range, check_integer, check_number
-from logitlab.request.params import PARAMETERS
-from logitlab.request.values import bias_entries
+from logitlab.checks import ParameterError, Range
+from logitlab.request import values
+from logitlab.request.params import NEUTRAL, PARAMETERS
 
 __all__ = [
     "ABSENT",
-    "DISTRIBUTION",
-    "NEUTRAL",
-    "Asked",
     "Clamp",
+    "Documented",
     "Drop",
     "Greedy",
     "Ignore",
     "InVocabulary",
     "Note",
     "Off",
+    "Option",
     "RefusalError",
     "Refuse",
     "Rename",
     "Rule",
     "Send",
+    "Target",
+    "Translation",
     "Unmodelled",
     "Values",
     "brief_number",
+    "names_read",
     "refusal",
-    "typed",
 ]
 
 ABSENT: Any = object()
 """What a rule returns for a key that goes no further."""
-
-DISTRIBUTION = tuple(key for key, p in PARAMETERS.items() if p.role == "distribution")
-"""Keys that shape the distribution of one token."""
-
-NEUTRAL = {key: PARAMETERS[key].default for key in DISTRIBUTION}
-"""Values that change nothing: OpenRouter's documented defaults."""
 
 Values = SimpleNamespace
 """What reaches an engine's chain: an attribute for each key."""
@@ -61,9 +56,10 @@ class Note:
     ----------
     key : str
         The request key.
-    effect : {"ignored", "changed", "off", "renamed", "default", "unknown"}
+    effect : {"ignored", "changed", "off", "renamed", "default", "beyond", "unknown"}
         "changed" are clamped and raised values, "off" values that switch the parameter off,
-        "default" keys that are absent and not neutral, "unknown" keys that are none of the twenty.
+        "default" keys that are absent and not neutral, "beyond" parameters that OpenRouter's page
+        does not name, "unknown" keys of no parameter.
     sentence : str
         The same in words.
     given, used : object
@@ -77,7 +73,41 @@ class Note:
     used: Any = None
 
 
-class Asked(NamedTuple):
+@dataclass(frozen=True)
+class Option:
+    """A request key of an engine's own: its default, ``check(key, value)``, and its error text.
+
+    ``{}`` in the text stands for the value.
+    """
+
+    default: Any
+    check: Callable[[str, Any], Any]
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """What of a request reaches an engine.
+
+    Attributes
+    ----------
+    engine : str
+    values : mapping
+        What the engine's chain is built from: all parameters of the distribution, with the
+        engine's defaults, and its own keys.
+    notes : tuple of Note
+        What was ignored, changed, switched off, renamed or filled in, one sentence each.
+    """
+
+    engine: str
+    values: Mapping[str, Any]
+    notes: tuple[Note, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
+
+
+class Target(NamedTuple):
     """Where a request goes, and what of it rules want to know.
 
     Attributes
@@ -116,7 +146,7 @@ class Rule(ABC):
     """What an engine does with the value of one key."""
 
     @abstractmethod
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Return what goes on, or `ABSENT`, and what there is to say about it."""
 
     @abstractmethod
@@ -130,10 +160,10 @@ class Ignore(Rule):
 
     why: str = "it has no such parameter"
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Leave the value out."""
         return ABSENT, Note(
-            key, "ignored", f"{key} is ignored by {asked.engine}: {self.why}.", value
+            key, "ignored", f"{key} is ignored by {target.engine}: {self.why}.", value
         )
 
     def describe(self) -> str:
@@ -165,17 +195,17 @@ class Refuse(Rule):
     sized: bool = False
     unless_greedy: bool = False
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
-        if self.sized and asked.size is None:
+        if self.sized and target.size is None:
             return value, None
-        if not (self.wrong(value, asked.size) if self.sized else self.wrong(value)):
+        if not (self.wrong(value, target.size) if self.sized else self.wrong(value)):
             return value, None
-        if self.unless_greedy and asked.greedy:
-            sentence = f"{key} is ignored by {asked.engine}: temperature 0 truncates nothing."
+        if self.unless_greedy and target.greedy:
+            sentence = f"{key} is ignored by {target.engine}: temperature 0 truncates nothing."
             return ABSENT, Note(key, "ignored", sentence, value)
-        rule, says = self.rule.format(V=asked.size), self.says.format(value, V=asked.size)
-        raise refusal(key, rule, value, asked.engine, says)
+        rule, says = self.rule.format(V=target.size), self.says.format(value, V=target.size)
+        raise refusal(key, rule, value, target.engine, says)
 
     def describe(self) -> str:
         """Say what the value must be."""
@@ -183,13 +213,37 @@ class Refuse(Rule):
 
 
 @dataclass(frozen=True)
+class Documented(Rule):
+    """The engine refuses what lies beyond the range that OpenRouter's page documents, too."""
+
+    key: str
+
+    @property
+    def _range(self) -> Range:
+        return PARAMETERS[self.key].range or values.BIAS
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Raise, or let the value pass."""
+        numbers = value.values() if isinstance(value, Mapping) else (value,)
+        if all(self._range.low <= number <= self._range.high for number in numbers):
+            return value, None
+        says = f"It documents {self._range}."
+        raise refusal(key, self.describe().removeprefix("must be "), value, target.engine, says)
+
+    def describe(self) -> str:
+        """Say the range."""
+        noun = "" if PARAMETERS[self.key].range else "a map to numbers "
+        return f"must be {noun}{self._range}"
+
+
+@dataclass(frozen=True)
 class Unmodelled(Refuse):
     """The engine goes on, with a result that makes no sense and is not modelled."""
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
-        if self.wrong(value, asked.size) if self.sized else self.wrong(value):
-            hint = f"{asked.engine} goes on, but {self.says}."
+        if self.wrong(value, target.size) if self.sized else self.wrong(value):
+            hint = f"{target.engine} goes on, but {self.says}."
             raise RefusalError(key, self.rule, value, hint)
         return value, None
 
@@ -202,7 +256,7 @@ class Clamp(Rule):
     high: float = float("inf")
     unless: float | None = None
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Clamp a number, or every value of a map."""
         if isinstance(value, Mapping):
             used: Any = {token: self._clamped(amount) for token, amount in value.items()}
@@ -215,10 +269,10 @@ class Clamp(Rule):
             return value, None
         if isinstance(value, Mapping):
             verb = f"clamped to [{self.low:g}, {self.high:g}]"
-            sentence = f"{key}: {words} {verb} by {asked.engine}."
+            sentence = f"{key}: {words} {verb} by {target.engine}."
         else:
             verb = "raised" if used > value else "lowered"
-            sentence = f"{words} is {verb} to {brief_number(used)} by {asked.engine}."
+            sentence = f"{words} is {verb} to {brief_number(used)} by {target.engine}."
         return used, Note(key, "changed", sentence, value, used)
 
     def _clamped(self, value: Any) -> Any:
@@ -241,14 +295,14 @@ class Off(Rule):
     when: Callable[[Any], bool]
     words: str
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Leave those values out, so that the parameter is neutral."""
         if not self.when(value):
             return value, None
         neutral = NEUTRAL.get(key)
         if value == neutral:
             return value, None
-        sentence = f"{key} {brief_number(value)} means off to {asked.engine}."
+        sentence = f"{key} {brief_number(value)} means off to {target.engine}."
         return ABSENT if neutral is None else neutral, Note(key, "off", sentence, value, neutral)
 
     def describe(self) -> str:
@@ -262,11 +316,11 @@ class Greedy(Rule):
 
     below: float
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Return 0 for those."""
         if value >= self.below or value == 0:
             return value, None
-        sentence = f"{key} {brief_number(value)} is greedy at {asked.engine}"
+        sentence = f"{key} {brief_number(value)} is greedy at {target.engine}"
         sentence += f": anything below {self.below:g} is."
         return 0.0, Note(key, "changed", sentence, value, 0.0)
 
@@ -282,11 +336,11 @@ class Rename(Rule):
     name: str
     why: str
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Let the value pass."""
-        if key in asked.aliased:
+        if key in target.aliased:
             return value, None
-        sentence = f"{key} reaches {asked.engine} as {self.name}: {self.why}."
+        sentence = f"{key} reaches {target.engine} as {self.name}: {self.why}."
         return value, Note(key, "renamed", sentence, value, value)
 
     def describe(self) -> str:
@@ -301,11 +355,11 @@ class Send(Rule):
     key: str
     convert: Callable[[Any], Any] = lambda value: value
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Convert the value; `translate` files it under the other key."""
         used = self.convert(value)
         numbers = f"{brief_number(value)} is used as {self.key} {brief_number(used)}"
-        return used, Note(key, "renamed", f"{key} {numbers} by {asked.engine}.", value, used)
+        return used, Note(key, "renamed", f"{key} {numbers} by {target.engine}.", value, used)
 
     def describe(self) -> str:
         """Say the other key."""
@@ -328,18 +382,18 @@ class InVocabulary(Rule):
     says: str = ""
     lists: bool = False
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Look for ids at or beyond the size of the vocabulary."""
-        wrong = sorted(token for token in value if asked.size is not None and token >= asked.size)
-        if not wrong or asked.size is None:
+        wrong = sorted(token for token in value if target.size is not None and token >= target.size)
+        if not wrong or target.size is None:
             return value, None
         if self.refused:
-            rule = f"a map whose keys are token ids in [0, {asked.size - 1}]"
+            rule = f"a map whose keys are token ids in [0, {target.size - 1}]"
             shown = wrong if self.lists else wrong[0]
-            says = self.says.format(shown, V=asked.size, last=asked.size - 1)
-            raise refusal(key, rule, wrong[0], asked.engine, says)
-        used = {token: amount for token, amount in value.items() if token < asked.size}
-        sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {asked.engine}."
+            says = self.says.format(shown, V=target.size, last=target.size - 1)
+            raise refusal(key, rule, wrong[0], target.engine, says)
+        used = {token: amount for token, amount in value.items() if token < target.size}
+        sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
@@ -353,13 +407,13 @@ class Drop(Rule):
 
     count: int
 
-    def apply(self, key: str, value: Any, asked: Asked) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Keep the first entries."""
         if len(value) <= self.count:
             return value, None
         used = dict(list(value.items())[: self.count])
         sentence = (
-            f"{key}: only the first {self.count} of {len(value)} entries reach {asked.engine}."
+            f"{key}: only the first {self.count} of {len(value)} entries reach {target.engine}."
         )
         return used, Note(key, "changed", sentence, value, used)
 
@@ -375,17 +429,21 @@ def brief_number(value: Any) -> str:
     return str(value)
 
 
-def typed(key: str, value: Any) -> Any:
-    """Return the value of a key in its type, of any size: the range is the engine's affair."""
-    if key == "logit_bias":
-        if not isinstance(value, Mapping):
-            raise ParameterError(key, "a map from token ids to numbers", value)
-        # Whole numbers stay integers, as JSON has them: transformers tells them apart.
-        return {
-            token: amount if type(amount) is int else check_number(f"{key}[{token}]", amount)
-            for token, amount in bias_entries(key, value).items()
-        }
-    parameter = PARAMETERS[key]
-    if key in ("top_k", "seed", "top_logprobs"):
-        return check_integer(key, value, Range(integer=True))
-    return check_number(key, value) if parameter.kind == "float" else parameter.check(key, value)
+class _Recorder(Values):
+    """Values that note which of them are read."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(**values)
+        self.__dict__["_read"] = set()
+
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("_"):
+            object.__getattribute__(self, "__dict__")["_read"].add(name)
+        return object.__getattribute__(self, name)
+
+
+def names_read(build: Callable[[Values], Any], values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the values that an engine's chain is built from."""
+    recorder = _Recorder(values)
+    build(recorder)
+    return frozenset(vars(recorder)["_read"])

@@ -9,8 +9,9 @@ from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.steps.bias import LogitBias
-from logitlab.steps.chain import Chain, Step
+from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
+from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.truncation import MinP, TopK, TopP
 
@@ -21,7 +22,7 @@ def _must_be(key: str, rule: str, wrong: Callable[[Any], bool]) -> Refuse:
     return Refuse(wrong, rule, f"{key} must be {rule}, got {{}}.")
 
 
-_RULES: dict[str, tuple[Rule, ...]] = {
+_SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         _must_be("temperature", "a non-negative finite number", lambda t: t < 0),
         Greedy(1e-6),
@@ -48,10 +49,10 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         Ignore("it draws by seed only with --enable-deterministic-inference"),
     ),
 }
-_SOURCE = (
+_SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"
 )
-_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
+_SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
 
 
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
@@ -75,11 +76,11 @@ def _torch(p: Values, scope: str) -> Chain:
 
 @engine(
     title="SGLang 0.5.23, pytorch backend",
-    source=_SOURCE,
-    rules=_RULES,
+    source=_SGLANG,
+    rules=_SGLANG_RULES,
     logprobs="tempered",
     luck=sglang_luck,
-    luck_note=_LUCK,
+    luck_note=_SGLANG_LUCK,
     default_seed=42,
 )
 def sglang(p: Values) -> Chain:
@@ -95,11 +96,12 @@ def sglang(p: Values) -> Chain:
 
 @engine(
     title="SGLang 0.5.23, pytorch backend, overlap scheduler",
-    source=_SOURCE + ", srt/managers/schedule_batch.py",
-    rules=_RULES,
+    variant_of="sglang",
+    source=_SGLANG + ", srt/managers/schedule_batch.py",
+    rules=_SGLANG_RULES,
     logprobs="tempered",
     luck=sglang_luck,
-    luck_note=_LUCK,
+    luck_note=_SGLANG_LUCK,
     default_seed=42,
 )
 def sglang_lag(p: Values) -> Chain:
@@ -113,8 +115,9 @@ def sglang_lag(p: Values) -> Chain:
 
 @engine(
     title="SGLang 0.5.23, FlashInfer 0.7.2",
+    variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_RULES,
+    rules=_SGLANG_RULES,
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )
@@ -135,8 +138,9 @@ def sglang_flashinfer(p: Values) -> Chain:
 
 @engine(
     title="SGLang 0.5.23, FlashInfer 0.7.2, min_p in the batch",
+    variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_RULES,
+    rules=_SGLANG_RULES,
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )

@@ -14,17 +14,17 @@ __all__ = ["transformers", "transformers_serve"]
 
 _GLOBAL = "torch.multinomial on torch's global generator, whose exponential numbers come from MKL"
 
-_POSITIVE = (
+_POSITIVE_FLOAT = (
     "`temperature` (={}) has to be a strictly positive float, otherwise your next token scores "
     "will be invalid."
 )
 
-_RULES: dict[str, tuple[Rule, ...]] = {
+_GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(
             lambda t: t <= 0,
             "a strictly positive float",
-            _POSITIVE,
+            _POSITIVE_FLOAT,
         ),
     ),
     "top_p": (
@@ -70,7 +70,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
 @engine(
     title="transformers 5.23.0, generate with do_sample",
     source="transformers/generation/utils.py, generation/logits_process.py",
-    rules=_RULES,
+    rules=_GENERATE_RULES,
     defaults={"top_k": 50},
     logprobs="processed",
     luck_note=_GLOBAL,
@@ -101,7 +101,7 @@ def _unexpected(key: str) -> tuple[Rule, ...]:
 
 _UNUSED: tuple[Rule, ...] = (Ignore("the server warns of an unsupported field, and goes on"),)
 _SERVE: dict[str, tuple[Rule, ...]] = (
-    _RULES
+    _GENERATE_RULES
     | {key: _unexpected(key) for key in ("top_k", "min_p", "top_a", "repetition_penalty")}
     | dict.fromkeys(("presence_penalty", "logprobs", "top_logprobs"), _UNUSED)
     | {
@@ -111,9 +111,9 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
                 "a map to numbers with a decimal point",
                 "`sequence_bias` has to be a dict with floats as values",
             ),
-            *_RULES["logit_bias"],
+            *_GENERATE_RULES["logit_bias"],
         ),
-        "temperature": (Refuse(lambda t: t < 0, "at least 0", _POSITIVE),),
+        "temperature": (Refuse(lambda t: t < 0, "at least 0", _POSITIVE_FLOAT),),
         "frequency_penalty": (
             Refuse(lambda f: f <= -1, "above -1", "`penalty` has to be a strictly positive float"),
             Send("repetition_penalty", lambda f: 1 + f),
@@ -125,6 +125,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
 
 @engine(
     title="transformers 5.23.0, transformers serve",
+    variant_of="transformers",
     source="transformers/cli/serving/chat_completion.py, cli/serving/utils.py",
     rules=_SERVE,
     defaults={"top_k": 50},

@@ -1,18 +1,18 @@
-"""vLLM, with the three ways it cuts, and Aphrodite, which grew out of it."""
+"""vLLM, with the three ways it cuts."""
 
 from __future__ import annotations
 
-from logitlab.engines.draws import vllm_cpu
-from logitlab.engines.draws import vllm_triton as triton_luck
+from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.steps.bias import LogitBias
-from logitlab.steps.chain import Chain, Step
+from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.truncation import MinP, TopK, TopP
 
-__all__ = ["aphrodite", "aphrodite_once", "vllm", "vllm_flashinfer", "vllm_triton"]
+__all__ = ["vllm", "vllm_flashinfer", "vllm_triton"]
 
 
 def _two(key: str) -> tuple[Rule, ...]:
@@ -20,7 +20,7 @@ def _two(key: str) -> tuple[Rule, ...]:
     return (Refuse(lambda value: not -2 <= value <= 2, "in [-2, 2]", says),)
 
 
-_RULES: dict[str, tuple[Rule, ...]] = {
+VLLM_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(lambda t: t < 0, "non-negative", "temperature must be non-negative, got {}."),
         Refuse(lambda t: t > 2, "in [0, 2]", "temperature must be in [0, 2], got {}."),
@@ -68,11 +68,11 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
 }
-_SOURCE = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
-_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
+_VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
+_VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 
 
-def _penalties(p: Values) -> tuple[Step, ...]:
+def vllm_penalties(p: Values) -> tuple[Step, ...]:
     return (
         RepetitionPenalty(p.repetition_penalty, reciprocal=True),
         FrequencyPenalty(p.frequency_penalty, scope="output"),
@@ -82,8 +82,8 @@ def _penalties(p: Values) -> tuple[Step, ...]:
 
 @engine(
     title="vLLM 0.32.0, V1 sampler in torch",
-    source=_SOURCE,
-    rules=_RULES,
+    source=_VLLM,
+    rules=VLLM_RULES,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
 )
@@ -96,7 +96,7 @@ def vllm(p: Values) -> Chain:
     """
     return Chain(
         LogitBias(p.logit_bias),
-        *_penalties(p),
+        *vllm_penalties(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
@@ -107,8 +107,9 @@ def vllm(p: Values) -> Chain:
 
 @engine(
     title="vLLM 0.32.0, Model Runner V2 with Triton",
-    source=_GPU,
-    rules=_RULES
+    variant_of="vllm",
+    source=_VLLM_GPU,
+    rules=VLLM_RULES
     | {
         "logit_bias": (
             Refuse(
@@ -116,7 +117,7 @@ def vllm(p: Values) -> Chain:
                 "a map of at most 1024 entries",
                 "Model Runner V2 holds 1024",
             ),
-            *_RULES["logit_bias"],
+            *VLLM_RULES["logit_bias"],
         )
     },
     luck=triton_luck,
@@ -133,7 +134,7 @@ def vllm_triton(p: Values) -> Chain:
     """
     return Chain(
         LogitBias(p.logit_bias),
-        *_penalties(p),
+        *vllm_penalties(p),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -144,8 +145,9 @@ def vllm_triton(p: Values) -> Chain:
 
 @engine(
     title="vLLM 0.32.0, FlashInfer 0.7.2",
+    variant_of="vllm",
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
-    rules=_RULES,
+    rules=VLLM_RULES,
     luck_note="Philox and rejection: the seed of a request is not used",
 )
 def vllm_flashinfer(p: Values) -> Chain:
@@ -156,60 +158,10 @@ def vllm_flashinfer(p: Values) -> Chain:
     """
     return Chain(
         LogitBias(p.logit_bias),
-        *_penalties(p),
+        *vllm_penalties(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
         TopP(p.top_p, ties="all"),
         precision="single",
     )
-
-
-# ---------------------------------------------------------------- Aphrodite
-
-_APHRODITE = _RULES | {
-    "top_a": (Refuse(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),)
-}
-_APHRODITE_SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops/top_a.py, sampling_params.py"
-
-
-def _aphrodite(p: Values, times: int) -> Chain:
-    return Chain(
-        LogitBias(p.logit_bias),
-        *_penalties(p) * times,
-        Temperature(p.temperature),
-        # Temperature 0 switches off what truncates, and top-a is the one that would not notice.
-        TopA(p.top_a if p.temperature else 0, space="probs", guard=False),
-        MinP(p.min_p, space="probs"),
-        TopK(p.top_k, ties="all"),
-        TopP(p.top_p, ties="highest", sums="ascending"),
-        precision="single",
-    )
-
-
-@engine(
-    title="Aphrodite 0.24.1, V1 sampler",
-    source=_APHRODITE_SOURCE,
-    rules=_APHRODITE,
-    luck_note="as vLLM's, which was not checked here",
-)
-def aphrodite(p: Values) -> Chain:
-    """Return the chain of Aphrodite's V1 sampler, which applies all penalties twice.
-
-    Both `SamplingOps.apply_logits_processors` and `Sampler._apply_sampler_order` call
-    `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
-    meant. Top-a acts on the tempered distribution, before the other truncations, and without a
-    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here.
-    """
-    return _aphrodite(p, 2)
-
-
-@engine(
-    title="Aphrodite 0.24.1, penalties once",
-    source=_APHRODITE_SOURCE,
-    rules=_APHRODITE,
-    luck_note="as vLLM's, which was not checked here",
-)
-def aphrodite_once(p: Values) -> Chain:
-    """Return the chain of `aphrodite` without its second round of penalties."""
-    return _aphrodite(p, 1)

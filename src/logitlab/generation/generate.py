@@ -2,100 +2,48 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    Seen,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_number,
-)
-from logitlab.constraints import Constraint
-from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
-from logitlab.engines import Engine, get
+from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.draw import resolve_seed
+from logitlab.engines.resolve import Request
 from logitlab.generation.loop import Loop, Row
-from logitlab.generation.preparation import LOGPROBS_MODES, prepare
+from logitlab.generation.options import Options, shows_options
+from logitlab.generation.preparation import prepare
 from logitlab.generation.prompts import Prompt, are_prompts, prompt_ids
-from logitlab.generation.result import Asked, Generation, Options, Piece
+from logitlab.generation.result import Generation, Piece
 from logitlab.models.model import Model
 from logitlab.numerics import IntArray
 from logitlab.progress import Progress, interruptible
 
-__all__ = ["VERBOSITY_BIAS", "generate", "resume", "stream"]
-
-VERBOSITY_BIAS = math.log(1.5)
-"""What "low" adds to the logit of every token that ends a text, and "high" takes away."""
+__all__ = ["generate", "generate_many", "resume", "stream"]
 
 _POSITIVE = Range(1, integer=True)
-_SEQUENCE = Range(0, (1 << 62) - 1, integer=True)
 
 
 @overload
 def generate(
-    model: Model,
-    prompt: Prompt,
-    params: Asked = None,
-    *,
-    n: None = None,
-    engine: str | Engine = "openrouter",
-    seed: SeedLike = None,
-    sequence: int = 0,
-    coupling: Literal["inverse", "gumbel"] = "inverse",
-    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
-    verbosity_bias: float = VERBOSITY_BIAS,
-    trace: bool = False,
-    constraint: Constraint | Sequence[Constraint | None] | None = None,
-    batch_size: int = 64,
-    progress: bool | None = None,
-    **parameters: Any,
+    model: Model, prompt: Prompt, request: Request = None, *, n: None = None, **keywords: Any
 ) -> Generation: ...
 
 
 @overload
 def generate(
-    model: Model,
-    prompt: Prompt | Sequence[Prompt],
-    params: Asked | Sequence[Asked] = None,
-    *,
-    n: int | None = None,
-    engine: str | Engine = "openrouter",
-    seed: SeedLike | Sequence[int] = None,
-    sequence: int = 0,
-    coupling: Literal["inverse", "gumbel"] = "inverse",
-    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
-    verbosity_bias: float = VERBOSITY_BIAS,
-    trace: bool = False,
-    constraint: Constraint | Sequence[Constraint | None] | None = None,
-    batch_size: int = 64,
-    progress: bool | None = None,
-    **parameters: Any,
+    model: Model, prompt: Prompt, request: Request = None, *, n: int, **keywords: Any
 ) -> list[Generation]: ...
 
 
+@shows_options
 def generate(
     model: Model,
-    prompt: Any,
-    params: Any = None,
+    prompt: Prompt,
+    request: Request = None,
     *,
     n: int | None = None,
-    engine: str | Engine = "openrouter",
-    seed: Any = None,
-    sequence: int = 0,
-    coupling: Literal["inverse", "gumbel"] = "inverse",
-    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
-    verbosity_bias: float = VERBOSITY_BIAS,
-    trace: bool = False,
-    constraint: Constraint | Sequence[Constraint | None] | None = None,
-    batch_size: int = 64,
-    progress: bool | None = None,
-    **parameters: Any,
+    **keywords: Any,
 ) -> Any:
     """Let a model write.
 
@@ -103,50 +51,24 @@ def generate(
     ----------
     model : Model
         Such as ``models.NGram.bundled()``.
-    prompt : str, token ids, chat messages, or a list of prompts
+    prompt : str, token ids, or chat messages
         A text, a sequence of token ids, or messages with "role" and "content", which go through
-        the model's template. Of a list each is a request of its own.
-    params : SamplingParams, mapping, Chain, or a list of these
-        The request. A mapping is a request body; a chain acts on the logits as it is. A list has
-        one for each prompt, or several for one prompt.
+        the model's template.
+    request : SamplingParams, mapping, Chain or None
+        A mapping is a request body; a chain acts on the logits as it is.
     n : int, optional
-        How many answers to each prompt; they are the sequences ``sequence``, ``sequence + 1`` …
-        of one seed.
-    engine : str or Engine
-        Whose chain the request means, and over which tokens its penalties count. Tokens are drawn
-        with logitlab's own numbers: `Engine.draw` repeats those of an engine.
-    seed : int, numpy.random.Generator, None, or a list of int
-        None takes that of the request, or else a fresh one for each request, which the result
-        reports. A list has one for each prompt, or several for one prompt.
-    sequence : int
-        Which random sequence of the seed is used: the number of a single answer out of ``n``.
-    coupling : {"inverse", "gumbel"}
-        How a token is drawn, see `sample`.
-    logprobs_mode : {"engine", "raw", "processed"}
-        Whose log-probabilities are reported: what the engine reports (at OpenRouter the model's
-        own), the model's own, or those of the distribution that is drawn from.
-    verbosity_bias : float
-        verbosity "low" adds so much to the logit of every token that ends a text, "high" takes it
-        away. By default ln 1.5: the odds of ending are multiplied by 1.5, or divided.
-    trace : bool
-        Keep every stage of every token's distribution, after the constraint.
-    constraint : Constraint, None, or a list of these
-        Which texts may be written, such as ``constraints.Regex("[0-9]+")``; where the request has
-        no ``response_format`` and no tools. A list has one for each prompt, or several for one.
-    batch_size : int
-        How many answers are written at a time.
-    progress : bool, optional
-        Show a progress bar after a second; None does where standard error is a terminal.
-    **parameters
-        Any of the request parameters, in place of those of ``params``.
+        How many answers; they are the sequences ``sequence``, ``sequence + 1`` … of one seed.
+    **keywords
+        Fields of `generation.options.Options`, such as ``engine``, ``seed``, ``coupling``,
+        ``logprobs_mode``, ``constraint``, ``trace`` and ``progress``; and any of the request
+        parameters, in place of those of the request.
 
     Returns
     -------
-    Generation or list of Generation
-        A list if there is a list of prompts, params, seeds or constraints, or ``n``: the n answers
-        to the first prompt, those to the second, and so on. Each is a function of (model, prompt,
-        params, seed, sequence) alone, whatever else is in the batch. After Ctrl-C the answers that
-        are not finished have the finish reason "interrupted", and `resume` completes them.
+    Generation, or list of Generation with ``n``
+        Each is a function of (model, prompt, request, seed, sequence) alone, whatever else is in
+        the batch. After Ctrl-C the answers that are not finished have the finish reason
+        "interrupted", and `resume` completes them.
 
     Raises
     ------
@@ -163,32 +85,20 @@ def generate(
     >>> print(answer.finish)
     max_tokens 5 was reached.
     """
-    _check_call(model, batch_size, progress)
-    options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
-    rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
-    found = _finished(Loop(model, rows, batch_size), progress)
-    many = any(map(_is_many, (params, seed, constraint))) or are_prompts(prompt)
-    if n is None and not many:
-        return found[0]
-    return found
+    options = Options.of(keywords)
+    loop = _loop(model, [prompt], [request], [options], [options.seed], n)
+    answers = _finished(loop, options.progress)
+    return answers[0] if n is None else answers
 
 
+@shows_options
 def stream(
     model: Model,
-    prompt: Prompt | Sequence[Prompt],
-    params: Asked | Sequence[Asked] = None,
+    prompt: Prompt,
+    request: Request = None,
     *,
     n: int | None = None,
-    engine: str | Engine = "openrouter",
-    seed: SeedLike | Sequence[int] = None,
-    sequence: int = 0,
-    coupling: Literal["inverse", "gumbel"] = "inverse",
-    logprobs_mode: Literal["engine", "raw", "processed"] = "engine",
-    verbosity_bias: float = VERBOSITY_BIAS,
-    trace: bool = False,
-    constraint: Constraint | Sequence[Constraint | None] | None = None,
-    batch_size: int = 64,
-    **parameters: Any,
+    **keywords: Any,
 ) -> Iterator[Piece]:
     """Let a model write, and yield every token as it comes.
 
@@ -208,10 +118,70 @@ def stream(
     >>> "".join(piece.text for piece in pieces) == pieces[-1].generation.text
     True
     """
-    _check_call(model, batch_size, None)
-    options = _options(engine, coupling, logprobs_mode, verbosity_bias, trace, parameters)
-    rows = _rows(model, prompt, params, n, seed, sequence, constraint, options)
-    return _pieces(Loop(model, rows, batch_size))
+    options = Options.of(keywords)
+    return _pieces(_loop(model, [prompt], [request], [options], [options.seed], n))
+
+
+@shows_options
+def generate_many(
+    model: Model,
+    prompts: Prompt | Sequence[Prompt],
+    requests: Request | Sequence[Request] = None,
+    *,
+    n: int | None = None,
+    seed: Any = None,
+    constraint: Any = None,
+    **keywords: Any,
+) -> list[Generation]:
+    """Let a model write many texts at a time.
+
+    Parameters
+    ----------
+    model : Model
+    prompts : a prompt as of `generate`, or a list of prompts
+    requests : a request as of `generate`, or a list of those
+    n : int, optional
+        How many answers to each prompt.
+    seed : as of `generate`, or a list of int
+    constraint : as of `generate`, or a list of those
+        Each list has one for each prompt, or several for one prompt.
+    **keywords
+        As of `generate`.
+
+    Returns
+    -------
+    list of Generation
+        The n answers to the first prompt, those to the second, and so on: each as if it had been
+        asked for alone.
+
+    Raises
+    ------
+    ParameterError
+        Before anything is drawn, for whatever is wrong with a prompt or request.
+
+    Examples
+    --------
+    >>> from logitlab import models
+    >>> model = models.NGram.bundled()
+    >>> answers = generate_many(model, ["The king", "The wolf"], n=2, seed=7, max_tokens=3)
+    >>> [answer.text for answer in answers]
+    [' Curdken went down', ' rejoiced when he', ' shar one stand', ' stands at the']
+    """
+    texts = list(prompts) if are_prompts(prompts) else [prompts]
+    lists = {
+        "prompts": texts,
+        "requests": list(requests) if _is_list(requests) else [requests],
+        "seed": list(seed) if _is_list(seed) else [seed],
+        "constraint": list(constraint) if _is_list(constraint) else [constraint],
+    }
+    count = max(map(len, lists.values()))
+    for name, each in lists.items():
+        if len(each) not in (1, count):
+            raise ParameterError(name, f"one, or a list of {count}", Seen(f"a list of {len(each)}"))
+    common = Options.of(keywords)
+    options = [replace(common, constraint=mask) for mask in lists["constraint"]]
+    loop = _loop(model, texts, lists["requests"], options, lists["seed"], n)
+    return _finished(loop, common.progress)
 
 
 def resume(
@@ -249,7 +219,8 @@ def resume(
     >>> whole.text == generate(model, "Once upon a time", seed=7, max_tokens=20).text
     True
     """
-    _check_call(model, batch_size, progress)
+    _check_model(model)
+    call = Options(batch_size=batch_size, progress=progress)
     begun = list(generations) if isinstance(generations, Iterable) else [generations]
     if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
@@ -260,7 +231,7 @@ def resume(
         for index, earlier in enumerate(begun)
         if earlier.finish.reason == "interrupted" or (max_tokens and earlier.finish.is_cut)
     }
-    done = _finished(Loop(model, list(rows.values()), batch_size), progress)
+    done = _finished(Loop(model, list(rows.values()), call.batch_size), progress)
     completed = dict(zip(rows, done, strict=True))
     return [completed.get(index, earlier) for index, earlier in enumerate(begun)]
 
@@ -279,88 +250,53 @@ def _resumed(index: int, model: Model, earlier: Generation, max_tokens: int | No
     return Row(index, model, prepared, earlier.prompt, earlier.seed, earlier.sequence, earlier)
 
 
-def _check_call(model: object, batch_size: int, progress: object) -> None:
+def _check_model(model: object) -> None:
     if not isinstance(model, Model):
         raise ParameterError("model", "a Model", model)
-    check_integer("batch_size", batch_size, _POSITIVE)
-    if progress is not None:
-        check_flag("progress", progress)
 
 
-# ---------------------------------------------------------------- what was asked
-
-
-def _options(
-    engine: str | Engine,
-    coupling: str,
-    logprobs_mode: str,
-    verbosity_bias: float,
-    trace: bool,
-    parameters: Mapping[str, Any],
-) -> Options:
-    check_choice("coupling", coupling, COUPLINGS)
-    check_choice("logprobs_mode", logprobs_mode, LOGPROBS_MODES)
-    check_flag("trace", trace)
-    size = check_number("verbosity_bias", verbosity_bias)
-    return Options(get(engine), coupling, logprobs_mode, size, trace, dict(parameters))
-
-
-def _rows(
+def _loop(
     model: Model,
-    prompt: Any,
-    params: Any,
+    prompts: Sequence[Any],
+    requests: Sequence[Any],
+    options: Sequence[Options],
+    seeds: Sequence[Any],
     n: int | None,
-    seed: Any,
-    sequence: int,
-    constraint: Any,
-    options: Options,
-) -> list[Row]:
-    """Return the rows of a call: for each request as many as there are answers to it."""
+) -> Loop:
+    """Return the loop of a call: for each request as many rows as there are answers to it."""
+    _check_model(model)
     answers = 1 if n is None else check_integer("n", n, _POSITIVE)
-    first = check_integer("sequence", sequence, _SEQUENCE)
-    texts = list(prompt) if are_prompts(prompt) else [prompt]
-    requests = list(params) if _is_many(params) else [params]
-    seeds = list(seed) if _is_many(seed) else [seed]
-    masks = list(constraint) if _is_many(constraint) else [constraint]
-    lengths = {
-        "prompt": len(texts),
-        "params": len(requests),
-        "seed": len(seeds),
-        "constraint": len(masks),
-    }
-    count = max(lengths.values())
-    for name, length in lengths.items():
-        if length not in (1, count):
-            raise ParameterError(name, f"one, or a list of {count}", Seen(f"a list of {length}"))
-    for mask in masks:
-        if mask is not None and not isinstance(mask, Constraint):
-            raise ParameterError("constraint", "a Constraint or None", mask)
-    pairs = [(requests[i % len(requests)], masks[i % len(masks)])
-             for i in range(max(len(requests), len(masks)))]  # fmt: skip
-    ready = [prepare(model, one, replace(options, constraint=mask)) for one, mask in pairs]
+    lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
+    for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
+        if _is_list(each):
+            raise ParameterError(name, f"one {name}", each, "generate_many takes lists.")
+    count = max(map(len, (prompts, requests, options, seeds)))
+    ready = [
+        prepare(model, requests[i % len(requests)], options[i % len(options)])
+        for i in range(max(len(requests), len(options)))
+    ]
     known: dict[tuple[int, int], IntArray] = {}
     rows: list[Row] = []
     for i in range(count):
         prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
-        place = i % len(texts), i % len(ready)
+        place = i % len(prompts), i % len(ready)
         if place not in known:
             try:
-                known[place] = prompt_ids(model, texts[place[0]], prepared.tools)
+                known[place] = prompt_ids(model, prompts[place[0]], prepared.tools)
             except ParameterError as error:
-                raise (error.inside(f"prompt {place[0]}") if len(texts) > 1 else error) from None
-        used = resolve_seed(prepared.seed if own is None else own)
+                where = f"prompt {place[0]}"
+                raise (error.inside(where) if len(prompts) > 1 else error) from None
+        used = resolve_seed(prepared.resolved.seed if own is None else own)
+        first = prepared.options.sequence
         for j in range(answers):
             rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
-    return rows
+    return Loop(model, rows, options[0].batch_size)
 
 
-def _is_many(value: object) -> bool:
+def _is_list(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, list | tuple | range)
-
-
-# ---------------------------------------------------------------- how it runs
 
 
 def _pieces(loop: Loop) -> Iterator[Piece]:

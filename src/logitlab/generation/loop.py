@@ -9,15 +9,14 @@ from dataclasses import replace
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_array
 from logitlab.constraints import ToolCall, Tools, remove
-from logitlab.draw import choose
 from logitlab.generation.preparation import Prepared, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.generation.stop import StoppedText
 from logitlab.models.model import Model, State
 from logitlab.numerics import FloatArray, IntArray, widened
-from logitlab.sampling.candidates import Candidates, for_candidates
-from logitlab.sampling.sample import Logprobs, logprobs
-from logitlab.steps.chain import Trace
+from logitlab.sampling.reports import Logprobs, logprobs
+from logitlab.sampling.sample import draw_tokens
+from logitlab.steps.chain import Chain, Trace
 from logitlab.steps.context import Context, GrowingContext, Tally
 
 __all__ = ["Loop", "Row"]
@@ -74,12 +73,14 @@ class Row:
             self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
+        self.chain_state = {**prepared.chain.init(), **(prepared.options.state or {})}
         if earlier is not None:
             for token in earlier.tokens.tolist():
                 self.add(token)
             if earlier.logprobs is not None:
                 self._reports.append(earlier.logprobs)
             self._traces.extend(earlier.traces or ())
+            self.chain_state = dict(earlier.state or {})
 
     @property
     def output(self) -> IntArray:
@@ -157,10 +158,11 @@ class Row:
             sequence=self.sequence,
             logprobs=report,
             traces=tuple(self._traces) if options.trace else None,
-            notes=self.prepared.notes,
+            notes=self.prepared.resolved.notes,
             model=self._model.name,
-            params=self.prepared.params,
+            params=self.prepared.request,
             options=options,
+            state=self.chain_state or None,
         )
 
 
@@ -278,46 +280,60 @@ class Loop:
                 [row.counts for row in rows],
             )
         allowed = _masked(rows, logits) if prepared.constraint else logits
+        chain, states = prepared.chain, [row.chain_state for row in rows]
+        if chain.stateful:
+            chain = chain.at({name: [each[name] for each in states] for name in chain.stateful})
         try:
-            tokens = self._choose(rows, allowed, prepared, context)
+            tokens = self._choose(rows, allowed, chain, prepared, context)
         except ParameterError as error:
             raise error.inside(f"the logits of {self.model.name}") from None
         report = None
         if prepared.reported is not None:
             report = logprobs(
-                logits if prepared.is_raw else allowed, tokens, prepared.reported,
-                context=context, mode="processed", top_logprobs=prepared.top_logprobs,
-            )  # fmt: skip
+                logits if prepared.is_raw else allowed,
+                tokens,
+                chain if prepared.reported is prepared.chain else prepared.reported,
+                context=context,
+                mode="processed",
+                top_logprobs=prepared.top_logprobs,
+            )
         pieces = []
         for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
             own = report and report.at(place)
             trace = None
             if prepared.options.trace:
                 before = Context(row.prompt, row.output)
-                trace = prepared.chain.trace(allowed[place], before)
+                trace = prepared.chain.at(states[place]).trace(allowed[place], before)
             shown = row.add(token, own, trace)
             whole = row.generation() if row.finish else None
             pieces.append(Piece(row.index, shown, token, own, whole))
         return pieces
 
     def _choose(
-        self, rows: Sequence[Row], logits: FloatArray, prepared: Prepared, context: Context | None
+        self,
+        rows: Sequence[Row],
+        logits: FloatArray,
+        chain: Chain,
+        prepared: Prepared,
+        context: Context | None,
     ) -> IntArray:
-        seeds = [row.seed for row in rows]
         sequence = np.array([[row.sequence] for row in rows])
         position = np.array([[len(row.output)] for row in rows])
-        tokens = np.empty(len(rows), np.int64)
-
-        def draw(found: Candidates) -> None:
-            here = found.rows
-            drawn = choose(
-                found.logits, [seeds[i] for i in here.tolist()], sequence[here], position[here],
-                prepared.options.coupling, found.tokens,
-            )  # fmt: skip
-            tokens[here] = drawn[:, 0]
-
-        for_candidates(draw, logits, prepared.chain, context)
-        return tokens
+        chances = np.empty(position.shape) if prepared.chain.stateful else None
+        tokens = draw_tokens(
+            logits,
+            chain,
+            context,
+            [row.seed for row in rows],
+            sequence,
+            position,
+            prepared.options.coupling,
+            logprobs=chances,
+        )
+        if chances is not None:
+            for row, chance in zip(rows, chances[:, 0].tolist(), strict=True):
+                row.chain_state = prepared.chain.update(row.chain_state, chance)
+        return tokens[:, 0]
 
 
 def _masked(rows: Sequence[Row], logits: FloatArray) -> FloatArray:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Literal
 
-from logitlab.constraints import Constraint, ToolCall
-from logitlab.engines import Engine, Note
+from logitlab.constraints import ToolCall
+from logitlab.engines.resolve import Request
+from logitlab.engines.rules import Note
+from logitlab.generation.options import Options
 from logitlab.numerics import IntArray
-from logitlab.request.params import SamplingParams
-from logitlab.sampling.sample import Logprobs
-from logitlab.steps.chain import Trace, Transform
+from logitlab.sampling.reports import Logprobs
+from logitlab.steps.chain import State, Trace
 
-__all__ = ["Asked", "Finish", "Generation", "Options", "Piece", "Usage"]
-
-Asked: TypeAlias = "SamplingParams | Mapping[str, Any] | Transform | None"
+__all__ = ["Finish", "Generation", "Piece", "Usage"]
 
 
 @dataclass(frozen=True)
@@ -66,33 +64,6 @@ class Usage:
         return self.prompt_tokens + self.completion_tokens
 
 
-@dataclass(frozen=True)
-class Options:
-    """What `generate` was told beside the request.
-
-    Attributes
-    ----------
-    engine : Engine
-        Whose chain it is.
-    coupling : {"inverse", "gumbel"}
-    logprobs_mode : {"engine", "raw", "processed"}
-    verbosity_bias : float
-    trace : bool
-    parameters : mapping
-        The keywords of the call, which come before the request's own.
-    constraint : Constraint or None
-        Where the call gave one.
-    """
-
-    engine: Engine
-    coupling: str
-    logprobs_mode: str
-    verbosity_bias: float
-    trace: bool
-    parameters: Mapping[str, Any]
-    constraint: Constraint | None = None
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Generation:
     """One answer of a model.
@@ -128,6 +99,8 @@ class Generation:
         The request as it was given.
     options : Options
         What else the generation depends on.
+    state : mapping of str to float, or None
+        The state after the last token, where a step has one.
     """
 
     text: str
@@ -142,8 +115,9 @@ class Generation:
     tool_calls: tuple[ToolCall, ...]
     notes: tuple[Note, ...]
     model: str
-    params: Asked
+    params: Request
     options: Options
+    state: State | None = None
 
     @property
     def finish_reason(self) -> str:

@@ -9,8 +9,7 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import sweeps
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
-from logitlab.engines import Engine
-from logitlab.engines.translation import RequestLike
+from logitlab.engines import Engine, RequestLike
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of

@@ -1,8 +1,8 @@
 """`SamplingParams`: the dataclass is the table of the request parameters.
 
-Each parameter is declared once, by `_parameter`: its default, its rule, what kind of effect it
-has and one sentence. Validation, `SamplingParams.from_request`, the command line and the table in
-the README all read that declaration.
+Each parameter is declared once, by `_parameter`: its range, its default, what kind of effect it
+has, one sentence, and where it comes from. Validation, engines, the command line, sliders and the
+tables in the README all read that declaration.
 """
 
 from __future__ import annotations
@@ -13,13 +13,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from logitlab.checks import ParameterError, Range, Seen, brief
-from logitlab.request import values as rules
+from logitlab.checks import ParameterError, Range, Seen, brief, check_integer, check_number
+from logitlab.request import values
 from logitlab.request.values import Check
 
-__all__ = ["PARAMETERS", "Parameter", "SamplingParams", "parameter_table"]
+__all__ = [
+    "DISTRIBUTION",
+    "NEUTRAL",
+    "PAGE",
+    "PARAMETERS",
+    "TWENTY",
+    "Parameter",
+    "SamplingParams",
+    "parameter_table",
+]
 
 Role: TypeAlias = Literal["distribution", "draw", "ending", "report", "structure"]
+
+
+PAGE = "page"
+"""The origin of the twenty parameters that OpenRouter's page documents."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +43,9 @@ class Parameter:
     ----------
     key : str
         Name in the request.
-    kind : str
-        JSON type as documented.
-    rule : str
-        Documented range.
+    accepts : Range or callable
+        The documented range of a number; otherwise ``accepts(key, value)`` returns the value in
+        canonical form, or raises `ParameterError`.
     default : object
         What an absent parameter means at OpenRouter; None where absence is a value of its own.
     role : str
@@ -42,31 +54,65 @@ class Parameter:
         text; "structure" constrains the whole text.
     sentence : str
         What it does, in one sentence.
-    check : callable
-        ``check(key, value)`` returns the value in canonical form or raises `ParameterError`.
+    kind : str
+        JSON type as documented.
+    rule : str
+        Documented range, in words.
+    origin : str
+        "page", or for a parameter beyond the page where it was defined.
     """
 
     key: str
-    kind: str
-    rule: str
+    accepts: Range | Check = field(repr=False)
     default: Any
     role: Role
     sentence: str
-    check: Check = field(repr=False)
+    kind: str
+    rule: str
+    origin: str = PAGE
 
+    @property
+    def range(self) -> Range | None:
+        """The documented range, of a number."""
+        return self.accepts if isinstance(self.accepts, Range) else None
 
-# ---------------------------------------------------------------- the table
+    def check(self, value: Any) -> Any:
+        """Return the value in canonical form, or raise `ParameterError` beyond the range."""
+        if not isinstance(self.accepts, Range):
+            return self.accepts(self.key, value)
+        if not self.accepts.integer:
+            return check_number(self.key, value, self.accepts)
+        number = check_integer(self.key, value, self.accepts)
+        if number >= 2**63 and self.role == "distribution":
+            raise ParameterError(self.key, "below 2**63", value)
+        return number
+
+    def typed(self, value: Any) -> Any:
+        """Return the value in its type, of any size: the range is an engine's affair."""
+        if self.key == "logit_bias":
+            return values.any_bias(self.key, value)
+        if self.range is None or self.role == "ending":
+            return self.check(value)
+        if self.range.integer:
+            return check_integer(self.key, value, Range(integer=True))
+        return check_number(self.key, value)
 
 
 def _parameter(
-    kind: str, rule: str, check: Check, role: Role, sentence: str, *, default: Any = None
+    accepts: Range | Check,
+    role: Role,
+    sentence: str,
+    *,
+    default: Any = None,
+    kind: str = "",
+    rule: str = "",
+    origin: str = PAGE,
 ) -> Any:
     """Declare a parameter: the field holds None while it is absent from the request."""
-    metadata = {
-        "kind": kind, "rule": rule, "check": check, "role": role, "sentence": sentence,
-        "default": default,
-    }  # fmt: skip
-    return field(default=None, metadata=metadata)
+    if isinstance(accepts, Range):
+        kind, rule = "integer" if accepts.integer else "float", accepts.words()
+    words = {"role": role, "sentence": sentence, "kind": kind, "rule": rule, "origin": origin}
+    return field(default=None, metadata={"accepts": accepts, "default": default, **words})
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -81,7 +127,7 @@ class SamplingParams:
     Parameters
     ----------
     **parameters
-        Any of the twenty keys, as in the request body.
+        Any of the twenty keys, as in the request body, and those beyond the page.
     extra : mapping, optional
         Anything else that was in the request, kept untouched.
 
@@ -107,101 +153,194 @@ class SamplingParams:
     """
 
     temperature: float | None = _parameter(
-        "float", "0 to 2", rules.number(0, 2), "distribution", default=1.0,
-        sentence="Divides the logits: below 1 sharpens, above 1 flattens, 0 always takes the most "
+        Range(0, 2),
+        "distribution",
+        "Divides the logits: below 1 sharpens, above 1 flattens, 0 always takes the most "
         "likely token.",
-    )  # fmt: skip
+        default=1.0,
+    )
     top_p: float | None = _parameter(
-        "float", "0 to 1", rules.number(0, 1), "distribution", default=1.0,
-        sentence="Keeps the smallest set of most likely tokens whose probabilities add up to at "
-        "least this; 0 keeps one.",
-    )  # fmt: skip
+        Range(0, 1),
+        "distribution",
+        "Keeps the smallest set of most likely tokens whose probabilities add up to at least "
+        "this; 0 keeps one.",
+        default=1.0,
+    )
     top_k: int | None = _parameter(
-        "integer", "0 or above", rules.count, "distribution", default=0,
-        sentence="Keeps exactly this many of the most likely tokens; 0 keeps all.",
-    )  # fmt: skip
+        Range(0, integer=True),
+        "distribution",
+        "Keeps exactly this many of the most likely tokens; 0 keeps all.",
+        default=0,
+    )
     frequency_penalty: float | None = _parameter(
-        "float", "-2 to 2", rules.number(-2, 2), "distribution", default=0.0,
-        sentence="Subtracts this from a token's logit for every time the token occurs in the "
-        "context.",
-    )  # fmt: skip
+        Range(-2, 2),
+        "distribution",
+        "Subtracts this from a token's logit for every time the token occurs in the context.",
+        default=0.0,
+    )
     presence_penalty: float | None = _parameter(
-        "float", "-2 to 2", rules.number(-2, 2), "distribution", default=0.0,
-        sentence="Subtracts this once from the logit of every token that occurs in the context.",
-    )  # fmt: skip
+        Range(-2, 2),
+        "distribution",
+        "Subtracts this once from the logit of every token that occurs in the context.",
+        default=0.0,
+    )
     repetition_penalty: float | None = _parameter(
-        "float", "0 to 2", rules.number(0, 2), "distribution", default=1.0,
-        sentence="Divides positive and multiplies negative logits of tokens in the context; 0 is "
-        "the limit of ever smaller values.",
-    )  # fmt: skip
+        Range(0, 2),
+        "distribution",
+        "Divides positive and multiplies negative logits of tokens in the context; 0 is the "
+        "limit of ever smaller values.",
+        default=1.0,
+    )
     min_p: float | None = _parameter(
-        "float", "0 to 1", rules.number(0, 1), "distribution", default=0.0,
-        sentence="Keeps tokens at least this fraction as likely as the most likely one; 1 keeps "
-        "only the maxima.",
-    )  # fmt: skip
+        Range(0, 1),
+        "distribution",
+        "Keeps tokens at least this fraction as likely as the most likely one; 1 keeps only "
+        "the maxima.",
+        default=0.0,
+    )
     top_a: float | None = _parameter(
-        "float", "0 to 1", rules.number(0, 1), "distribution", default=0.0,
-        sentence="Keeps tokens whose probability is at least this times the square of the highest "
+        Range(0, 1),
+        "distribution",
+        "Keeps tokens whose probability is at least this times the square of the highest "
         "probability.",
-    )  # fmt: skip
+        default=0.0,
+    )
     seed: int | None = _parameter(
-        "integer", "any", rules.integer(Range(integer=True)), "draw",
-        sentence="Makes the draws repeatable; when absent a fresh seed is drawn and reported.",
-    )  # fmt: skip
+        Range(integer=True),
+        "draw",
+        "Makes the draws repeatable; when absent a fresh seed is drawn and reported.",
+    )
     max_tokens: int | None = _parameter(
-        "integer", "1 or above", rules.integer(Range(1, integer=True)), "ending",
-        sentence="Ends the generation after this many tokens, or earlier where the context "
-        "window ends.",
-    )  # fmt: skip
+        Range(1, integer=True),
+        "ending",
+        "Ends the generation after this many tokens, or earlier where the context window ends.",
+    )
     logit_bias: Mapping[int, float] | None = _parameter(
-        "map", "token id to -100…100", rules.logit_bias, "distribution", default={},
-        sentence="Is added to the model's logits of the named tokens before anything else.",
-    )  # fmt: skip
+        values.logit_bias,
+        "distribution",
+        "Is added to the model's logits of the named tokens before anything else.",
+        default={},
+        kind="map",
+        rule="token id to -100…100",
+    )
     logprobs: bool | None = _parameter(
-        "boolean", "", rules.flag, "report", default=False,
-        sentence="Reports the log-probability of each output token.",
-    )  # fmt: skip
+        values.flag,
+        "report",
+        "Reports the log-probability of each output token.",
+        default=False,
+        kind="boolean",
+    )
     top_logprobs: int | None = _parameter(
-        "integer", "0 to 20", rules.integer(Range(0, 20, integer=True)), "report", default=0,
-        sentence="Reports this many of the most likely tokens at each position; needs logprobs.",
-    )  # fmt: skip
+        Range(0, 20, integer=True),
+        "report",
+        "Reports this many of the most likely tokens at each position; needs logprobs.",
+        default=0,
+    )
     response_format: Mapping[str, Any] | None = _parameter(
-        "map", "text, json_object, json_schema", rules.response_format, "structure",
-        sentence="Forces the text to be valid JSON, or to validate against a schema.",
-    )  # fmt: skip
+        values.response_format,
+        "structure",
+        "Forces the text to be valid JSON, or to validate against a schema.",
+        kind="map",
+        rule="text, json_object, json_schema",
+    )
     structured_outputs: bool | None = _parameter(
-        "boolean", "", rules.flag, "structure",
-        sentence="Says whether json_schema is available; false together with a schema is an error.",
-    )  # fmt: skip
+        values.flag,
+        "structure",
+        "Says whether json_schema is available; false together with a schema is an error.",
+        kind="boolean",
+    )
     stop: Sequence[str] | None = _parameter(
-        "array", "non-empty strings (or one)", rules.stop, "ending", default=(),
-        sentence="Ends the generation at the earliest match of any of these strings, which is "
-        "left out of the text.",
-    )  # fmt: skip
+        values.stop,
+        "ending",
+        "Ends the generation at the earliest match of any of these strings, which is left out "
+        "of the text.",
+        default=(),
+        kind="array",
+        rule="non-empty strings (or one)",
+    )
     tools: Sequence[Mapping[str, Any]] | None = _parameter(
-        "array", "function tools", rules.tools, "structure", default=(),
-        sentence="Declares the functions that the model may call.",
-    )  # fmt: skip
+        values.tools,
+        "structure",
+        "Declares the functions that the model may call.",
+        default=(),
+        kind="array",
+        rule="function tools",
+    )
     tool_choice: str | Mapping[str, Any] | None = _parameter(
-        "string or map", "none, auto, required, one function", rules.tool_choice, "structure",
-        sentence="Forbids, allows or forces tool calls, or forces one named function.",
-    )  # fmt: skip
+        values.tool_choice,
+        "structure",
+        "Forbids, allows or forces tool calls, or forces one named function.",
+        kind="string or map",
+        rule="none, auto, required, one function",
+    )
     parallel_tool_calls: bool | None = _parameter(
-        "boolean", "", rules.flag, "structure", default=True,
-        sentence="Allows several tool calls in one answer; false gives at most one.",
-    )  # fmt: skip
+        values.flag,
+        "structure",
+        "Allows several tool calls in one answer; false gives at most one.",
+        default=True,
+        kind="boolean",
+    )
     verbosity: str | None = _parameter(
-        "string", "low, medium, high", rules.choice("low", "medium", "high"), "ending",
+        values.choice("low", "medium", "high"),
+        "ending",
+        "Makes ending more likely (low) or less likely (high) at every step.",
         default="medium",
-        sentence="Makes ending more likely (low) or less likely (high) at every step.",
-    )  # fmt: skip
+        kind="string",
+        rule="low, medium, high",
+    )
+    typical_p: float | None = _parameter(
+        Range(0, 1),
+        "distribution",
+        "Keeps the most typical tokens, whose surprise is nearest to the entropy, down to "
+        "this mass.",
+        default=1.0,
+        origin="Meister et al., arXiv:2202.00666",
+    )
+    xtc_probability: float | None = _parameter(
+        Range(0, 1),
+        "distribution",
+        "Removes the top choices with this probability, all but the least likely of them.",
+        default=0.0,
+        origin="p-e-w, text-generation-webui #6335",
+    )
+    xtc_threshold: float | None = _parameter(
+        Range(0, 1),
+        "distribution",
+        "Says how likely a token has to be to be a top choice of XTC.",
+        default=0.1,
+        origin="p-e-w, text-generation-webui #6335",
+    )
+    mirostat: int | None = _parameter(
+        values.mirostat,
+        "distribution",
+        "2 cuts at a surprise that follows what was drawn, so that the text stays near a "
+        "target; 0 does not.",
+        default=0,
+        kind="integer",
+        rule="0 or 2",
+        origin="Basu et al., arXiv:2007.14966",
+    )
+    mirostat_tau: float | None = _parameter(
+        Range(0),
+        "distribution",
+        "Is the surprise that mirostat aims at, in bits.",
+        default=5.0,
+        origin="Basu et al., arXiv:2007.14966",
+    )
+    mirostat_eta: float | None = _parameter(
+        Range(0),
+        "distribution",
+        "Is how fast mirostat follows.",
+        default=0.1,
+        origin="Basu et al., arXiv:2007.14966",
+    )
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key, value in {"extra": self.extra, **self.given()}.items():
             try:
-                check = PARAMETERS[key].check if key in PARAMETERS else rules.extra
-                object.__setattr__(self, key, check(key, value))
+                known = PARAMETERS.get(key)
+                object.__setattr__(self, key, known.check(value) if known else values.extra(value))
             except RecursionError:
                 raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None
         for key in PARAMETERS.keys() & self.extra.keys():
@@ -237,8 +376,8 @@ class SamplingParams:
         >>> SamplingParams(temperature=1.0, seed=7).given()
         {'temperature': 1.0, 'seed': 7}
         """
-        values = {key: getattr(self, key) for key in PARAMETERS}
-        return {key: value for key, value in values.items() if value is not None}
+        fields = vars(self)
+        return {key: fields[key] for key in PARAMETERS if fields[key] is not None}
 
     def with_defaults(self, **defaults: Any) -> SamplingParams:
         """Return the parameters with every absent one set.
@@ -253,7 +392,7 @@ class SamplingParams:
         >>> SamplingParams(top_p=0.9).with_defaults(temperature=0.8).temperature
         0.8
         """
-        known = {key: parameter.default for key, parameter in PARAMETERS.items()}
+        known = {key: parameter.default for key, parameter in PARAMETERS.items() if key in TWENTY}
         return dataclasses.replace(self, **(known | defaults | self.given()))
 
     @classmethod
@@ -264,7 +403,7 @@ class SamplingParams:
         ----------
         request : mapping
             As parsed from JSON: ``null`` means absent, the keys of ``logit_bias`` may be strings,
-            integers stand for floats. Keys that are none of the twenty are kept in ``extra``.
+            integers stand for floats. Keys of no parameter are kept in ``extra``.
 
         Raises
         ------
@@ -303,22 +442,39 @@ PARAMETERS: dict[str, Parameter] = {
     for entry in dataclasses.fields(SamplingParams)
     if entry.metadata
 }
-"""The declarations of the twenty parameters, by key, in the order of the dataclass."""
+"""The declarations of all parameters, by key: the twenty of the page, then those beyond it."""
+
+TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin == PAGE)
+"""Keys of OpenRouter's page."""
+
+DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "distribution")
+"""Keys that shape the distribution of one token."""
+
+NEUTRAL = {key: PARAMETERS[key].default for key in DISTRIBUTION}
+"""Values that change nothing: OpenRouter's documented defaults."""
 
 
-def parameter_table() -> str:
-    """Return the twenty parameters as a Markdown table.
+def parameter_table(beyond: bool = False) -> str:
+    """Return the twenty parameters, or those beyond the page, as a Markdown table.
 
     Examples
     --------
     >>> parameter_table().splitlines()[4][:35]
     '| `top_k` | integer, 0 or above | 0'
+    >>> parameter_table(beyond=True).splitlines()[2][:41]
+    '| `typical_p` | float, 0 to 1 | 1.0 | Mei'
     """
-    lines = ["| parameter | type and range | default | what it does |", "| --- | --- | --- | --- |"]
+    origin = " origin |" if beyond else ""
+    lines = [f"| parameter | type and range | default |{origin} what it does |"]
+    lines.append("| --- " * lines[0].count(" |") + "|")
     for parameter in PARAMETERS.values():
+        if beyond == (parameter.origin == PAGE):
+            continue
         kind = ", ".join(filter(None, (parameter.kind, parameter.rule)))
         absent = parameter.default is None or parameter.default in ((), {})
         default = "–" if absent else str(parameter.default)
         default = default.lower() if isinstance(parameter.default, bool) else default
-        lines.append(f"| `{parameter.key}` | {kind} | {default} | {parameter.sentence} |")
+        origin = f" {parameter.origin} |" if beyond else ""
+        cells = f"| `{parameter.key}` | {kind} | {default} |{origin} {parameter.sentence} |"
+        lines.append(cells)
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""What each request parameter accepts.
+"""What request parameters accept that are no numbers of a range.
 
-A rule is called with the key and what the request says; it returns the value in canonical form, or
+Each is called with the key and what the request says; it returns the value in canonical form, or
 raises `ParameterError`. Values that may be changed later by the caller are copied.
 """
 
@@ -22,15 +22,15 @@ from logitlab.checks import (
 )
 
 __all__ = [
+    "BIAS",
     "Check",
+    "any_bias",
     "bias_entries",
     "choice",
-    "count",
     "extra",
     "flag",
-    "integer",
     "logit_bias",
-    "number",
+    "mirostat",
     "response_format",
     "stop",
     "tool_choice",
@@ -39,21 +39,7 @@ __all__ = [
 
 Check: TypeAlias = Callable[[str, Any], Any]
 
-
-def number(low: float, high: float) -> Check:
-    """Take one number of a closed interval."""
-    return lambda key, value: check_number(key, value, Range(low, high))
-
-
-def integer(rule: Range) -> Check:
-    """Take one integer of a range."""
-    return lambda key, value: check_integer(key, value, rule)
-
-
-def count(key: str, value: Any) -> int:
-    """Take one integer >= 0 that numpy can hold."""
-    rule = Range(0, integer=True)
-    return int(rule.check(key, check_integer(key, value, rule)))
+BIAS = Range(-100, 100)
 
 
 def flag(key: str, value: Any) -> bool:
@@ -76,10 +62,20 @@ def choice(*choices: str) -> Check:
 def logit_bias(key: str, value: Any) -> dict[int, float]:
     """Take a map from token ids to numbers."""
     if not isinstance(value, Mapping):
-        raise ParameterError(key, "a map from token ids to numbers in [-100, 100]", value)
-    check = number(-100, 100)
+        raise ParameterError(key, f"a map from token ids to numbers {BIAS}", value)
     entries = bias_entries(key, value)
-    return FrozenDict({token: check(f"{key}[{token}]", n) for token, n in entries.items()})
+    return FrozenDict({i: check_number(f"{key}[{i}]", n, BIAS) for i, n in entries.items()})
+
+
+def any_bias(key: str, value: Any) -> dict[int, float]:
+    """Take a map from token ids to numbers of any size."""
+    if not isinstance(value, Mapping):
+        raise ParameterError(key, "a map from token ids to numbers", value)
+    # Whole numbers stay integers, as JSON has them: transformers tells them apart.
+    return {
+        token: amount if type(amount) is int else check_number(f"{key}[{token}]", amount)
+        for token, amount in bias_entries(key, value).items()
+    }
 
 
 def bias_entries(key: str, value: Mapping[Any, Any]) -> dict[int, Any]:
@@ -162,8 +158,16 @@ def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     return copy.deepcopy(dict(value))
 
 
-def extra(key: str, value: Any) -> dict[str, Any]:
-    """Take a map of keys that are none of the twenty."""
+def mirostat(key: str, value: Any) -> int:
+    """Take 0 or 2."""
+    version = check_integer(key, value, Range(integer=True))
+    if version not in (0, 2):
+        raise ParameterError(key, "0 or 2", value, "Mirostat 1 is not modelled here.")
+    return version
+
+
+def extra(value: Any) -> dict[str, Any]:
+    """Take a map of keys that are no parameters."""
     if not isinstance(value, Mapping):
-        raise ParameterError(key, "a map of further request keys", value)
+        raise ParameterError("extra", "a map of further request keys", value)
     return copy.deepcopy(dict(value))

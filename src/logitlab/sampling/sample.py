@@ -1,51 +1,37 @@
-"""From logits and a request to tokens: `sample`, `greedy` and `logprobs`."""
+"""From logits and a request to tokens: `sample` and `greedy`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 from logitlab.checks import (
     ParameterError,
     Range,
-    Seen,
     check_array,
     check_choice,
     check_integer,
     check_logits,
-    check_per_row,
+    per_row,
 )
-from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed
-from logitlab.engines import openrouter
-from logitlab.numerics import FloatArray, IntArray, log_softmax, scratch, weights, widened
-from logitlab.request.params import SamplingParams
-from logitlab.sampling.candidates import Candidates, Plan, for_candidates, plan_of
-from logitlab.sampling.scan import top_candidates
-from logitlab.steps.chain import Chain, Transform
+from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
+from logitlab.engines.engine import EngineLike
+from logitlab.engines.resolve import Request, resolve
+from logitlab.engines.rules import Note
+from logitlab.numerics import FloatArray, IntArray, log_softmax, widened
+from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
+from logitlab.steps.chain import Chain, State
 from logitlab.steps.context import Context
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = [
-    "Draws",
-    "Logprobs",
-    "Request",
-    "Survivors",
-    "chain_of",
-    "greedy",
-    "logprobs",
-    "plan",
-    "sample",
-    "survivors",
-]
+__all__ = ["Draws", "draw_tokens", "greedy", "plan", "sample"]
 
-Request: TypeAlias = SamplingParams | Mapping[str, Any] | Transform | None
-
-MODES = ("raw", "processed")
-
-_POSITIVE = Range(1, integer=True)
+_COUNT = Range(0, integer=True)
+_POSITIONS = Range(0, 2**32 - 1, integer=True)
+_THREADS = Range(1, integer=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,78 +43,22 @@ class Draws:
     tokens : ndarray of int64, shape (...) or (..., size)
     seed : int
         The seed used, also where none was given.
+    state : mapping or None
+        The state in which they were drawn, where a step has one.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in.
     """
 
     tokens: IntArray
     seed: int
+    state: State | None = None
+    notes: tuple[Note, ...] = ()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.tokens, dtype=dtype, copy=copy)
 
 
-@dataclass(frozen=True, eq=False)
-class Logprobs:
-    """Log-probabilities of chosen tokens, and the most likely alternatives.
-
-    Attributes
-    ----------
-    logprobs : ndarray of float64, shape of the chosen tokens
-        In nats; ``-inf`` for a removed token.
-    top_tokens : ndarray of int64, shape (..., n)
-        The n most likely tokens of every row, most likely first, the lower id first on ties.
-    top_logprobs : ndarray of float64, shape (..., n)
-        Their log-probabilities; ``-inf`` where fewer than n survive.
-    """
-
-    logprobs: NDArray[np.float64]
-    top_tokens: IntArray
-    top_logprobs: NDArray[np.float64]
-
-    def at(self, row: int) -> Logprobs:
-        """Return those of one row of a batch."""
-        return Logprobs(self.logprobs[row], self.top_tokens[row], self.top_logprobs[row])
-
-
-@dataclass(frozen=True, eq=False)
-class Survivors:
-    """The survivors of every row of a batch.
-
-    Attributes
-    ----------
-    batch : tuple of int
-        Batch shape; the rows below are numbered in C order.
-    tokens : tuple of ndarray of int64
-        Ids of each row's survivors, increasing.
-    logprobs : tuple of ndarray of float64
-        Their log-probabilities, normalised, in nats.
-    """
-
-    batch: tuple[int, ...]
-    tokens: tuple[IntArray, ...]
-    logprobs: tuple[NDArray[np.float64], ...]
-
-
-def chain_of(request: Request) -> Chain:
-    """Return the chain of a request: a chain is its own, parameters go through `openrouter`."""
-    if request is None:
-        return Chain()
-    if isinstance(request, SamplingParams | Mapping):
-        return openrouter(_asked(request))
-    if isinstance(request, Chain):
-        return request
-    if isinstance(request, Transform):
-        return Chain(request)
-    raise ParameterError("request", "SamplingParams, a map, a chain or None", request)
-
-
-def _asked(request: Request) -> SamplingParams:
-    """Return the parameters of a request; a mapping is a request body, a chain has none."""
-    if isinstance(request, Mapping):
-        return SamplingParams.from_request(request)
-    return request if isinstance(request, SamplingParams) else SamplingParams()
-
-
-def plan(request: Request) -> Plan:
+def plan(request: Request, *, engine: EngineLike = "openrouter") -> Plan:
     """Return how the fast path runs a request: which steps act on the whole vocabulary.
 
     Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
@@ -136,6 +66,8 @@ def plan(request: Request) -> Plan:
     Parameters
     ----------
     request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the request means.
 
     Returns
     -------
@@ -144,69 +76,21 @@ def plan(request: Request) -> Plan:
 
     Examples
     --------
+    >>> from logitlab import SamplingParams
     >>> print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
     dense, on the whole vocabulary: FrequencyPenalty(0.5)
     scan of the vocabulary: Temperature(0.8), MinP(0.05)
     """
-    return plan_of(chain_of(request))
-
-
-def survivors(
-    logits: ArrayLike,
-    request: Request = None,
-    *,
-    context: Context | None = None,
-    threads: int = 1,
-) -> Survivors:
-    """Return the tokens that a request leaves, with their log-probabilities.
-
-    Parameters
-    ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, mapping, Transform or None
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
-    threads : int
-        Rows are spread over so many threads, which changes no bit, and seldom pays.
-
-    Returns
-    -------
-    Survivors
-        One pair of arrays for each row of the batch.
-
-    Raises
-    ------
-    ParameterError
-        For bad logits, parameters or context.
-
-    Examples
-    --------
-    >>> left = survivors(np.log([0.5, 0.25, 0.125, 0.125]), SamplingParams(top_p=0.6))
-    >>> left.tokens[0], np.exp(left.logprobs[0])
-    (array([0, 1]), array([0.66666667, 0.33333333]))
-    """
-    array = widened(check_array(logits))
-    check_integer("threads", threads, _POSITIVE)
-    count = math.prod(array.shape[:-1])
-    tokens: list[IntArray] = [np.empty(0, np.int64)] * count
-    logprobs: list[NDArray[np.float64]] = [np.empty(0)] * count
-
-    def collect(found: Candidates) -> None:
-        for place, (row, logit) in enumerate(zip(found.rows, found.logits, strict=True)):
-            kept = np.flatnonzero(logit > -np.inf)
-            tokens[row] = kept if found.tokens is None else found.tokens[place, kept]
-            logprobs[row] = log_softmax(logit[kept])
-
-    for_candidates(collect, array, chain_of(request), context, threads)
-    return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs))
+    return plan_of(resolve(request, engine).chain.at())
 
 
 def sample(
     logits: ArrayLike,
     request: Request = None,
     *,
+    engine: EngineLike = "openrouter",
     context: Context | None = None,
+    state: State | None = None,
     seed: SeedLike = None,
     size: int | None = None,
     coupling: Literal["inverse", "gumbel"] = "inverse",
@@ -221,10 +105,14 @@ def sample(
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32.
     request : SamplingParams, mapping, Transform or None
-        Parameters (through `engines.openrouter`), or a chain; None draws from the logits as
-        they are.
+        Parameters, or a chain; None is an empty request.
+    engine : str or Engine
+        Whose chain the parameters mean. Tokens are drawn with logitlab's own numbers:
+        `Engine.draw` repeats those of an engine.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat: ``{"mirostat": mu}``. None takes the initial one.
     seed : int, numpy.random.Generator or None
         Any integer; a generator gives its next one. None takes the request's seed, or else a
         fresh one, which the result reports.
@@ -255,43 +143,130 @@ def sample(
 
     Examples
     --------
-    >>> draws = sample(np.log([0.5, 0.25, 0.25]), SamplingParams(top_k=2), seed=7, size=8)
+    >>> draws = sample(np.log([0.5, 0.25, 0.25]), {"top_k": 2}, seed=7, size=8)
     >>> draws.tokens
     array([1, 0, 1, 0, 0, 1, 0, 0])
-    >>> int(sample(np.log([0.5, 0.25, 0.25]), SamplingParams(top_k=2), seed=7, position=7).tokens)
+    >>> int(sample(np.log([0.5, 0.25, 0.25]), {"top_k": 2}, seed=7, position=7).tokens)
     0
     """
     array = widened(check_array(logits))
     batch = array.shape[:-1]
-    chain = chain_of(request)
+    resolved = resolve(request, engine, size=array.shape[-1])
+    chain = resolved.chain.at(state) if state or resolved.chain.stateful else resolved.chain
     check_choice("coupling", coupling, COUPLINGS)
-    check_integer("threads", threads, _POSITIVE)
-    count = 1 if size is None else check_integer("size", size, Range(0, integer=True))
-    if sequence is None:
-        sequence = np.arange(math.prod(batch)).reshape(batch)
-    rows = check_per_row("sequence", sequence, Range(0, integer=True), batch)
-    rows = np.broadcast_to(rows, batch).reshape(-1, 1)
-    first = check_per_row("position", position, Range(0, 2**32 - 1, integer=True), batch)
+    check_integer("threads", threads, _THREADS)
+    count = 1 if size is None else check_integer("size", size, _COUNT)
+    rows = np.arange(math.prod(batch)).reshape(batch)
+    if sequence is not None:
+        rows = per_row("sequence", _COUNT.check("sequence", sequence), batch)
+    first = per_row("position", _POSITIONS.check("position", position), batch)
+    sequences = np.broadcast_to(rows, batch).reshape(-1, 1)
     places = np.broadcast_to(first, batch).reshape(-1, 1) + np.arange(count)
     if places.size and places.max() >= 2**32:
         raise ParameterError("position", "below 2**32 for every draw", int(places.max()))
-    if seed is None:
-        seed = _asked(request).seed
-    used = resolve_seed(seed)
+    used = resolve_seed(resolved.given.get("seed") if seed is None else seed)
+    sequences = np.broadcast_to(sequences, places.shape)
+    tokens = draw_tokens(
+        array, chain, context, [used], sequences, places, coupling, threads
+    ).reshape(batch if size is None else (*batch, count))
+    states = {**resolved.chain.init(), **(state or {})} if resolved.chain.stateful else None
+    return Draws(tokens[()], used, states, resolved.notes)
 
-    tokens = np.empty(places.shape, np.int64)
 
-    def draw(found: Candidates) -> None:
-        here = found.rows
-        sequences = np.broadcast_to(rows[here], (len(here), count))
-        tokens[here] = choose(found.logits, used, sequences, places[here], coupling, found.tokens)
+def draw_tokens(
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None,
+    seeds: Sequence[int],
+    sequence: NDArray[Any],
+    position: NDArray[Any],
+    coupling: str = "inverse",
+    threads: int = 1,
+    logprobs: NDArray[np.float64] | None = None,
+) -> IntArray:
+    """Draw tokens from rows of logits through a chain: its coins are tossed, its states are bound.
 
-    for_candidates(draw, array, chain, context, threads)
-    return Draws(tokens.reshape(batch if size is None else (*batch, count))[()], used)
+    Parameters
+    ----------
+    logits : ndarray of float32 or float64, shape (..., V)
+    chain : Chain
+    context : Context or None
+    seeds : sequence of int
+        One for all rows of the flattened batch, or one for each.
+    sequence, position : ndarray of int, shape (n, m)
+        The place of each of the ``m`` draws of each row.
+    coupling, threads
+        As of `sample`.
+    logprobs : ndarray of float64, shape (n, m), optional
+        Gets the log-probability of each token in what it was drawn from.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, m)
+    """
+    tokens = np.empty(position.shape, np.int64)
+
+    def draw(final: Final) -> None:
+        here = final.rows
+        own = seeds if len(seeds) == 1 else [seeds[i] for i in here.tolist()]
+        ids = choose(final.logits, own, sequence[here], position[here], coupling, final.tokens)
+        tokens[here] = ids
+        if logprobs is not None:
+            logprobs[here] = _logprobs_of(final, ids)
+
+    if not chain.coins:
+        run_chain(draw, logits, chain, context, threads)
+        return tokens
+    batch = logits.shape[:-1]
+    rows = logits.reshape(-1, logits.shape[-1])
+    falls = np.stack(
+        [
+            uniforms(seeds, sequence, position, which) < np.reshape(coin.values(batch), (-1, 1))
+            for which, coin in enumerate(chain.coins)
+        ]
+    )
+    for acts, _, branch in chain.branches():
+        here = (falls == np.reshape(acts, (-1, 1, 1))).all(axis=0)
+        index = np.flatnonzero(here.any(axis=1))
+        if not index.size:
+            continue
+        report = None if logprobs is None else np.empty((len(index), position.shape[1]))
+        drawn = draw_tokens(
+            rows[index],
+            branch.for_rows(batch, index),
+            None if context is None else context.for_rows(batch, index),
+            seeds if len(seeds) == 1 else [seeds[i] for i in index.tolist()],
+            sequence[index],
+            position[index],
+            coupling,
+            threads,
+            report,
+        )
+        tokens[index] = np.where(here[index], drawn, tokens[index])
+        if logprobs is not None:
+            logprobs[index] = np.where(here[index], report, logprobs[index])
+    return tokens
+
+
+def _logprobs_of(final: Final, ids: IntArray) -> NDArray[np.float64]:
+    """Return the log-probabilities of drawn tokens, shape (n, m)."""
+    places = ids
+    if final.tokens is not None:
+        pairs = zip(final.tokens, final.logits, ids, strict=True)
+        places = np.stack(
+            [np.searchsorted(tokens[line > -np.inf], drawn) for tokens, line, drawn in pairs]
+        )
+        alive = [np.flatnonzero(line > -np.inf) for line in final.logits]
+        places = np.stack([each[p] for each, p in zip(alive, places, strict=True)])
+    return np.take_along_axis(log_softmax(final.logits), places, axis=-1)
 
 
 def greedy(
-    logits: ArrayLike, request: Request = None, *, context: Context | None = None
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
 ) -> IntArray:
     """Return the most likely token of every row, the lowest id on ties.
 
@@ -302,6 +277,8 @@ def greedy(
     request : SamplingParams, mapping, Transform or None
         Bias and penalties can change the answer. Temperature can only by rounding, where it makes
         two neighbouring numbers equal; truncations cannot.
+    engine : str or Engine
+        Whose chain the parameters mean.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
 
@@ -319,107 +296,7 @@ def greedy(
     >>> greedy([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])
     array([1, 0])
     """
-    tokens: IntArray = chain_of(request)(widened(check_logits(logits)), context).argmax(axis=-1)
+    array = widened(check_logits(logits))
+    chain = resolve(request, engine, size=array.shape[-1]).chain
+    tokens: IntArray = chain(array, context).argmax(axis=-1)
     return tokens
-
-
-def logprobs(
-    logits: ArrayLike,
-    tokens: ArrayLike,
-    request: Request = None,
-    *,
-    context: Context | None = None,
-    top_logprobs: int | None = None,
-    mode: Literal["raw", "processed"] = "raw",
-) -> Logprobs:
-    """Log-probabilities of chosen tokens, and of the most likely ones.
-
-    Parameters
-    ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
-    tokens : array_like of int, shape (...) or (..., n)
-        One token per row or several, as `sample` returns them.
-    request : SamplingParams, mapping, Transform or None
-        Matters in mode "processed", and for its ``top_logprobs``.
-    context : Context, optional
-    top_logprobs : int, optional
-        How many of the most likely tokens to report, 0 to V. None takes the request's, or 0.
-    mode : {"raw", "processed"}
-        "raw" reports the model's own distribution, before any parameter, as OpenAI and vLLM do;
-        "processed" the one that was drawn from.
-
-    Returns
-    -------
-    Logprobs
-
-    Raises
-    ------
-    ParameterError
-        For token ids outside the vocabulary, shapes that do not match, or an unknown mode.
-
-    Examples
-    --------
-    >>> report = logprobs(np.log([0.5, 0.25, 0.25]), 1, top_logprobs=2)
-    >>> np.exp(report.logprobs), report.top_tokens
-    (np.float64(0.25), array([0, 1]))
-    """
-    array = widened(check_array(logits))
-    batch, size = array.shape[:-1], array.shape[-1]
-    check_choice("mode", mode, MODES)
-    ids = Range(0, size - 1, integer=True).check("tokens", tokens)
-    if ids.shape[: len(batch)] != batch or ids.ndim > len(batch) + 1:
-        rule = f"of shape {batch} or {(*batch, 'n')}".replace("'", "")
-        raise ParameterError("tokens", rule, Seen(f"shape {ids.shape}"))
-    if top_logprobs is None:
-        top_logprobs = _asked(request).top_logprobs or 0
-    count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
-    chain = chain_of(request) if mode == "processed" else Chain()
-    width = ids.shape[-1] if ids.ndim > len(batch) else 1
-    chosen_ids = ids.reshape(math.prod(batch), width)
-    chosen = np.empty(chosen_ids.shape)
-    top = np.empty((len(chosen), count), np.int64)
-    top_values = np.full(top.shape, -np.inf)
-
-    def report(found: Candidates) -> None:
-        for place, row in enumerate(found.rows):
-            line, ids = found.logits[place], None
-            if found.tokens is not None:
-                alive = np.flatnonzero(line > -np.inf)
-                line, ids = line[alive], found.tokens[place, alive]
-            peak = float(line.max())
-            weight = weights(line[None], out=scratch((1, len(line)), np.float64))
-            mass = math.log(weight.sum())
-            chosen[row] = line[_places(ids, chosen_ids[row])].astype(np.float64) - peak - mass
-            if ids is not None:
-                chosen[row][~np.isin(chosen_ids[row], ids)] = -np.inf
-            best = _most_likely(line, count)
-            top[row] = _filled(best if ids is None else ids[best], count)
-            top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
-
-    for_candidates(report, array, chain, context)
-    return Logprobs(
-        chosen.reshape(ids.shape)[()], top.reshape(*batch, count), top_values.reshape(*batch, count)
-    )
-
-
-def _places(ids: IntArray | None, tokens: IntArray) -> IntArray:
-    """Return where tokens stand among ids, or would; None stands for all ids."""
-    return tokens if ids is None else np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
-
-
-def _most_likely(row: FloatArray, count: int) -> IntArray:
-    """Return the places of the ``count`` largest entries, largest first, the first on ties."""
-    if not count:  # as in most generations: nothing to look for
-        return np.empty(0, np.int64)
-    places = top_candidates(row, count)
-    places = places[np.argsort(-row[places], kind="stable")[:count]]
-    return places[row[places] > -np.inf]
-
-
-def _filled(tokens: IntArray, count: int) -> IntArray:
-    """Return ``tokens`` and as many of the lowest other ids as it takes to make ``count``."""
-    if len(tokens) == count:
-        return tokens
-    others = np.setdiff1d(np.arange(count), tokens)
-    return np.concatenate([tokens, others])[:count]

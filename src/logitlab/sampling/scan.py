@@ -1,7 +1,7 @@
 """A pass over large rows: the few tokens that can survive a truncation.
 
 For `top_k` and `min_p` a scan may keep too many tokens, never too few: the dense step then runs on
-what it found. It compares with a threshold in the logits as they are, before temperature, lowered
+what it tokens. It compares with a threshold in the logits as they are, before temperature, lowered
 by what rounding could do. `top_p` and `top_a` need the mass of the whole row, and their scan gives
 the very survivors: an estimate comes with a bound of its error, and what the bound leaves undecided
 is computed in float64, in the end by the dense step.
@@ -10,14 +10,16 @@ is computed in float64, in the end by the dense step.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.numerics import FloatArray, IntArray, gaps, largest, scratch, weights
+from logitlab.numerics import FloatArray, IntArray, scratch, shifted, weights
+from logitlab.steps.truncation import largest
 from numpy.typing import NDArray
 
-__all__ = ["Head", "Scan", "top_candidates", "top_p"]
+__all__ = ["Head", "Scan", "Scans", "divided", "nuclei", "top_candidates"]
 
 _CHUNK = 64
 _HEAD = 256  # tokens that the first attempt at a nucleus looks at
@@ -47,6 +49,15 @@ class Scan:
     row : ndarray of float32 or float64, shape (V,)
     t : float
         Temperature above 0.
+
+    Attributes
+    ----------
+    top : float
+        The largest logit.
+    is_plain : bool
+        Whether no quotient near the largest can overflow or vanish.
+    handy : int
+        Up to how many tokens the maxima of the chunks give a good threshold.
     """
 
     def __init__(self, row: FloatArray, t: float) -> None:
@@ -58,21 +69,8 @@ class Scan:
         if len(row) % _CHUNK:
             self.maxima = np.append(self.maxima, row[_CHUNK * columns :])
         self.top = float(self.maxima.max())
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether no quotient near the largest can overflow or vanish."""
-        return 1e-3 <= self.t <= 1e3 and abs(self.top) < 1e30
-
-    def divided(self, logits: FloatArray) -> FloatArray:
-        """Return logits under the temperature, rounded as the dense step rounds them."""
-        if self.t == 1:
-            return logits
-        wide = scratch(logits.shape, np.float64)
-        wide[...] = logits
-        with np.errstate(over="ignore"):  # far below the largest, where it makes no difference
-            wide /= self.t
-            return wide.astype(logits.dtype)
+        self.is_plain = 1e-3 <= t <= 1e3 and abs(self.top) < 1e30
+        self.handy = 3 * len(self.maxima) // 4 + 1
 
     def reaching(self, threshold: float) -> IntArray:
         """Return the tokens that reach a threshold, or that temperature could round up to it."""
@@ -90,16 +88,11 @@ class Scan:
         place = len(values) - count
         return float(np.partition(values, place)[place])
 
-    @property
-    def handy(self) -> int:
-        """Up to how many tokens the maxima of the chunks give a good threshold."""
-        return 3 * len(self.maxima) // 4 + 1
-
     @cached_property
     def mass(self) -> tuple[float, float]:
         """Bounds of ``sum exp((x - x_max) / t)`` as the dense steps sum it."""
         if self.row.dtype != np.float32:
-            total = float(weights(self.divided(self.row)[None]).sum())
+            total = float(weights(divided(self.row, self.t)[None]).sum())
             error = len(self.row) * 2.0**-50
         else:
             weight = scratch(self.row.shape, np.float32)
@@ -122,28 +115,60 @@ class Scan:
             return _UNKNOWN
         return total * (1 - error), total * (1 + error)
 
-    # ------------------------------------------------------------ one for each truncation
+    def between(self, low: float, high: float, a: float) -> IntArray | None:
+        """Return tokens at least ``a / mass`` times as likely as the most likely one, or None.
 
-    def top_k(self, k: int) -> IntArray:
-        """Return candidates of `top_k`."""
-        return self.reaching(self.threshold(k))
-
-    def min_p(self, p: float) -> IntArray:
-        """Return candidates of `min_p`."""
-        return self.reaching(self.top + self.t * math.log(p) * (1 + 1e-12))
-
-    def top_a(self, a: float) -> IntArray | None:
-        """Return the survivors of `top_a`, or None where the estimate cannot tell."""
-        low, high = self.mass
-        if self.mass == _UNKNOWN or a / high == 0:
+        None where the mass, which lies between ``low`` and ``high``, is not known well enough.
+        """
+        if (low, high) == _UNKNOWN or a / high == 0:
             return None
         # The dense step keeps x - x_max >= ln min(a / mass, 1).
         loose, strict = (math.log(min(a / mass, 1)) for mass in (high, low))
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
-        gap = gaps(self.divided(self.row[tokens])[None])[0]
+        gap = shifted(divided(self.row[tokens], self.t)[None])[0]
         keep = gap >= loose - 1e-12
         surely = gap >= strict + (1e-12 if strict < 0 else 0)
         return tokens[keep] if np.array_equal(keep, surely) else None
+
+
+class Scans:
+    """Rows that are scanned one by one, each with the value of a truncation.
+
+    Attributes
+    ----------
+    places : list of int
+        Which rows have been taken so far.
+    """
+
+    def __init__(self, pairs: Iterable[tuple[int, Scan, Any]]) -> None:
+        self._pairs = pairs
+        self.places: list[int] = []
+
+    def __iter__(self) -> Iterator[tuple[Scan, Any]]:
+        for place, scan, value in self._pairs:
+            self.places.append(place)
+            yield scan, value
+
+    def nuclei(self, ties: str) -> list[IntArray | None]:
+        """Return the tokens of each row that hold its value of the mass; None where unsure."""
+        heads = []
+        for scan, p in self:
+            heads.append(Head(scan, p))
+        return nuclei(heads, ties) if heads else []
+
+
+def divided(logits: FloatArray, t: Any) -> FloatArray:
+    """Return logits under a temperature other than 0, rounded as the dense step rounds them.
+
+    Without its care for what overflows: far below the largest it makes no difference.
+    """
+    if type(t) is float and t == 1:
+        return logits
+    wide = scratch(logits.shape, np.float64)
+    wide[...] = logits
+    with np.errstate(over="ignore"):
+        wide /= t
+        return wide.astype(logits.dtype)
 
 
 class Head:
@@ -165,9 +190,9 @@ class Head:
         self.p = p
         threshold = scan.threshold(min(count, len(scan.row)))
         self.tokens = scan.reaching(threshold)
-        self.logits = scan.divided(scan.row[self.tokens])
+        self.logits = divided(scan.row[self.tokens], scan.t)
         # Down to here it is certain that no token is missing.
-        self.end = scan.divided(np.array([threshold], self.logits.dtype))[0]
+        self.end = divided(np.array([threshold], self.logits.dtype), scan.t)[0]
         head = float(weights(self.logits[None]).sum())
         # Each of the other tokens is below the threshold and below the maximum of its chunk.
         with np.errstate(over="ignore"):
@@ -182,41 +207,44 @@ class Head:
         self.bounds = near if self.is_rough else scan.mass
 
 
-def top_p(heads: list[Head], ties: str) -> list[IntArray | None]:
-    """Return the survivors of `top_p` for each row; None where the estimates cannot tell."""
-    found, share = _nuclei(heads, ties)
+def nuclei(heads: list[Head], ties: str) -> list[IntArray | None]:
+    """Return the nucleus of each row; None where the estimates cannot tell."""
+    tokens, share = _nuclei(heads, ties)
     for i, head in enumerate(heads):
         beyond = share[i] < head.p
-        if found[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
+        if tokens[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
             count = max(head.scan.handy, 8 * _HEAD) if beyond else _HEAD
             again = Head(head.scan, head.p, count, rough=False)
-            found[i] = _nuclei([again], ties)[0][0]
-        if found[i] is None:
-            found[i] = _wide_nucleus(head.scan.divided(head.scan.row), head.p, ties)
-    return found
+            tokens[i] = _nuclei([again], ties)[0][0]
+        if tokens[i] is None:
+            tokens[i] = _wide_nucleus(divided(head.scan.row, head.scan.t), head.p, ties)
+    return tokens
 
 
 def _nuclei(heads: list[Head], ties: str) -> tuple[list[IntArray | None], NDArray[np.float64]]:
     """Return each head's nucleus, or None, and what share of the mass the head holds."""
-    logits = np.full((len(heads), max(len(h.logits) for h in heads)), -np.inf, heads[0].end.dtype)
-    for row, head in zip(logits, heads, strict=True):
-        row[: len(head.logits)] = head.logits
+    known = np.empty((len(heads), 5))
+    for i, head in enumerate(heads):
+        known[i] = len(head.logits), head.end, head.p, *head.bounds
+    end, p, low, high = known.T[1:]
+    sizes = known[:, 0].astype(np.intp)
+    logits = np.full((len(heads), sizes.max()), -np.inf, heads[0].end.dtype)
+    for i, head in enumerate(heads):
+        logits[i, : sizes[i]] = head.logits
     descending = np.sort(logits, axis=-1)[:, ::-1]
     mass = np.cumsum(weights(descending), axis=-1)
-    complete = (descending >= np.array([head.end for head in heads])[:, None]).sum(axis=-1)
-    bounds = np.array([head.bounds for head in heads])
-    p = np.array([head.p for head in heads])
+    complete = (descending >= end.astype(logits.dtype)[:, None]).sum(axis=-1)
     every = np.arange(len(heads))
-    share = mass[every, complete - 1] / bounds[:, 1]
-    fewest, size = (1 + (mass < (p * bound)[:, None]).sum(axis=-1) for bound in bounds.T)
+    share = mass[every, complete - 1] / high
+    fewest = 1 + (mass < (p * low)[:, None]).sum(axis=-1)
+    size = 1 + (mass < (p * high)[:, None]).sum(axis=-1)
     decided = (share >= p * (1 + 1e-12)) & (fewest == size)
     size = np.where(decided, size, 1)
     keep = largest(logits, size[:, None], descending[every, size - 1][:, None], ties)
-    found: list[IntArray | None] = [
-        head.tokens[mask[: len(head.tokens)]] if known else None
-        for head, mask, known in zip(heads, keep, decided.tolist(), strict=True)
-    ]
-    return found, share
+    tokens: list[IntArray | None] = [None] * len(heads)
+    for i in np.flatnonzero(decided):
+        tokens[i] = heads[i].tokens[keep[i, : sizes[i]]]
+    return tokens, share
 
 
 def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:

@@ -7,22 +7,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from logitlab.checks import (
-    FrozenDict,
-    ParameterError,
-    Range,
-    check_per_row,
-    check_token,
-)
-from logitlab.numerics import PRECISIONS, FloatArray, IntArray, Precision, put
-from logitlab.steps.chain import SparseStep
+from logitlab.checks import Range, TokenMap, check_token, per_row
+from logitlab.numerics import FloatArray, IntArray, Precision, scatter
 from logitlab.steps.context import Context
+from logitlab.steps.step import DOUBLE, SparseStep
 from numpy.typing import ArrayLike
 
 __all__ = ["LogitBias", "logit_bias"]
 
-_ANY = Range()
-_DOUBLE = PRECISIONS["double"]
 _LARGEST = np.finfo(np.float64).max
 
 
@@ -65,16 +57,6 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     return LogitBias(bias)(logits)
 
 
-def _name(token: object) -> str:
-    return f"logit_bias[{token!r}]"
-
-
-def _entries(bias: Mapping[int, ArrayLike]) -> list[tuple[int, ArrayLike]]:
-    if not isinstance(bias, Mapping):
-        raise ParameterError("logit_bias", "a map from token ids to numbers", bias)
-    return list(bias.items())
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class LogitBias(SparseStep):
     """The step `logit_bias` with its values chosen.
@@ -88,31 +70,22 @@ class LogitBias(SparseStep):
     bias: Mapping[int, ArrayLike]
 
     key: ClassVar[str] = "logit_bias"
-    rule: ClassVar[Range] = _ANY
+    rule: ClassVar[TokenMap] = TokenMap(Range())
     neutral: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        frozen: dict[int, Any] = {}
-        for token, value in _entries(self.bias):
-            array = self.rule.check(_name(token), value)
-            frozen[check_token("logit_bias", token)] = array if array.ndim else array.item()
-        object.__setattr__(self, "bias", FrozenDict(frozen))
-
-    @property
-    def is_neutral(self) -> bool:
-        """Whether every value is 0."""
-        return all(bool(np.all(np.equal(value, self.neutral))) for value in self.bias.values())
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch."""
+        amounts = self._amounts(batch)
         return type(self)(
-            {
-                token: check_per_row(_name(token), value, self.rule, batch).reshape(-1)[rows]
-                if isinstance(value, np.ndarray)
-                else value
-                for token, value in self.bias.items()
-            }
+            {t: np.reshape(x, -1)[rows] if np.ndim(x) else x for t, x in amounts.items()}
         )
+
+    def _amounts(self, batch: tuple[int, ...]) -> dict[int, Any]:
+        """Return each token's amount: a number, or one for each row, shape ``batch``."""
+        return {
+            token: per_row(f"{self.key}[{token}]", np.asarray(amount), batch)
+            for token, amount in self.bias.items()
+        }
 
     def _identity(self) -> tuple[Any, ...]:
         entries = sorted(self.bias.items())
@@ -121,23 +94,20 @@ class LogitBias(SparseStep):
         )
 
     def edit(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> None:
         """Add the values in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
-        amounts = {
-            check_token("logit_bias", token, size): check_per_row(
-                _name(token), value, self.rule, batch
-            )
-            for token, value in self.bias.items()
-        }
+        for token in self.bias:
+            check_token(self.key, token, size)
+        amounts = self._amounts(batch)
         if not amounts:
             return
         rows = logits.reshape(-1, size)
-        token = np.array(list(amounts))
+        token = np.array(list(amounts), np.intp)
         amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
         amount = amount.astype(precision.arithmetic).astype(np.float64)
         x = rows[:, token].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
-        put(rows, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))
+        scatter(rows, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))

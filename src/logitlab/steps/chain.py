@@ -3,163 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, cached_property, partial
-from typing import Any, ClassVar, Self, overload
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    Seen,
-    check_choice,
-    check_logits,
-    check_per_row,
-    shown,
+from logitlab.checks import ParameterError, Seen, check_choice, check_logits
+from logitlab.numerics import (
+    PRECISIONS,
+    FloatArray,
+    IntArray,
+    cast_finite,
+    log_softmax,
+    map_rows,
+    softmax,
+    widened,
 )
-from logitlab.numerics import PRECISIONS, FloatArray, IntArray, Precision, map_rows, settle, widened
 from logitlab.steps.context import Context, check_context
+from logitlab.steps.step import RandomStep, SparseStep, StatefulStep, Step, Transform
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Chain", "RowStep", "SparseStep", "Step", "Trace", "Transform"]
+__all__ = ["Branch", "Chain", "State", "Trace", "check_state"]
 
-_DOUBLE = PRECISIONS["double"]
+State = Mapping[str, Any]
+"""The state of every step that has one, by its name: ``{"mirostat": 10.0}``."""
 
 
-class Transform(ABC):
-    """A pure function from logits to logits.
+class Branch(NamedTuple):
+    """One way in which the coins of a chain can fall.
 
-    `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
-    the same shape and dtype, and let ``-inf`` stand for removed tokens.
+    Attributes
+    ----------
+    acts : tuple of bool
+        Whether each random step acts.
+    weight : ndarray of float64, shape () or of the batch
+        How likely that is.
+    chain : Chain
+        What the chain is then, without coins.
     """
 
-    @abstractmethod
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return transformed logits of the same shape and dtype; the input is left untouched."""
-
-
-@cache
-def _value_of(kind: type[Step]) -> str:
-    """Name of the field that holds a step's value."""
-    return dataclasses.fields(kind)[0].name
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Step(Transform):
-    """A transform with its value chosen: a frozen dataclass that compares and prints as such.
-
-    The first field is the value, the others are options. ``key`` is the name of the request
-    parameter, ``rule`` the mathematical domain of its value and ``neutral`` the value that
-    changes nothing.
-    """
-
-    key: ClassVar[str]
-    rule: ClassVar[Range]
-    neutral: ClassVar[float]
-
-    def __post_init__(self) -> None:
-        name = _value_of(type(self))
-        array = self.rule.check(self.key, getattr(self, name))
-        object.__setattr__(self, name, array if array.ndim else array.item())
-
-    @property
-    def value(self) -> Any:
-        """The step's parameter: a Python number, or a read-only array with one for each row."""
-        return getattr(self, _value_of(type(self)))
-
-    @property
-    def is_neutral(self) -> bool:
-        """Whether the step changes nothing, whatever the logits."""
-        same = self.value == self.neutral
-        return bool(same.all() if isinstance(same, np.ndarray) else same)
-
-    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
-        """Return new logits."""
-        return self.apply(check_logits(logits), context)
-
-    @abstractmethod
-    def apply(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
-    ) -> FloatArray:
-        """Return new logits of checked ones."""
-
-    def values(self, batch: tuple[int, ...], precision: Precision = _DOUBLE) -> NDArray[Any]:
-        """Return the value, shape (), or one for each row, shape ``batch``, in a precision."""
-        array = check_per_row(self.key, self.value, self.rule, batch)
-        if self.rule.integer or precision is _DOUBLE:
-            return array
-        limit = float(np.finfo(precision.arithmetic).max)
-        return np.asarray(np.clip(array, -limit, limit).astype(precision.value))
-
-    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
-        """Return the step for some rows of a flattened batch: itself, if it has one value."""
-        if not isinstance(self.value, np.ndarray):
-            return self
-        name = _value_of(type(self))
-        values = check_per_row(self.key, self.value, self.rule, batch).reshape(-1)[rows]
-        return dataclasses.replace(self, **{name: values})
-
-    def _identity(self) -> tuple[Any, ...]:
-        values = (getattr(self, entry.name) for entry in dataclasses.fields(self))
-        return type(self), *(
-            (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
-            for value in values
-        )
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Step) and self._identity() == other._identity()
-
-    def __hash__(self) -> int:
-        return hash(self._identity())
-
-    def __repr__(self) -> str:
-        parts = [shown(self.value)]
-        for option in dataclasses.fields(self)[1:]:
-            value = getattr(self, option.name)
-            if value != option.default:
-                parts.append(f"{option.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(parts)})"
-
-
-class RowStep(Step):
-    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
-
-    def apply(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
-    ) -> FloatArray:
-        """Return new logits of checked ones."""
-        kernel = partial(self.on_rows, dtype=precision.arithmetic)
-        return map_rows(kernel, logits, self.values(logits.shape[:-1], precision))
-
-    @abstractmethod
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return new logits of checked ones, shape (n, V), for values of shape (n, 1) or (1, 1).
-
-        ``dtype`` is that of the arithmetic; each result is rounded to the dtype of the rows.
-        """
-
-
-class SparseStep(Step):
-    """A step that changes the logits of few tokens, and so can work in place."""
-
-    def apply(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
-    ) -> FloatArray:
-        """Return an edited copy."""
-        result = logits.copy()
-        self.edit(result, context, precision)
-        return result
-
-    @abstractmethod
-    def edit(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
-    ) -> None:
-        """Change contiguous logits, shape (..., V), in place."""
+    acts: tuple[bool, ...]
+    weight: NDArray[np.float64]
+    chain: Chain
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -174,6 +62,13 @@ class Chain(Transform):
         "double" is exact: each step computes in float64 and rounds once. "single" computes in
         float32 as engines do: logits, values and every operation. "mixed" does, too, but values
         are Python's floats until they meet a logit, as in engines written in Python.
+
+    Attributes
+    ----------
+    coins : tuple of RandomStep
+        The steps that act with a probability other than 0.
+    stateful : mapping of str to StatefulStep
+        The steps with a state, by its name.
 
     Raises
     ------
@@ -195,9 +90,12 @@ class Chain(Transform):
 
     steps: tuple[Transform, ...]
     precision: str = "double"
+    coins: tuple[RandomStep, ...] = field(default=(), compare=False)
+    stateful: Mapping[str, StatefulStep] = field(default_factory=dict, compare=False)
 
     def __init__(self, *steps: Transform, precision: str = "double") -> None:
-        check_choice("precision", precision, PRECISIONS)
+        if precision != "double":
+            check_choice("precision", precision, PRECISIONS)
         object.__setattr__(self, "precision", precision)
         flat: list[Transform] = []
         for step in steps:
@@ -210,7 +108,15 @@ class Chain(Transform):
                     "step", f"no chain of another kind than {self.kind}", step, hint
                 )
             flat.extend(step.steps if isinstance(step, Chain) else (step,))
-        object.__setattr__(self, "steps", tuple(flat))
+        coins, stateful = [], {}
+        for step in flat:
+            if isinstance(step, RandomStep) and not step.is_neutral:
+                coins.append(step)
+            elif isinstance(step, StatefulStep):
+                stateful[step.name] = step
+        derived = {"steps": tuple(flat), "coins": tuple(coins), "stateful": stateful}
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def kind(self) -> str:
@@ -250,7 +156,11 @@ class Chain(Transform):
         >>> Chain(Temperature(1.0), TopP(0.9)).without_neutral()
         Chain(TopP(0.9))
         """
-        return self.of(*(s for s in self.steps if not (isinstance(s, Step) and s.is_neutral)))
+        steps = []
+        for step in self.steps:
+            if not (isinstance(step, Step) and step.is_neutral):
+                steps.append(step)
+        return self.of(*steps)
 
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
         """Apply all steps.
@@ -274,24 +184,159 @@ class Chain(Transform):
         ParameterError
             For bad logits or context, naming the step it was found in.
         """
+        if self.stateful:
+            return self.at()(logits, context)
         array = check_logits(logits)
         check_context(context, array)
+        if self.coins:
+            return _mixture(self.branches(), [b(array, context) for *_, b in self.branches()])
         wide = self._entered(array)
         for stage in self._stages(wide, context, ours=wide is not array):
             wide = stage
         return self._left(wide, array)
 
+    def distribution(
+        self, logits: ArrayLike, context: Context | None = None
+    ) -> NDArray[np.float64]:
+        """Return the exact probabilities of the next token, summed over all coins.
+
+        Parameters
+        ----------
+        logits : array_like, shape (..., V)
+        context : Context, optional
+
+        Returns
+        -------
+        ndarray, shape (..., V), float64
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Xtc
+        >>> Chain(Xtc(0.5, threshold=0.2)).distribution(np.log([0.5, 0.25, 0.25])).round(4)
+        array([0.25 , 0.625, 0.125])
+        """
+        parts = (
+            branch.weight[..., None] * softmax(branch.chain(logits, context))
+            for branch in self.branches()
+        )
+        return np.asarray(sum(parts))
+
+    def branch(self, acts: Sequence[bool]) -> Self:
+        """Return the chain without coins that this is if they fall so.
+
+        Parameters
+        ----------
+        acts : sequence of bool
+            Whether each of `coins` acts.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Temperature, Xtc
+        >>> Chain(Temperature(0.5), Xtc(0.3)).branch([True])
+        Chain(Temperature(0.5), ExcludeTopChoices(0.1))
+        """
+        falls = iter(acts)
+        return self.of(*(self._fallen(s, falls) if s in self.coins else s for s in self.steps))
+
+    @staticmethod
+    def _fallen(step: Any, falls: Iterator[bool]) -> Transform:
+        never: Transform = dataclasses.replace(step, probability=0.0)
+        return step.acting() if next(falls) else never
+
+    def branches(self) -> list[Branch]:
+        """Return all pure chains that it can be, each with its weight; the weights add up to 1."""
+        branches = []
+        for acts in product((False, True), repeat=len(self.coins)):
+            chances = (np.asarray(coin.value, np.float64) for coin in self.coins)
+            weight = np.ones(())
+            for act, chance in zip(acts, chances, strict=True):
+                weight = weight * (chance if act else 1 - chance)
+            if weight.any() or not weight.size:
+                branches.append(Branch(acts, weight, self.branch(acts) if acts else self))
+        return branches
+
+    def init(self) -> dict[str, Any]:
+        """Return the state of every step that has one, before the first token.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Mirostat
+        >>> Chain(Mirostat(5.0)).init()
+        {'mirostat': 10.0}
+        """
+        return {key: step.init() for key, step in self.stateful.items()}
+
+    def at(self, state: State | None = None) -> Self:
+        """Return the chain without state that this is in a state.
+
+        Parameters
+        ----------
+        state : mapping of str to float or array, optional
+            By name, as of `init`; what is not in it is in its initial state. An array has one for
+            each row.
+
+        Raises
+        ------
+        ParameterError
+            For a key that no step of the chain has.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Mirostat
+        >>> Chain(Mirostat(5.0)).at({"mirostat": 4.2})
+        Chain(MaxSurprise(4.2))
+        """
+        if not self.stateful and not state:
+            return self
+        known = {**self.init(), **check_state(state)}
+        for key in known.keys() - self.stateful.keys():
+            rule = f"a map whose keys are among {list(self.stateful)}"
+            raise ParameterError("state", rule, key)
+        return self.of(
+            *(s.at(known[s.name]) if isinstance(s, StatefulStep) else s for s in self.steps)
+        )
+
+    def at_any(self, state: State | None) -> Self:
+        """Do `at` with that part of a state that this chain has."""
+        return self.at(
+            {key: state[key] for key in self.stateful if key in state} if state else None
+        )
+
+    def update(self, state: State, logprob: Any) -> dict[str, Any]:
+        """Return the next state.
+
+        Parameters
+        ----------
+        state : mapping
+            In which a token was drawn.
+        logprob : float
+            Its log-probability in what it was drawn from, in nats.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Mirostat
+        >>> chain = Chain(Mirostat(5.0, eta=0.5))
+        >>> chain.update(chain.init(), np.log(0.25))
+        {'mirostat': 11.5}
+        """
+        dtype = PRECISIONS[self.precision].arithmetic
+        return {key: step.update(state[key], logprob, dtype) for key, step in self.stateful.items()}
+
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
+        """Return the chain for some rows of a flattened batch."""
+        return self.of(*(s.for_rows(batch, rows) if isinstance(s, Step) else s for s in self.steps))
+
     def _left(self, wide: FloatArray, array: FloatArray) -> FloatArray:
         """Return what came of some logits, as new ones in their dtype."""
         if wide.dtype != array.dtype:
-            return _settled(wide, array.dtype)
+            return _cast(wide, array.dtype)
         return wide if wide is not array else wide.copy()
 
     def _entered(self, array: FloatArray) -> FloatArray:
         """Return the logits in the dtype that the chain holds between its steps."""
         if self.precision == "double" or array.dtype == np.float32:
             return widened(array)
-        return _settled(array, np.dtype(np.float32))
+        return _cast(array, np.dtype(np.float32))
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
@@ -325,6 +370,9 @@ class Chain(Transform):
     def trace(self, logits: ArrayLike, context: Context | None = None) -> Trace:
         """Apply all steps and keep every stage.
 
+        From the first coin on, the stages are those of the mixture, as log-probabilities; `branch`
+        gives a chain of which each is one side.
+
         Parameters
         ----------
         logits : array_like, shape (..., V)
@@ -345,8 +393,12 @@ class Chain(Transform):
         >>> trace.kept
         array([4, 4, 2])
         """
+        if self.stateful:
+            return self.at().trace(logits, context)
         array = check_logits(logits)
         check_context(context, array)
+        if self.coins:
+            return self._mixed_trace(array, context)
         array = self._entered(array)
         stages = np.empty((len(self.steps) + 1, *array.shape), array.dtype)
         stages[0] = array
@@ -354,9 +406,36 @@ class Chain(Transform):
             stages[index + 1] = stage
         return Trace(self, stages)
 
+    def _mixed_trace(self, array: FloatArray, context: Context | None) -> Trace:
+        branches = self.branches()
+        traces = [branch.chain.trace(array, context).logits for branch in branches]
+        first = 1 + self.steps.index(self.coins[0])
+        stages = traces[0].copy()
+        stages[first:] = _mixture(branches, [each[first:] for each in traces])
+        return Trace(self, stages)
 
-def _settled(logits: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
-    return map_rows(lambda rows: settle(rows, dtype), logits, dtype=dtype.type)
+
+def _cast(logits: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
+    return map_rows(lambda rows: cast_finite(rows, dtype), logits, dtype=dtype.type)
+
+
+def _mixture(branches: Sequence[Branch], logits: Sequence[FloatArray]) -> FloatArray:
+    """Return log-probabilities of the mixture of what each branch made, in their dtype."""
+    with np.errstate(divide="ignore"):  # a branch that some rows never take
+        parts = [
+            np.log(branch.weight)[..., None] + log_softmax(each)
+            for branch, each in zip(branches, logits, strict=True)
+        ]
+    return np.asarray(np.logaddexp.reduce(parts).astype(logits[0].dtype))
+
+
+def check_state(state: object) -> State:
+    """Return a state, none for None, or raise `ParameterError`."""
+    if state is None:
+        return {}
+    if not isinstance(state, Mapping):
+        raise ParameterError("state", 'a map from steps to numbers: {"mirostat": 10.0}', state)
+    return state
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from logitlab.checks import check_logits
-from logitlab.numerics import FloatArray, gaps, map_rows, settle
-from logitlab.steps.chain import Transform
+from logitlab.numerics import FloatArray, cast_finite, map_rows, shifted
 from logitlab.steps.context import Context
+from logitlab.steps.step import Transform
 from numpy.typing import ArrayLike
 
 __all__ = ["LogSoftmax"]
@@ -40,7 +40,7 @@ class LogSoftmax(Transform):
 
 def _normalised(rows: FloatArray) -> FloatArray:
     top = rows.max(axis=-1, keepdims=True).astype(np.float64)
-    total = top + np.log(np.exp(gaps(rows)).sum(axis=-1, keepdims=True))
+    total = top + np.log(np.exp(shifted(rows)).sum(axis=-1, keepdims=True))
     rounded = total.astype(rows.dtype).astype(np.float64)
     with np.errstate(over="ignore"):
-        return settle(rows.astype(np.float64) - rounded, rows.dtype)
+        return cast_finite(rows.astype(np.float64) - rounded, rows.dtype)

@@ -17,17 +17,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_number,
-)
-from logitlab.numerics import PRECISIONS, FloatArray, Precision, put
-from logitlab.steps.chain import SparseStep
-from logitlab.steps.context import SCOPES, Context, TokenCounts
+from logitlab.checks import ParameterError, Range
+from logitlab.numerics import FloatArray, Precision, scatter
+from logitlab.steps.context import Context, TokenCounts
+from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -40,10 +33,18 @@ __all__ = [
     "repetition_penalty",
 ]
 
-_WINDOW = Range(0, integer=True)
+WINDOW = Range(0, integer=True)
 _LARGEST = np.finfo(np.float64).max
-_DOUBLE = PRECISIONS["double"]
-_SLOPE = Range(0)
+
+SCOPES = {
+    "all": Words("both", "counts {window}prompt and output"),
+    "output": Words("output", "counts {window}the output alone"),
+    "prompt": Words("prompt", "counts {window}the prompt alone"),
+    "lagged": Words(
+        "output, late",
+        "counts {window}the prompt's last token and not the output's newest",
+    ),
+}
 
 Float64 = NDArray[np.float64]
 
@@ -230,16 +231,6 @@ class _Penalty(SparseStep):
     last_n: int | None
     fill: int | None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("scope", self.scope, SCOPES)
-        if self.last_n is not None:
-            check_integer("last_n", self.last_n, _WINDOW)
-        if self.fill is not None:
-            check_integer("fill", self.fill, _WINDOW)
-            if self.last_n is None:
-                raise ParameterError("fill", "None without a window, last_n", self.fill)
-
     @abstractmethod
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
@@ -262,7 +253,7 @@ class _Penalty(SparseStep):
         return np.asarray((x == -np.inf) | (value == self.neutral))
 
     def edit(
-        self, logits: FloatArray, context: Context | None, precision: Precision = _DOUBLE
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> None:
         """Penalise the tokens that occur, in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
@@ -278,7 +269,9 @@ class _Penalty(SparseStep):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             strength = self._strength(value, seen, context, logits)
             new = self._penalised(x, strength, seen, float(np.finfo(logits.dtype).max))
-        put(rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST)))
+        scatter(
+            rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST))
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -292,22 +285,15 @@ class RepetitionPenalty(_Penalty):
     """
 
     r: ArrayLike
-    scope: str = "all"
-    last_n: int | None = None
-    fill: int | None = None
-    slope: float = 1.0
-    reciprocal: bool = False
+    scope: str = option("all", SCOPES)
+    last_n: int | None = option(None, rule=WINDOW)
+    fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
+    slope: float = option(1.0, rule=Range(0), needs="a window, last_n")
+    reciprocal: bool = option(False)
 
     key: ClassVar[str] = "repetition_penalty"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("slope", self.slope, _SLOPE)
-        if self.slope != 1 and self.last_n is None:
-            raise ParameterError("slope", "1.0 without a window, last_n", self.slope)
-        check_flag("reciprocal", self.reciprocal)
 
     def _strength(
         self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
@@ -344,18 +330,14 @@ class FrequencyPenalty(_Penalty):
     """
 
     alpha: ArrayLike
-    scope: str = "all"
-    last_n: int | None = None
-    fill: int | None = None
-    by_ones: bool = False
+    scope: str = option("all", SCOPES)
+    last_n: int | None = option(None, rule=WINDOW)
+    fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
+    by_ones: bool = option(False)
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_flag("by_ones", self.by_ones)
 
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
@@ -379,9 +361,9 @@ class PresencePenalty(_Penalty):
     """
 
     alpha: ArrayLike
-    scope: str = "all"
-    last_n: int | None = None
-    fill: int | None = None
+    scope: str = option("all", SCOPES)
+    last_n: int | None = option(None, rule=WINDOW)
+    fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
 
     key: ClassVar[str] = "presence_penalty"
     rule: ClassVar[Range] = Range()
@@ -425,20 +407,15 @@ class AdditivePenalty(_Penalty):
     """
 
     alpha: ArrayLike
-    presence: float = 0.0
-    scope: str = "all"
-    last_n: int | None = None
-    fill: int | None = None
-    by_ones: bool = False
+    presence: float = option(0.0, rule=Range(), name="presence_penalty")
+    scope: str = option("all", SCOPES)
+    last_n: int | None = option(None, rule=WINDOW)
+    fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
+    by_ones: bool = option(False)
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "presence", check_number("presence_penalty", self.presence))
-        check_flag("by_ones", self.by_ones)
 
     @property
     def is_neutral(self) -> bool:

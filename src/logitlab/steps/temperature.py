@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.checks import Range, check_flag
-from logitlab.numerics import FloatArray, scratch, settle
-from logitlab.steps.chain import RowStep
+from logitlab.checks import Range
+from logitlab.numerics import FloatArray, cast_finite, scratch
+from logitlab.steps.step import RowStep, option
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Temperature", "temperature"]
@@ -61,28 +61,54 @@ def temperature(logits: ArrayLike, t: ArrayLike, *, reciprocal: bool = False) ->
     return Temperature(t, reciprocal)(logits)
 
 
-def _divide(rows: FloatArray, t: NDArray[Any], reciprocal: bool, dtype: type[Any]) -> FloatArray:
-    greedy = t.astype(dtype) == 0
-    divisor = np.where(greedy, 1, t)
-    wide = scratch(rows.shape, np.float64)
-    wide[...] = rows
-    with np.errstate(over="ignore"):
-        if reciprocal:
-            # Where 1 / t overflows, the quotient does not.
-            factor = (1 / divisor).astype(dtype)
-            finite = np.isfinite(factor)
-            np.multiply(wide, factor, out=wide, where=finite)
-            np.divide(wide, divisor.astype(dtype), out=wide, where=~finite)
-        else:
-            wide /= divisor.astype(dtype)
-        scaled: FloatArray = wide.astype(rows.dtype)
-    if not np.isfinite(scaled).all():
-        far = (np.isinf(scaled) != np.isinf(rows)).any(axis=-1)
-        scaled[far] = _within_reach(rows[far], divisor[far] if len(divisor) > 1 else divisor)
-    if greedy.any():
-        first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
-        scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)
-    return scaled
+@dataclass(frozen=True, eq=False, repr=False)
+class Temperature(RowStep):
+    """The step `temperature` with its value chosen.
+
+    Examples
+    --------
+    >>> Temperature(0.5)([2.0, 1.0])
+    array([4., 2.])
+    """
+
+    t: ArrayLike
+    reciprocal: bool = option(False)
+
+    key: ClassVar[str] = "temperature"
+    rule: ClassVar[Range] = Range(0)
+    neutral: ClassVar[float] = 1.0
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return ``x / t``, and for 0 the most likely token alone."""
+        greedy = value.astype(dtype) == 0
+        divisor = np.where(greedy, 1, value)
+        wide = scratch(rows.shape, np.float64)
+        wide[...] = rows
+        with np.errstate(over="ignore"):
+            if self.reciprocal:
+                # Where 1 / t overflows, the quotient does not.
+                factor = (1 / divisor).astype(dtype)
+                finite = np.isfinite(factor)
+                np.multiply(wide, factor, out=wide, where=finite)
+                np.divide(wide, divisor.astype(dtype), out=wide, where=~finite)
+            else:
+                wide /= divisor.astype(dtype)
+            scaled: FloatArray = wide.astype(rows.dtype)
+        if not np.isfinite(scaled).all():
+            far = (np.isinf(scaled) != np.isinf(rows)).any(axis=-1)
+            scaled[far] = _within_reach(rows[far], divisor[far] if len(divisor) > 1 else divisor)
+        if greedy.any():
+            first = np.arange(rows.shape[-1]) == rows.argmax(axis=-1)[:, None]
+            scaled = np.where(greedy, np.where(first, rows, -np.inf), scaled).astype(rows.dtype)
+        return scaled
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """At 0 keep the first of equal maxima by order, not by id."""
+        if value == 0:
+            candidates.take_best()
+        return bool(value == 0)
 
 
 def _within_reach(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
@@ -106,32 +132,4 @@ def _within_reach(rows: FloatArray, t: NDArray[Any]) -> FloatArray:
             low = -reach * (0.5 + 0.5 * (depth - start) / (deepest - start))
             squeezed = far.any(axis=-1, keepdims=True) & (depth > start) & (wide > -np.inf)
             quotient = np.where(squeezed, low, quotient)
-    return settle(quotient, rows.dtype)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Temperature(RowStep):
-    """The step `temperature` with its value chosen.
-
-    Examples
-    --------
-    >>> Temperature(0.5)([2.0, 1.0])
-    array([4., 2.])
-    """
-
-    t: ArrayLike
-    reciprocal: bool = False
-
-    key: ClassVar[str] = "temperature"
-    rule: ClassVar[Range] = Range(0)
-    neutral: ClassVar[float] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_flag("reciprocal", self.reciprocal)
-
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return ``temperature(rows, value, reciprocal=reciprocal)``."""
-        return _divide(rows, value, self.reciprocal, dtype)
+    return cast_finite(quotient, rows.dtype)

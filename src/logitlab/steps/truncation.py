@@ -1,33 +1,94 @@
-"""Four truncations, four answers to the question which tokens may be drawn at all.
+"""Truncations: answers to the question which tokens may be drawn at all.
 
-Two of them count from the top: `top_k` keeps k tokens, `top_p` as many as hold the mass p. Two
-compare with the most likely token: `min_p` keeps ``p_i >= m p_max`` and `top_a` is the same with
-``m = a p_max``, stricter the surer the model is.
+Two count from the top: `top_k` keeps k tokens, `top_p` as many as hold the mass p. Two compare
+with the most likely token: `min_p` keeps ``p_i >= m p_max`` and `top_a` is the same with
+``m = a p_max``, stricter the surer the model is. All four keep the most likely tokens down to some
+place.
+
+Each stands with its class below: `keep` is the equation as a mask, `scan` and `prefix` are ways
+to the same mask with less work, `reorder` is what llama.cpp does.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_choice, check_flag
-from logitlab.numerics import BoolArray, FloatArray, gaps, largest, rounded_weights, weights
-from logitlab.steps.chain import RowStep
+from logitlab.checks import ParameterError, Range
+from logitlab.numerics import BoolArray, FloatArray, IntArray, rounded_weights, shifted, weights
+from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MinP", "TopA", "TopK", "TopP", "min_p", "top_a", "top_k", "top_p"]
+__all__ = [
+    "MinP",
+    "TopA",
+    "TopK",
+    "TopP",
+    "largest",
+    "min_p",
+    "probabilities",
+    "top_a",
+    "top_k",
+    "top_p",
+]
 
-TIES = ("lowest", "highest", "all")
-AT_P = ("drop", "keep")
-SUMS = ("descending", "ascending")
-SPACES = ("logits", "probs")
+TIES = {
+    "lowest": Words("lowest ids", "keeps the lowest ids of equal tokens"),
+    "highest": Words("highest ids", "keeps the highest ids of equal tokens"),
+    "all": Words("all", "keeps all equal tokens"),
+}
+AT_P = {
+    "drop": Words("drops", "drops a token if those before it hold exactly {key}"),
+    "keep": Words("keeps", "keeps a token if those before it hold exactly {key}"),
+}
+ROUNDED = {"logits": None, "probs": None}
+GUARD = {
+    True: Words("keeps one", "keeps the best token"),
+    False: Words("may keep none", "may leave no token"),
+}
+
+_MANY = 1 << 12  # tokens of a row, beyond which rows are counted one by one
 
 
-def _kept(rows: FloatArray, mask: BoolArray) -> FloatArray:
-    # A table is several times faster than np.where, which guesses at every token.
-    bound = np.array([-np.inf, np.inf], rows.dtype).take(mask.view(np.uint8))
-    return np.minimum(rows, bound, out=bound)
+def largest(
+    rows: FloatArray, count: NDArray[Any], threshold: FloatArray, ties: str = "lowest"
+) -> BoolArray:
+    """Mask of the ``count`` largest entries of every row, given the smallest of them.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, V)
+    count : ndarray of int, shape (n, 1) or (1, 1)
+        How many to keep, 1 to V.
+    threshold : ndarray, shape (n, 1)
+        The ``count``-th largest entry of the row.
+    ties : {"lowest", "highest", "all"}
+        Which of the entries equal to the threshold stay: those with the lowest or the highest
+        index, exactly ``count`` in all, or all of them.
+    """
+    keep = rows >= threshold
+    if ties == "all":
+        return keep
+    if keep.shape[1] > _MANY:
+        kept = np.array(list(map(np.count_nonzero, keep)))[:, None]
+    else:
+        kept = keep.sum(axis=-1, keepdims=True)
+    surplus = kept - count
+    for row in np.flatnonzero(surplus > 0):
+        tied = np.flatnonzero(rows[row] == threshold[row])
+        extra = int(surplus[row, 0])
+        keep[row, tied[-extra:] if ties == "lowest" else tied[:extra]] = False
+    return keep
+
+
+def probabilities(rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
+    """Return probabilities with each operation rounded to dtype, the sum at its end."""
+    weight: NDArray[Any] = weights(rows) if dtype == np.float64 else rounded_weights(rows)
+    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
+    weight /= np.cumsum(weight, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
+    return weight
 
 
 def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArray:
@@ -72,12 +133,49 @@ def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArra
     return TopK(k, ties)(logits)
 
 
-def _most_likely(rows: FloatArray, k: NDArray[Any], ties: str) -> BoolArray:
-    size = rows.shape[-1]
-    count = np.where((k == 0) | (k >= size), size, k)
-    place = (size - count).ravel()
-    parted = np.partition(rows, np.unique(place) if place.size > 1 else place, axis=-1)
-    return largest(rows, count, parted[np.arange(len(rows)), place][:, None], ties)
+@dataclass(frozen=True, eq=False, repr=False)
+class TopK(Truncation):
+    """The step `top_k` with its value chosen.
+
+    Examples
+    --------
+    >>> TopK(2)([1.0, 3.0, 2.0])
+    array([-inf,   3.,   2.])
+    """
+
+    k: ArrayLike
+    ties: str = option("lowest", TIES)
+
+    key: ClassVar[str] = "top_k"
+    rule: ClassVar[Range] = Range(0, integer=True)
+    neutral: ClassVar[float] = 0
+    scanned_from: ClassVar[int] = 1 << 11
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep the logits that reach the k-th largest."""
+        size = rows.shape[-1]
+        count = np.where((value == 0) | (value >= size), size, value)
+        place = (size - count).ravel().astype(np.intp)
+        parted = np.partition(rows, np.unique(place) if place.size > 1 else place, axis=-1)
+        return largest(rows, count, parted[np.arange(len(rows)), place][:, None], self.ties)
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Take what reaches a logit that at least k tokens reach."""
+        return [
+            scan.reaching(scan.threshold(k)) if k < len(scan.row) else None for scan, k in scans
+        ]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, None]:
+        """Take the first k, and what is equal to the last of them."""
+        count = np.where(values == 0, n, np.minimum(n, values))
+        return order.with_ties(count, n, self.ties), None
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort the k best to the front."""
+        candidates.take_first(int(value))
+        return True
 
 
 def top_p(
@@ -140,34 +238,79 @@ def top_p(
     return TopP(p, ties, at_p, sums)(logits)
 
 
-def _nucleus_size(
-    descending: FloatArray, p: NDArray[Any], at_p: str, sums: str, dtype: type[Any] = np.float64
-) -> NDArray[Any]:
-    """Return how many tokens the nucleus of each row holds, shape (n, 1), rows sorted."""
-    size = descending.shape[-1]
-    if dtype == np.float64 and sums == "descending":
-        mass = np.cumsum(weights(descending), axis=-1)
-        mass /= mass[:, -1:]
-    else:
-        probs = _probabilities(descending[:, :: 1 if sums == "descending" else -1], dtype)
-        mass = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
-    before = mass[:, :-1]
-    if sums == "ascending":
-        rest = (1 - p).astype(dtype)
-        count = size - (before <= rest if at_p == "drop" else before < rest).sum(-1, keepdims=True)
-    else:
-        limit = p.astype(dtype)
-        count = 1 + (before < limit if at_p == "drop" else before <= limit).sum(-1, keepdims=True)
-    return np.asarray(np.where(p == 1, size, count))
+@dataclass(frozen=True, eq=False, repr=False)
+class TopP(Truncation):
+    """The step `top_p` with its value chosen.
 
+    Examples
+    --------
+    >>> TopP(0.9)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
 
-def _nucleus(
-    rows: FloatArray, p: NDArray[Any], step: TopP, dtype: type[Any] = np.float64
-) -> BoolArray:
-    descending = np.sort(rows, axis=-1)[:, ::-1]
-    count = _nucleus_size(descending, p, step.at_p, step.sums, dtype)
-    last = descending[np.arange(len(rows)), count.ravel() - 1]
-    return largest(rows, count, last[:, None], step.ties)
+    p: ArrayLike
+    ties: str = option("lowest", TIES)
+    at_p: str = option("drop", AT_P)
+    sums: str = option("descending", {"descending": None, "ascending": None})
+
+    key: ClassVar[str] = "top_p"
+    rule: ClassVar[Range] = Range(0, 1)
+    neutral: ClassVar[float] = 1.0
+    scanned_from: ClassVar[int] = 1 << 13
+    is_scan_exact: ClassVar[bool] = True
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep the first tokens of the sorted row whose sum reaches p."""
+        descending = np.sort(rows, axis=-1)[:, ::-1]
+        count = self._size(descending, value, dtype)
+        last = descending[np.arange(len(rows)), count.ravel() - 1]
+        return largest(rows, count, last[:, None], self.ties)
+
+    def _size(self, descending: FloatArray, p: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
+        """Return how many tokens the nucleus of each sorted row holds, shape (n, 1)."""
+        size = descending.shape[-1]
+        if dtype == np.float64 and self.sums == "descending":
+            mass = np.cumsum(weights(descending), axis=-1)
+            mass /= mass[:, -1:]
+        else:
+            probs = probabilities(descending[:, :: 1 if self.sums == "descending" else -1], dtype)
+            mass = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
+        before = mass[:, :-1]
+        if self.sums == "ascending":
+            rest = (1 - p).astype(dtype)
+            gone = before <= rest if self.at_p == "drop" else before < rest
+            count = size - gone.sum(-1, keepdims=True)
+        else:
+            limit = p.astype(dtype)
+            inside = before < limit if self.at_p == "drop" else before <= limit
+            count = 1 + inside.sum(-1, keepdims=True)
+        return np.asarray(np.where(p == 1, size, count))
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether sums run down from the most likely token, and the crossing one is the last."""
+        return self.at_p == "drop" and self.sums == "descending"
+
+    @property
+    def can_prefix(self) -> bool:
+        """Whether sums run down from the most likely token."""
+        return self.sums == "descending"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Look for the nucleus among the most likely tokens, of all rows together."""
+        return scans.nuclei(self.ties)
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, None]:
+        """Take what the running sums say."""
+        count = np.where(values == 1, n, order.nucleus_size(n, values, self.at_p))
+        return order.with_ties(count, n, self.ties), None
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort as many to the front as hold the mass p."""
+        candidates.take_nucleus(value)
+        return True
 
 
 def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArray:
@@ -212,20 +355,56 @@ def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArr
     return MinP(p, space)(logits)
 
 
-def _near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any] = np.float64) -> BoolArray:
+@dataclass(frozen=True, eq=False, repr=False)
+class MinP(Truncation):
+    """The step `min_p` with its value chosen.
+
+    Examples
+    --------
+    >>> MinP(0.1)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    p: ArrayLike
+    space: str = option("logits", ROUNDED)
+
+    key: ClassVar[str] = "min_p"
+    rule: ClassVar[Range] = Range(0, 1)
+    neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 12
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep ``x_i >= x_max + ln p``, or ``p_i >= p p_max``."""
+        if self.space == "logits":
+            return _near_best(rows, value, dtype)
+        probs = probabilities(rows, dtype)
+        return np.asarray(probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether logits are compared."""
+        return self.space == "logits"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Take what reaches the largest logit plus ln p."""
+        return [scan.reaching(scan.top + scan.t * math.log(p) * (1 + 1e-12)) for scan, p in scans]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, None]:
+        """Take what lies within -ln p of the first."""
+        with np.errstate(divide="ignore"):
+            near = order.depth.searchsorted(-np.log(values), "right")
+        return np.where(values == 0, n, np.minimum(n, near)), None
+
+
+def _near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any]) -> BoolArray:
+    """Return which tokens are at least ``ratio`` times as likely as the most likely one."""
     with np.errstate(divide="ignore"):  # ln 0 is -inf: everything is kept
         cut = np.log(ratio).astype(dtype)
     if dtype == np.float64:
-        return np.asarray(gaps(rows) >= cut)
+        return np.asarray(shifted(rows) >= cut)
     return np.asarray(rows >= rows.max(axis=-1, keepdims=True) + cut)
-
-
-def _probabilities(rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
-    """Return probabilities with each operation rounded to dtype, the sum at its end."""
-    weight: NDArray[Any] = weights(rows) if dtype == np.float64 else rounded_weights(rows)
-    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
-    weight /= np.cumsum(weight, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
-    return weight
 
 
 def top_a(
@@ -275,117 +454,8 @@ def top_a(
     return TopA(a, space, guard)(logits)
 
 
-def _near_best_squared(
-    rows: FloatArray, a: NDArray[Any], step: TopA, dtype: type[Any] = np.float64
-) -> BoolArray:
-    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
-    weight = weights(rows)
-    p_max = 1 / np.cumsum(weight, axis=-1, out=weight)[:, -1:]
-    if not step.guard and (a * p_max > 1).any():
-        rule = "at most 1 / p_max: above, no token is left"
-        raise ParameterError(
-            "top_a", rule, float(np.broadcast_to(a, p_max.shape)[a * p_max > 1][0])
-        )
-    if step.space == "logits":
-        return _near_best(rows, np.minimum(a * p_max, 1), dtype)
-    probs = _probabilities(rows, dtype)
-    best = probs.max(axis=-1, keepdims=True)
-    return np.asarray((probs >= a.astype(dtype) * (best * best)) | (probs == best))
-
-
 @dataclass(frozen=True, eq=False, repr=False)
-class TopK(RowStep):
-    """The step `top_k` with its value chosen.
-
-    Examples
-    --------
-    >>> TopK(2)([1.0, 3.0, 2.0])
-    array([-inf,   3.,   2.])
-    """
-
-    k: ArrayLike
-    ties: str = "lowest"
-
-    key: ClassVar[str] = "top_k"
-    rule: ClassVar[Range] = Range(0, integer=True)
-    neutral: ClassVar[float] = 0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("ties", self.ties, TIES)
-
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return ``top_k(rows, value, ties=ties)``."""
-        return _kept(rows, _most_likely(rows, value, self.ties))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class TopP(RowStep):
-    """The step `top_p` with its value chosen.
-
-    Examples
-    --------
-    >>> TopP(0.9)([3.0, 0.0, 2.0])
-    array([ 3., -inf,  2.])
-    """
-
-    p: ArrayLike
-    ties: str = "lowest"
-    at_p: str = "drop"
-    sums: str = "descending"
-
-    key: ClassVar[str] = "top_p"
-    rule: ClassVar[Range] = Range(0, 1)
-    neutral: ClassVar[float] = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("ties", self.ties, TIES)
-        check_choice("at_p", self.at_p, AT_P)
-        check_choice("sums", self.sums, SUMS)
-
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return ``top_p(rows, value, ties=ties, at_p=at_p, sums=sums)``."""
-        return _kept(rows, _nucleus(rows, value, self, dtype))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class MinP(RowStep):
-    """The step `min_p` with its value chosen.
-
-    Examples
-    --------
-    >>> MinP(0.1)([3.0, 0.0, 2.0])
-    array([ 3., -inf,  2.])
-    """
-
-    p: ArrayLike
-    space: str = "logits"
-
-    key: ClassVar[str] = "min_p"
-    rule: ClassVar[Range] = Range(0, 1)
-    neutral: ClassVar[float] = 0.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("space", self.space, SPACES)
-
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return ``min_p(rows, value, space=space)``."""
-        if self.space == "logits":
-            return _kept(rows, _near_best(rows, value, dtype))
-        probs = _probabilities(rows, dtype)
-        return _kept(rows, probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class TopA(RowStep):
+class TopA(Truncation):
     """The step `top_a` with its value chosen.
 
     Examples
@@ -395,20 +465,50 @@ class TopA(RowStep):
     """
 
     a: ArrayLike
-    space: str = "logits"
-    guard: bool = True
+    space: str = option("logits", ROUNDED)
+    guard: bool = option(True, GUARD)
 
     key: ClassVar[str] = "top_a"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 13
+    is_scan_exact: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_choice("space", self.space, SPACES)
-        check_flag("guard", self.guard)
-
-    def on_rows(
+    def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return ``top_a(rows, value, space=space, guard=guard)``."""
-        return _kept(rows, _near_best_squared(rows, value, self, dtype))
+    ) -> BoolArray:
+        """Keep ``p_i >= a p_max ** 2``."""
+        # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
+        weight = weights(rows)
+        p_max = 1 / np.cumsum(weight, axis=-1, out=weight)[:, -1:]
+        empty = value * p_max > 1
+        if not self.guard and empty.any():
+            rule = "at most 1 / p_max: above, no token is left"
+            wrong = np.broadcast_to(value, p_max.shape)[empty]
+            raise ParameterError(self.key, rule, float(wrong[0]))
+        if self.space == "logits":
+            return _near_best(rows, np.minimum(value * p_max, 1), dtype)
+        probs = probabilities(rows, dtype)
+        best = probs.max(axis=-1, keepdims=True)
+        return np.asarray((probs >= value.astype(dtype) * (best * best)) | (probs == best))
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether logits are compared, and the maxima stay."""
+        return self.space == "logits" and self.guard
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with bounds of p_max, where both agree on every token."""
+        return [scan.between(*scan.mass, a) for scan, a in scans]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with p_max, but for what sums in another order could decide otherwise."""
+        mass = order.mass[order.last(n)]
+        doubt = len(order) * 2.0**-50  # relative error of sums by token id
+        with np.errstate(divide="ignore"):
+            loose = np.log(np.minimum(values / (mass * (1 + doubt)), 1))
+            strict = np.log(np.minimum(values / (mass * (1 - doubt)), 1))
+        most = order.depth.searchsorted(1e-12 - loose, "right")
+        least = order.depth.searchsorted(np.where(strict < 0, -1e-12, 0) - strict, "right")
+        kept = np.where(values == 0, n, np.minimum(n, most))
+        return kept, np.asarray((values != 0) & (np.minimum(n, least) != kept))

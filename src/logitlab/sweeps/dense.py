@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 from logitlab.numerics import FloatArray
-from logitlab.steps.chain import Chain, Transform
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.step import Transform
 from logitlab.sweeps.measures import Measure
 from numpy.typing import NDArray
 
@@ -63,8 +64,8 @@ def tree_of(chains: Sequence[Chain], points: Sequence[int]) -> Tree:
     root = Tree()
     for point in points:
         chain = chains[point]
-        # A chain of a kind of its own may look ahead, and is one step here.
-        plain = type(chain) is Chain
+        # A chain of a kind of its own, or with coins, looks ahead, and is one step here.
+        plain = type(chain) is Chain and not chain.coins
         # Without steps it still rounds to its precision.
         parts = [chain.of(step) for step in chain.without_neutral()] if plain else []
         here = root

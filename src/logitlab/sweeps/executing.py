@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -74,7 +66,7 @@ class _Run:
         self.executor = executor
         self.in_flight = in_flight
         self.collect = collect
-        self.own: ProcessPoolExecutor | None = None
+        self.own: Executor | None = None
         self.pending: dict[Future[Part], Chunk] = {}
         self.again: deque[Chunk] = deque()
         self.suspects: deque[Chunk] = deque()
@@ -150,6 +142,8 @@ class _Run:
         self.suspects.extendleft(reversed(suspected))
         if alone:
             self._failed(chunks[0], error)
+        from concurrent.futures import ProcessPoolExecutor  # not there in every Python
+
         # What is behind a pool of another kind, nobody here can start again.
         if not isinstance(self.executor, ProcessPoolExecutor):
             rows = f"rows {min(chunk.start for chunk in suspected)} and others"
@@ -170,7 +164,7 @@ def _rows(chunk: Chunk) -> str:
 
 def _told(error: BaseException) -> str:
     told = f"{type(error).__name__}: {error}"
-    if isinstance(error, BrokenProcessPool):
+    if type(error).__name__ == "BrokenProcessPool":
         told += (
             " A script that starts processes calls sweep under `if __name__ == '__main__':`, or"
             " every worker runs the script again."

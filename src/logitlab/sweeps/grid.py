@@ -10,12 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import ParameterError, check_flag
-from logitlab.engines import Engine, get, openrouter
-from logitlab.engines.rules import DISTRIBUTION
-from logitlab.engines.translation import given_keys
-from logitlab.request.params import SamplingParams
-from logitlab.sampling.sample import chain_of
-from logitlab.steps.chain import Chain, Transform
+from logitlab.engines.engine import Engine, get, read_request
+from logitlab.engines.resolve import resolve
+from logitlab.request.params import DISTRIBUTION
+from logitlab.steps.chain import Chain, State
+from logitlab.steps.step import Transform
 
 __all__ = ["EngineLike", "Grid", "chains_of", "grid_of"]
 
@@ -79,14 +78,16 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     return Grid(values, zipped)
 
 
-def chains_of(grid: Grid, engine: EngineLike, request: Any, size: int) -> list[Chain]:
+def chains_of(
+    grid: Grid, engine: EngineLike, request: Any, size: int, state: State | None = None
+) -> list[Chain]:
     """Return the chain of every point of a grid, for a vocabulary of so many tokens."""
-    base = {} if request is None else given_keys(request)
+    base = {} if request is None else read_request(request)
     for key in base.keys() & grid.values.keys():
         raise ParameterError("request", f"free of {key}, which the grid has", base[key])
     for choice in grid.values.get(ENGINE, (engine,)):
         _check_names(grid, _engine(choice))
-    return [_chain(base | point, engine, size) for point in grid.points()]
+    return [_chain(base | point, engine, size).at_any(state) for point in grid.points()]
 
 
 def _engine(engine: EngineLike) -> Engine | Callable[[dict[str, Any]], Transform]:
@@ -108,8 +109,6 @@ def _check_names(grid: Grid, engine: Engine | Callable[[dict[str, Any]], Transfo
 
 def _chain(request: dict[str, Any], engine: EngineLike, size: int) -> Chain:
     recipe = _engine(request.pop(ENGINE, engine))
-    if not isinstance(recipe, Engine):
-        return chain_of(recipe(request))
-    if recipe is openrouter:
-        return recipe(SamplingParams.from_request(request), vocabulary_size=size)
-    return recipe(request, vocabulary_size=size)
+    if isinstance(recipe, Engine):
+        return resolve(request, recipe, size=size).chain
+    return resolve(recipe(request)).chain

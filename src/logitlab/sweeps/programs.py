@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 from logitlab.numerics import IntArray
-from logitlab.steps.chain import Chain, RowStep, SparseStep, Step, Transform
+from logitlab.steps.chain import Chain
+from logitlab.steps.step import RowStep, SparseStep, Step, Transform, Truncation
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP
 from numpy.typing import NDArray
 
 __all__ = ["Branch", "Cut", "Program", "programs_of", "split", "why_dense"]
@@ -27,7 +27,7 @@ Signature = tuple[tuple[Any, ...], ...]
 class Cut:
     """A truncation with one value for each point, shape (g,)."""
 
-    step: RowStep
+    step: Truncation
     values: NDArray[Any]
 
 
@@ -83,12 +83,7 @@ def why_dense(chain: Chain) -> str:
 
 def _is_cut(step: Transform) -> bool:
     """Whether a step keeps the order of a row, and a prefix of it."""
-    match step:
-        case Temperature() | TopK() | TopP(sums="descending"):
-            return True
-        case MinP(space="logits") | TopA(space="logits", guard=True):
-            return True
-    return False
+    return isinstance(step, Temperature) or (isinstance(step, Truncation) and step.can_prefix)
 
 
 def split(chain: Chain) -> tuple[Chain, tuple[Any, ...]]:
@@ -153,7 +148,7 @@ def _embedded(short: Signature, long: Signature) -> list[int] | None:
 def _branch(points: IntArray, steps: Sequence[RowStep], columns: list[NDArray[Any]]) -> Branch:
     cuts = []
     for i, (step, values) in enumerate(zip(steps, columns, strict=True)):
-        if not isinstance(step, Temperature):
+        if isinstance(step, Truncation):
             cuts.append(Cut(step, values))
             continue
         after = []

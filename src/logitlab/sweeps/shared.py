@@ -18,9 +18,8 @@ from typing import Any, cast
 import numpy as np
 from logitlab.numerics import BoolArray, FloatArray, IntArray
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopK, TopP
 from logitlab.sweeps.measures import Measure
-from logitlab.sweeps.programs import Branch, Cut, Program
+from logitlab.sweeps.programs import Branch, Program
 from numpy.typing import NDArray
 
 __all__ = ["Order", "measure_prefixes"]
@@ -29,7 +28,6 @@ Float64 = NDArray[np.float64]
 
 # Weights below 2**-54 change no running sum that starts at 1: the dense one stands still, too.
 _NEGLIGIBLE = 38.0
-_DOUBT = 2.0**-50  # relative error, for each token, of sums in another order
 
 
 class Order:
@@ -84,66 +82,28 @@ class Order:
         found: IntArray = len(self) - rising.searchsorted(self.values[places], "left")
         return found
 
+    def with_ties(self, count: IntArray, n: IntArray, ties: str) -> IntArray:
+        """Return ``count``, and those as likely as the last one where all of them are to stay."""
+        if ties != "all":
+            return count
+        return np.asarray(np.where(count < n, np.minimum(n, self.reaching(count - 1)), n))
+
+    def nucleus_size(self, n: IntArray, p: Float64, at_p: str) -> IntArray:
+        """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
+        total = self.mass[self.last(n)]
+        if at_p == "keep":
+            p = np.nextafter(p, 2)
+        # The least mass whose quotient rounds to p or beyond, found from some units below.
+        least = p * total * (1 - 2.0**-51)
+        while (below := (least >= 0.5) & (least / total < p)).any():
+            least = np.where(below, np.nextafter(least, np.inf), least)
+        return np.asarray(np.minimum(self.mass.searchsorted(least, "left"), n - 1) + 1)
+
     def group(self, logit: Any) -> tuple[int, int]:
         """Return where the tokens of this logit begin and end."""
         rising = self.values[::-1]
         above = len(self) - int(rising.searchsorted(logit, "right"))
         return above, len(self) - int(rising.searchsorted(logit, "left"))
-
-
-# ---------------------------------------------------------------- the truncations
-
-
-def _cut(cut: Cut, order: Order, n: IntArray) -> tuple[IntArray, BoolArray | None]:
-    """Return the lengths after a truncation, and where they are in doubt."""
-    match cut.step:
-        case TopK():
-            k = cut.values
-            return _kept_ties(cut, order, np.where(k == 0, n, np.minimum(n, k)), n), None
-        case TopP(at_p=at_p):
-            count = _nucleus_size(order, n, cut.values, at_p)
-            return _kept_ties(cut, order, np.where(cut.values == 1, n, count), n), None
-        case MinP():
-            return np.where(cut.values == 0, n, np.minimum(n, _near(order, cut.values))), None
-    # Top-a: the dense step sums by token id.
-    mass = order.mass[order.last(n)]
-    doubt = len(order) * _DOUBT
-    with np.errstate(divide="ignore"):
-        loose, strict = (np.log(np.minimum(cut.values / m, 1))
-                         for m in (mass * (1 + doubt), mass * (1 - doubt)))  # fmt: skip
-    most = order.depth.searchsorted(1e-12 - loose, "right")
-    least = order.depth.searchsorted(np.where(strict < 0, -1e-12, 0) - strict, "right")
-    neutral = cut.values == 0
-    kept = np.where(neutral, n, np.minimum(n, most))
-    return kept, np.asarray(~neutral & (np.minimum(n, least) != kept))
-
-
-def _kept_ties(cut: Cut, order: Order, count: IntArray, n: IntArray) -> IntArray:
-    """Add the tokens that are as likely as the last one, where they are to stay."""
-    if getattr(cut.step, "ties", "") != "all":
-        return count
-    return np.asarray(np.where(count < n, np.minimum(n, order.reaching(count - 1)), n))
-
-
-def _near(order: Order, ratio: Float64) -> IntArray:
-    """Return how many tokens are at least ``ratio`` times as likely as the first."""
-    with np.errstate(divide="ignore"):
-        return np.asarray(order.depth.searchsorted(-np.log(ratio), "right"))
-
-
-def _nucleus_size(order: Order, n: IntArray, p: Float64, at_p: str) -> IntArray:
-    """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
-    total = order.mass[order.last(n)]
-    if at_p == "keep":
-        p = np.nextafter(p, 2)
-    # The least mass whose quotient rounds to p or beyond, found from some units below.
-    least = p * total * (1 - 2.0**-51)
-    while (below := (least >= 0.5) & (least / total < p)).any():
-        least = np.where(below, np.nextafter(least, np.inf), least)
-    return np.asarray(np.minimum(order.mass.searchsorted(least, "left"), n - 1) + 1)
-
-
-# ---------------------------------------------------------------- a row
 
 
 class _Row:
@@ -191,7 +151,7 @@ class _Row:
         self, branch: Branch, order: Order, n: IntArray, group: tuple[int, int], lowest: bool
     ) -> None:
         for cut in branch.cuts:
-            n, doubt = _cut(cut, order, n)
+            n, doubt = cut.step.prefix(order, n, cut.values)
             if doubt is not None:
                 self.doubt[branch.points] |= doubt
         if not branch.after:

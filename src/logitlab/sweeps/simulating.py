@@ -19,8 +19,9 @@ from logitlab.checks import (
 )
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.numerics import FloatArray, IntArray
-from logitlab.sampling.sample import logprobs, sample
-from logitlab.steps.chain import Chain
+from logitlab.sampling.reports import logprobs
+from logitlab.sampling.sample import sample
+from logitlab.steps.chain import Chain, State
 from logitlab.steps.context import Context
 from logitlab.sweeps.chunks import RowsLike, rows_of
 from logitlab.sweeps.grid import EngineLike, chains_of, grid_of
@@ -70,6 +71,7 @@ def simulate(
     engine: EngineLike = "openrouter",
     request: Any = None,
     context: Context | None = None,
+    state: State | None = None,
     zipped: bool = False,
     executor: Executor | None = None,
     chunk: int = _CHUNK,
@@ -85,7 +87,7 @@ def simulate(
 
     Parameters
     ----------
-    rows, grid, engine, request, context, zipped
+    rows, grid, engine, request, context, state, zipped
         As in `sweep`.
     metrics : str, callable, or sequence of those
         "agreement" (a draw is the model's own most likely token), "entropy" (``-ln p`` of a draw),
@@ -144,7 +146,7 @@ def simulate(
         hint = "Another run would draw a fresh one, and could not go on from the file."
         raise ParameterError("seed", "given with a checkpoint", seed, hint)
     used = resolve_seed(seed)
-    chains = chains_of(checked, engine, request, source.shape[1])
+    chains = chains_of(checked, engine, request, source.shape[1], state)
     job = _DrawJob(chains, measures, Mean(), used, draws, coupling)
     values, count = run(job, source, checked, executor, chunk, in_flight, checkpoint, progress)
     mean, variance, binary = values.reshape(3, len(measures), *checked.shape)

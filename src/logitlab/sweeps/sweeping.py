@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.progress import Progress
+from logitlab.steps.chain import State
 from logitlab.steps.context import Context
 from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Stream, rows_of
@@ -41,6 +42,7 @@ def sweep(
     engine: EngineLike = "openrouter",
     request: Any = None,
     context: Context | None = None,
+    state: State | None = None,
     zipped: bool = False,
     reduce: str | Reduction = "mean",
     executor: Executor | None = None,
@@ -71,6 +73,8 @@ def sweep(
         Parameters that stay the same.
     context : Context, optional
         The tokens before each row, or before all; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat, at every point; None takes the initial one.
     zipped : bool
         Whether the parameters run together; otherwise every combination is a point.
     reduce : {"mean", "rows", "quantiles", "histogram"} or Reduction
@@ -135,7 +139,7 @@ def sweep(
     bins = kept.edges_of(measures, size)
     if kept.axis in checked.values:
         raise ParameterError("grid", f"free of {kept.axis!r}, which is an axis of the rows", grid)
-    job = SweepJob(chains_of(checked, engine, request, size), measures, kept)
+    job = SweepJob(chains_of(checked, engine, request, size, state), measures, kept)
     values, count = run(job, source, checked, executor, chunk, in_flight, checkpoint, progress)
     dense = sum(job.reasons.values())
     plan = SweepPlan(len(checked) - dense, dense, job.reasons)

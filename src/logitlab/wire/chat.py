@@ -13,13 +13,14 @@ from typing import Any
 from logitlab.checks import ParameterError, Range, check_flag, check_integer
 from logitlab.constraints import CallPiece, Tools, call_id, constraint_of
 from logitlab.draw import resolve_seed
-from logitlab.engines import Engine, get
+from logitlab.engines.engine import Engine, EngineLike, get
 from logitlab.generation.generate import generate, stream
-from logitlab.generation.preparation import unspelled
+from logitlab.generation.options import Options
+from logitlab.generation.preparation import resolve_for, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.models.model import Model, check_messages
-from logitlab.request.params import PARAMETERS, SamplingParams
-from logitlab.sampling.sample import Logprobs
+from logitlab.request.params import PARAMETERS
+from logitlab.sampling.reports import Logprobs
 
 __all__ = ["chat", "chat_stream", "error_body", "events"]
 
@@ -31,7 +32,7 @@ _KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_co
 
 
 def chat(
-    request: Mapping[str, Any], model: Model, *, engine: str | Engine = "openrouter"
+    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
 ) -> dict[str, Any]:
     """Answer a chat completion request.
 
@@ -67,9 +68,8 @@ def chat(
     """
     try:
         asked = _Asked(request, model, get(engine))
-        answers = generate(
-            model, asked.prompt, asked.params, n=asked.count, engine=engine, progress=False
-        )
+        resolved = asked.resolved
+        answers = generate(model, asked.prompt, resolved, n=asked.count, progress=False)
     except ParameterError as error:
         return error_body(error)
     head = asked.head(answers[0].seed, "chat.completion")
@@ -78,7 +78,7 @@ def chat(
 
 
 def chat_stream(
-    request: Mapping[str, Any], model: Model, *, engine: str | Engine = "openrouter"
+    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
 ) -> Iterator[dict[str, Any]]:
     """Answer a chat completion request by and by.
 
@@ -107,8 +107,8 @@ def chat_stream(
     ({'role': 'assistant', 'content': ''}, 6)
     """
     asked = _Asked(request, model, get(engine))
-    seed = resolve_seed(asked.params.seed)
-    pieces = stream(model, asked.prompt, asked.params, n=asked.count, engine=engine, seed=seed)
+    seed = resolve_seed(asked.resolved.seed)
+    pieces = stream(model, asked.prompt, asked.resolved, n=asked.count, seed=seed)
     return _chunks(asked, pieces, seed)
 
 
@@ -146,7 +146,8 @@ class _Asked:
         given = {key: value for key, value in request.items() if value is not None}
         if not isinstance(model, Model):
             raise ParameterError("model", "a Model to answer", model)
-        known = {key: value for key, value in given.items() if key in PARAMETERS}
+        own = {key for key in engine.own_keys if key in given}
+        known = {key: value for key, value in given.items() if key in PARAMETERS or key in own}
         if "max_completion_tokens" in given:
             limit = check_integer("max_completion_tokens", given["max_completion_tokens"], _LIMIT)
             if known.setdefault("max_tokens", limit) != limit:
@@ -154,9 +155,8 @@ class _Asked:
                 raise ParameterError("max_completion_tokens", rule, limit)
         self.request = given
         self.model = model
-        own = {key: given[key] for key in engine.own_keys if key in given}
-        self.params = SamplingParams(**known, extra=own)
-        self.constraint = constraint_of(self.params)
+        self.resolved = resolve_for(model, known, Options(engine=engine))
+        self.constraint = constraint_of(self.resolved.given)
         self.count = check_integer("n", given.get("n", 1), _ANSWERS)
         check_flag("stream", given.get("stream", False))
         name = given.get("model", model.name)

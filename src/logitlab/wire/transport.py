@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from logitlab.checks import ParameterError, needs
-from logitlab.engines import Engine, get
+from logitlab.engines.engine import EngineLike, get
 from logitlab.models.model import Model
 from logitlab.wire.chat import chat, chat_stream, error_body, events
 
@@ -18,7 +18,7 @@ _PATH = "/chat/completions"
 
 
 def transport(
-    model: Model, *, engine: str | Engine = "openrouter", httpx: ModuleType | None = None
+    model: Model, *, engine: EngineLike = "openrouter", httpx: ModuleType | None = None
 ) -> Any:
     """Return a transport that answers chat completion requests with a model.
 

@@ -3,43 +3,133 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, check_logits
 from logitlab.numerics import PRECISIONS, FloatArray, IntArray, rounded_weights
-from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort
-from logitlab.steps.chain import Chain, SparseStep, Transform
+from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
-from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
 from numpy.typing import ArrayLike
 
-__all__ = ["SortedChain"]
-
-_SINGLE = PRECISIONS["single"]
+__all__ = ["Candidates", "SortedChain"]
 
 
-@dataclass
-class _Candidates:
-    """The survivors of one row in the order in which they stand."""
+class Candidates:
+    """The survivors of one row in the order in which they stand, and what llama.cpp does to them.
 
-    order: IntArray
-    is_sorted: bool = False
+    Everything is computed as it does: in float32, sums from left to right.
+
+    Attributes
+    ----------
+    row : ndarray of float32, shape (V,)
+        The logits.
+    order : ndarray of intp
+        Token ids of the survivors.
+    is_sorted : bool
+        Whether the most likely one is known to stand first, and so on.
+    """
+
+    def __init__(self, row: FloatArray) -> None:
+        self.row = row
+        self.order: IntArray = np.flatnonzero(row > -np.inf)
+        self.is_sorted = False
+
+    @property
+    def values(self) -> FloatArray:
+        """The logits of the candidates, in their order."""
+        return self.row[self.order]
+
+    def take_first(self, count: int) -> None:
+        """Sort so many to the front, and keep those."""
+        count = min(count, len(self.order))
+        places = np.arange(count) if self.is_sorted else partial_sort(self.values, count)
+        self._take(places)
+
+    def take_nucleus(self, p: Any) -> None:
+        """Sort as far as it takes, and keep the first that reach the mass p."""
+        probs = _probabilities(self.values)
+        places = np.arange(len(probs))
+        if not self.is_sorted:
+            enough = lambda head: _reach(probs[head], p) is not None  # noqa: E731
+            places = nucleus_sort(self.values, enough)
+        self._take(places[: _reach(probs[places], p) or len(places)])
+
+    def take_best(self) -> None:
+        """Keep the first of the most likely ones."""
+        self.order = self.order[self.values.argmax()][None]
+
+    def take_typical(self, p: Any) -> None:
+        """Sort by the deviation of the surprise from the entropy, and keep up to beyond p.
+
+        A probability that has vanished makes the entropy NaN, and nothing differs from anything:
+        the sort then leaves an order of its own.
+        """
+        self._sort()
+        probs = _probabilities(self.values)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            surprise = -_log(probs)
+            entropy = np.cumsum(probs * surprise, dtype=np.float32)[-1]
+            deviation = np.abs(surprise - entropy)
+        if np.isnan(deviation).any():
+            deviation = np.zeros_like(deviation)
+        places = sort(-deviation)
+        beyond = np.cumsum(probs[places], dtype=np.float32) > p
+        self._take(places[: int(beyond.argmax()) + 1 if beyond.any() else None])
+        self.is_sorted = False
+
+    def drop_top_choices(self, threshold: Any) -> None:
+        """Leave out the first ones that reach the threshold, but for the last of them."""
+        self._sort()
+        count = int(np.count_nonzero(_probabilities(self.values) >= threshold))
+        if threshold <= 0.5 and count >= 2:
+            self.order = self.order[count - 1 :]
+
+    def take_unsurprising(self, bits: Any) -> None:
+        """Keep those in front of the first whose surprise is greater."""
+        self._sort()
+        with np.errstate(divide="ignore"):
+            surprise = -np.log2(_probabilities(self.values).astype(np.float64)).astype(np.float32)
+        beyond = surprise > bits
+        count = int(beyond.argmax()) if beyond.any() else len(beyond)
+        self.order = self.order[: max(count, 1)]
+
+    def _sort(self) -> None:
+        self.take_first(len(self.order))
+
+    def _take(self, places: IntArray) -> None:
+        self.order, self.is_sorted = self.order[places], True
+
+
+def _probabilities(values: FloatArray) -> FloatArray:
+    weight = rounded_weights(values[None])[0]
+    return np.asarray(weight / np.cumsum(weight, dtype=weight.dtype)[-1])
+
+
+def _log(values: FloatArray) -> FloatArray:
+    # A float64 function, rounded once, is what the C library of the engine gives.
+    return np.log(values.astype(np.float64)).astype(np.float32)
+
+
+def _reach(probs: FloatArray, p: Any) -> int | None:
+    """Return how many of the first tokens reach p, or None if all of them do not."""
+    reached = np.cumsum(probs, dtype=probs.dtype) >= p
+    return int(reached.argmax()) + 1 if reached.any() else None
 
 
 class SortedChain(Chain):
     """A `Chain` in single precision whose candidates stand in an order, which decides on ties.
 
     llama.cpp and KoboldCpp keep candidates in an array. It starts in the order of token ids;
-    `top_k` and `top_p` sort it where it is not sorted, by `std::partial_sort` or a bucket sort,
-    which leave equal logits in an odd order of their own; penalties make it unsorted again.
+    truncations sort it where it is not sorted, by `std::partial_sort` or a bucket sort, which
+    leave equal logits in an odd order of their own; penalties make it unsorted again.
 
     Parameters
     ----------
     *steps : Transform
-        `TopK` and `TopP` without options: the order decides which of equal tokens stay.
+        Those to which the order matters without options: it decides which of equal tokens stay.
 
     Raises
     ------
@@ -56,7 +146,7 @@ class SortedChain(Chain):
     def __init__(self, *steps: Transform) -> None:
         super().__init__(*steps, precision="single")
         for step in self.steps:
-            if isinstance(step, TopK | TopP) and type(step)(step.value) != step:
+            if _is_ordered(step) and type(step)(step.value) != step:  # type: ignore[call-arg,attr-defined]
                 hint = "The sort decides on equal tokens."
                 raise ParameterError("step", "without ties, at_p and sums here", step, hint)
 
@@ -90,10 +180,12 @@ class SortedChain(Chain):
         >>> SortedChain(TopK(2)).ordered([1.0, 3.0, 2.0])
         (array([-inf,   3.,   2.]), [array([1, 2])])
         """
+        if self.stateful:
+            return self.at().ordered(logits, context)
         array = check_logits(logits)
         check_context(context, array)
         wide = self._entered(array)
-        candidates = _all(wide)
+        candidates = list(map(Candidates, wide.reshape(-1, wide.shape[-1])))
         for stage in self._run(wide, context, candidates):
             wide = stage
         return self._left(wide, array), [row.order for row in candidates]
@@ -101,85 +193,41 @@ class SortedChain(Chain):
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
     ) -> Iterator[FloatArray]:
-        return self._run(logits, context, _all(logits))
+        return self._run(logits, context, [Candidates(row) for row in _rows_of(logits)])
 
     def _run(
-        self, logits: FloatArray, context: Context | None, candidates: list[_Candidates]
+        self, logits: FloatArray, context: Context | None, candidates: list[Candidates]
     ) -> Iterator[FloatArray]:
         for index, step in enumerate(self.steps):
-            if isinstance(step, TopK | TopP):
-                logits = self._cut(step, logits, candidates)
-            else:
-                before = logits
-                logits = self._apply(index, logits, context, ours=False)
-                if isinstance(step, Temperature):
-                    self._first_of_equals(step, before, logits, candidates)
-                rows = logits.reshape(-1, logits.shape[-1])
-                for row, found in zip(rows, candidates, strict=True):
-                    found.order = found.order[row[found.order] > -np.inf]
-                    found.is_sorted &= not isinstance(step, SparseStep)
+            ordered = self._ordered(step, logits, candidates)
+            if len(ordered) < len(candidates) or not candidates:
+                dense = _rows_of(self._apply(index, logits, context, ours=False))
+            rows = np.full((len(candidates), logits.shape[-1]), -np.inf, logits.dtype)
+            for i, row in enumerate(candidates):
+                if i not in ordered:
+                    row.row = dense[i]
+                    row.order = row.order[row.values > -np.inf]
+                    row.is_sorted &= not isinstance(step, SparseStep)
+                rows[i, row.order] = row.values
+            logits = rows.reshape(logits.shape)
             yield logits
 
-    def _first_of_equals(
-        self,
-        step: Temperature,
-        before: FloatArray,
-        logits: FloatArray,
-        candidates: list[_Candidates],
-    ) -> None:
-        """Let temperature 0 keep the first of equal maxima by order, not by id, in place."""
-        values = np.broadcast_to(step.values(logits.shape[:-1], _SINGLE), logits.shape[:-1])
-        rows = before.reshape(-1, before.shape[-1])
-        for i in np.flatnonzero(values.reshape(-1) == 0).tolist():
-            order = candidates[i].order
-            best = order[rows[i, order].argmax()]
-            result = logits.reshape(rows.shape)[i]
-            result[:] = -np.inf
-            result[best] = rows[i, best]
-
-    def _cut(
-        self, step: TopK | TopP, logits: FloatArray, candidates: list[_Candidates]
-    ) -> FloatArray:
-        rows = logits.reshape(-1, logits.shape[-1])
-        values = np.broadcast_to(step.values(logits.shape[:-1], _SINGLE), logits.shape[:-1])
-        result = np.full(rows.shape, -np.inf, rows.dtype)
-        for i, value in enumerate(values.reshape(-1)):
-            found = candidates[i]
-            if value != step.neutral:
-                _cut_row(step, rows[i], value, found)
-            result[i, found.order] = rows[i, found.order]
-        return result.reshape(logits.shape)
+    def _ordered(
+        self, step: Transform, logits: FloatArray, candidates: list[Candidates]
+    ) -> set[int]:
+        """Let a step act on the candidates; return the rows of which it did."""
+        if not isinstance(step, RowStep):
+            return set()
+        batch = logits.shape[:-1]
+        values = np.broadcast_to(step.values(batch, PRECISIONS["single"]), batch).reshape(-1)
+        neutral = values == step.neutral
+        return {i for i, row in enumerate(candidates) if neutral[i] or step.reorder(row, values[i])}
 
 
-def _all(logits: FloatArray) -> list[_Candidates]:
-    rows = logits.reshape(-1, logits.shape[-1])
-    return [_Candidates(np.flatnonzero(row > -np.inf)) for row in rows]
+def _rows_of(logits: FloatArray) -> FloatArray:
+    return logits.reshape(-1, logits.shape[-1])
 
 
-def _cut_row(step: TopK | TopP, row: FloatArray, value: Any, found: _Candidates) -> None:
-    """Sort the candidates of a row if they are not, and keep the first."""
-    values = row[found.order]
-    places = np.arange(len(values))
-    if isinstance(step, TopK):
-        count = min(int(value), len(values))
-        if not found.is_sorted:
-            places = partial_sort(values, count)
-    else:
-        probs = _probabilities(values)
-        if not found.is_sorted:
-            places = nucleus_sort(values, lambda head: _nucleus(probs[head], value) is not None)
-        count = _nucleus(probs[places], value) or len(places)
-    found.order = found.order[places[:count]]
-    found.is_sorted = True
-
-
-def _probabilities(values: FloatArray) -> FloatArray:
-    """Return probabilities with every operation in float32, the sum from left to right."""
-    weight = rounded_weights(values[None])[0]
-    return np.asarray(weight / np.cumsum(weight, dtype=weight.dtype)[-1])
-
-
-def _nucleus(probs: FloatArray, p: Any) -> int | None:
-    """Return how many of the first tokens reach p, or None if all of them do not."""
-    reached = np.cumsum(probs, dtype=probs.dtype) >= p
-    return int(reached.argmax()) + 1 if reached.any() else None
+def _is_ordered(step: Transform) -> bool:
+    """Whether the order of candidates decides what a step does."""
+    return isinstance(step, Truncation) and type(step).reorder is not RowStep.reorder

@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from logitlab import Chain, Context, MinP, SamplingParams, Temperature, TopA, TopK, TopP
 from logitlab.datasets import load
 from logitlab.draw import gumbel, uniform
-from logitlab.sampling import candidates as module
 
-from strategies import STEPS, contexts, logits, steps
+from strategies import STEPS, TRUNCATIONS, contexts, logits, steps
 
 Array = np.ndarray[Any, Any]
 
@@ -26,7 +25,9 @@ Array = np.ndarray[Any, Any]
 def scan_small_rows() -> Iterator[None]:
     """Small rows are scanned too, which are dense elsewhere because that is faster."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "LEAST_VOCABULARY", dict.fromkeys(module.LEAST_VOCABULARY, 0))
+        for kind in TRUNCATIONS:
+            if kind.scanned_from:
+                patch.setattr(kind, "scanned_from", 1)
         yield
 
 

@@ -1,0 +1,41 @@
+"""OpenAI's API reference, as far as it says what happens."""
+
+from __future__ import annotations
+
+from logitlab.engines.engine import engine
+from logitlab.engines.rules import Documented, Ignore, InVocabulary, Values
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain
+from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.truncation import TopP
+
+__all__ = ["openai"]
+
+_DOCUMENTED = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs")
+_ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
+
+
+@engine(
+    title="OpenAI's API reference",
+    source='https://platform.openai.com/docs/api-reference, "Parameter details"',
+    rules={key: (Documented(key),) for key in _DOCUMENTED}
+    | {"logit_bias": (Documented("logit_bias"), InVocabulary(True, "No token has the id {}."))}
+    | dict.fromkeys(_ABSENT, (Ignore("its page has no such parameter"),)),
+    logprobs="undocumented",
+    luck_note="undocumented, and only mostly deterministic with a seed",
+)
+def openai(p: Values) -> Chain:
+    """Return the chain that OpenAI's reference describes, as far as it does.
+
+    ``mu[j] - c[j] * alpha_frequency - float(c[j] > 0) * alpha_presence``, where c counts the tokens
+    sampled so far: the prompt does not count. The order of temperature and top_p is not said; this
+    is the order of the page's neighbours.
+    """
+    return Chain(
+        LogitBias(p.logit_bias),
+        FrequencyPenalty(p.frequency_penalty, scope="output"),
+        PresencePenalty(p.presence_penalty, scope="output"),
+        Temperature(p.temperature),
+        TopP(p.top_p),
+    )

@@ -1,0 +1,156 @@
+"""`resolve`: any form of request and an engine become one resolved request, once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from logitlab.checks import FrozenDict, ParameterError
+from logitlab.engines.engine import (
+    Engine,
+    EngineLike,
+    Given,
+    get,
+    read_request,
+    refuse_whole,
+)
+from logitlab.engines.rules import Note, Translation
+from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain
+from logitlab.steps.step import Transform
+
+__all__ = ["REPORTS", "Request", "Resolved", "resolve"]
+
+Request: TypeAlias = "SamplingParams | Mapping[str, Any] | Transform | Resolved | None"
+
+REPORTS = ("engine", "raw", "processed")
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A request that was read, checked and translated.
+
+    Attributes
+    ----------
+    engine : Engine
+        Whose request it is.
+    chain : Chain
+        What it does to logits.
+    given : mapping
+        What was asked, by key, each value in its type.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in.
+    is_chain : bool
+        Whether a chain was asked for, so that no engine has made it.
+    """
+
+    engine: Engine
+    chain: Chain
+    given: Mapping[str, Any] = field(default_factory=Given)
+    notes: tuple[Note, ...] = ()
+    is_chain: bool = False
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that was asked for."""
+        return self.given.get("seed")
+
+    @property
+    def shapes(self) -> bool:
+        """Whether it can change a distribution."""
+        return bool(self.chain.steps)
+
+    def reported(self, mode: str) -> Chain | None:
+        """Return what log-probabilities are of: a chain, or None for the model's own logits.
+
+        Parameters
+        ----------
+        mode : {"engine", "raw", "processed"}
+            What the engine reports (of a chain the model's own), the model's own, or what is drawn
+            from.
+        """
+        kind = self.engine.logprobs if mode == "engine" else mode
+        if kind == "raw" or (mode == "engine" and self.is_chain):
+            return None
+        return self.chain if mode == "processed" else self.engine.reported_of(self.chain)
+
+
+def resolve(
+    request: Request,
+    engine: EngineLike = "openrouter",
+    *,
+    size: int | None = None,
+    keywords: Mapping[str, Any] | None = None,
+    ending: Mapping[str, Mapping[int, float]] | None = None,
+) -> Resolved:
+    """Return a request of any form, resolved: whatever follows begins with it.
+
+    Parameters
+    ----------
+    request : SamplingParams, mapping, Transform, Resolved or None
+        A mapping is a request body, checked by the engine's rules alone; a transform is a chain
+        that acts as it is; None is an empty request. What is resolved stays as it is.
+    engine : str or Engine
+    size : int, optional
+        Of the vocabulary, for the rules that depend on it.
+    keywords : mapping, optional
+        What takes the place of the request's own values.
+    ending : mapping of str to mapping, optional
+        For a whole generation: the bias on tokens that each word of verbosity means. Without it,
+        what acts on a whole generation is refused.
+
+    Raises
+    ------
+    ParameterError
+        For whatever is wrong with the request, or what the engine refuses.
+    """
+    if isinstance(request, Resolved):
+        return request
+    whose = get(engine)
+    if isinstance(request, Transform):
+        return _of_chain(request, whose, keywords, ending)
+    if request is not None and not isinstance(request, SamplingParams | Mapping):
+        rule = "SamplingParams, a map, a chain or None"
+        raise ParameterError("request", rule, request)
+    if keywords:
+        body = request.to_request() if isinstance(request, SamplingParams) else request or {}
+        request = {**body, **keywords}
+    given = whose.read({} if request is None else request)
+    if ending is None:
+        refuse_whole(given)
+    translation = whose.arrive(given, size)
+    bias = (ending or {}).get(given.get("verbosity", "medium"), {})
+    if bias:
+        translation = _with_bias(translation, bias)
+    return Resolved(whose, whose.chain_of(translation), given, translation.notes)
+
+
+def _of_chain(
+    steps: Transform,
+    engine: Engine,
+    keywords: Mapping[str, Any] | None,
+    ending: Mapping[str, Mapping[int, float]] | None,
+) -> Resolved:
+    for key, value in (keywords or {}).items():
+        # What acts on logits is in the chain already.
+        if key not in PARAMETERS or PARAMETERS[key].role == "distribution":
+            raise ParameterError(key, "a step of the chain where one is given", value)
+    given = read_request(SamplingParams(**keywords) if keywords else Given())
+    chain = steps if isinstance(steps, Chain) else Chain(steps)
+    bias = (ending or {}).get(given.get("verbosity", "medium"), {})
+    if bias:
+        chain = chain.of(LogitBias(bias), *chain)
+    return Resolved(engine, chain, given, is_chain=True)
+
+
+def _with_bias(translation: Translation, bias: Mapping[int, float]) -> Translation:
+    """Return a translation whose bias has more on top."""
+    values = dict(translation.values)
+    both = dict(values["logit_bias"] or {})
+    for token, amount in bias.items():
+        both[token] = both.get(token, 0.0) + amount
+    values["logit_bias"] = FrozenDict(both)
+    return dataclasses.replace(translation, values=FrozenDict(values))

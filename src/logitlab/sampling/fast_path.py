@@ -1,0 +1,314 @@
+"""The fast path: a chain's survivors, found without sorting the vocabulary.
+
+Every truncation is a threshold on the logits of a row, with a rule for ties. A `scan` finds the few
+tokens that can survive the first one; the dense steps then run on those alone. So every cut has one
+definition, that of `logitlab.steps`, and the fast path gives the same tokens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeAlias
+
+import numpy as np
+from logitlab.checks import ParameterError, check_logits
+from logitlab.numerics import FloatArray, IntArray
+from logitlab.sampling.scan import Scan, Scans, divided
+from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context, check_context
+from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
+from logitlab.steps.temperature import Temperature
+from numpy.typing import NDArray
+
+__all__ = ["Final", "Plan", "plan_of", "run_chain"]
+
+_TOGETHER = 1 << 19  # elements of the rows that are worked on together
+_GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the fast path runs a chain: which steps act on what.
+
+    Attributes
+    ----------
+    head : Chain
+        Dense steps on the whole vocabulary: those that know token ids, such as penalties.
+    scanned : Chain
+        A truncation, and perhaps a temperature before it: the scan finds its survivors. Empty if
+        nothing is truncated.
+    rest : Chain
+        Steps after those, dense on the candidates alone.
+
+    Examples
+    --------
+    >>> from logitlab import SamplingParams, plan
+    >>> print(plan(SamplingParams(repetition_penalty=1.1, temperature=0.8, top_k=50, top_p=0.9)))
+    dense, on the whole vocabulary: RepetitionPenalty(1.1)
+    scan of the vocabulary: Temperature(0.8), TopK(50)
+    dense, on the candidates: TopP(0.9)
+    >>> print(plan(SamplingParams(temperature=0.8)))
+    dense, on the whole vocabulary: Temperature(0.8)
+    """
+
+    head: Chain
+    scanned: Chain
+    rest: Chain
+
+    def __str__(self) -> str:
+        lines = {
+            "dense, on the whole vocabulary": self.head,
+            "scan of the vocabulary": self.scanned,
+            "dense, on the candidates": self.rest,
+        }
+        parts = (f"{name}: {', '.join(map(repr, steps))}" for name, steps in lines.items() if steps)
+        return "\n".join(parts) or "nothing to do"
+
+
+def plan_of(chain: Chain) -> Plan:
+    """Return the plan of a chain.
+
+    Temperature and truncations at the end of a chain look at nothing but the logits of the
+    survivors, and so can run on candidates alone. What stands before is dense, and so is a chain of
+    another kind: one that computes as an engine does, or that tosses coins between its steps.
+    """
+    if type(chain) is not Chain or chain.precision != "double" or chain.coins:
+        return Plan(chain, Chain(), Chain())
+    steps: list[Any] = []
+    for each in chain.steps:
+        if not (isinstance(each, RowStep) and each.is_neutral):
+            steps.append(each)
+    start = len(steps)
+    while start and isinstance(steps[start - 1], RowStep):
+        start -= 1
+    for first in range(start, len(steps)):
+        step = steps[first]
+        if isinstance(step, Truncation) and step.can_scan:
+            # Of several temperatures the scan can allow for the last.
+            before = steps[first - 1] if first > start else None
+            begin = first - (isinstance(before, Temperature) and not before.reciprocal)
+            cuts = steps[:begin], steps[begin : first + 1], steps[first + 1 :]
+            return Plan(Chain(*cuts[0]), Chain(*cuts[1]), Chain(*cuts[2]))
+    return Plan(Chain(*steps), Chain(), Chain())
+
+
+@dataclass(frozen=True)
+class Final:
+    """What a chain made of some rows: all survivors, and perhaps removed tokens among them.
+
+    Attributes
+    ----------
+    rows : ndarray of intp, shape (n,)
+        Which rows of the flattened batch these are.
+    tokens : ndarray of int64, shape (n, m), or None
+        Token ids, increasing; None stands for all of them.
+    logits : ndarray, shape (n, m)
+        ``-inf`` for removed tokens, and at the end of shorter rows.
+    """
+
+    rows: IntArray
+    tokens: IntArray | None
+    logits: FloatArray
+
+
+def run_chain(
+    work: Callable[[Final], None],
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None = None,
+    threads: int = 1,
+) -> None:
+    """Call ``work`` with the final logits of all rows, a group at a time, in any order.
+
+    Parameters
+    ----------
+    work : callable
+        Gets the `Final` logits of a group of rows, perhaps in several threads at once.
+    logits : ndarray of float32 or float64, shape (..., V)
+        Its numbers are checked here, in the pass that finds the largest.
+    chain : Chain
+    context : Context or None
+    threads : int
+        Rows are spread over so many threads; each row is computed alike in any.
+
+    Raises
+    ------
+    ParameterError
+        The one that the dense chain raises.
+    """
+    if context is not None:
+        check_context(context, logits)
+    try:
+        if not logits.size:
+            chain(logits, context)  # checks the parameters, and has nothing else to do
+            return
+        run = _Run(work, logits, chain, context)
+        count = len(run.rows)
+        if threads == 1 or count == 1:
+            run.between(0, count)
+            return
+        threads = min(threads, count)
+        cuts = [count * i // threads for i in range(threads + 1)]
+        with ThreadPoolExecutor(len(cuts) - 1) as pool:
+            list(pool.map(run.between, cuts[:-1], cuts[1:]))
+    except ParameterError:
+        chain(logits, context)  # says which row, or which step it is
+        raise
+
+
+_Row: TypeAlias = tuple[int, IntArray, FloatArray]
+"""A row's number, its candidates, and their logits."""
+
+
+def _width(row: _Row) -> int:
+    """Class of a row's width: one for each power of two."""
+    return len(row[1]).bit_length()
+
+
+class _Run:
+    """The rows of a call, and what is to be done with each."""
+
+    def __init__(
+        self,
+        work: Callable[[Final], None],
+        logits: FloatArray,
+        chain: Chain,
+        context: Context | None,
+    ) -> None:
+        plan = plan_of(chain)
+        *before, cut = plan.scanned.steps or (None,)
+        self.cut = cut if isinstance(cut, Truncation) else None
+        self.scans = self.cut is not None and logits.shape[-1] >= self.cut.scanned_from
+        self.before, self.rest = before, plan.rest.steps
+        head = plan.head if self.scans else chain
+        by_rows = type(head) is Chain and head.precision == "double" and not head.coins
+        for step in head.steps:
+            by_rows &= isinstance(step, RowStep | SparseStep)
+        if not by_rows:
+            # Chains of another kind, and steps of the user's own, may look at the whole batch.
+            logits, head = head(logits, context), head[:0]
+        self.work, self.head, self.context = work, head.steps, context
+        self.batch = logits.shape[:-1]
+        self.rows = logits.reshape(-1, logits.shape[-1])
+        # Also of what is neutral, and so in no plan: a wrong shape is wrong all the same.
+        self.values = {}
+        for step in chain.steps:
+            if isinstance(step, RowStep):
+                self.values[id(step)] = step.values(self.batch).reshape(-1, 1)
+
+    def between(self, start: int, stop: int) -> None:
+        """Do the rows from ``start`` to ``stop``."""
+        rows: list[_Row] = []
+        gathered = 0
+        elements = _TOGETHER if self.scans else _TOGETHER // 4  # float64 work needs more room
+        step = max(1, elements // self.rows.shape[1])
+        for begin in range(start, stop, step):
+            index = np.arange(begin, min(begin + step, stop))
+            block = self.rows[begin : begin + len(index)]
+            if self.head or not self.scans:
+                block = self._headed(block, index)
+            if self.cut is None or not self.scans:
+                self.work(Final(index, None, block))
+                continue
+            for i, row, tokens in zip(index, block, self._scan(block, index), strict=True):
+                if tokens is None:
+                    steps = (*self.before, self.cut, *self.rest)
+                    self._finish(index[i - begin : i - begin + 1], None, row[None], steps)
+                else:
+                    rows.append((i, tokens, row[tokens]))
+                    gathered += len(tokens)
+            if gathered > _GATHERED:
+                self._pack(rows)
+                rows, gathered = [], 0
+        if rows:
+            self._pack(rows)
+
+    def _at(self, step: Transform, index: IntArray) -> NDArray[Any]:
+        """Return the values of a step for some rows, shape (n, 1) or (1, 1)."""
+        values = self.values[id(step)]
+        return values if len(values) == 1 else values[index]
+
+    def _headed(self, rows: FloatArray, index: IntArray) -> FloatArray:
+        """Run the dense steps before the scan."""
+        if not self.scans:
+            check_logits(rows)
+        whole = self.batch == (len(index),)
+        context = self.context
+        if self.head and context is not None and not whole:
+            context = context.for_rows(self.batch, index)
+        ours = False
+        for step in self.head:
+            if isinstance(step, RowStep):
+                rows = step.on_rows(rows, self._at(step, index))
+            elif isinstance(step, SparseStep):
+                rows = rows if ours else rows.copy()
+                here = step if whole else step.for_rows(self.batch, index)
+                here.edit(rows, context)
+            ours = True
+        return rows
+
+    def _scan(self, rows: FloatArray, index: IntArray) -> list[IntArray | None]:
+        """Return candidates of each row, or None where it must be computed densely."""
+        assert self.cut is not None
+        values = self._at(self.cut, index).ravel().tolist()
+        ts = self._at(self.before[0], index).ravel().tolist() if self.before else [1.0]
+        candidates: list[IntArray | None] = [None] * len(rows)
+
+        def pairs() -> Iterator[tuple[int, Scan, Any]]:
+            for i, row in enumerate(rows):  # each stays in cache while it is worked on
+                value, t = values[i % len(values)], ts[i % len(ts)]
+                scan = Scan(row, t)
+                if not math.isfinite(scan.top):
+                    check_logits(row)
+                if t == 0:
+                    candidates[i] = row.argmax()[None]
+                elif value != self.cut.neutral and scan.is_plain:  # type: ignore[union-attr]
+                    yield i, scan, value
+
+        scans = Scans(pairs())
+        tokens = self.cut.scan(scans)
+        for place, each in zip(scans.places, tokens, strict=True):
+            candidates[place] = each
+        return candidates
+
+    def _pack(self, rows: list[_Row]) -> None:
+        """Finish rows of about equal width together."""
+        assert self.cut is not None
+        # What an exact scan leaves is not to be cut again.
+        steps = self.rest if self.cut.is_scan_exact else (self.cut, *self.rest)
+        groups: list[list[_Row]] = [rows]
+        if len(rows) > 1:
+            by_width = groupby(sorted(rows, key=_width), key=_width)
+            groups = [list(group) for _, group in by_width]
+        for members in groups:
+            numbers, candidates, logits_of = zip(*members, strict=True)
+            shape = len(members), max(map(len, candidates))
+            index = np.array(numbers)
+            tokens = np.zeros(shape, np.int64)
+            logits = np.full(shape, -np.inf, self.rows.dtype)
+            for place, ids in enumerate(candidates):
+                tokens[place, : len(ids)] = ids
+                logits[place, : len(ids)] = logits_of[place]
+            if self.before:
+                t = self._at(self.before[0], index)
+                quotient = divided(logits, np.where(t == 0, 1, t))
+                # Where something overflows, the dense step knows what to do.
+                same = np.isinf(quotient) == np.isinf(logits)
+                logits = quotient if same.all() else self.before[0].on_rows(logits, t)
+            self._finish(index, tokens, logits, steps)
+
+    def _finish(
+        self,
+        index: IntArray,
+        tokens: IntArray | None,
+        logits: FloatArray,
+        steps: tuple[Transform, ...],
+    ) -> None:
+        for step in steps:
+            assert isinstance(step, RowStep)
+            logits = step.on_rows(logits, self._at(step, index))
+        self.work(Final(index, tokens, logits))

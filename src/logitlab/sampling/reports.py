@@ -1,0 +1,339 @@
+"""What a request makes of logits, told: survivors, log-probabilities, probabilities, a trace."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    check_array,
+    check_choice,
+    check_integer,
+    check_logits,
+)
+from logitlab.engines.engine import EngineLike
+from logitlab.engines.resolve import Request, resolve
+from logitlab.numerics import FloatArray, IntArray, log_softmax, scratch, weights, widened
+from logitlab.sampling.fast_path import Final, run_chain
+from logitlab.sampling.scan import top_candidates
+from logitlab.steps.chain import Chain, State, Trace
+from logitlab.steps.context import Context
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
+
+MODES = ("raw", "processed")
+
+_THREAD_COUNT = Range(1, integer=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Logprobs:
+    """Log-probabilities of chosen tokens, and the most likely alternatives.
+
+    Attributes
+    ----------
+    logprobs : ndarray of float64, shape of the chosen tokens
+        In nats; ``-inf`` for a removed token.
+    top_tokens : ndarray of int64, shape (..., n)
+        The n most likely tokens of every row, most likely first, the lower id first on ties.
+    top_logprobs : ndarray of float64, shape (..., n)
+        Their log-probabilities; ``-inf`` where fewer than n survive.
+    """
+
+    logprobs: NDArray[np.float64]
+    top_tokens: IntArray
+    top_logprobs: NDArray[np.float64]
+
+    def at(self, row: int) -> Logprobs:
+        """Return those of one row of a batch."""
+        return Logprobs(self.logprobs[row], self.top_tokens[row], self.top_logprobs[row])
+
+
+@dataclass(frozen=True, eq=False)
+class Survivors:
+    """The survivors of every row of a batch.
+
+    Attributes
+    ----------
+    batch : tuple of int
+        Batch shape; the rows below are numbered in C order.
+    tokens : tuple of ndarray of int64
+        Ids of each row's survivors, increasing.
+    logprobs : tuple of ndarray of float64
+        Their log-probabilities, normalised, in nats.
+    """
+
+    batch: tuple[int, ...]
+    tokens: tuple[IntArray, ...]
+    logprobs: tuple[NDArray[np.float64], ...]
+
+
+def survivors(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
+    state: State | None = None,
+    threads: int = 1,
+) -> Survivors:
+    """Return the tokens that a request leaves, with their log-probabilities.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
+    request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the parameters mean.
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
+    threads : int
+        Rows are spread over so many threads, which changes no bit, and seldom pays.
+
+    Returns
+    -------
+    Survivors
+        One pair of arrays for each row of the batch.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters or context.
+
+    Examples
+    --------
+    >>> from logitlab import SamplingParams
+    >>> left = survivors(np.log([0.5, 0.25, 0.125, 0.125]), SamplingParams(top_p=0.6))
+    >>> left.tokens[0], np.exp(left.logprobs[0])
+    (array([0, 1]), array([0.66666667, 0.33333333]))
+    """
+    array = widened(check_array(logits))
+    check_integer("threads", threads, _THREAD_COUNT)
+    count = math.prod(array.shape[:-1])
+    tokens: list[IntArray] = [np.empty(0, np.int64)] * count
+    logprobs: list[NDArray[np.float64]] = [np.empty(0)] * count
+
+    def collect(final: Final) -> None:
+        for place, (row, logit) in enumerate(zip(final.rows, final.logits, strict=True)):
+            kept = np.flatnonzero(logit > -np.inf)
+            tokens[row] = kept if final.tokens is None else final.tokens[place, kept]
+            logprobs[row] = log_softmax(logit[kept])
+
+    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    run_chain(collect, array, chain, context, threads)
+    return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs))
+
+
+def distribution(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
+    state: State | None = None,
+) -> NDArray[np.float64]:
+    """Return the exact probabilities of the next token under a request.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
+    request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the parameters mean.
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
+
+    Returns
+    -------
+    ndarray, shape (..., V), float64
+        They add up to 1, and are exactly 0 for removed tokens. Coins are summed over.
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters, context or state.
+
+    Examples
+    --------
+    >>> distribution(np.log([0.5, 0.25, 0.25]), {"top_k": 2}).round(4)
+    array([0.6667, 0.3333, 0.    ])
+    >>> distribution(np.log([0.5, 0.25, 0.25]), {"xtc_probability": 0.5}).round(4)
+    array([0.25 , 0.625, 0.125])
+    """
+    array = widened(check_logits(logits))
+    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    return chain.distribution(array, context)
+
+
+def trace(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
+    state: State | None = None,
+    coins: bool | None = None,
+) -> Trace:
+    """Return every stage of what a request makes of logits.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+    request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the parameters mean.
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one. The chain of the trace shows which.
+    coins : bool, optional
+        How the coins of XTC fall: True has it act, False not; None gives the mixture, from there
+        on.
+
+    Returns
+    -------
+    Trace
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters, context or state.
+
+    Examples
+    --------
+    >>> trace([2.0, 1.0, 0.0, -1.0], {"top_k": 3, "top_p": 0.8}, engine="vllm").kept
+    array([4, 3, 2])
+    """
+    array = check_logits(logits)
+    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    if coins is not None:
+        chain = chain.branch([coins] * len(chain.coins)).without_neutral()
+    return chain.trace(array, context)
+
+
+def logprobs(
+    logits: ArrayLike,
+    tokens: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike | None = None,
+    context: Context | None = None,
+    state: State | None = None,
+    top_logprobs: int | None = None,
+    mode: Literal["raw", "processed"] | None = None,
+) -> Logprobs:
+    """Log-probabilities of chosen tokens, and of the most likely ones.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
+    tokens : array_like of int, shape (...) or (..., n)
+        One token per row or several, as `sample` returns them.
+    request : SamplingParams, mapping, Transform or None
+        Matters where what is drawn from is reported, and for its ``top_logprobs``.
+    engine : str or Engine, optional
+        Whose chain the parameters mean, and who reports, where no mode is given.
+    context : Context, optional
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
+    top_logprobs : int, optional
+        How many of the most likely tokens to report, 0 to V. None takes the request's, or 0.
+    mode : {"raw", "processed"}, optional
+        "raw" reports the model's own distribution, before any parameter, as vLLM does;
+        "processed" the one that was drawn from. None is what the engine reports; without an
+        engine the model's own, of a request that shapes no distribution.
+
+    Returns
+    -------
+    Logprobs
+
+    Raises
+    ------
+    ParameterError
+        For token ids outside the vocabulary, shapes that do not match, an unknown mode, or none
+        where it is in doubt.
+
+    Examples
+    --------
+    >>> report = logprobs(np.log([0.5, 0.25, 0.25]), 1, top_logprobs=2)
+    >>> np.exp(report.logprobs), report.top_tokens
+    (np.float64(0.25), array([0, 1]))
+    """
+    array = widened(check_array(logits))
+    batch, size = array.shape[:-1], array.shape[-1]
+    if mode is not None:
+        check_choice("mode", mode, MODES)
+    ids = Range(0, size - 1, integer=True).check("tokens", tokens)
+    if ids.shape[: len(batch)] != batch or ids.ndim > len(batch) + 1:
+        rule = f"of shape {batch} or {(*batch, 'n')}".replace("'", "")
+        raise ParameterError("tokens", rule, Seen(f"shape {ids.shape}"))
+    resolved = resolve(request, engine or "openrouter", size=size)
+    if mode is None and engine is None and resolved.shapes:
+        hint = "Raw ones know nothing of the request; an engine reports its own kind."
+        rule = "'raw' or 'processed' for a request that shapes the distribution"
+        raise ParameterError("mode", rule, mode, hint)
+    if top_logprobs is None:
+        top_logprobs = resolved.given.get("top_logprobs", 0)
+    count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
+    chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)
+    width = ids.shape[-1] if ids.ndim > len(batch) else 1
+    chosen_ids = ids.reshape(math.prod(batch), width)
+    chosen = np.empty(chosen_ids.shape)
+    top = np.empty((len(chosen), count), np.int64)
+    top_values = np.full(top.shape, -np.inf)
+
+    def report(final: Final) -> None:
+        for place, row in enumerate(final.rows):
+            line, ids = final.logits[place], None
+            if final.tokens is not None:
+                alive = np.flatnonzero(line > -np.inf)
+                line, ids = line[alive], final.tokens[place, alive]
+            peak = float(line.max())
+            weight = weights(line[None], out=scratch((1, len(line)), np.float64))
+            mass = math.log(weight.sum())
+            chosen[row] = line[_places_among(ids, chosen_ids[row])].astype(np.float64) - peak - mass
+            if ids is not None:
+                chosen[row][~np.isin(chosen_ids[row], ids)] = -np.inf
+            best = _best(line, count)
+            top[row] = _padded_with_others(best if ids is None else ids[best], count)
+            top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
+
+    run_chain(report, array, chain, context)
+    return Logprobs(
+        chosen.reshape(ids.shape)[()], top.reshape(*batch, count), top_values.reshape(*batch, count)
+    )
+
+
+def _places_among(ids: IntArray | None, tokens: IntArray) -> IntArray:
+    """Return where tokens stand among ids, or would; None stands for all ids."""
+    return tokens if ids is None else np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
+
+
+def _best(row: FloatArray, count: int) -> IntArray:
+    """Return the places of the ``count`` largest entries, largest first, the first on ties."""
+    if not count:  # as in most generations: nothing to look for
+        return np.empty(0, np.int64)
+    places = top_candidates(row, count)
+    places = places[np.argsort(-row[places], kind="stable")[:count]]
+    return places[row[places] > -np.inf]
+
+
+def _padded_with_others(tokens: IntArray, count: int) -> IntArray:
+    """Return ``tokens`` and as many of the lowest other ids as it takes to make ``count``."""
+    if len(tokens) == count:
+        return tokens
+    others = np.setdiff1d(np.arange(count), tokens)
+    return np.concatenate([tokens, others])[:count]

@@ -1,0 +1,416 @@
+"""What a step is: a transform with its value chosen, and the kinds of steps that there are.
+
+`RowStep` looks at nothing but the logits of a row; `Truncation` is one that removes tokens, and
+brings along what the fast path and the sweeps need. `SparseStep` edits few tokens. At heart all
+are pure: a `RandomStep` is a choice between doing something and doing nothing, a `StatefulStep` is
+a pure step for each value of its state.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    TokenMap,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_logits,
+    check_number,
+    per_row,
+    shown,
+)
+from logitlab.numerics import (
+    BLOCK,
+    PRECISIONS,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    Precision,
+    log_softmax,
+)
+from logitlab.steps.context import Context
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "RandomStep",
+    "RowStep",
+    "SparseStep",
+    "StatefulStep",
+    "Step",
+    "Transform",
+    "Truncation",
+    "Words",
+    "option",
+    "words_of",
+]
+
+DOUBLE = PRECISIONS["double"]
+
+
+class Transform(ABC):
+    """A pure function from logits to logits.
+
+    `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
+    the same shape and dtype, and let ``-inf`` stand for removed tokens.
+    """
+
+    @abstractmethod
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return transformed logits of the same shape and dtype; the input is left untouched."""
+
+
+class Words(NamedTuple):
+    """What a value of an option is called: in a table, and in a sentence about an engine."""
+
+    short: str
+    sentence: str
+
+
+def option(
+    default: Any,
+    words: Mapping[Any, Words | None] | None = None,
+    *,
+    rule: Range | None = None,
+    name: str = "",
+    needs: str = "",
+) -> Any:
+    """Declare an option of a step: a field of its dataclass that `Step` checks.
+
+    Parameters
+    ----------
+    default : object
+    words : mapping, optional
+        The values that there are, and what each is called; None where rounding is all it changes.
+    rule : Range, optional
+        Instead of those, a number, or None where that is the default.
+    name : str, optional
+        What a message calls it, where that is not the name of the field.
+    needs : str, optional
+        Another option without which this one has to have its default, and what that is.
+    """
+    metadata = {"words": words or {}, "rule": rule, "name": name, "needs": needs}
+    return field(default=default, metadata=metadata)
+
+
+def words_of(step: Transform) -> dict[str, Words]:
+    """Return what the options of a step are called, by the name of the option.
+
+    Examples
+    --------
+    >>> from logitlab import TopK
+    >>> words_of(TopK(5, ties="all"))["ties"].sentence
+    'keeps all equal tokens'
+    """
+    named = {entry.name: entry.metadata.get("words", {}) for entry in _fields(type(step))}
+    words = {name: table.get(getattr(step, name)) for name, table in named.items()}
+    return {name: each for name, each in words.items() if each is not None}
+
+
+@cache
+def _fields(kind: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Step(Transform):
+    """A transform with its value chosen: a frozen dataclass that compares and prints as such.
+
+    The first field is the value, the others are options. ``key`` is the name of the request
+    parameter, ``rule`` the mathematical domain of its value and ``neutral`` the value that
+    changes nothing. A value is checked here, where it is written, and nowhere else.
+    """
+
+    key: ClassVar[str]
+    rule: ClassVar[Range | TokenMap]
+    neutral: ClassVar[float]
+
+    def __post_init__(self) -> None:
+        first, *options = _fields(type(self))
+        value = self.rule.check(self.key, getattr(self, first.name))
+        is_number = isinstance(value, np.ndarray) and not value.ndim
+        object.__setattr__(self, first.name, value.item() if is_number else value)
+        for entry in options:
+            option = getattr(self, entry.name)
+            if type(option) is not type(entry.default) or option != entry.default:
+                self._check_option(entry)
+
+    def _check_option(self, entry: dataclasses.Field[Any]) -> None:
+        value, needs = getattr(self, entry.name), entry.metadata["needs"]
+        name = entry.metadata["name"] or entry.name
+        words, rule = entry.metadata["words"], entry.metadata["rule"]
+        if isinstance(entry.default, bool):
+            check_flag(name, value)
+        elif words:
+            check_choice(name, value, words)
+        elif value is not None or entry.default is not None:
+            number = check_integer if rule.integer else check_number
+            object.__setattr__(self, entry.name, number(name, value, rule))
+        if needs and value != entry.default and getattr(self, needs.split()[-1]) is None:
+            raise ParameterError(name, f"{entry.default!r} without {needs}", value)
+
+    @property
+    def value(self) -> Any:
+        """The step's parameter: a Python number, or a read-only array with one for each row."""
+        return getattr(self, _fields(type(self))[0].name)
+
+    @property
+    def is_neutral(self) -> bool:
+        """Whether the step changes nothing, whatever the logits."""
+        value = self.value
+        amounts = value.values() if isinstance(value, Mapping) else (value,)
+        for amount in amounts:
+            same = amount == self.neutral
+            if not (same.all() if isinstance(same, np.ndarray) else same):
+                return False
+        return True
+
+    def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
+        """Return new logits."""
+        return self.apply(check_logits(logits), context)
+
+    @abstractmethod
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
+    ) -> FloatArray:
+        """Return new logits of checked ones."""
+
+    def values(self, batch: tuple[int, ...], precision: Precision = DOUBLE) -> NDArray[Any]:
+        """Return the value, shape (), or one for each row, shape ``batch``, in a precision."""
+        array = np.asarray(getattr(self, _fields(type(self))[0].name))
+        if array.ndim:
+            array = per_row(self.key, array, batch)
+        if self.rule.integer or precision is DOUBLE:
+            return array
+        limit = float(np.finfo(precision.arithmetic).max)
+        return np.asarray(np.clip(array, -limit, limit).astype(precision.value))
+
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
+        """Return the step for some rows of a flattened batch: itself, if it has one value."""
+        if not isinstance(self.value, np.ndarray):
+            return self
+        values = per_row(self.key, self.value, batch).reshape(-1)[rows]
+        return dataclasses.replace(self, **{_fields(type(self))[0].name: values})
+
+    def _identity(self) -> tuple[Any, ...]:
+        values = (getattr(self, entry.name) for entry in _fields(type(self)))
+        return type(self), *(
+            (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
+            for value in values
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Step) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def __repr__(self) -> str:
+        parts = [shown(self.value)]
+        for entry in _fields(type(self))[1:]:
+            value = getattr(self, entry.name)
+            if value != entry.default:
+                parts.append(f"{entry.name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+
+class RowStep(Step):
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
+    ) -> FloatArray:
+        """Return new logits of checked ones, computed in blocks of rows."""
+        rows = logits.reshape(-1, logits.shape[-1])
+        values = self.values(logits.shape[:-1], precision).reshape(-1, 1)
+        result = np.empty(rows.shape, rows.dtype)
+        step = max(1, BLOCK // rows.shape[1])
+        for start in range(0, len(rows), step):
+            block = slice(start, start + step)
+            here = values if len(values) == 1 else values[block]
+            result[block] = self.on_rows(rows[block], here, precision.arithmetic)
+        return result.reshape(logits.shape)
+
+    @abstractmethod
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return new logits of checked ones, shape (n, V), for values of shape (n, 1) or (1, 1).
+
+        ``dtype`` is that of the arithmetic; each result is rounded to the dtype of the rows.
+        """
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Act on the candidates of one row as llama.cpp does, if their order matters to that.
+
+        Parameters
+        ----------
+        candidates : Candidates
+            Changed in place.
+        value : number
+            In single precision.
+
+        Returns
+        -------
+        bool
+            False where the dense step says which candidates stay, and the order remains.
+        """
+        return False
+
+
+class Truncation(RowStep):
+    """A step that removes tokens: its equation is a mask, `keep`.
+
+    What else it has are ways to the same mask with less work. A truncation without them is as
+    right, and runs densely.
+
+    Attributes
+    ----------
+    scanned_from : int
+        Smallest vocabulary for which `scan` is faster than the mask.
+    is_scan_exact : bool
+        Whether `scan` gives the very survivors; otherwise they are candidates, some too many.
+    """
+
+    scanned_from: ClassVar[int] = 0
+    is_scan_exact: ClassVar[bool] = False
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether `scan` knows the step, with its options."""
+        return bool(self.scanned_from)
+
+    @property
+    def can_prefix(self) -> bool:
+        """Whether `prefix` knows the step, with its options."""
+        return self.can_scan
+
+    @abstractmethod
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Return which tokens stay: True is kept. Arguments as of `RowStep.on_rows`."""
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return the logits, ``-inf`` where a token does not stay."""
+        mask = self.keep(rows, value, dtype)
+        # A table is several times faster than np.where, which guesses at every token.
+        bound = np.array([-np.inf, np.inf], rows.dtype).take(mask.view(np.uint8))
+        return np.minimum(rows, bound, out=bound)
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Return candidates of each row from one pass over it; None asks for the mask.
+
+        Parameters
+        ----------
+        scans : Scans
+            Rows of a wide vocabulary, each with its value, as pairs. A row is read when it is
+            taken, and is to be worked on before the next: it is in the processor's cache then.
+        """
+        raise NotImplementedError
+
+    def prefix(
+        self, order: Any, n: IntArray, values: NDArray[Any]
+    ) -> tuple[IntArray, BoolArray | None]:
+        """Return how many of the first ``n`` tokens of a sorted row stay, for several values.
+
+        Parameters
+        ----------
+        order : Order
+            The row, largest logit first, and its running sums.
+        n : ndarray of int64, shape (g,)
+            How many of its tokens there are.
+        values : ndarray, shape (g,)
+
+        Returns
+        -------
+        ndarray of int64, shape (g,)
+        ndarray of bool, shape (g,), or None
+            Where only the mask can tell.
+        """
+        raise NotImplementedError
+
+
+class SparseStep(Step):
+    """A step that changes the logits of few tokens, and so can work in place."""
+
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
+    ) -> FloatArray:
+        """Return an edited copy."""
+        result = logits.copy()
+        self.edit(result, context, precision)
+        return result
+
+    @abstractmethod
+    def edit(
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
+    ) -> None:
+        """Change contiguous logits, shape (..., V), in place."""
+
+
+class RandomStep(RowStep):
+    """A step that acts with a probability, its value, and otherwise does nothing.
+
+    So it is a weighted choice between two pure steps, and a chain with it a mixture of pure
+    chains. By itself it gives the mixture: ``ln(q p' + (1 - q) p)`` where ``p'`` is the
+    distribution if it acts.
+    """
+
+    rule: ClassVar[Range | TokenMap] = Range(0, 1)
+    neutral: ClassVar[float] = 0.0
+
+    @abstractmethod
+    def acting(self) -> RowStep:
+        """Return what it does when it acts: a pure step."""
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return log-probabilities of the mixture; where it never or always acts, logits."""
+        acts = self.acting()
+        acted = acts.on_rows(rows, np.array([[acts.value]], dtype), dtype)
+        with np.errstate(divide="ignore"):  # ln 0 of a side that never comes up
+            both = np.log(value) + log_softmax(acted), np.log1p(-value) + log_softmax(rows)
+        mixture = np.logaddexp(*both).astype(rows.dtype)
+        return np.where(value == 0, rows, np.where(value == 1, acted, mixture))
+
+
+class StatefulStep(Step):
+    """A pure step for each value of a state, which what is drawn changes.
+
+    Attributes
+    ----------
+    name : str
+        What its state is called.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def init(self) -> Any:
+        """Return the state before the first token: a number, or one for each row."""
+
+    @abstractmethod
+    def at(self, state: ArrayLike) -> RowStep:
+        """Return the pure step of a state."""
+
+    @abstractmethod
+    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+        """Return the next state, once a token of this log-probability, in nats, was drawn."""
+
+    def apply(
+        self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
+    ) -> FloatArray:
+        """Return new logits of checked ones, in the initial state."""
+        return self.at(self.init()).apply(logits, context, precision)
