@@ -20,7 +20,14 @@ import numpy as np
 from logitlab.checks import ParameterError, Seen
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
+from logitlab.models.recording.texts import (
+    FORMAT,
+    PathState,
+    TextTree,
+    beside,
+    conversation,
+    prompt_key,
+)
 from logitlab.numerics import FloatArray
 
 __all__ = ["Recorder"]

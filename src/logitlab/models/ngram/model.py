@@ -9,10 +9,10 @@ from typing import Self
 import numpy as np
 from logitlab import datasets
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.models.bpe import BPE, check_texts
 from logitlab.models.inputs import check_tokens
-from logitlab.models.kneser_ney import KneserNey
 from logitlab.models.model import Model, State
+from logitlab.models.ngram.bpe import BPE, check_texts
+from logitlab.models.ngram.kneser_ney import KneserNey
 from logitlab.numerics import FloatArray
 
 __all__ = ["NGram"]

@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from logitlab.checks import ParameterError
-from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf.file import GgufFile
 from logitlab.models.inputs import check_tokens
 from logitlab.models.model import State
 from numpy.typing import NDArray

@@ -14,7 +14,14 @@ import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
+from logitlab.models.recording.texts import (
+    FORMAT,
+    PathState,
+    TextTree,
+    beside,
+    conversation,
+    prompt_key,
+)
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import ArrayLike

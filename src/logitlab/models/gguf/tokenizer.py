@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from logitlab.checks import ParameterError, check_choice, needs
-from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf.file import GgufFile
 from logitlab.models.tokenizer_bytes import byte_level
 from logitlab.vocabulary import Vocabulary
 
