@@ -19,6 +19,7 @@ from logitlab.constraints import (
     Tools,
     call_id,
     constraint_of,
+    constraint_of_values,
     marker_ids,
 )
 
@@ -252,6 +253,17 @@ def format_of(schema: Any) -> dict[str, Any]:
 def test_requests(request_body: dict[str, Any], expected: Any) -> None:
     assert constraint_of(request_body) == expected
     assert constraint_of(SamplingParams.from_request(request_body)) == expected
+
+
+def test_values_that_were_checked_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = SamplingParams(
+        tools=TOOLS, tool_choice=NAMED, parallel_tool_calls=False, response_format=format_of(PERSON)
+    )
+    values = {**params.given(), "structured_outputs": None, "temperature": 0.5}
+    expected = constraint_of(params)
+    monkeypatch.setattr(SamplingParams, "__post_init__", lambda self: pytest.fail("checked again"))
+    assert constraint_of_values(values) == constraint_of(params) == expected
+    assert constraint_of_values({}) is None
 
 
 @pytest.mark.parametrize(
