@@ -132,20 +132,20 @@ def test_a_limit_is_an_error_and_no_end(
 ) -> None:
     from logitlab.constraints import constraint
 
-    monkeypatch.setitem(constraint._LIMITS, limit, low)
+    monkeypatch.setitem(constraint._WORK_LIMITS, limit, low)
     texts = {"type": "string", "pattern": "a.{19}$"}
     arrays = {"type": "array", "minItems": 999 + low, "items": texts}
     for schema in ({"type": "string", "minLength": 19_999 + low}, arrays):
         with pytest.raises(ParameterError, match="schema must be simple enough to follow it"):
             go_on(schema)
-    constraint._first.cache_clear()
+    constraint._empty_matcher.cache_clear()
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from logitlab.constraints import constraint
 
-    constraint._tokenizer.cache_clear()
-    constraint._first.cache_clear()
+    constraint._byte_tokenizer.cache_clear()
+    constraint._empty_matcher.cache_clear()
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(ImportError, match=r"pip install 'logitlab\[structured\]'"):
         Choice(["a"])
