@@ -165,10 +165,11 @@ class Tools(Constraint):
             for mark in (OPEN, CLOSE)
         )
         text = "TEXT" if self.content is None else "content"
-        called = "first calls" if self.content or self.tool_choice == "required" else "until calls"
-        starts = {"none": text, "required": called}
-        lines = [f"start: {starts.get(self.tool_choice, f'{text} | {called}')}"]
-        if called == "until calls":
+        mixed = self.content is None and self.tool_choice == "auto"
+        calls = "until calls" if mixed else "first calls"
+        starts = {"none": text, "required": calls, "auto": f"{text} | {calls}"}
+        lines = [f"start: {starts[self.tool_choice]}"]
+        if mixed:
             lines.append(f"until: TEXT {opens}" if OPEN.encode() in special else "until: UNTIL")
         if self.content is not None:
             lines.append(f"content: {rule_of(self.content.text)}")
