@@ -44,10 +44,20 @@ def pairs(one: Any) -> Any:
 
 
 PATTERNS = [
-    "(a?){500}a{500}", "(.*a.*){25}", "(a|a)*b", "((a*)*)*c", "(x+x+)+y", "a{99999}",
-    "((a{99}){99}){99}", ".*a.{18}", "(a|b|c)*a(a|b|c){14}", "(?:a{0,300}b{0,300}){0,300}",
-    "(" * 3000 + "a" + ")" * 3000, "(" * 40 + "a" + ")*" * 40, "a" * 20_000,
-]  # fmt: skip
+    "(a?){500}a{500}",
+    "(.*a.*){25}",
+    "(a|a)*b",
+    "((a*)*)*c",
+    "(x+x+)+y",
+    "a{99999}",
+    "((a{99}){99}){99}",
+    ".*a.{18}",
+    "(a|b|c)*a(a|b|c){14}",
+    "(?:a{0,300}b{0,300}){0,300}",
+    "(" * 3000 + "a" + ")" * 3000,
+    "(" * 40 + "a" + ")*" * 40,
+    "a" * 20_000,
+]
 SCHEMAS: dict[str, Any] = {
     "deep arrays": nested(47, lambda one: {"type": "array", "items": one}),
     "deeper": nested(3000, lambda one: {"anyOf": [one]}),
@@ -68,14 +78,17 @@ SCHEMAS: dict[str, Any] = {
     "many keys": {"type": "object", "properties": {f"k{i}": {} for i in range(2000)}},
     "many required keys": {"type": "object", "required": [f"k{i}" for i in range(2000)]},
     "large counts": {
-        "type": "array", "minItems": 2**31, "items": {"type": "string", "minLength": 10**6},
+        "type": "array",
+        "minItems": 2**31,
+        "items": {"type": "string", "minLength": 10**6},
     },
     "many patterns": {
-        "type": "object", "patternProperties": {f"^a{i}.*b{i}$": {} for i in range(60)},
+        "type": "object",
+        "patternProperties": {f"^a{i}.*b{i}$": {} for i in range(60)},
     },
     "multiples": {"type": "integer", "multipleOf": 99_991},
     "multiples of multiples": {"allOf": [{"multipleOf": n} for n in (97, 89, 83)]},
-}  # fmt: skip
+}
 
 
 def endure(make: Callable[[], Constraint]) -> None:

@@ -132,9 +132,6 @@ def test_special_tokens_mark_calls() -> None:
     assert forced.allowed().nonzero()[0].tolist() == [257]
 
 
-# ---------------------------------------------------------------- reading
-
-
 def pieces(parser: CallParser, whole: str, rng: random.Random) -> list[str | CallPiece]:
     """Feed a text in random pieces."""
     parts: list[str | CallPiece] = []
@@ -213,9 +210,6 @@ def test_ids_are_repeatable_and_different() -> None:
     assert len(set(ids)) == len(ids)
     assert all(one.startswith("call_") and one[5:].isalnum() for one in ids)
     assert call_id(7, 1, 2) == call_id(7, 1, 2) != call_id(7, 2, 1)
-
-
-# ---------------------------------------------------------------- requests
 
 
 def format_of(schema: Any) -> dict[str, Any]:

@@ -22,7 +22,7 @@ __all__ = ["Llama", "LlamaState"]
 Array = NDArray[np.float32]
 
 _PAGE = 64  # positions: keys are read in whole pages
-_KNOWN = {
+_KNOWN_KEYS = {
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
@@ -74,9 +74,9 @@ class LlamaState(State):
         """Return the keys and values, with room for so many more positions."""
         old, length = self._pages, len(self.tokens)
         capacity = old.array.shape[3]
-        taken = old.shared and old.filled > length
-        if taken or length + count > capacity:
-            pages = -(-max(length + count, 0 if taken else 2 * capacity) // _PAGE)
+        fork = old.shared and old.filled > length
+        if fork or length + count > capacity:
+            pages = -(-max(length + count, 0 if fork else 2 * capacity) // _PAGE)
             shape = old.array.shape
             array = np.zeros((*shape[:3], pages * _PAGE, shape[4]), np.float32)
             array[:, :, :, :length] = old.array[:, :, :, :length]
@@ -259,7 +259,7 @@ def _rotation(file: GgufFile, head: int, length: int) -> tuple[Array, Array]:
 
 def _check_known(file: GgufFile, head: int) -> None:
     keys = {key.removeprefix("llama.") for key in file.metadata if key.startswith("llama.")}
-    for key in sorted(keys - _KNOWN):
+    for key in sorted(keys - _KNOWN_KEYS):
         raise file.wrong("a model of known keys", f"It has 'llama.{key}', which is not computed.")
     if file.get("llama.expert_count", 0):
         raise ParameterError("model", "of architecture 'llama' without experts", "experts")
