@@ -176,13 +176,13 @@ class CallParser:
         if at < 0 and self._begins == "only":
             return False
         size = len(self._waiting)
-        held = 0
+        wait = 0
         if at < 0 and not final and self._begins != "content":
             ends = range(1, min(len(OPEN), size + 1))
-            held = max((n for n in ends if self._waiting.endswith(OPEN[:n])), default=0)
-            if self._begins == "calls" and (self.content or held < size):
-                held = 0
-        text = self._take(at if at >= 0 else size - held, "content")
+            wait = max((n for n in ends if self._waiting.endswith(OPEN[:n])), default=0)
+            if self._begins == "calls" and (self.content or wait < size):
+                wait = 0
+        text = self._take(at if at >= 0 else size - wait, "content")
         if text:
             self.content = (self.content or "") + text
             parts.append(text)

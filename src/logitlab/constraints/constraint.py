@@ -179,10 +179,10 @@ class Matcher:
             stopped = self._matcher.is_stopped()
             if stopped and token in self._ends:
                 return
-            failed = self._matcher.deep_copy()
-            failed.consume_token(token)
-            if not stopped and "doesn't satisfy the grammar" not in failed.get_error():
-                _check_matcher(self._constraint, failed)  # a limit, which leaves no trace here
+            trial = self._matcher.deep_copy()
+            trial.consume_token(token)
+            if not stopped and "doesn't satisfy the grammar" not in trial.get_error():
+                _check_matcher(self._constraint, trial)  # a limit, which leaves no trace here
             raise ParameterError("token", "one that may come next", token)
 
     @property
@@ -219,13 +219,13 @@ def remove(logits: FloatArray, allowed: NDArray[np.bool_]) -> None:
     array([ 0.5, -inf, -2. ], dtype=float32)
     """
     word = np.dtype(f"i{logits.itemsize}").type
-    kept = allowed.view(np.int8).astype(word)
-    np.negative(kept, out=kept)  # all bits where a token is kept, none elsewhere
+    keep = allowed.view(np.int8).astype(word)
+    np.negative(keep, out=keep)  # all bits where a token stays, none elsewhere
     bits = logits.view(word)
-    bits &= kept
-    np.invert(kept, out=kept)
-    kept &= logits.dtype.type(-np.inf).view(word)
-    bits |= kept
+    bits &= keep
+    np.invert(keep, out=keep)
+    keep &= logits.dtype.type(-np.inf).view(word)
+    bits |= keep
 
 
 _SINGLE_BYTES = Vocabulary([*(bytes([value]) for value in range(256)), b"<end>"], [256])

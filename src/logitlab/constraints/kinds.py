@@ -25,10 +25,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def rule_of(schema: str) -> str:
     """Return the right side of a rule whose texts are those of a checked schema."""
-    parsed = json.loads(schema)
-    if isinstance(parsed, bool):
-        parsed = {} if parsed else {"enum": []}
-    return "%json " + json.dumps({**parsed, "x-guidance": _SPELLING})
+    value = json.loads(schema)
+    if isinstance(value, bool):
+        value = {} if value else {"enum": []}
+    return "%json " + json.dumps({**value, "x-guidance": _SPELLING})
 
 
 @dataclass(frozen=True, init=False, repr=False)

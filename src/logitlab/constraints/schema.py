@@ -119,7 +119,7 @@ def enforceable(name: str, schema: object) -> Any:
     got True.
     """
     reader = _SchemaReader(name, schema)
-    result = reader.schema(name, schema, 0)
+    result = reader.schema(name, schema, -1)
     if reader.merges:
         reader.check_numbers()
     if reader.refers and not ends(result):  # without a reference nothing requires itself
@@ -237,6 +237,7 @@ class _SchemaReader:
             raise ParameterError(self.root, rule, Seen("more of them"))
 
     def schema(self, name: str, schema: object, depth: int) -> Any:
+        depth += 1  # than that of the schema around it
         self.step(name, depth)
         if isinstance(schema, bool):
             return schema
@@ -300,12 +301,9 @@ class _SchemaReader:
             rule = f"such that their digits multiply to at most {_MULTIPLE}"
             raise ParameterError(f"{self.root}'s multipleOf", rule, sorted(self.multiples))
 
-    def below(self, name: str, value: Any, depth: int) -> Any:
-        return self.schema(name, value, depth + 1)
-
     def items(self, name: str, value: Any, depth: int) -> Any:
         if not isinstance(value, Sequence):
-            return self.below(name, value, depth)
+            return self.schema(name, value, depth)
         if self.older:
             return self.schemas(name, value, depth)
         hint = "A tuple is prefixItems, or items of an older $schema."
@@ -313,7 +311,7 @@ class _SchemaReader:
 
     def schemas(self, name: str, value: Any, depth: int) -> list[Any]:
         items = enumerate(_array(name, value, "schemas"))
-        return [self.schema(f"{name}[{i}]", one, depth + 1) for i, one in items]
+        return [self.schema(f"{name}[{i}]", one, depth) for i, one in items]
 
     def map(
         self, name: str, value: Any, depth: int, spell: Callable[[str, Any], str] = _json_text
@@ -321,7 +319,7 @@ class _SchemaReader:
         if not isinstance(value, Mapping):
             raise ParameterError(name, "a map of schemas", value)
         return {
-            spell(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth + 1)
+            spell(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
             for key, one in value.items()
         }
 
@@ -356,7 +354,7 @@ _NESTED: dict[str, Callable[[_SchemaReader, str, Any, int], Any]] = {
     "enum": _SchemaReader.values,
     "const": _SchemaReader.value,
     "items": _SchemaReader.items,
-    **dict.fromkeys(["additionalProperties", "additionalItems"], _SchemaReader.below),
+    **dict.fromkeys(["additionalProperties", "additionalItems"], _SchemaReader.schema),
     **dict.fromkeys(["prefixItems", "allOf", "anyOf", "oneOf"], _SchemaReader.schemas),
     **dict.fromkeys(["properties", "$defs", "definitions"], _SchemaReader.map),
     "patternProperties": _SchemaReader.patterns,

@@ -200,9 +200,7 @@ class Transformers(Model):
         row.state.cache = cache
         return answer
 
-    def _read_together(
-        self, rows: list[_Reading], caches: list[Any], options: dict[str, Any]
-    ) -> Any:
+    def _read_padded(self, rows: list[_Reading], caches: list[Any], options: dict[str, Any]) -> Any:
         """Run texts of different lengths: what each has read and what is new end together."""
         past, width = max(row.read for row in rows), max(len(row.new) for row in rows)
         shape = len(rows), past + width

@@ -42,7 +42,7 @@ def check_tokens(
     if len(states) != len(tokens):
         rule = f"one sequence of new tokens for each of {len(states)} states"
         raise ParameterError("tokens", rule, Seen(f"{len(tokens)}"))
-    if len({id(state) for state in states}) < len(states):
+    if len(set(map(id, states))) < len(states):
         raise ParameterError("states", "different objects", Seen("one of them twice"))
     result = []
     for i, (state, new) in enumerate(zip(states, tokens, strict=True)):

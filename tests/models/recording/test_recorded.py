@@ -242,8 +242,8 @@ class TestPlain:
             ),
             (
                 lambda: Recorded(np.zeros((2, 6)), Counting.vocabulary),
-                "vocabulary must be of 6 tokens, as many as the logits have columns, got <Vocabulary "
-                "of 5 tokens, 1 special>.",
+                "vocabulary must be of 6 tokens, as many as the logits have columns, "
+                "got <Vocabulary of 5 tokens, 1 special>.",
             ),
             (
                 lambda: Recorded(np.zeros((2, 5)), Counting.vocabulary, end_ids=[5]),

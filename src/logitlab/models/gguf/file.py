@@ -21,7 +21,7 @@ _STRING, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 
 
-class Stored(NamedTuple):
+class TensorPlace(NamedTuple):
     """Where a tensor is in the file: its shape as numpy has it, its type and its first byte."""
 
     shape: tuple[int, ...]
@@ -96,24 +96,24 @@ class GgufFile:
         """
         if name not in self.tensors:
             raise self.wrong(f"a GGUF file with the tensor {name!r}")
-        stored = self.tensors[name]
-        if stored.shape != shape:
-            raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(stored.shape))
-        noun = f"type {stored.kind}"
+        place = self.tensors[name]
+        if place.shape != shape:
+            raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(place.shape))
+        noun = f"type {place.kind}"
         try:
-            kind = self._gguf.GGMLQuantizationType(stored.kind)
+            kind = self._gguf.GGMLQuantizationType(place.kind)
             noun = kind.name
             rows = self._gguf.quant_shape_to_byte_shape(shape, kind)
             size = int(np.prod(rows))
-            if stored.start + size > len(self._bytes):
+            if place.start + size > len(self._bytes):
                 raise self.wrong("a whole GGUF file", f"It ends within the tensor {name!r}.")
-            raw = np.frombuffer(self._bytes, np.uint8, size, stored.start)
+            raw = np.frombuffer(self._bytes, np.uint8, size, place.start)
             values = self._gguf.dequantize(raw.reshape(rows), kind)
         except ParameterError:
             raise
         except (ValueError, NotImplementedError):
-            known = "F32, F16, BF16, or quantised in a way that the gguf package can undo"
-            raise ParameterError(f"tensor {name!r}", known, Seen(noun)) from None
+            kinds = "F32, F16, BF16, or quantised in a way that the gguf package can undo"
+            raise ParameterError(f"tensor {name!r}", kinds, Seen(noun)) from None
         return np.asarray(values, np.float32).reshape(shape)
 
     def _read_header(self) -> None:
@@ -135,11 +135,11 @@ class GgufFile:
         start = -(-self._at // alignment) * alignment
         self.tensors = {n: t._replace(start=t.start + start) for n, t in relative}
 
-    def _tensor(self) -> tuple[str, Stored]:
+    def _tensor(self) -> tuple[str, TensorPlace]:
         name = self._string()
         (axes,) = self._unpack("I")
         *shape, kind, start = self._unpack(f"{axes}QIQ")
-        return name, Stored(tuple(reversed(shape)), kind, start)
+        return name, TensorPlace(tuple(reversed(shape)), kind, start)
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:

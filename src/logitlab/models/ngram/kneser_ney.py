@@ -123,6 +123,7 @@ class KneserNey:
             Where to write them.
         """
         matches: list[tuple[_Level, int]] = []
+        rests: list[float] = []
         context = 0
         for level, token in zip(self._levels, reversed(history), strict=False):
             key = context * self.size + token
@@ -130,9 +131,9 @@ class KneserNey:
             if context == len(level.contexts) or level.contexts[context] != key:
                 break  # nor can any longer one have been seen
             matches.append((level, context))
+            rests.append(level.rests[context])
         # What longer contexts leave to each, and at last to none.
-        rests = (level.rests[context] for level, context in reversed(matches))
-        shares = list(accumulate(rests, initial=0.0))[::-1]
+        shares = list(accumulate(reversed(rests), initial=0.0))[::-1]
         result: NDArray[np.float64] = np.add(self._base, shares[0], out=out)
         for (level, context), share in zip(matches, shares[1:], strict=True):
             here = slice(level.starts[context], level.starts[context + 1])

@@ -86,10 +86,10 @@ class Recorded(Model):
             raise ParameterError("vocabulary", rule, vocabulary)
         if context_length is not None:
             check_integer("context_length", context_length, Range(1, integer=True))
-        known = Range(0, columns - 1, integer=True)
+        column = Range(0, columns - 1, integer=True)
         self.name = name
         self.vocabulary = vocabulary
-        self.end_ids = frozenset(check_integer("end_ids", i, known) for i in end_ids)
+        self.end_ids = frozenset(check_integer("end_ids", i, column) for i in end_ids)
         self.context_length = context_length
         self._texts: TextTree | None = None  # without texts, row t is that of step t
         self._sums: list[int] = []

@@ -166,19 +166,19 @@ class Recorder(Model):
 
     def _record(self, state: _RecorderState, new: list[int], logits: FloatArray) -> None:
         texts = self._texts
-        known = texts.walk(state.place, new)
-        node = known[-1] if known else state.place
-        if len(known) < len(new) or texts.row[node] < 0:
+        nodes = texts.walk(state.place, new)
+        node = nodes[-1] if nodes else state.place
+        if len(nodes) < len(new) or texts.row[node] < 0:
             row = logits.tobytes()
             self._rows.seek(self._start + len(texts.ends) * len(row))
             self._rows.write(row)
-            rest = new[len(known) :]
+            rest = new[len(nodes) :]
             after = [texts.origin[node], texts.depth[node]]
-            known += texts.add(node, rest)
+            nodes += texts.add(node, rest)
             self._write_header()
             self._write(after=after, tokens=rest, crc32=crc32(row))
         state.read(new)
-        state.places += known
+        state.places += nodes
 
     def _write_header(self) -> None:
         """Say how many rows there are: numpy leaves room for any number of them."""
