@@ -109,7 +109,7 @@ class Tools(Constraint):
             raise ParameterError("tools", "a non-empty array of tools", tools)
         if content is not None and not isinstance(content, JsonSchema | JsonObject):
             raise ParameterError("content", "a JsonSchema, a JsonObject or None", content)
-        self._compile(params.tools, tool_choice, parallel, content)
+        vars(self).update(vars(self.of_values(params.tools, tool_choice, parallel, content)))
 
     @classmethod
     def of_values(
@@ -131,26 +131,17 @@ class Tools(Constraint):
         ParameterError
             For parameters of a function that cannot be enforced.
         """
+        only = None if isinstance(tool_choice, str) else tool_choice["function"]["name"]
         constraint = cls.__new__(cls)
-        constraint._compile(tools, tool_choice, parallel, content)
-        return constraint
-
-    def _compile(
-        self,
-        tools: Sequence[Mapping[str, Any]],
-        choice: str | Mapping[str, Any],
-        parallel: bool,
-        content: JsonSchema | JsonObject | None,
-    ) -> None:
-        only = None if isinstance(choice, str) else choice["function"]["name"]
-        vars(self).update(
+        vars(constraint).update(
             functions=tuple(_function(f"tools[{i}]", tool) for i, tool in enumerate(tools)),
-            tool_choice=choice if only is None else "required",
+            tool_choice=tool_choice if isinstance(tool_choice, str) else "required",
             only=only,
             parallel=parallel and only is None,
             content=content,
         )
-        self.check()
+        constraint.check()
+        return constraint
 
     def __repr__(self) -> str:
         names = [name for name, _ in self.functions]

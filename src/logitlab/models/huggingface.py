@@ -172,35 +172,36 @@ class Transformers(Model):
         return logits
 
     def _forward(self, rows: list[_Reading]) -> FloatArray:
-        options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
         caches = [row.state.cache for row in rows]
         for row in rows:
             row.state.cache = None  # if the model raises, the text is read again
         with self._torch.inference_mode():
             if len(rows) == 1:
-                answer = self._read_pieces(rows[0], caches[0], options)
+                answer = self._read_pieces(rows[0], caches[0])
             else:
-                answer = self._read_padded(rows, caches, options)
+                answer = self._read_padded(rows, caches)
             logits = answer.logits[:, -1, : len(self.vocabulary)]
             result: FloatArray = logits.float().cpu().numpy()
         return result
 
     def _call(self, ids: list[list[int]], **options: Any) -> Any:
         tensor = self._torch.tensor(ids, device=self._model.device)
+        if "logits_to_keep" in self._takes:
+            options["logits_to_keep"] = 1
         return self._model(input_ids=tensor, use_cache=True, **options)
 
-    def _read_pieces(self, row: _Reading, cache: Any, options: dict[str, Any]) -> Any:
+    def _read_pieces(self, row: _Reading, cache: Any) -> Any:
         width = self._width or len(row.new)
         answer = None
         for start in range(0, len(row.new), width):
             # Without a cache, the model has none: then it reads from the beginning each time.
             piece = row.new[0 if cache is None else start : start + width]
-            answer = self._call([piece], past_key_values=cache, **options)
+            answer = self._call([piece], past_key_values=cache)
             cache = getattr(answer, "past_key_values", None)
         row.state.cache = cache
         return answer
 
-    def _read_padded(self, rows: list[_Reading], caches: list[Any], options: dict[str, Any]) -> Any:
+    def _read_padded(self, rows: list[_Reading], caches: list[Any]) -> Any:
         """Run texts of different lengths: what each has read and what is new end together."""
         past, width = max(row.read for row in rows), max(len(row.new) for row in rows)
         shape = len(rows), past + width
@@ -217,7 +218,6 @@ class Transformers(Model):
             attention_mask=self._torch.tensor(mask, device=device),
             position_ids=self._torch.tensor(positions[:, past:], device=device),
             past_key_values=cache,
-            **options,
         )
         for i, row in enumerate(rows):
             own_part = partial(_own_part, i, self._torch.tensor(np.flatnonzero(mask[i])))

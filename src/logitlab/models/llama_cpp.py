@@ -259,11 +259,10 @@ class _Memory:
         return slot
 
     def _vacate(self) -> int:
-        for slot, reference in self._texts.items():
-            if reference is None or reference() is None:
-                return slot
-        slot, reference = next(iter(self._texts.items()))
-        text = reference() if reference is not None else None
+        texts = {slot: None if ref is None else ref() for slot, ref in self._texts.items()}
+        # The first empty one, or else the one that was used longest ago.
+        slot = min(texts, key=lambda slot: texts[slot] is not None)
+        text = texts[slot]
         if text is not None:
             self.save(text)
             text.slot, text.live = None, 0
