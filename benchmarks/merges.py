@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from logitlab import datasets
-from logitlab.models.bpe import BPE
+from logitlab.models.ngram.bpe import BPE
 
 SIZE = 4096
 FILE = Path(datasets.__file__).parent / "data" / "grimm_merges.txt"

@@ -33,12 +33,10 @@ DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 PERSON = closed(name=word(12), age={"type": "integer", "minimum": 0, "maximum": 120}, member=FLAG)
 TREE: Schema = {
     "$defs": {
-        "node": closed(
-            ["value"], value=INTEGER, children=listed({"$ref": "#/$defs/node"}, 0, 2)
-        )
+        "node": closed(["value"], value=INTEGER, children=listed({"$ref": "#/$defs/node"}, 0, 2))
     },
     "$ref": "#/$defs/node",
-}  # fmt: skip
+}
 STAMPS = closed(
     **{
         kind.replace("-", "_"): {"type": "string", "format": kind}
@@ -89,36 +87,59 @@ SCHEMAS: dict[str, Schema | bool] = {
     "no items": {"type": "array", "maxItems": 0},
     "matrix": listed(listed({"type": "integer", "minimum": -9, "maximum": 9}, 2, 2), 2, 2),
     "tuple": {
-        "type": "array", "prefixItems": [word(4), INTEGER, FLAG], "items": False, "minItems": 3,
+        "type": "array",
+        "prefixItems": [word(4), INTEGER, FLAG],
+        "items": False,
+        "minItems": 3,
     },
     "tuple with a tail": {
-        "type": "array", "prefixItems": [word(3)], "items": INTEGER, "minItems": 1, "maxItems": 3,
+        "type": "array",
+        "prefixItems": [word(3)],
+        "items": INTEGER,
+        "minItems": 1,
+        "maxItems": 3,
     },
     "tuple of draft 7": {
-        "$schema": DRAFT_7, "type": "array", "items": [INTEGER, FLAG], "additionalItems": False,
+        "$schema": DRAFT_7,
+        "type": "array",
+        "items": [INTEGER, FLAG],
+        "additionalItems": False,
         "minItems": 2,
     },
     "definitions of draft 7": {
-        "$schema": DRAFT_7, "definitions": {"id": INTEGER}, "type": "object",
-        "properties": {"id": {"$ref": "#/definitions/id"}}, "required": ["id"],
+        "$schema": DRAFT_7,
+        "definitions": {"id": INTEGER},
+        "type": "object",
+        "properties": {"id": {"$ref": "#/definitions/id"}},
+        "required": ["id"],
         "additionalProperties": False,
     },
     "optional keys": closed(["id"], id=INTEGER, note=word(5), tags=listed(word(4)), ok=FLAG),
     "no keys": closed(),
     "odd keys": closed(**{"a b": FLAG, 'quo"te': FLAG, "naïve": FLAG, "": FLAG, "$ref/x~y": FLAG}),
     "map of integers": {
-        "type": "object", "additionalProperties": INTEGER, "maxProperties": 2,
+        "type": "object",
+        "additionalProperties": INTEGER,
+        "maxProperties": 2,
     },
     "keys by pattern": {
-        "type": "object", "patternProperties": {"^x_[a-z]{1,3}$": INTEGER},
-        "additionalProperties": False, "maxProperties": 2,
+        "type": "object",
+        "patternProperties": {"^x_[a-z]{1,3}$": INTEGER},
+        "additionalProperties": False,
+        "maxProperties": 2,
     },
     "listed and other keys": {
-        "type": "object", "properties": {"id": INTEGER}, "required": ["id"],
-        "additionalProperties": {"type": "string", "maxLength": 3}, "maxProperties": 2,
+        "type": "object",
+        "properties": {"id": INTEGER},
+        "required": ["id"],
+        "additionalProperties": {"type": "string", "maxLength": 3},
+        "maxProperties": 2,
     },
     "at least one key": {
-        "type": "object", "additionalProperties": FLAG, "minProperties": 1, "maxProperties": 2,
+        "type": "object",
+        "additionalProperties": FLAG,
+        "minProperties": 1,
+        "maxProperties": 2,
     },
     "shapes": {
         "oneOf": [
@@ -162,21 +183,31 @@ SCHEMAS: dict[str, Schema | bool] = {
     "invoice": closed(
         number={"type": "string", "pattern": r"^INV-\d{4}$"},
         date={"type": "string", "format": "date"},
-        lines=listed(closed(item=word(6), quantity=INTEGER, price={"type": "number", "minimum": 0,
-                            "maximum": 500}), 1, 2),
+        lines=listed(
+            closed(
+                item=word(6),
+                quantity=INTEGER,
+                price={"type": "number", "minimum": 0, "maximum": 500},
+            ),
+            1,
+            2,
+        ),
         currency={"enum": ["EUR", "USD", "GBP"]},
         paid=FLAG,
     ),
     "recipe": closed(title=word(10), steps=listed(word(10), 1, 3), minutes=INTEGER),
     "weather query": closed(["city"], city=word(10), unit={"enum": ["celsius", "fahrenheit"]}),
     "address": closed(
-        street=word(10), zip={"type": "string", "pattern": r"^\d{5}(-\d{4})?$"},
+        street=word(10),
+        zip={"type": "string", "pattern": r"^\d{5}(-\d{4})?$"},
         country={"type": "string", "pattern": "^[A-Z]{2}$"},
     ),
     "geojson point": closed(
         type={"const": "Point"},
         coordinates={
-            "type": "array", "minItems": 2, "maxItems": 2,
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
             "items": {"type": "number", "minimum": -180, "maximum": 180},
         },
     ),
@@ -186,12 +217,14 @@ SCHEMAS: dict[str, Schema | bool] = {
         evidence=listed(word(6), 0, 2),
     ),
     "calendar": closed(
-        title=word(8), start={"type": "string", "format": "date-time"},
+        title=word(8),
+        start={"type": "string", "format": "date-time"},
         attendees=listed({"type": "string", "format": "email", "maxLength": 10}, 0, 1),
         repeat={"enum": ["never", "daily", "weekly", None]},
     ),
     "quiz": closed(
-        question=word(10), options=listed(word(4), 4, 4),
+        question=word(10),
+        options=listed(word(4), 4, 4),
         answer={"type": "integer", "minimum": 0, "maximum": 3},
     ),
     "plan": closed(
@@ -199,14 +232,22 @@ SCHEMAS: dict[str, Schema | bool] = {
         steps=listed(closed(["action"], action=word(6), needs=listed(INTEGER, 0, 2)), 1, 2),
     ),
     "annotated": {
-        "title": "T", "description": "D", "examples": [1], "default": 3, "deprecated": True,
-        "type": "integer", "format": "int32", "minimum": 0, "maximum": 9, "x-own": {"not": {}},
+        "title": "T",
+        "description": "D",
+        "examples": [1],
+        "default": 3,
+        "deprecated": True,
+        "type": "integer",
+        "format": "int32",
+        "minimum": 0,
+        "maximum": 9,
+        "x-own": {"not": {}},
     },
     "unused keywords": {"type": "integer", "minLength": 3, "pattern": "a", "items": False},
     "no two alike is not asked": {**listed(FLAG, 2, 2), "uniqueItems": False},
     "anything": {},
     "true": True,
-}  # fmt: skip
+}
 
 # A schema, and a part of the message.
 REFUSED: list[tuple[Any, str]] = [
@@ -242,8 +283,17 @@ REFUSED: list[tuple[Any, str]] = [
     ({"x-guidance": {"lenient": True}}, "schema.x-guidance must be absent"),
     *(
         ({"items": {key: {}}}, f"schema.items.{key} must be absent: it cannot be enforced, got")
-        for key in ("not", "if", "contains", "propertyNames", "dependentRequired", "dependencies",
-                    "unevaluatedProperties", "unevaluatedItems", "$dynamicRef")
+        for key in (
+            "not",
+            "if",
+            "contains",
+            "propertyNames",
+            "dependentRequired",
+            "dependencies",
+            "unevaluatedProperties",
+            "unevaluatedItems",
+            "$dynamicRef",
+        )
     ),
     ({"uniqueItems": True}, "schema.uniqueItems must be absent: it cannot be enforced, got True."),
     ({"format": "color"}, "schema.format must be one of date, date-time, time, duration, email"),
@@ -271,4 +321,4 @@ REFUSED: list[tuple[Any, str]] = [
     ({"minProperties": 2}, "A key that is not listed could come twice; close the object."),
     ({"multipleOf": 100_003}, "schema.multipleOf must be of digits that are at most 100000"),
     ({"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "multiply to at most 100000"),
-]  # fmt: skip
+]

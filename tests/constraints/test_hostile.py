@@ -44,10 +44,20 @@ def pairs(one: Any) -> Any:
 
 
 PATTERNS = [
-    "(a?){500}a{500}", "(.*a.*){25}", "(a|a)*b", "((a*)*)*c", "(x+x+)+y", "a{99999}",
-    "((a{99}){99}){99}", ".*a.{18}", "(a|b|c)*a(a|b|c){14}", "(?:a{0,300}b{0,300}){0,300}",
-    "(" * 3000 + "a" + ")" * 3000, "(" * 40 + "a" + ")*" * 40, "a" * 20_000,
-]  # fmt: skip
+    "(a?){500}a{500}",
+    "(.*a.*){25}",
+    "(a|a)*b",
+    "((a*)*)*c",
+    "(x+x+)+y",
+    "a{99999}",
+    "((a{99}){99}){99}",
+    ".*a.{18}",
+    "(a|b|c)*a(a|b|c){14}",
+    "(?:a{0,300}b{0,300}){0,300}",
+    "(" * 3000 + "a" + ")" * 3000,
+    "(" * 40 + "a" + ")*" * 40,
+    "a" * 20_000,
+]
 SCHEMAS: dict[str, Any] = {
     "deep arrays": nested(47, lambda one: {"type": "array", "items": one}),
     "deeper": nested(3000, lambda one: {"anyOf": [one]}),
@@ -68,14 +78,17 @@ SCHEMAS: dict[str, Any] = {
     "many keys": {"type": "object", "properties": {f"k{i}": {} for i in range(2000)}},
     "many required keys": {"type": "object", "required": [f"k{i}" for i in range(2000)]},
     "large counts": {
-        "type": "array", "minItems": 2**31, "items": {"type": "string", "minLength": 10**6},
+        "type": "array",
+        "minItems": 2**31,
+        "items": {"type": "string", "minLength": 10**6},
     },
     "many patterns": {
-        "type": "object", "patternProperties": {f"^a{i}.*b{i}$": {} for i in range(60)},
+        "type": "object",
+        "patternProperties": {f"^a{i}.*b{i}$": {} for i in range(60)},
     },
     "multiples": {"type": "integer", "multipleOf": 99_991},
     "multiples of multiples": {"allOf": [{"multipleOf": n} for n in (97, 89, 83)]},
-}  # fmt: skip
+}
 
 
 def endure(make: Callable[[], Constraint]) -> None:
@@ -132,20 +145,20 @@ def test_a_limit_is_an_error_and_no_end(
 ) -> None:
     from logitlab.constraints import constraint
 
-    monkeypatch.setitem(constraint._LIMITS, limit, low)
+    monkeypatch.setitem(constraint._WORK_LIMITS, limit, low)
     texts = {"type": "string", "pattern": "a.{19}$"}
     arrays = {"type": "array", "minItems": 999 + low, "items": texts}
     for schema in ({"type": "string", "minLength": 19_999 + low}, arrays):
         with pytest.raises(ParameterError, match="schema must be simple enough to follow it"):
             go_on(schema)
-    constraint._first.cache_clear()
+    constraint._empty_matcher.cache_clear()
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     from logitlab.constraints import constraint
 
-    constraint._tokenizer.cache_clear()
-    constraint._first.cache_clear()
+    constraint._byte_tokenizer.cache_clear()
+    constraint._empty_matcher.cache_clear()
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(ImportError, match=r"pip install 'logitlab\[structured\]'"):
         Choice(["a"])

@@ -19,6 +19,7 @@ from logitlab.constraints import (
     Tools,
     call_id,
     constraint_of,
+    constraint_of_values,
     marker_ids,
 )
 
@@ -131,9 +132,6 @@ def test_special_tokens_mark_calls() -> None:
     assert forced.allowed().nonzero()[0].tolist() == [257]
 
 
-# ---------------------------------------------------------------- reading
-
-
 def pieces(parser: CallParser, whole: str, rng: random.Random) -> list[str | CallPiece]:
     """Feed a text in random pieces."""
     parts: list[str | CallPiece] = []
@@ -214,9 +212,6 @@ def test_ids_are_repeatable_and_different() -> None:
     assert call_id(7, 1, 2) == call_id(7, 1, 2) != call_id(7, 2, 1)
 
 
-# ---------------------------------------------------------------- requests
-
-
 def format_of(schema: Any) -> dict[str, Any]:
     wrapper = {"name": "answer", "strict": True, "schema": schema}
     return {"type": "json_schema", "json_schema": wrapper}
@@ -252,6 +247,17 @@ def format_of(schema: Any) -> dict[str, Any]:
 def test_requests(request_body: dict[str, Any], expected: Any) -> None:
     assert constraint_of(request_body) == expected
     assert constraint_of(SamplingParams.from_request(request_body)) == expected
+
+
+def test_values_that_were_checked_are_not_checked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = SamplingParams(
+        tools=TOOLS, tool_choice=NAMED, parallel_tool_calls=False, response_format=format_of(PERSON)
+    )
+    values = {**params.given(), "structured_outputs": None, "temperature": 0.5}
+    expected = constraint_of(params)
+    monkeypatch.setattr(SamplingParams, "__post_init__", lambda self: pytest.fail("checked again"))
+    assert constraint_of_values(values) == constraint_of(params) == expected
+    assert constraint_of_values({}) is None
 
 
 @pytest.mark.parametrize(

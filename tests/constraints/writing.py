@@ -82,9 +82,6 @@ def follows(matcher: Matcher, data: bytes, *, whole: bool = False) -> bool:
     return matcher.is_complete if whole else True
 
 
-# ---------------------------------------------------------------- compact JSON, by hand
-
-
 class _OpenError(Exception):
     """The text ends in the middle of something."""
 

@@ -36,14 +36,19 @@ COMMON: dict[str, Any] = {
 CONFIGS = {
     "llama": lambda: transformers.LlamaConfig(**COMMON),
     "gpt2": lambda: transformers.GPT2Config(
-        vocab_size=SIZE, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=0,
+        vocab_size=SIZE,
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        n_positions=64,
+        bos_token_id=0,
         eos_token_id=1,
     ),
     "sliding": lambda: transformers.MistralConfig(**COMMON, sliding_window=6),
     "mamba": lambda: transformers.MambaConfig(
         vocab_size=SIZE, hidden_size=32, num_hidden_layers=2, state_size=4, eos_token_id=1
     ),
-}  # fmt: skip
+}
 CACHED = {name: network for name, network in CONFIGS.items() if name != "mamba"}
 _made: dict[str, Any] = {}
 
@@ -71,9 +76,13 @@ def full(name: str, tokens: list[int]) -> Any:
 @settings(max_examples=25, deadline=None)
 def test_logits_are_those_of_the_whole_text(name: str, steps: list[Any], together: int) -> None:
     model = Transformers(network(name), rows_together=together)
-    play(model, steps, lambda tokens, row: np.testing.assert_allclose(
-        row, full(name, tokens), rtol=1e-4, atol=1e-4
-    ))  # fmt: skip
+    play(
+        model,
+        steps,
+        lambda tokens, row: np.testing.assert_allclose(
+            row, full(name, tokens), rtol=1e-4, atol=1e-4
+        ),
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -94,9 +103,13 @@ def test_neighbours_change_no_bit(name: str, steps: list[Any]) -> None:
 @settings(max_examples=15, deadline=None)
 def test_read_token_by_token_the_pieces_do_not_matter(name: str, steps: list[Any]) -> None:
     model = Transformers(network(name), tokens_together=1)
-    play(model, steps, lambda tokens, row: np.testing.assert_array_equal(
-        row, model.advance([model.start()], [tokens])[0]
-    ))  # fmt: skip
+    play(
+        model,
+        steps,
+        lambda tokens, row: np.testing.assert_array_equal(
+            row, model.advance([model.start()], [tokens])[0]
+        ),
+    )
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -111,9 +124,13 @@ def test_greedy_texts_are_those_of_generate(name: str) -> None:
         for prompt, state in zip(prompts, states, strict=True):
             with torch.no_grad():
                 expected = network(name).generate(
-                    torch.tensor([prompt]), max_new_tokens=20, do_sample=False, eos_token_id=None,
-                    attention_mask=torch.ones((1, len(prompt)), dtype=int), pad_token_id=0,
-                )  # fmt: skip
+                    torch.tensor([prompt]),
+                    max_new_tokens=20,
+                    do_sample=False,
+                    eos_token_id=None,
+                    attention_mask=torch.ones((1, len(prompt)), dtype=int),
+                    pad_token_id=0,
+                )
             assert state.tokens == expected[0].tolist()
 
 
@@ -343,5 +360,6 @@ def test_a_real_model() -> None:
     assert model.vocabulary.label(next(iter(model.end_ids))) == "<|im_end|>"
     question = [{"role": "user", "content": "What is the capital of France?"}]
     text = model.vocabulary.decode(model.chat(question))
-    assert text.endswith("<|im_start|>user\nWhat is the capital of France?<|im_end|>\n"
-                         "<|im_start|>assistant\n")  # fmt: skip
+    assert text.endswith(
+        "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    )

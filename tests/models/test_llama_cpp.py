@@ -71,9 +71,13 @@ def exact(sequences: int) -> LlamaCpp:
 @given(steps=actions(49152, longest=6))
 @settings(max_examples=15, deadline=None)
 def test_read_token_by_token_the_pieces_do_not_matter(steps: list[Any]) -> None:
-    play(exact(2), steps, lambda tokens, row: np.testing.assert_array_equal(
-        row, exact(1).advance([exact(1).start()], [tokens])[0]
-    ))  # fmt: skip
+    play(
+        exact(2),
+        steps,
+        lambda tokens, row: np.testing.assert_array_equal(
+            row, exact(1).advance([exact(1).start()], [tokens])[0]
+        ),
+    )
 
 
 def test_the_same_for_long_texts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from logitlab.constraints.calls import CallParser, CallPiece, ToolCall, call_id
 from logitlab.constraints.constraint import Constraint, Matcher, remove
 from logitlab.constraints.kinds import Choice, JsonObject, JsonSchema, Regex
-from logitlab.constraints.request import constraint_of
+from logitlab.constraints.request import constraint_of, constraint_of_values
 from logitlab.constraints.tools import Tools, marker_ids
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "Tools",
     "call_id",
     "constraint_of",
+    "constraint_of_values",
     "marker_ids",
     "remove",
 ]

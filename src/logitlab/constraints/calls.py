@@ -13,10 +13,10 @@ __all__ = ["CLOSE", "OPEN", "CallParser", "CallPiece", "ToolCall", "call_id"]
 OPEN = "<tool_call>"
 CLOSE = "</tool_call>"
 
-_HEAD = re.compile(r'\n\{"name": "([A-Za-z0-9_-]{1,64})", "arguments": ')
+_CALL_HEAD = re.compile(r'\n\{"name": "([A-Za-z0-9_-]{1,64})", "arguments": ')
 _TAIL = "}\n" + CLOSE
 _BETWEEN = "\n" + OPEN
-_STEP = re.compile(r'[{}"\\]')
+_SIGN = re.compile(r'[{}"\\]')
 
 
 def call_id(seed: int, sequence: int, index: int) -> str:
@@ -141,11 +141,11 @@ class CallParser:
         """
         self._waiting += text
         parts: list[Part] = []
-        while self._step(parts, final):
+        while self._read(parts, final):
             pass
         return parts
 
-    def _step(self, parts: list[Part], final: bool) -> bool:
+    def _read(self, parts: list[Part], final: bool) -> bool:
         """Read on, and say whether to go on after that."""
         if self._where == "content":
             return self._read_content(parts, final)
@@ -154,15 +154,20 @@ class CallParser:
         if self._where == "arguments":
             return self._read_arguments(parts)
         literal, after = (_TAIL, "between") if self._where == "tail" else (_BETWEEN, "head")
-        if self._waiting.startswith(literal):
-            self._waiting = self._waiting[len(literal) :]
-            if self._where == "tail":
-                self.calls[-1] = replace(self.calls[-1], complete=True)
-            self._where = after
-            return True
-        if not literal.startswith(self._waiting):
+        if not literal.startswith(self._waiting[: len(literal)]):
             raise ParameterError("text", f"continued by {literal!r}", self._waiting)
-        return False
+        if len(self._waiting) < len(literal):
+            return False
+        if self._where == "tail":
+            self.calls[-1] = replace(self.calls[-1], complete=True)
+        self._take(len(literal), after)
+        return True
+
+    def _take(self, size: int, where: str) -> str:
+        """Return the next characters, and say what comes after them."""
+        text, self._waiting = self._waiting[:size], self._waiting[size:]
+        self._where = where
+        return text
 
     def _read_content(self, parts: list[Part], final: bool) -> bool:
         at = -1 if self._begins == "content" else self._waiting.find(OPEN)
@@ -170,62 +175,50 @@ class CallParser:
             at = -1
         if at < 0 and self._begins == "only":
             return False
-        if at >= 0:
-            self._say(parts, self._waiting[:at])
-            self._waiting = self._waiting[at + len(OPEN) :]
-            self._where = "head"
-            return True
-        held = 0
-        if not final and self._begins != "content":
-            ends = range(1, min(len(OPEN), len(self._waiting) + 1))
-            held = max((n for n in ends if self._waiting.endswith(OPEN[:n])), default=0)
-            if self._begins == "calls" and (self.content or held < len(self._waiting)):
-                held = 0
-        self._say(parts, self._waiting[: len(self._waiting) - held])
-        self._waiting = self._waiting[len(self._waiting) - held :]
-        return False
-
-    def _say(self, parts: list[Part], text: str) -> None:
+        size = len(self._waiting)
+        wait = 0
+        if at < 0 and not final and self._begins != "content":
+            ends = range(1, min(len(OPEN), size + 1))
+            wait = max((n for n in ends if self._waiting.endswith(OPEN[:n])), default=0)
+            if self._begins == "calls" and (self.content or wait < size):
+                wait = 0
+        text = self._take(at if at >= 0 else size - wait, "content")
         if text:
             self.content = (self.content or "") + text
             parts.append(text)
+        if at >= 0:
+            self._take(len(OPEN), "head")
+        return at >= 0
 
     def _read_head(self, parts: list[Part]) -> bool:
-        head = _HEAD.match(self._waiting)
+        head = _CALL_HEAD.match(self._waiting)
         if head is None:
             if len(self._waiting) > len('\n{"name": "", "arguments": ') + 64:
                 raise ParameterError("text", "continued by a name and arguments", self._waiting)
             return False
-        self._waiting = self._waiting[head.end() :]
+        self._take(head.end(), "arguments")
         self.calls.append(ToolCall(head[1], "", False))
         parts.append(CallPiece(len(self.calls) - 1, head[1], ""))
-        self._where = "arguments"
         self._depth = 0
         return True
 
     def _read_arguments(self, parts: list[Part]) -> bool:
-        end = None
-        at = 0
-        if self._escaped and self._waiting:
+        waiting, at, closed = self._waiting, 0, False
+        if self._escaped and waiting:
             self._escaped, at = False, 1
-        while found := _STEP.search(self._waiting, at):
-            at = found.end()
-            sign = found[0]
-            if sign == "\\":
-                self._escaped = at == len(self._waiting)
+        while not closed and (sign := _SIGN.search(waiting, at)):
+            at = sign.end()
+            if sign[0] == "\\":
+                self._escaped = at == len(waiting)
                 at += 1
-            elif sign == '"':
+            elif sign[0] == '"':
                 self._quoted = not self._quoted
             elif not self._quoted:
-                self._depth += 1 if sign == "{" else -1
-                if self._depth == 0:
-                    end = at
-                    break
-        piece, self._waiting = self._waiting[:end], "" if end is None else self._waiting[end:]
+                self._depth += 1 if sign[0] == "{" else -1
+                closed = self._depth == 0
+        piece = self._take(at if closed else len(waiting), "tail" if closed else "arguments")
         if piece:
             last = self.calls[-1]
             self.calls[-1] = replace(last, arguments=last.arguments + piece)
             parts.append(CallPiece(len(self.calls) - 1, None, piece))
-        if end is not None:
-            self._where = "tail"
-        return end is not None
+        return closed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["Constraint", "Matcher", "remove"]
 
 # What llguidance may spend: fuel is work on regular expressions, items are work on rules.
-_LIMITS = {
+_WORK_LIMITS = {
     "max_items_in_row": 2_000,
     "initial_lexer_fuel": 1_000_000,
     "step_lexer_fuel": 200_000,
@@ -28,14 +29,14 @@ _LIMITS = {
 }
 # Tokens that often may follow all together, beside those that llguidance knows of itself: masks of
 # patterns take half the time.
-_WORDS = ["[a-z]{1,15}", "[A-Za-z0-9_]{1,20}"]
-_LARGEST = 1_000_000  # characters of a grammar
-_PLACE = re.compile(r"^at \d+\(\d+\): ")
-_SENTENCES = {
+_FREQUENT_WORDS = ["[a-z]{1,15}", "[A-Za-z0-9_]{1,20}"]
+_LONGEST_GRAMMAR = 1_000_000  # characters of a grammar
+_RULE_PLACE = re.compile(r"^at \d+\(\d+\): ")
+_HINTS = {
     "The members of oneOf must exclude each other.": "oneOf constraints are not supported",
     "Nothing is fetched: refer into the schema itself.": "retrieving it failed",
 }
-_QUOTE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
+_QUOTED_LINE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
 
 
 class Constraint(ABC):
@@ -101,7 +102,7 @@ class Constraint(ABC):
         if not ends:
             hint = "A constrained text is complete where a token ends it."
             raise ParameterError("end_ids", "at least one token", list(ends), hint)
-        return Matcher(self, _first(self, vocabulary, ends), ends, len(vocabulary))
+        return Matcher(self, _empty_matcher(self, vocabulary, ends), ends, len(vocabulary))
 
     def check(self) -> None:
         """Compile for single bytes, which tells what is wrong with the constraint itself.
@@ -111,7 +112,7 @@ class Constraint(ABC):
         ParameterError
             If it cannot be enforced.
         """
-        _first(self, _BYTES, (256,))
+        _empty_matcher(self, _SINGLE_BYTES, (256,))
 
 
 class Matcher:
@@ -158,7 +159,7 @@ class Matcher:
             that takes more work than a step may.
         """
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
-        _check(self._constraint, self._matcher)
+        _check_matcher(self._constraint, self._matcher)
         bits = np.unpackbits(self._bits.view(np.uint8), count=self._size, bitorder="little")
         return bits.view(np.bool_)
 
@@ -173,27 +174,26 @@ class Matcher:
         """
         token = check_integer("token", token, Range(0, self._size - 1, integer=True))
         if self._matcher.try_consume_tokens([token]) != 1:
-            _check(self._constraint, self._matcher)
+            _check_matcher(self._constraint, self._matcher)
             # Where nothing else can follow, the matcher has stopped before the end token.
             stopped = self._matcher.is_stopped()
             if stopped and token in self._ends:
                 return
-            failed = self._matcher.deep_copy()
-            failed.consume_token(token)
-            if not stopped and "doesn't satisfy the grammar" not in failed.get_error():
-                _check(self._constraint, failed)  # a limit, which leaves no trace here
+            trial = self._matcher.deep_copy()
+            trial.consume_token(token)
+            if not stopped and "doesn't satisfy the grammar" not in trial.get_error():
+                _check_matcher(self._constraint, trial)  # a limit, which leaves no trace here
             raise ParameterError("token", "one that may come next", token)
 
     @property
     def is_complete(self) -> bool:
         """Whether the text so far is one of the constraint's, so that it may end here."""
-        _check(self._constraint, self._matcher)
+        _check_matcher(self._constraint, self._matcher)
         return bool(self._matcher.is_accepting())
 
     def copy(self) -> Self:
         """Return a matcher of the same text that goes its own way from here."""
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
+        twin = copy.copy(self)
         twin._matcher = self._matcher.deep_copy()
         twin._bits = self._bits.copy()
         return twin
@@ -219,19 +219,19 @@ def remove(logits: FloatArray, allowed: NDArray[np.bool_]) -> None:
     array([ 0.5, -inf, -2. ], dtype=float32)
     """
     word = np.dtype(f"i{logits.itemsize}").type
-    kept = allowed.view(np.int8).astype(word)
-    np.negative(kept, out=kept)  # all bits where a token is kept, none elsewhere
+    keep = allowed.view(np.int8).astype(word)
+    np.negative(keep, out=keep)  # all bits where a token stays, none elsewhere
     bits = logits.view(word)
-    bits &= kept
-    np.invert(kept, out=kept)
-    kept &= logits.dtype.type(-np.inf).view(word)
-    bits |= kept
+    bits &= keep
+    np.invert(keep, out=keep)
+    keep &= logits.dtype.type(-np.inf).view(word)
+    bits |= keep
 
 
-_BYTES = Vocabulary([*(bytes([value]) for value in range(256)), b"<end>"], [256])
+_SINGLE_BYTES = Vocabulary([*(bytes([value]) for value in range(256)), b"<end>"], [256])
 
 
-class _Tokens:
+class _TokenBytes:
     """A vocabulary as llguidance asks for it."""
 
     bos_token_id = None
@@ -247,38 +247,38 @@ class _Tokens:
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
+def _byte_tokenizer(vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
     library = needs("structured", "llguidance")
-    wrapper = library.TokenizerWrapper(_Tokens(vocabulary, ends))
-    slices = [*_WORDS, *library.LLTokenizer.general_slices()]
+    wrapper = library.TokenizerWrapper(_TokenBytes(vocabulary, ends))
+    slices = [*_FREQUENT_WORDS, *library.LLTokenizer.general_slices()]
     return library.LLTokenizer(wrapper, eos_token=list(ends), slices=slices)
 
 
 @lru_cache(maxsize=64)
-def _first(constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
+def _empty_matcher(constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
     """Return the matcher of an empty text that all others are copies of."""
-    tokenizer = _tokenizer(vocabulary, ends)
+    tokenizer = _byte_tokenizer(vocabulary, ends)
     library = needs("structured", "llguidance")
     grammar = constraint.grammar(vocabulary)
-    if len(grammar) > _LARGEST:
-        rule = f"at most {_LARGEST} characters long"
+    if len(grammar) > _LONGEST_GRAMMAR:
+        rule = f"at most {_LONGEST_GRAMMAR} characters long"
         raise ParameterError(constraint.name, rule, Seen(f"{len(grammar)} of them"))
     # Where only one text can follow, llguidance would allow only its own tokens for it.
     grammar = f'%llguidance {{"no_forcing": true}}\n{grammar}'
-    limits = library.LLParserLimits(**_LIMITS)
+    limits = library.LLParserLimits(**_WORK_LIMITS)
     matcher = library.LLMatcher(
         tokenizer, library.LLMatcher.grammar_from_lark(grammar), log_level=0, limits=limits
     )
     if matcher.is_error():
         raise ParameterError(
-            constraint.name, "one that can be enforced", constraint, _told(matcher)
+            constraint.name, "one that can be enforced", constraint, _complaint(matcher)
         )
     matcher.compute_bitmask()
-    _check(constraint, matcher)
+    _check_matcher(constraint, matcher)
     return matcher
 
 
-def _check(constraint: Constraint, matcher: Any) -> None:
+def _check_matcher(constraint: Constraint, matcher: Any) -> None:
     """Raise if a matcher has failed: it would look as if the text had ended."""
     if not matcher.is_error():
         return
@@ -286,16 +286,16 @@ def _check(constraint: Constraint, matcher: Any) -> None:
         hint = "Nothing may follow here."
         raise ParameterError(constraint.name, "one that these tokens can spell", constraint, hint)
     rule = "simple enough to follow it"
-    raise ParameterError(constraint.name, rule, constraint, _told(matcher))
+    raise ParameterError(constraint.name, rule, constraint, _complaint(matcher))
 
 
-def _told(matcher: Any) -> str:
+def _complaint(matcher: Any) -> str:
     """Return what llguidance says is wrong, in one line."""
-    told = matcher.get_error().removesuffix("<non-verbose/>")
-    lines = [line.strip() for line in told.splitlines()]
-    sentence = " ".join(line for line in lines if line.strip("^") and not _QUOTE.match(line))
-    for ours, theirs in _SENTENCES.items():
-        if theirs in sentence:
-            return ours
-    sentence = _PLACE.sub("", sentence).removeprefix("failed to compile JSON schema: ")
+    message = matcher.get_error().removesuffix("<non-verbose/>")
+    lines = [line.strip() for line in message.splitlines()]
+    sentence = " ".join(line for line in lines if line.strip("^") and not _QUOTED_LINE.match(line))
+    for hint, words in _HINTS.items():
+        if words in sentence:
+            return hint
+    sentence = _RULE_PLACE.sub("", sentence).removeprefix("failed to compile JSON schema: ")
     return f"llguidance: {brief(Seen(sentence)).rstrip('.')}."

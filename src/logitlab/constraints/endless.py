@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from logitlab.checks import ParameterError, Seen
 
 __all__ = ["ends"]
 
-_MOST = 256  # different references
+_MOST_REFERENCES = 256
 
 
 def ends(schema: Any) -> bool:
@@ -24,76 +24,59 @@ def ends(schema: Any) -> bool:
     >>> ends(node), ends({**node, "required": ["next"]})
     (True, False)
     """
-    pointers = sorted(one for one in _references(schema) if one == "#" or one.startswith("#/"))
-    if len(pointers) > _MOST:
-        rule = f"of at most {_MOST} different $ref"
+    pointers = [one for one in _references(schema) if one == "#" or one.startswith("#/")]
+    if len(pointers) > _MOST_REFERENCES:
+        rule = f"of at most {_MOST_REFERENCES} different $ref"
         raise ParameterError("schema", rule, Seen(f"{len(pointers)} of them"))
-    targets = {one: _target(schema, one) for one in pointers}
     # The least fixed point: at first no reference ends, and in each round more may.
-    finite: set[str] = set()
-    more = True
-    while more:
-        before = len(finite)
-        for one in targets.keys() - finite:
-            if _finite(targets[one], finite, targets):
-                finite.add(one)
-        more = len(finite) > before
-    return _finite(schema, finite, targets)
+    endless = {one: _target(schema, one) for one in pointers}
+    while more := [one for one, target in endless.items() if _is_finite(target, endless)]:
+        for one in more:
+            del endless[one]
+    return _is_finite(schema, endless)
 
 
-def _finite(schema: Any, known: set[str], targets: Mapping[str, Any]) -> bool:
+def _is_finite(schema: Any, endless: Mapping[str, Any]) -> bool:
+    """Say whether a schema has a value that ends if these references have none."""
     if not isinstance(schema, Mapping):
         return True
-    reference = schema.get("$ref")
-    if reference in targets and reference not in known:
+    if schema.get("$ref") in endless:
         return False
-    every = list(schema.get("allOf", ()))
-    if not all(_finite(one, known, targets) for one in every):
+
+    def every(schemas: Sequence[Any]) -> bool:
+        return all(_is_finite(one, endless) for one in schemas)
+
+    choices = [schema[key] for key in ("anyOf", "oneOf") if key in schema]
+    some = all(any(_is_finite(one, endless) for one in choice) for choice in choices)
+    if not some or not every(schema.get("allOf", ())):
         return False
-    for key in ("anyOf", "oneOf"):
-        if key in schema and not any(_finite(one, known, targets) for one in schema[key]):
-            return False
     if "const" in schema or "enum" in schema:
         return True
     kinds = schema.get("type", "null")
-    for kind in [kinds] if isinstance(kinds, str) else kinds:
-        if kind == "object":
-            good = all(_finite(_property(schema, key), known, targets) for key in _required(schema))
-        elif kind == "array":
-            good = all(_finite(one, known, targets) for one in _first(schema))
-        else:
-            good = True
-        if good:
-            return True
-    return False
+    return any(every(_parts(schema, kind)) for kind in ([kinds] if type(kinds) is str else kinds))
 
 
-def _required(schema: Mapping[str, Any]) -> list[str]:
-    return list(schema.get("required", ()))
-
-
-def _property(schema: Mapping[str, Any], key: str) -> Any:
-    others = True if "patternProperties" in schema else schema.get("additionalProperties", True)
-    return schema.get("properties", {}).get(key, others)
-
-
-def _first(schema: Mapping[str, Any]) -> list[Any]:
-    """Return the schemas of the items that an array cannot do without."""
-    items = schema.get("items", True)
-    before = schema.get("prefixItems", ())
-    if isinstance(items, list):
-        before, items = items, schema.get("additionalItems", True)
-    least = schema.get("minItems", 0)
-    return [*before[:least], *([items] if least > len(before) else [])]
+def _parts(schema: Mapping[str, Any], kind: str) -> Sequence[Any]:
+    """Return the schemas of what a value of this type cannot do without."""
+    if kind == "object":
+        others = "patternProperties" in schema or schema.get("additionalProperties", True)
+        known = schema.get("properties", {})
+        return [known.get(key, others) for key in schema.get("required", ())]
+    if kind == "array":
+        items = schema.get("items", True)
+        before = schema.get("prefixItems", ())
+        if isinstance(items, list):
+            before, items = items, schema.get("additionalItems", True)
+        least = schema.get("minItems", 0)
+        return [*before[:least], *([items] if least > len(before) else [])]
+    return ()
 
 
 def _references(value: Any) -> set[str]:
     if isinstance(value, Mapping):
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
-        return own.union(*(_references(one) for one in value.values()))
-    if isinstance(value, list):
-        return set().union(*(_references(one) for one in value))
-    return set()
+        return own.union(*map(_references, value.values()))
+    return set().union(*map(_references, value)) if isinstance(value, list) else set()
 
 
 def _target(schema: Any, pointer: str) -> Any:

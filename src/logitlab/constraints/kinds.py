@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,13 +20,15 @@ __all__ = ["Choice", "JsonObject", "JsonSchema", "Regex", "rule_of"]
 # has two spellings, so none escapes the schema of its name.
 _SPELLING = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 
 def rule_of(schema: str) -> str:
     """Return the right side of a rule whose texts are those of a checked schema."""
-    parsed = json.loads(schema)
-    if isinstance(parsed, bool):
-        parsed = {} if parsed else {"enum": []}
-    return "%json " + json.dumps({**parsed, "x-guidance": _SPELLING})
+    value = json.loads(schema)
+    if isinstance(value, bool):
+        value = {} if value else {"enum": []}
+    return "%json " + json.dumps({**value, "x-guidance": _SPELLING})
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -72,8 +75,7 @@ class JsonSchema(Constraint):
     name: str = field(compare=False)
 
     def __init__(self, schema: Mapping[str, Any] | bool, *, name: str = "schema") -> None:
-        object.__setattr__(self, "text", json.dumps(enforceable(name, schema)))
-        object.__setattr__(self, "name", name)
+        vars(self).update(text=json.dumps(enforceable(name, schema)), name=name)
         self.check()
 
     def grammar(self, vocabulary: Vocabulary | None) -> str:
@@ -97,9 +99,11 @@ class JsonObject(Constraint):
     array([False,  True, False, False,  True])
     """
 
+    text = '{"type": "object"}'
+
     def grammar(self, vocabulary: Vocabulary | None) -> str:
         """Return the grammar: the schema of an object."""
-        return f"start: {rule_of(json.dumps({'type': 'object'}))}\n"
+        return f"start: {rule_of(self.text)}\n"
 
 
 @dataclass(frozen=True)
@@ -163,17 +167,17 @@ class Choice(Constraint):
     name = "options"
 
     def __init__(self, options: Iterable[str]) -> None:
-        plain = isinstance(options, Iterable) and not isinstance(options, str | bytes)
-        given = tuple(options) if plain else ()
-        for option in given:
-            if not isinstance(option, str) or any("\ud800" <= c <= "\udfff" for c in option):
-                raise ParameterError("options", "texts", option)
-        if not given or not all(given) or len(set(given)) < len(given):
+        several = isinstance(options, Iterable) and not isinstance(options, str | bytes)
+        texts = tuple(options) if several else ()
+        for text in texts:
+            if not isinstance(text, str) or _SURROGATE.search(text):
+                raise ParameterError("options", "texts", text)
+        if not texts or not all(texts) or len(set(texts)) < len(texts):
             raise ParameterError("options", "different texts that are not empty", options)
-        object.__setattr__(self, "options", given)
+        vars(self).update(options=texts)
         self.check()
 
     def grammar(self, vocabulary: Vocabulary | None) -> str:
         """Return the grammar: the options side by side."""
-        spelled = ("".join(character(ord(c)) for c in option) for option in self.options)
-        return f"start: /{'|'.join(spelled)}/\n"
+        expressions = ("".join(character(ord(c)) for c in option) for option in self.options)
+        return f"start: /{'|'.join(expressions)}/\n"

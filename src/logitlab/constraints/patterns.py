@@ -18,19 +18,22 @@ from logitlab.checks import ParameterError
 __all__ = ["restated"]
 
 _LONGEST = 10_000
-_DEEPEST = 50
-_QUANTIFIER = re.compile(r"(?:[*+?]|\{\d{1,5}(?:,\d{0,5})?\})\??")
-_PROPERTY = re.compile(r"[pP]\{[A-Z][a-z]?\}")
-_CODE = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})")
+_DEEPEST_GROUP = 50
+_QUANTIFIER = re.compile(r"(?P<greedy>[*+?]|\{\d{1,5}(?:,\d{0,5})?\})\??")
 _GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_]\w*>|(?!\?))")
-_PLAIN = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
+_ESCAPE = re.compile(
+    r"\\(?:(?P<kind>[wWdDsS])|(?P<property>[pP]\{[A-Z][a-z]?\})|(?P<control>[nrtfv])"
+    r"|x(?P<byte>[0-9a-fA-F]{2})|u(?P<unit>[0-9a-fA-F]{4})|(?P<sign>[ -/:-@\[-`{-~]))"
+)
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
 
 # Each class by its smallest and its largest reading: outside of a negation the smallest is safe.
-_WORD = ("0-9A-Za-z_", r"\p{L}\p{M}\p{N}\p{Pc}")
-_DIGIT = ("0-9", r"\p{Nd}")
-_SPACE = (r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000",) * 2
-_SPACE = (_SPACE[0], _SPACE[1] + r"\x1c-\x1f\u0085\ufeff")
-_CLASSES = {"w": _WORD, "d": _DIGIT, "s": _SPACE}
+_SPACES = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_CLASSES = {
+    "w": ("0-9A-Za-z_", r"\p{L}\p{M}\p{N}\p{Pc}"),
+    "d": ("0-9", r"\p{Nd}"),
+    "s": (_SPACES, _SPACES + r"\x1c-\x1f\u0085\ufeff"),
+}
 
 
 def restated(name: str, pattern: object) -> str:
@@ -63,7 +66,7 @@ def restated(name: str, pattern: object) -> str:
         raise ParameterError(name, "a regular expression", pattern)
     if len(pattern) > _LONGEST:
         raise ParameterError(name, f"of at most {_LONGEST} characters", pattern)
-    return _Reader(name, pattern).whole()
+    return _PatternReader(name, pattern).whole()
 
 
 def character(code: int) -> str:
@@ -75,15 +78,18 @@ def character(code: int) -> str:
     return text
 
 
-class _Reader:
+def _spelled(one: int | str) -> str:
+    return character(one) if isinstance(one, int) else one
+
+
+class _PatternReader:
     def __init__(self, name: str, pattern: str) -> None:
         self.name = name
         self.text = pattern
         self.at = 0
 
     def error(self, reason: str, at: int | None = None) -> ParameterError:
-        where = self.at if at is None else at
-        hint = f"{reason}: not at character {where}."
+        hint = f"{reason}: not at character {self.at if at is None else at}."
         return ParameterError(self.name, "a regular expression", self.text, hint)
 
     def whole(self) -> str:
@@ -96,8 +102,7 @@ class _Reader:
                 if not repeatable:
                     raise self.error("A quantifier follows one thing that it repeats")
                 self.at = quantifier.end()
-                once = quantifier[0] if len(quantifier[0]) == 1 else quantifier[0].removesuffix("?")
-                parts.append(once)
+                parts.append(quantifier["greedy"])  # a lazy one matches the same whole texts
                 repeatable = False
                 continue
             repeatable = here not in "(|^$"
@@ -107,65 +112,53 @@ class _Reader:
                     raise self.error("A group is plain, (?:…) or (?<name>…)")
                 self.at = group.end()
                 depth += 1
-                if depth > _DEEPEST:
-                    raise self.error(f"Groups are at most {_DEEPEST} deep")
+                if depth > _DEEPEST_GROUP:
+                    raise self.error(f"Groups are at most {_DEEPEST_GROUP} deep")
                 parts.append("(?:")
-            elif here in ")|^$":
-                self.at += 1
-                depth -= here == ")"
-                if depth < 0:
-                    raise self.error("A closing parenthesis has an opening one", self.at - 1)
-                parts.append(here)
             elif here == "[":
                 parts.append(self.bracket())
-            elif here == ".":
-                self.at += 1
-                parts.append(r"[^\n\r\u2028\u2029\x00]")
             elif here == "{":
                 raise self.error(r"A brace is {n}, {n,}, {n,m} or \{")
+            elif here in ".)|^$":
+                depth -= here == ")"
+                if depth < 0:
+                    raise self.error("A closing parenthesis has an opening one")
+                self.at += 1
+                parts.append(r"[^\n\r\u2028\u2029\x00]" if here == "." else here)
             else:
-                found = self.one(negated=False)
-                if isinstance(found, int):
-                    parts.append(character(found))
-                else:
-                    parts.append(f"[{found}]" if found[0] != "[" else found)
+                one = self.one(negated=False)
+                alone = isinstance(one, int) or one[0] == "["
+                parts.append(_spelled(one) if alone else f"[{one}]")
         if depth:
             raise self.error("An opening parenthesis has a closing one")
         return "".join(parts)
 
     def one(self, *, negated: bool) -> int | str:
         """Read a character, given by its code, or an escape that stands for a class."""
-        here = self.text[self.at]
+        start = self.at
         self.at += 1
-        if here != "\\":
-            if "\ud800" <= here <= "\udfff":
-                raise self.error("A character is no half of a surrogate pair", self.at - 1)
-            return ord(here)
-        start = self.at - 1
-        letter = self.text[self.at : self.at + 1]
-        if letter.lower() in _CLASSES and letter:
-            self.at += 1
-            smallest, largest = _CLASSES[letter.lower()]
-            if letter.islower():
+        kind, value = "sign", self.text[start]
+        if value == "\\":
+            escape = _ESCAPE.match(self.text, start)
+            if escape is None:
+                signs = r"\d \w \s \D \W \S \n \r \t \f \v \xhh \uhhhh \p{L}"
+                raise self.error(f"An escape is {signs} or of a sign", start)
+            self.at = escape.end()
+            kind = str(escape.lastgroup)
+            value = escape[kind]
+        if kind == "kind":
+            smallest, largest = _CLASSES[value.lower()]
+            if value.islower():
                 return largest if negated else smallest
             return f"[^{smallest if negated else largest}\\x00]"
-        if found := _PROPERTY.match(self.text, self.at):
-            self.at = found.end()
-            return f"[\\{found[0]}&&[^\\x00]]"
-        if found := _CODE.match(self.text, self.at):
-            self.at = found.end()
-            code = int(found[1] or found[2], 16)
-            if 0xD800 <= code <= 0xDFFF:
-                raise self.error("A character is no half of a surrogate pair", start)
-            return code
-        if letter in _PLAIN and letter:
-            self.at += 1
-            return ord(_PLAIN[letter])
-        if letter.isascii() and letter.isprintable() and letter and not letter.isalnum():
-            self.at += 1
-            return ord(letter)
-        rule = r"An escape is \d \w \s \D \W \S \n \r \t \f \v \xhh \uhhhh \p{L} or of a sign"
-        raise self.error(rule, start)
+        if kind == "property":
+            return f"[\\{value}&&[^\\x00]]"
+        if kind == "control":
+            return ord(_CONTROLS[value])
+        code = ord(value) if kind == "sign" else int(value, 16)
+        if 0xD800 <= code <= 0xDFFF:
+            raise self.error("A character is no half of a surrogate pair", start)
+        return code
 
     def bracket(self) -> str:
         """Read a class of characters in brackets."""
@@ -187,7 +180,7 @@ class _Reader:
                     raise self.error("A range goes from a character to a higher one", start)
                 items.append(f"{character(first)}-{character(last)}")
             else:
-                items.append(character(first) if isinstance(first, int) else first)
+                items.append(_spelled(first))
         self.at += 1
         inside = "".join(items)
         # A class with every control character lets a quote through where it excludes one

@@ -11,11 +11,15 @@ from logitlab.constraints.kinds import JsonObject, JsonSchema
 from logitlab.constraints.tools import Tools
 from logitlab.request.params import SamplingParams
 
-__all__ = ["constraint_of"]
+__all__ = ["constraint_of", "constraint_of_values"]
 
-_KEYS = (
-    "response_format", "structured_outputs", "tools", "tool_choice", "parallel_tool_calls",
-)  # fmt: skip
+_STRUCTURE = (
+    "response_format",
+    "structured_outputs",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+)
 
 
 def constraint_of(params: SamplingParams | Mapping[str, Any]) -> Constraint | None:
@@ -50,28 +54,50 @@ def constraint_of(params: SamplingParams | Mapping[str, Any]) -> Constraint | No
     >>> constraint_of({"tools": tools, "parallel_tool_calls": False})
     Tools(['now'], 'auto', parallel=False)
     """
-    if not isinstance(params, SamplingParams | Mapping):
+    if isinstance(params, Mapping):
+        values = {key: params[key] for key in _STRUCTURE if params.get(key) is not None}
+        try:
+            params = SamplingParams(**values)
+        except RecursionError:
+            rule = "nested less deeply"
+            raise ParameterError("response_format and tools", rule, Seen("a schema")) from None
+    if not isinstance(params, SamplingParams):
         raise ParameterError("params", "SamplingParams or a map of parameters", params)
-    given = params.given() if isinstance(params, SamplingParams) else params
-    try:
-        asked = SamplingParams(**{key: given[key] for key in _KEYS if given.get(key) is not None})
-    except RecursionError:
-        rule = "nested less deeply"
-        raise ParameterError("response_format and tools", rule, Seen("a schema")) from None
-    content = _format(asked.response_format or {})
-    if not asked.tools:
-        return content
-    choice = asked.tool_choice or "auto"
-    if choice == "none" and content is not None:
-        return content
-    parallel = asked.parallel_tool_calls is not False
-    return Tools(asked.tools, choice, parallel, content)
+    return constraint_of_values(params.given())
 
 
-def _format(asked: Mapping[str, Any]) -> JsonSchema | JsonObject | None:
-    if asked.get("type") == "json_object":
-        return JsonObject()
-    if asked.get("type") == "json_schema":
-        schema = asked["json_schema"]["schema"]
-        return JsonSchema(schema, name="response_format.json_schema.schema")
-    return None
+def constraint_of_values(values: Mapping[str, Any]) -> Constraint | None:
+    """Return the constraint of values that were checked where they were written.
+
+    Parameters
+    ----------
+    values : mapping
+        The same keys, with values as `SamplingParams` leaves them; others are not looked at. A
+        value of None is absent.
+
+    Returns
+    -------
+    Constraint or None
+        As `constraint_of` has it.
+
+    Raises
+    ------
+    ParameterError
+        For a schema that cannot be enforced.
+
+    Examples
+    --------
+    >>> constraint_of_values({"response_format": {"type": "json_object"}, "tools": None})
+    JsonObject()
+    """
+    form = values.get("response_format") or {}
+    content: JsonSchema | JsonObject | None = None
+    if form.get("type") == "json_object":
+        content = JsonObject()
+    if form.get("type") == "json_schema":
+        schema = form["json_schema"]["schema"]
+        content = JsonSchema(schema, name="response_format.json_schema.schema")
+    tools, choice = values.get("tools"), values.get("tool_choice") or "auto"
+    if not tools or (choice == "none" and content is not None):
+        return content
+    return Tools.of_values(tools, choice, values.get("parallel_tool_calls") is not False, content)

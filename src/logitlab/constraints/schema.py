@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,15 +16,38 @@ from logitlab.constraints.patterns import restated
 __all__ = ["FORMATS", "REFUSED", "enforceable"]
 
 FORMATS = (
-    "date", "date-time", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid",
-)  # fmt: skip
+    "date",
+    "date-time",
+    "time",
+    "duration",
+    "email",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "uri",
+    "uuid",
+)
 """The formats of texts that are enforced."""
 
-REFUSED = frozenset([
-    "not", "if", "then", "else", "contains", "minContains", "maxContains", "propertyNames",
-    "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedItems",
-    "unevaluatedProperties", "$dynamicRef", "$recursiveRef",
-])  # fmt: skip
+REFUSED = frozenset(
+    [
+        "not",
+        "if",
+        "then",
+        "else",
+        "contains",
+        "minContains",
+        "maxContains",
+        "propertyNames",
+        "dependencies",
+        "dependentRequired",
+        "dependentSchemas",
+        "unevaluatedItems",
+        "unevaluatedProperties",
+        "$dynamicRef",
+        "$recursiveRef",
+    ]
+)
 """Keywords that constrain a text in ways that no grammar here can follow."""
 
 _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
@@ -32,23 +57,32 @@ _OLDER = (
     "json-schema.org/draft-07/schema",
     "json-schema.org/draft-06/schema",
 )
-_DEEPEST = 48
-_MOST = 20_000  # schemas and values
-_LARGEST = 2**53
+_DEEPEST_SCHEMA = 48
+_MOST_PARTS = 20_000  # schemas and values
+_EXACT = 2**53
 _MULTIPLE = 100_000  # an automaton has as many states
-_COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
+_LENGTHS = Range(0, 2**31, integer=True)
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_OTHERS: dict[str, type] = {
-    "$schema": str, "$id": str, "$ref": str, "$anchor": str, "$comment": str, "$dynamicAnchor": str,
-    "title": str, "description": str, "format": str, "contentEncoding": str,
-    "contentMediaType": str, "uniqueItems": bool, "deprecated": bool, "readOnly": bool,
-    "writeOnly": bool, "examples": list,
-}  # fmt: skip
-_JSON = {str: "string", bool: "boolean", list: "array"}
-_MERGING = ("allOf", "anyOf", "oneOf", "$ref")
-# Control characters without a short escape of their own would need \uhhhh, and with that a key
-# could be spelled in a way that escapes its schema.
-_CONTROLS = frozenset(map(chr, range(32))) - set("\b\t\n\f\r") | {"\x7f"}
+_MERGING = {"allOf", "anyOf", "oneOf", "$ref"}
+_KEPT_TEXTS = ("$schema", "$id", "$ref", "$anchor")
+_OTHER_TEXTS = (
+    "$comment",
+    "$dynamicAnchor",
+    "title",
+    "description",
+    "format",
+    "contentEncoding",
+    "contentMediaType",
+)
+# What is only looked at for its type, with the name of that in JSON.
+_ANNOTATIONS: dict[str, tuple[type, str]] = {
+    **dict.fromkeys([*_KEPT_TEXTS, *_OTHER_TEXTS], (str, "string")),
+    **dict.fromkeys(["uniqueItems", "deprecated", "readOnly", "writeOnly"], (bool, "boolean")),
+    "examples": (list, "array"),
+}
+# Surrogates, and control characters without a short escape of their own: those would need \uhhhh,
+# and with that a key could be spelled in a way that escapes its schema.
+_UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def enforceable(name: str, schema: object) -> Any:
@@ -84,44 +118,132 @@ def enforceable(name: str, schema: object) -> Any:
     logitlab.checks.ParameterError: schema.items.uniqueItems must be absent: it cannot be enforced,
     got True.
     """
-    reader = _Reader(name, schema)
-    found = reader.schema(name, schema, 0)
-    reader.check_numbers()
-    if not ends(found):
+    reader = _SchemaReader(name, schema)
+    result = reader.schema(name, schema, -1)
+    if reader.merges:
+        reader.check_numbers()
+    if reader.refers and not ends(result):  # without a reference nothing requires itself
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
-    return found
+    return result
 
 
-class _Reader:
+def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
+    """Raise where an open end lets its own number through: a flaw of llguidance 1.9."""
+    highs = [*bounds.get("maximum", ()), *bounds.get("exclusiveMaximum", ())]
+    lows = [*bounds.get("minimum", ()), *bounds.get("exclusiveMinimum", ())]
+    rule = "no whole number less than 1 away from the other bound"
+    for key, others, side in (("exclusiveMinimum", highs, 1), ("exclusiveMaximum", lows, -1)):
+        for end in bounds.get(key, ()):
+            low, high = sorted((end, end + side))
+            if end == int(end) and any(low < other < high for other in others):
+                raise ParameterError(f"{name}.{key}", rule, end)
+
+
+def _json_text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ParameterError(name, "a text", value)
+    if _UNSPELLABLE.search(value):
+        rule = r"free of surrogates and of control characters other than \b \t \n \f \r"
+        raise ParameterError(name, rule, value)
+    return value
+
+
+def _json_number(name: str, value: Any) -> int | float:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not abs(value) < math.inf:
+        raise ParameterError(name, "a finite number", value)
+    if abs(value) > _EXACT:
+        raise ParameterError(name, "in [-2**53, 2**53], where every integer is exact", value)
+    number: int | float = value
+    return number
+
+
+def _multiple_of(name: str, value: Any) -> int | float:
+    if check_number(name, value) <= 0:
+        raise ParameterError(name, "a number > 0", value)
+    if _digits(value) > _MULTIPLE:
+        raise ParameterError(name, f"of digits that are at most {_MULTIPLE}", value)
+    return _json_number(name, value)
+
+
+def _digits(value: float) -> int:
+    """Return the digits of a number without its point."""
+    return int("".join(map(str, Decimal(repr(value)).normalize().as_tuple().digits)))
+
+
+def _array(name: str, value: Any, noun: str) -> Sequence[Any]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
+        raise ParameterError(name, f"a non-empty array of {noun}", value)
+    return value
+
+
+def _json_types(name: str, value: Any) -> str | list[str]:
+    if isinstance(value, str) and value in _TYPES:
+        return value
+    good = isinstance(value, Sequence) and value and all(kind in _TYPES for kind in value)
+    if not good or len(set(value)) < len(value):
+        raise ParameterError(name, f"one or more of {', '.join(_TYPES)}", value)
+    return list(value)
+
+
+def _required_keys(name: str, value: Any) -> list[str]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ParameterError(name, "an array of keys", value)
+    keys = [_json_text(f"{name}[{i}]", key) for i, key in enumerate(value)]
+    if len(set(keys)) < len(keys):
+        raise ParameterError(name, "an array of different keys", value)
+    return keys
+
+
+def _length(name: str, value: Any) -> int:
+    return check_integer(name, value, _LENGTHS)
+
+
+# The check of every keyword with a plain value.
+_PLAIN: dict[str, Callable[[str, Any], Any]] = {
+    "type": _json_types,
+    "required": _required_keys,
+    "pattern": restated,
+    "multipleOf": _multiple_of,
+    **dict.fromkeys(_BOUNDS, _json_number),
+    **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
+    **dict.fromkeys(["minProperties", "maxProperties"], _length),
+}
+
+
+class _SchemaReader:
+    """Check a schema part by part; each method returns its part restated."""
+
     def __init__(self, name: str, schema: object) -> None:
         self.root = name
         self.count = 0
-        self.merges = False
-        self.bounds: dict[str, list[float]] = {key: [] for key in _BOUNDS}
+        self.refers = self.merges = False
+        self.bounds: defaultdict[str, list[float]] = defaultdict(list)
         self.multiples: set[float] = set()
         draft = schema.get("$schema") if isinstance(schema, Mapping) else None
-        known = isinstance(draft, str) and draft.removesuffix("#").split("://")[-1]
-        if draft is not None and known not in (_DRAFT, *_OLDER):
+        address = isinstance(draft, str) and draft.removesuffix("#").split("://")[-1]
+        if draft is not None and address not in (_DRAFT, *_OLDER):
             raise ParameterError(f"{name}.$schema", "draft 6, 7, 2019-09 or 2020-12", draft)
-        self.older = known in _OLDER
+        self.older = address in _OLDER
 
-    def step(self, name: str, value: object, depth: int) -> None:
+    def step(self, name: str, depth: int) -> None:
         self.count += 1
-        if depth > _DEEPEST:
-            raise ParameterError(name, f"at most {_DEEPEST} levels deep", Seen("a deeper one"))
-        if self.count > _MOST:
-            rule = f"of at most {_MOST} schemas and values"
+        if depth > _DEEPEST_SCHEMA:
+            rule = f"at most {_DEEPEST_SCHEMA} levels deep"
+            raise ParameterError(name, rule, Seen("a deeper one"))
+        if self.count > _MOST_PARTS:
+            rule = f"of at most {_MOST_PARTS} schemas and values"
             raise ParameterError(self.root, rule, Seen("more of them"))
 
     def schema(self, name: str, schema: object, depth: int) -> Any:
-        """Check one schema and return it restated."""
-        self.step(name, schema, depth)
+        depth += 1  # than that of the schema around it
+        self.step(name, depth)
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, Mapping):
             raise ParameterError(name, "a map or a boolean, as every JSON schema", schema)
-        found: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         for key, value in schema.items():
             if not isinstance(key, str):
                 raise ParameterError(name, "a map whose keys are strings", key)
@@ -130,65 +252,96 @@ class _Reader:
                 raise ParameterError(here, "absent: it cannot be enforced", value)
             if key == "x-guidance" or (key == "$schema" and depth):
                 raise ParameterError(here, "absent", value)
-            if key in _CHECKS:
-                value = _CHECKS[key](self, here, value, depth)
-                found[key] = value
-            elif key in _OTHERS and not isinstance(value, _OTHERS[key]):
-                rule = f"of the JSON type {_JSON[_OTHERS[key]]}"
-                raise ParameterError(here, rule, value)
-            elif key in ("$schema", "$id", "$ref", "$anchor"):
-                found[key] = value
+            if key in _PLAIN:
+                result[key] = _PLAIN[key](here, value)
+            elif key in _NESTED:
+                result[key] = _NESTED[key](self, here, value, depth)
+            elif key in _ANNOTATIONS:
+                kind, noun = _ANNOTATIONS[key]
+                if not isinstance(value, kind):
+                    raise ParameterError(here, f"of the JSON type {noun}", value)
+                if key in _KEPT_TEXTS:
+                    result[key] = value
             # All else is an annotation, or a keyword that no draft knows.
-        self.check_together(name, schema, found)
-        return found
+        self.check_together(name, schema, result)
+        return result
 
-    def check_together(self, name: str, schema: Mapping[str, Any], found: dict[str, Any]) -> None:
-        """Check what hangs on several keywords."""
+    def check_together(self, name: str, schema: Mapping[str, Any], result: dict[str, Any]) -> None:
+        """Check what hangs on several keywords, and note what hangs on several schemas."""
         if schema.get("uniqueItems", False) is not False:
             value = schema["uniqueItems"]
             raise ParameterError(f"{name}.uniqueItems", "absent: it cannot be enforced", value)
-        types = found.get("type")
-        strings = types is None or "string" in ([types] if isinstance(types, str) else types)
-        if "format" in schema and strings:
-            kind = schema["format"]
-            if kind not in FORMATS:
+        types = result.get("type", "string")  # a text by itself, or a list of texts
+        if "format" in schema and "string" in ([types] if isinstance(types, str) else types):
+            result["format"] = schema["format"]
+            if result["format"] not in FORMATS:
                 rule = f"one of {', '.join(FORMATS)}: no other is enforced"
-                raise ParameterError(f"{name}.format", rule, kind)
-            found["format"] = kind
-        least = found.get("minProperties", 0)
-        closed = found.get("additionalProperties") is False and not found.get("patternProperties")
-        if least > len(set(found.get("required", ()))) + 1 and not closed:
+                raise ParameterError(f"{name}.format", rule, result["format"])
+        least = result.get("minProperties", 0)
+        closed = result.get("additionalProperties") is False and not result.get("patternProperties")
+        if least > len(set(result.get("required", ()))) + 1 and not closed:
             hint = "A key that is not listed could come twice; close the object."
             rule = "at most one more than the required keys of an open object"
             raise ParameterError(f"{name}.minProperties", rule, least, hint)
-        here = {key: [found[key]] for key in _BOUNDS if key in found}
-        _check_bounds(name, here)
-        for key, values in here.items():
-            self.bounds[key] += values
-        merging = [key for key in _MERGING if key in found]
-        self.merges |= "allOf" in merging or bool(merging and (here or len(merging) > 1))
+        bounds = result.keys() & _BOUNDS
+        if bounds:
+            _check_bounds(name, {key: [result[key]] for key in bounds})
+            for key in bounds:
+                self.bounds[key].append(result[key])
+        if "multipleOf" in result:
+            self.multiples.add(result["multipleOf"])
+        merging = result.keys() & _MERGING
+        self.refers |= "$ref" in merging
+        self.merges |= "allOf" in merging or bool(merging and (bounds or len(merging) > 1))
 
     def check_numbers(self) -> None:
-        """Where schemas are merged, look at all numbers together."""
-        if self.merges:
-            _check_bounds(self.root, self.bounds)
-            together = math.prod(map(_digits, self.multiples))
-            if together > _MULTIPLE:
-                rule = f"such that their digits multiply to at most {_MULTIPLE}"
-                raise ParameterError(f"{self.root}'s multipleOf", rule, sorted(self.multiples))
+        """Look at all numbers together: schemas are merged somewhere."""
+        _check_bounds(self.root, self.bounds)
+        if math.prod(map(_digits, self.multiples)) > _MULTIPLE:
+            rule = f"such that their digits multiply to at most {_MULTIPLE}"
+            raise ParameterError(f"{self.root}'s multipleOf", rule, sorted(self.multiples))
+
+    def items(self, name: str, value: Any, depth: int) -> Any:
+        if not isinstance(value, Sequence):
+            return self.schema(name, value, depth)
+        if self.older:
+            return self.schemas(name, value, depth)
+        hint = "A tuple is prefixItems, or items of an older $schema."
+        raise ParameterError(name, "one schema", value, hint)
+
+    def schemas(self, name: str, value: Any, depth: int) -> list[Any]:
+        items = enumerate(_array(name, value, "schemas"))
+        return [self.schema(f"{name}[{i}]", one, depth) for i, one in items]
+
+    def map(
+        self, name: str, value: Any, depth: int, spell: Callable[[str, Any], str] = _json_text
+    ) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ParameterError(name, "a map of schemas", value)
+        return {
+            spell(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
+            for key, one in value.items()
+        }
+
+    def patterns(self, name: str, value: Any, depth: int) -> dict[str, Any]:
+        return self.map(name, value, depth, lambda here, key: restated(here, _json_text(here, key)))
+
+    def values(self, name: str, value: Any, depth: int) -> list[Any]:
+        items = enumerate(_array(name, value, "values"))
+        return [self.value(f"{name}[{i}]", one, depth + 1) for i, one in items]
 
     def value(self, name: str, value: object, depth: int) -> Any:
         """Check a value of const or enum, and return it in plain JSON types."""
-        self.step(name, value, depth)
+        self.step(name, depth)
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return _text(name, value)
+            return _json_text(name, value)
         if isinstance(value, int | float):
-            return _number(name, value)
+            return _json_number(name, value)
         if isinstance(value, Mapping):
             return {
-                _text(name, key): self.value(f"{name}.{key}", one, depth + 1)
+                _json_text(name, key): self.value(f"{name}.{key}", one, depth + 1)
                 for key, one in value.items()
             }
         if isinstance(value, Sequence) and not isinstance(value, bytes):
@@ -196,141 +349,13 @@ class _Reader:
         raise ParameterError(name, "a JSON value", value)
 
 
-def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
-    """Raise where an open end lets its own number through: a flaw of llguidance 1.9."""
-    highs = [*bounds.get("maximum", ()), *bounds.get("exclusiveMaximum", ())]
-    lows = [*bounds.get("minimum", ()), *bounds.get("exclusiveMinimum", ())]
-    rule = "no whole number less than 1 away from the other bound"
-    for low in bounds.get("exclusiveMinimum", ()):
-        if low == int(low) and any(low < high < low + 1 for high in highs):
-            raise ParameterError(f"{name}.exclusiveMinimum", rule, low)
-    for high in bounds.get("exclusiveMaximum", ()):
-        if high == int(high) and any(high - 1 < low < high for low in lows):
-            raise ParameterError(f"{name}.exclusiveMaximum", rule, high)
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ParameterError(name, "a text", value)
-    if any("\ud800" <= c <= "\udfff" for c in value) or not _CONTROLS.isdisjoint(value):
-        rule = r"free of surrogates and of control characters other than \b \t \n \f \r"
-        raise ParameterError(name, rule, value)
-    return value
-
-
-def _number(name: str, value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
-        raise ParameterError(name, "a finite number", value)
-    if abs(value) > _LARGEST:
-        raise ParameterError(name, "in [-2**53, 2**53], where every integer is exact", value)
-    return value
-
-
-def _finite(value: int | float) -> bool:
-    return isinstance(value, int) or math.isfinite(value)
-
-
-# ---------------------------------------------------------------- one check for every keyword
-
-_Check = Callable[[_Reader, str, Any, int], Any]
-
-
-def _sub(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return reader.schema(name, value, depth + 1)
-
-
-def _items(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    if reader.older and isinstance(value, Sequence):
-        return _list(reader, name, value, depth)
-    if isinstance(value, Sequence):
-        hint = "A tuple is prefixItems, or items of an older $schema."
-        raise ParameterError(name, "one schema", value, hint)
-    return _sub(reader, name, value, depth)
-
-
-def _list(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
-        raise ParameterError(name, "a non-empty array of schemas", value)
-    return [reader.schema(f"{name}[{i}]", one, depth + 1) for i, one in enumerate(value)]
-
-
-def _entries(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, Mapping):
-        raise ParameterError(name, "a map of schemas", value)
-    for key, one in value.items():
-        yield _text(f"{name}'s key", key), one
-
-
-def _map(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return {
-        key: reader.schema(f"{name}.{key}", one, depth + 1) for key, one in _entries(name, value)
-    }
-
-
-def _patterns(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return {
-        restated(f"{name}'s key", key): reader.schema(f"{name}.{key}", one, depth + 1)
-        for key, one in _entries(name, value)
-    }
-
-
-def _type(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    kinds = [value] if isinstance(value, str) else value
-    good = isinstance(kinds, Sequence) and kinds and all(kind in _TYPES for kind in kinds)
-    if not good or len(set(kinds)) < len(kinds):
-        raise ParameterError(name, f"one or more of {', '.join(_TYPES)}", value)
-    return value if isinstance(value, str) else list(value)
-
-
-def _enum(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
-        raise ParameterError(name, "a non-empty array of values", value)
-    return [reader.value(f"{name}[{i}]", one, depth + 1) for i, one in enumerate(value)]
-
-
-def _const(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return reader.value(name, value, depth + 1)
-
-
-def _count(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return check_integer(name, value, Range(0, 2**31, integer=True))
-
-
-def _bound(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return _number(name, value)
-
-
-def _multiple(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    if check_number(name, value) <= 0:
-        raise ParameterError(name, "a number > 0", value)
-    if _digits(value) > _MULTIPLE:
-        raise ParameterError(name, f"of digits that are at most {_MULTIPLE}", value)
-    reader.multiples.add(value)
-    return _number(name, value)
-
-
-def _digits(value: float) -> int:
-    """Return the digits of a number without its point."""
-    return int("".join(map(str, Decimal(repr(value)).normalize().as_tuple().digits)))
-
-
-def _required(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise ParameterError(name, "an array of keys", value)
-    keys = [_text(f"{name}[{i}]", key) for i, key in enumerate(value)]
-    if len(set(keys)) < len(keys):
-        raise ParameterError(name, "an array of different keys", value)
-    return keys
-
-
-def _pattern(reader: _Reader, name: str, value: Any, depth: int) -> Any:
-    return restated(name, value)
-
-
-_CHECKS: dict[str, _Check] = {
-    "type": _type, "enum": _enum, "const": _const, "required": _required, "pattern": _pattern,
-    "multipleOf": _multiple, "items": _items, "additionalProperties": _sub, "additionalItems": _sub,
-    "prefixItems": _list, "allOf": _list, "anyOf": _list, "oneOf": _list, "properties": _map,
-    "$defs": _map, "definitions": _map, "patternProperties": _patterns,
-    **dict.fromkeys(_COUNTS, _count), **dict.fromkeys(_BOUNDS, _bound),
-}  # fmt: skip
+# And of those with schemas or values inside.
+_NESTED: dict[str, Callable[[_SchemaReader, str, Any, int], Any]] = {
+    "enum": _SchemaReader.values,
+    "const": _SchemaReader.value,
+    "items": _SchemaReader.items,
+    **dict.fromkeys(["additionalProperties", "additionalItems"], _SchemaReader.schema),
+    **dict.fromkeys(["prefixItems", "allOf", "anyOf", "oneOf"], _SchemaReader.schemas),
+    **dict.fromkeys(["properties", "$defs", "definitions"], _SchemaReader.map),
+    "patternProperties": _SchemaReader.patterns,
+}

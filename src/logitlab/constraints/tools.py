@@ -9,25 +9,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from logitlab.checks import ParameterError, check_flag
 from logitlab.constraints.calls import CLOSE, OPEN, CallParser, ToolCall
 from logitlab.constraints.constraint import Constraint
 from logitlab.constraints.kinds import JsonObject, JsonSchema, rule_of
-from logitlab.constraints.schema import enforceable
 from logitlab.request.params import SamplingParams
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Tools", "marker_ids"]
 
-_MARK = OPEN.replace("<", r"\x3c").replace(">", r"\x3e")
-_ANY = r"(?s:.)*"
-# Text up to the first marker, and text that has none.
-_TEXTS = (
-    f"TEXT: /{_ANY}/ & ~/{_ANY}{_MARK}{_ANY}/\n"
-    f"UNTIL: /{_ANY}{_MARK}/ & ~/{_ANY}{_MARK}(?s:.)+/\n"
-)  # fmt: skip
+_ANYTHING = r"(?s:.)*"
+_UP_TO_OPEN = _ANYTHING + OPEN.replace("<", r"\x3c").replace(">", r"\x3e")
+# Text that has no marker, and text up to the first one.
+_TERMINALS = [
+    f"TEXT: /{_ANYTHING}/ & ~/{_UP_TO_OPEN}{_ANYTHING}/",
+    f"UNTIL: /{_UP_TO_OPEN}/ & ~/{_UP_TO_OPEN}(?s:.)+/",
+]
 
 
 def marker_ids(vocabulary: Vocabulary) -> frozenset[int]:
@@ -94,7 +93,7 @@ class Tools(Constraint):
     tool_choice: str
     only: str | None
     parallel: bool
-    content: Constraint | None
+    content: JsonSchema | JsonObject | None
     name = "tools"
 
     def __init__(
@@ -110,15 +109,39 @@ class Tools(Constraint):
             raise ParameterError("tools", "a non-empty array of tools", tools)
         if content is not None and not isinstance(content, JsonSchema | JsonObject):
             raise ParameterError("content", "a JsonSchema, a JsonObject or None", content)
-        functions = tuple(_function(f"tools[{i}]", one) for i, one in enumerate(params.tools))
-        named = isinstance(tool_choice, Mapping)
-        only = tool_choice["function"]["name"] if isinstance(tool_choice, Mapping) else None
-        object.__setattr__(self, "functions", functions)
-        object.__setattr__(self, "tool_choice", "required" if named else tool_choice)
-        object.__setattr__(self, "only", only)
-        object.__setattr__(self, "parallel", parallel and only is None)
-        object.__setattr__(self, "content", content)
-        self.check()
+        vars(self).update(vars(self.of_values(params.tools, tool_choice, parallel, content)))
+
+    @classmethod
+    def of_values(
+        cls,
+        tools: Sequence[Mapping[str, Any]],
+        tool_choice: str | Mapping[str, Any],
+        parallel: bool,
+        content: JsonSchema | JsonObject | None,
+    ) -> Self:
+        """Return the constraint of values that a request has checked already.
+
+        Parameters
+        ----------
+        tools, tool_choice, parallel, content
+            As above, at least one tool among them.
+
+        Raises
+        ------
+        ParameterError
+            For parameters of a function that cannot be enforced.
+        """
+        only = None if isinstance(tool_choice, str) else tool_choice["function"]["name"]
+        constraint = cls.__new__(cls)
+        vars(constraint).update(
+            functions=tuple(_function(f"tools[{i}]", tool) for i, tool in enumerate(tools)),
+            tool_choice=tool_choice if isinstance(tool_choice, str) else "required",
+            only=only,
+            parallel=parallel and only is None,
+            content=content,
+        )
+        constraint.check()
+        return constraint
 
     def __repr__(self) -> str:
         names = [name for name, _ in self.functions]
@@ -128,35 +151,30 @@ class Tools(Constraint):
     def grammar(self, vocabulary: Vocabulary | None) -> str:
         """Return the grammar: text, calls, and a rule for the arguments of each function."""
         special = {} if vocabulary is None else {vocabulary[i]: i for i in marker_ids(vocabulary)}
-        opens = f"<[{special[OPEN.encode()]}]>" if OPEN.encode() in special else None
-        closes = f"<[{special[CLOSE.encode()]}]>" if CLOSE.encode() in special else _quoted(CLOSE)
-        content = isinstance(self.content, JsonSchema | JsonObject)
-        lines = []
-        if self.tool_choice == "none":
-            lines.append("start: content" if content else "start: TEXT")
-        elif self.tool_choice == "required":
-            lines.append("start: first calls")
-        elif content:
-            lines.append("start: content | first calls")
-        else:
-            lines.append("start: TEXT | until calls")
-            lines.append(f"until: TEXT {opens}" if opens else "until: UNTIL")
-        if isinstance(self.content, JsonSchema):
+        opens, closes = (
+            f"<[{special[mark.encode()]}]>" if mark.encode() in special else json.dumps(mark)
+            for mark in (OPEN, CLOSE)
+        )
+        text = "TEXT" if self.content is None else "content"
+        mixed = self.content is None and self.tool_choice == "auto"
+        calls = "until calls" if mixed else "first calls"
+        starts = {"none": text, "required": calls, "auto": f"{text} | {calls}"}
+        lines = [f"start: {starts[self.tool_choice]}"]
+        if mixed:
+            lines.append(f"until: TEXT {opens}" if OPEN.encode() in special else "until: UNTIL")
+        if self.content is not None:
             lines.append(f"content: {rule_of(self.content.text)}")
-        elif content:
-            lines.append("content: " + rule_of('{"type": "object"}'))
         if self.tool_choice != "none":
-            first = opens or _quoted(OPEN)
-            again = f'("\\n" {first} call)*' if self.parallel else ""
-            used = [one for one in self.functions if self.only in (None, one[0])]
-            lines.append(f"first: {first}")
-            lines.append(f"calls: call {again}")
-            names = " | ".join(f"call_{i}" for i in range(len(used)))
+            again = f'("\\n" {opens} call)*' if self.parallel else ""
+            functions = [one for one in self.functions if self.only in (None, one[0])]
+            names = " | ".join(f"call_{i}" for i in range(len(functions)))
+            lines += [f"first: {opens}", f"calls: call {again}"]
             lines.append(f'call: "\\n" ({names}) "}}\\n" {closes}')
-            for i, (name, schema) in enumerate(used):
-                lines.append(f"call_{i}: {_quoted(_head(name))} arguments_{i}")
+            for i, (name, schema) in enumerate(functions):
+                head = json.dumps(f'{{"name": "{name}", "arguments": ')
+                lines.append(f"call_{i}: {head} arguments_{i}")
                 lines.append(f"arguments_{i}: {rule_of(schema)}")
-        return "\n".join(lines) + "\n" + _TEXTS
+        return "\n".join([*lines, *_TERMINALS, ""])
 
     def parse(self, text: str) -> tuple[str | None, list[ToolCall]]:
         """Return what a text says and the functions it calls.
@@ -185,28 +203,20 @@ class Tools(Constraint):
 
     def parser(self) -> CallParser:
         """Return a parser for the pieces of one text."""
-        if self.tool_choice in ("none", "required"):
-            return CallParser("content" if self.tool_choice == "none" else "only")
-        return CallParser("either" if self.content is None else "calls")
-
-
-def _head(name: str) -> str:
-    return f'{{"name": "{name}", "arguments": '
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text)
+        otherwise = "either" if self.content is None else "calls"
+        begins = {"none": "content", "required": "only"}
+        return CallParser(begins.get(self.tool_choice, otherwise))
 
 
 def _function(name: str, tool: Mapping[str, Any]) -> tuple[str, str]:
     """Return the name of a function, and the schema of its arguments as JSON."""
     function = tool["function"]
     schema = function.get("parameters")
-    if not schema:
-        schema = {"additionalProperties": False} if schema is None else {}
+    if schema is None:
+        schema = {"additionalProperties": False}
     here = f"{name}.function.parameters"
-    found = enforceable(here, {"type": "object", **schema})
-    if found["type"] != "object":
-        raise ParameterError(f"{here}.type", "'object'", found["type"])
-    JsonSchema({"type": "object", **schema}, name=here)
-    return function["name"], json.dumps(found)
+    arguments = JsonSchema({"type": "object", **schema}, name=here)
+    kind = json.loads(arguments.text)["type"]
+    if kind != "object":
+        raise ParameterError(f"{here}.type", "'object'", kind)
+    return function["name"], arguments.text

@@ -3,54 +3,53 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logitlab.checks import ParameterError
-from logitlab.models.model import Model, State
+from logitlab.models.model import Model as Model
+from logitlab.models.model import State as State
 
 if TYPE_CHECKING:
-    from logitlab.models.gguf import Gguf
-    from logitlab.models.huggingface import Transformers
-    from logitlab.models.llama_cpp import LlamaCpp
-    from logitlab.models.ngram import NGram
-    from logitlab.models.recorded import Recorded
-    from logitlab.models.recorder import Recorder
+    from logitlab.models.gguf import Gguf as Gguf
+    from logitlab.models.huggingface import Transformers as Transformers
+    from logitlab.models.llama_cpp import LlamaCpp as LlamaCpp
+    from logitlab.models.ngram import NGram as NGram
+    from logitlab.models.recording import Recorded as Recorded
+    from logitlab.models.recording import Recorder as Recorder
 
-__all__ = [
-    "BUNDLED",
-    "Gguf",
-    "LlamaCpp",
-    "Model",
-    "NGram",
-    "Recorded",
-    "Recorder",
-    "State",
-    "Transformers",
-    "load",
-]
 
-# Loaded when they are asked for: most who import logitlab want one of them, or none.
-_HOMES = {
-    "Gguf": "gguf",
-    "LlamaCpp": "llama_cpp",
-    "NGram": "ngram",
-    "Recorded": "recorded",
-    "Recorder": "recorder",
-    "Transformers": "huggingface",
+class _Adapter(NamedTuple):
+    """Where a model stands, and which files `load` opens with it: with ``open``, if it has that."""
+
+    module: str
+    ending: str = ""
+    files: str = ""
+
+
+# Each is loaded when it is asked for: most who import logitlab want one of them, or none.
+_ADAPTERS = {
+    "Gguf": _Adapter("gguf", ".gguf", "a .gguf file"),
+    "LlamaCpp": _Adapter("llama_cpp"),
+    "NGram": _Adapter("ngram"),
+    "Recorded": _Adapter("recording", ".npy", "a recorded .npy"),
+    "Recorder": _Adapter("recording"),
+    "Transformers": _Adapter("huggingface"),
 }
 
 BUNDLED = "grimm"
 """Name of the model that comes along."""
 
+__all__ = sorted(["BUNDLED", "Model", "State", "load", *_ADAPTERS])
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _ADAPTERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_ADAPTERS[name].module}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return __all__
 
 
 def load(name: str) -> Model:
@@ -76,12 +75,11 @@ def load(name: str) -> Model:
         from logitlab.models.ngram import NGram
 
         return NGram.bundled()
-    if isinstance(name, str) and name.endswith(".gguf"):
-        from logitlab.models.gguf import Gguf
-
-        return Gguf(name)
-    if isinstance(name, str) and name.endswith(".npy"):
-        from logitlab.models.recorded import Recorded
-
-        return Recorded.open(name)
-    raise ParameterError("model", f"{BUNDLED}, a .gguf file or a recorded .npy", name)
+    adapters = {key: adapter for key, adapter in _ADAPTERS.items() if adapter.ending}
+    for key, adapter in adapters.items():
+        if isinstance(name, str) and name.endswith(adapter.ending):
+            kind = __getattr__(key)
+            model: Model = getattr(kind, "open", kind)(name)
+            return model
+    files = " or ".join(adapter.files for adapter in adapters.values())
+    raise ParameterError("model", f"{BUNDLED}, {files}", name)

@@ -48,18 +48,18 @@ def render(template: str, messages: Sequence[Message], **names: Any) -> str:
     >>> render(template, [{"role": "user", "content": "Hello"}])
     'user: Hello\nassistant:'
     """
-    checked = check_messages(messages)
-    compiled = _compiled(template)
+    plain = check_messages(messages)
+    program = _jinja_program(template)
     values = {"tools": None, "documents": None, "add_generation_prompt": True, **names}
     try:
-        return str(compiled.render(messages=checked, **values))
+        return str(program.render(messages=plain, **values))
     except Exception as error:  # whatever the template's own code comes to
         rule = "a conversation that the model's chat template accepts"
         raise ParameterError("messages", rule, messages, f"It says: {error}") from error
 
 
 @lru_cache
-def _compiled(template: str) -> Any:
+def _jinja_program(template: str) -> Any:
     needs("gguf", "jinja2")
     from jinja2 import TemplateError, TemplateSyntaxError, nodes
     from jinja2.ext import Extension, loopcontrols

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from logitlab.vocabulary import Vocabulary
 __all__ = ["Transformers"]
 
 
-class _Cached(State):
+class _CacheState(State):
     """A text with the keys and values of all its tokens, or with None to read it again."""
 
     def __init__(self) -> None:
@@ -27,22 +28,21 @@ class _Cached(State):
 
     def copy(self) -> Self:
         twin = super().copy()
-        twin.cache = _copied(self.cache)
+        twin.cache = _copy_cache(self.cache)
         return twin
 
     def rewind(self, length: int) -> None:
         super().rewind(length)
-        if self.cache is not None and length and _is_plain(self.cache):
-            for layer in _filled(self.cache):
-                layer.keys, layer.values = layer.keys[:, :, :length], layer.values[:, :, :length]
+        if self.cache is not None and length and _only_grows(self.cache):
+            _change(self.cache, lambda part: part[:, :, :length])
         else:  # windows and running sums do not go back
             self.cache = None
 
 
-class _Row(NamedTuple):
+class _Reading(NamedTuple):
     """A text on its way through the model: what is read already, and what is to be read."""
 
-    state: _Cached
+    state: _CacheState
     read: int
     new: list[int]
 
@@ -115,8 +115,8 @@ class Transformers(Model):
             self._together = 1
         text = config.get_text_config()
         self.name = config.name_or_path or config.model_type
-        self.vocabulary = _vocabulary(tokenizer, text.vocab_size)
-        self.end_ids = _end_ids(model, tokenizer, len(self.vocabulary))
+        self.vocabulary = _column_tokens(tokenizer, text.vocab_size)
+        self.end_ids = _generation_ends(model, tokenizer, len(self.vocabulary))
         self.context_length = getattr(text, "max_position_embeddings", None)
 
     @classmethod
@@ -153,16 +153,16 @@ class Transformers(Model):
 
     def start(self) -> State:
         """Return the state of an empty text."""
-        return _Cached()
+        return _CacheState()
 
     def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
         """Read tokens, and return the logits of the token after them, as in `Model.advance`."""
-        checked = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
+        ids = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
         rows = []
-        for state, new in zip(own_states(states, _Cached), checked, strict=True):
+        for state, new in zip(own_states(states, _CacheState), ids, strict=True):
             read = 0 if state.cache is None else len(state.tokens)
             state.read(new)
-            rows.append(_Row(state, read, state.tokens[read:]))
+            rows.append(_Reading(state, read, state.tokens[read:]))
         logits = np.empty((len(rows), len(self.vocabulary)), np.float32)
         # Texts with about as many new tokens go together.
         order = sorted(range(len(rows)), key=lambda i: len(rows[i].new))
@@ -171,36 +171,37 @@ class Transformers(Model):
             logits[group] = self._forward([rows[i] for i in group])
         return logits
 
-    def _forward(self, rows: list[_Row]) -> FloatArray:
-        options: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in self._takes else {}
+    def _forward(self, rows: list[_Reading]) -> FloatArray:
         caches = [row.state.cache for row in rows]
         for row in rows:
             row.state.cache = None  # if the model raises, the text is read again
         with self._torch.inference_mode():
             if len(rows) == 1:
-                answer = self._pieces(rows[0], caches[0], options)
+                answer = self._read_pieces(rows[0], caches[0])
             else:
-                answer = self._padded(rows, caches, options)
+                answer = self._read_padded(rows, caches)
             logits = answer.logits[:, -1, : len(self.vocabulary)]
             result: FloatArray = logits.float().cpu().numpy()
         return result
 
     def _call(self, ids: list[list[int]], **options: Any) -> Any:
         tensor = self._torch.tensor(ids, device=self._model.device)
+        if "logits_to_keep" in self._takes:
+            options["logits_to_keep"] = 1
         return self._model(input_ids=tensor, use_cache=True, **options)
 
-    def _pieces(self, row: _Row, cache: Any, options: dict[str, Any]) -> Any:
+    def _read_pieces(self, row: _Reading, cache: Any) -> Any:
         width = self._width or len(row.new)
         answer = None
         for start in range(0, len(row.new), width):
             # Without a cache, the model has none: then it reads from the beginning each time.
             piece = row.new[0 if cache is None else start : start + width]
-            answer = self._call([piece], past_key_values=cache, **options)
+            answer = self._call([piece], past_key_values=cache)
             cache = getattr(answer, "past_key_values", None)
         row.state.cache = cache
         return answer
 
-    def _padded(self, rows: list[_Row], caches: list[Any], options: dict[str, Any]) -> Any:
+    def _read_padded(self, rows: list[_Reading], caches: list[Any]) -> Any:
         """Run texts of different lengths: what each has read and what is new end together."""
         past, width = max(row.read for row in rows), max(len(row.new) for row in rows)
         shape = len(rows), past + width
@@ -210,41 +211,34 @@ class Transformers(Model):
             mask[i, past + width - len(row.new) :] = 1
             positions[i] = np.maximum(mask[i].cumsum() - 1, 0)
             ids.append([0] * (width - len(row.new)) + row.new)
-        cache = self._joined(rows, caches, past) if past else self._empty()
+        cache = self._stack(rows, caches, past) if past else self._empty()
         device = self._model.device
         answer = self._call(
             ids,
             attention_mask=self._torch.tensor(mask, device=device),
             position_ids=self._torch.tensor(positions[:, past:], device=device),
             past_key_values=cache,
-            **options,
         )
         for i, row in enumerate(rows):
-            kept = self._torch.tensor(np.flatnonzero(mask[i]), device=device)
-            row.state.cache = own = _copied(cache)
-            for layer in _filled(own):
-                layer.keys = layer.keys[i : i + 1].index_select(2, kept.to(layer.keys.device))
-                layer.values = layer.values[i : i + 1].index_select(2, kept.to(layer.keys.device))
+            own_part = partial(_own_part, i, self._torch.tensor(np.flatnonzero(mask[i])))
+            row.state.cache = _change(_copy_cache(cache), own_part)
         return answer
 
-    def _joined(self, rows: list[_Row], caches: list[Any], past: int) -> Any:
+    def _stack(self, rows: list[_Reading], caches: list[Any], past: int) -> Any:
         """Return one cache of all texts, shorter ones after zeros."""
-        joined = _copied(next(cache for cache in caches if cache is not None))
-        for number, layer in enumerate(joined.layers):
-            if layer.keys is None:
-                continue
-            own = [None if cache is None else cache.layers[number] for cache in caches]
-            for name in ("keys", "values"):
+        stack = _copy_cache(next(cache for cache in caches if cache is not None))
+        for number, layer in enumerate(stack.layers):
+            for name in ("keys", "values") if layer.keys is not None else ():
                 example = getattr(layer, name)
                 every = example.new_zeros(len(rows), example.shape[1], past, example.shape[3])
-                for i, (row, part) in enumerate(zip(rows, own, strict=True)):
-                    if part is not None:
-                        every[i, :, past - row.read :] = getattr(part, name)[0]
+                for part, row, cache in zip(every, rows, caches, strict=True):
+                    if cache is not None:
+                        part[:, past - row.read :] = getattr(cache.layers[number], name)[0]
                 setattr(layer, name, every)
-        return joined
+        return stack
 
     def _can_pad(self) -> bool:
-        return {"attention_mask", "position_ids"} <= self._takes and _is_plain(self._empty())
+        return {"attention_mask", "position_ids"} <= self._takes and _only_grows(self._empty())
 
     def _empty(self) -> Any:
         return needs("transformers", "transformers").DynamicCache(config=self._model.config)
@@ -263,12 +257,12 @@ class Transformers(Model):
         ParameterError
             For messages that are none, and those that the template refuses.
         """
-        checked = check_messages(messages)
+        plain = check_messages(messages)
         if getattr(self._tokenizer, "chat_template", None) is None:
-            return super().chat(checked, tools)
+            return super().chat(plain, tools)
         try:
             text = self._tokenizer.apply_chat_template(
-                checked, tools=list(tools) or None, add_generation_prompt=True, tokenize=False
+                plain, tools=list(tools) or None, add_generation_prompt=True, tokenize=False
             )
         except Exception as error:  # a template raises what it likes
             rule = f"what the chat template of {self.name} takes"
@@ -277,26 +271,35 @@ class Transformers(Model):
         return [int(token) for token in ids]
 
 
-def _filled(cache: Any) -> list[Any]:
-    return [layer for layer in cache.layers if layer.keys is not None]
+def _change(cache: Any, change: Callable[[Any], Any]) -> Any:
+    """Change the keys and values of all layers in place, and return the cache."""
+    for layer in cache.layers:
+        if layer.keys is not None:
+            layer.keys, layer.values = change(layer.keys), change(layer.values)
+    return cache
 
 
-def _is_plain(cache: Any) -> bool:
+def _own_part(row: int, places: Any, part: Any) -> Any:
+    """Return the keys or values of one text, at the places of its tokens."""
+    return part[row : row + 1].index_select(2, places.to(part.device))
+
+
+def _only_grows(cache: Any) -> bool:
     """Whether a cache is keys and values of all tokens, which only ever grow."""
     layers = getattr(cache, "layers", None) or [None]
     return all(type(layer).__name__ == "DynamicLayer" for layer in layers)
 
 
-def _copied(cache: Any) -> Any:
+def _copy_cache(cache: Any) -> Any:
     """Return a cache that can grow by itself; tensors that never change are shared."""
-    if cache is None or not _is_plain(cache):
+    if cache is None or not _only_grows(cache):
         return copy.deepcopy(cache)
     twin = copy.copy(cache)
     twin.layers = [copy.copy(layer) for layer in cache.layers]
     return twin
 
 
-def _vocabulary(tokenizer: Any, columns: int) -> Vocabulary:
+def _column_tokens(tokenizer: Any, columns: int) -> Vocabulary:
     if tokenizer is None:
         return Vocabulary(f"<{i}>".encode() for i in range(columns))
     vocabulary = tokenizer_vocabulary(tokenizer)
@@ -307,7 +310,7 @@ def _vocabulary(tokenizer: Any, columns: int) -> Vocabulary:
     return vocabulary
 
 
-def _end_ids(model: Any, tokenizer: Any, size: int) -> frozenset[int]:
+def _generation_ends(model: Any, tokenizer: Any, size: int) -> frozenset[int]:
     """Return the end tokens, from the first that names any: as `generate` does, then others."""
     sources = (getattr(model, "generation_config", None), model.config.get_text_config(), tokenizer)
     for source in sources:

@@ -42,9 +42,9 @@ def check_tokens(
     if len(states) != len(tokens):
         rule = f"one sequence of new tokens for each of {len(states)} states"
         raise ParameterError("tokens", rule, Seen(f"{len(tokens)}"))
-    if len({id(state) for state in states}) < len(states):
+    if len(set(map(id, states))) < len(states):
         raise ParameterError("states", "different objects", Seen("one of them twice"))
-    checked = []
+    result = []
     for i, (state, new) in enumerate(zip(states, tokens, strict=True)):
         ids = Range(0, size - 1, integer=True).check(f"tokens[{i}]", new)
         if ids.ndim != 1 or not ids.size:
@@ -52,8 +52,8 @@ def check_tokens(
         if length is not None and len(state.tokens) + ids.size > length:
             total = Seen(f"{len(state.tokens) + ids.size} tokens")
             raise ParameterError(f"tokens[{i}]", f"within the context length of {length}", total)
-        checked.append(ids.tolist())
-    return checked
+        result.append(ids.tolist())
+    return result
 
 
 def own_states(states: Sequence[State], kind: type[S]) -> list[S]:

@@ -95,29 +95,29 @@ class LlamaCpp(Model):
         self._memory = _Memory(
             lib, self._model, self.context_length, sequences, tokens_together, threads
         )
-        self.close = weakref.finalize(self, _free, lib, self._model, self._memory)
+        self.close = weakref.finalize(self, _free_model, lib, self._model, self._memory)
         """Give the memory back; states cannot be advanced afterwards."""
         self._vocab = lib.llama_model_get_vocab(self._model)
-        title = _written(lib.llama_model_meta_val_str, self._model, b"general.name")
+        title = _buffer_text(lib.llama_model_meta_val_str, self._model, b"general.name")
         self.name = title.decode() or Path(path).stem
         every = range(lib.llama_vocab_n_tokens(self._vocab))
         self.vocabulary = Vocabulary(
-            (_written(lib.llama_token_to_piece, self._vocab, i, 0, True) for i in every),
+            (_buffer_text(lib.llama_token_to_piece, self._vocab, i, 0, True) for i in every),
             (i for i in every if lib.llama_vocab_is_control(self._vocab, i)),
         )
         self.end_ids = frozenset(i for i in every if lib.llama_vocab_is_eog(self._vocab, i))
 
     def start(self) -> State:
         """Return the state of an empty text."""
-        return _Sequence(self._memory)
+        return _SlotState(self._memory)
 
     def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
         """Read tokens, and return the logits of the token after them, as in `Model.advance`."""
         if not self._memory.is_open:
             raise ParameterError("model", "open", Seen("a closed one"))
-        checked = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
-        logits = np.empty((len(checked), len(self.vocabulary)), np.float32)
-        for row, state, new in zip(logits, own_states(states, _Sequence), checked, strict=True):
+        ids = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
+        logits = np.empty((len(ids), len(self.vocabulary)), np.float32)
+        for row, state, new in zip(logits, own_states(states, _SlotState), ids, strict=True):
             state.read(new)
             row[:] = self._memory.read(state, len(self.vocabulary))
         return logits
@@ -134,10 +134,10 @@ class LlamaCpp(Model):
         ParameterError
             For messages that are none, and those that the template refuses.
         """
-        checked, lib = check_messages(messages), self._lib
+        plain, lib = check_messages(messages), self._lib
         template = lib.llama_model_chat_template(self._model, None)
         if not template:
-            return super().chat(checked, tools)
+            return super().chat(plain, tools)
         begin, end = lib.llama_vocab_bos(self._vocab), lib.llama_vocab_eos(self._vocab)
         names = {
             "bos_token": self.vocabulary[begin].decode() if begin >= 0 else "",
@@ -146,7 +146,7 @@ class LlamaCpp(Model):
         formats = needs("llama-cpp", "llama_cpp.llama_chat_format")
         try:
             formatter = formats.Jinja2ChatFormatter(template.decode(), **names)
-            text = formatter(messages=checked, tools=list(tools) or None).prompt
+            text = formatter(messages=plain, tools=list(tools) or None).prompt
         except Exception as error:  # a template raises what it likes
             rule = f"what the chat template of {self.name} takes"
             raise ParameterError("messages", rule, messages, f"It says: {error}.") from error
@@ -162,7 +162,7 @@ class LlamaCpp(Model):
         return list(tokens[: max(count, 0)])
 
 
-class _Sequence(State):
+class _SlotState(State):
     """A text, which slot of the memory it is in, and a copy of what was there."""
 
     def __init__(self, memory: _Memory) -> None:
@@ -210,7 +210,7 @@ class _Memory:
         self._batch = lib.llama_batch_init(width, 0, 1)
         self._width = width
         # Which text is in each slot, in the order of their last use.
-        self._texts: dict[int, weakref.ref[_Sequence] | None] = dict.fromkeys(range(slots))
+        self._texts: dict[int, weakref.ref[_SlotState] | None] = dict.fromkeys(range(slots))
         self.is_open = True
 
     def free(self) -> None:
@@ -218,7 +218,7 @@ class _Memory:
         self._lib.llama_batch_free(self._batch)
         self._lib.llama_free(self._context)
 
-    def read(self, text: _Sequence, columns: int) -> FloatArray:
+    def read(self, text: _SlotState, columns: int) -> FloatArray:
         """Read the tokens that are not in the memory yet, and return the logits after them."""
         slot = self._place(text)
         new, start = text.tokens[text.live :], text.live
@@ -240,7 +240,7 @@ class _Memory:
         if code:
             raise RuntimeError(f"llama.cpp could not read {len(tokens)} tokens: code {code}.")
 
-    def _place(self, text: _Sequence) -> int:
+    def _place(self, text: _SlotState) -> int:
         """Give a text a slot with the first ``live`` of its tokens, and nothing else."""
         lib = self._lib
         slot = self._vacate() if text.slot is None else text.slot
@@ -259,17 +259,16 @@ class _Memory:
         return slot
 
     def _vacate(self) -> int:
-        for slot, reference in self._texts.items():
-            if reference is None or reference() is None:
-                return slot
-        slot, reference = next(iter(self._texts.items()))
-        text = reference() if reference is not None else None
+        texts = {slot: None if ref is None else ref() for slot, ref in self._texts.items()}
+        # The first empty one, or else the one that was used longest ago.
+        slot = min(texts, key=lambda slot: texts[slot] is not None)
+        text = texts[slot]
         if text is not None:
             self.save(text)
             text.slot, text.live = None, 0
         return slot
 
-    def save(self, text: _Sequence) -> None:
+    def save(self, text: _SlotState) -> None:
         """Copy what the slot of a text holds, unless the last copy is as good."""
         if text.slot is None or text.saved_length >= text.live or not self.is_open:
             return
@@ -279,7 +278,7 @@ class _Memory:
             text.saved, text.saved_length = data, text.live
 
 
-def _written(function: Any, owner: Any, key: Any, *rest: Any) -> bytes:
+def _buffer_text(function: Any, owner: Any, key: Any, *rest: Any) -> bytes:
     """Return what a function of llama.cpp writes into a buffer: empty for what there is not."""
     for size in (64, 1 << 16):
         buffer = ctypes.create_string_buffer(size)
@@ -289,6 +288,6 @@ def _written(function: Any, owner: Any, key: Any, *rest: Any) -> bytes:
     return buffer.raw[: max(length, 0)]
 
 
-def _free(lib: Any, model: Any, memory: _Memory) -> None:
+def _free_model(lib: Any, model: Any, memory: _Memory) -> None:
     memory.free()
     lib.llama_model_free(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeAlias
@@ -46,10 +47,14 @@ class State:
         self.tokens.extend(tokens)
 
     def copy(self) -> Self:
-        """Return a state of the same text that goes its own way from here."""
-        twin = type(self).__new__(type(self))
-        twin.__dict__.update(self.__dict__)
-        twin.tokens = list(self.tokens)
+        """Return a state of the same text that goes its own way from here.
+
+        Lists and other states in it are copied, too; whatever else there is, is shared.
+        """
+        twin = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, list | State):
+                setattr(twin, name, value.copy())
         return twin
 
     def rewind(self, length: int) -> None:
@@ -166,10 +171,10 @@ def check_messages(messages: object) -> list[dict[str, Any]]:
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise ParameterError("messages", "a non-empty array of messages", messages)
-    return [_checked(f"messages[{i}]", message) for i, message in enumerate(messages)]
+    return [_check_message(f"messages[{i}]", message) for i, message in enumerate(messages)]
 
 
-def _checked(name: str, message: object) -> dict[str, Any]:
+def _check_message(name: str, message: object) -> dict[str, Any]:
     if not isinstance(message, Mapping):
         raise ParameterError(name, "a map with role and content", message)
     role, content = message.get("role"), message.get("content")
@@ -177,13 +182,15 @@ def _checked(name: str, message: object) -> dict[str, Any]:
     if content is None and role == "assistant":
         content = ""  # an answer of tool calls alone
     if isinstance(content, Sequence) and not isinstance(content, str | bytes):
-        content = "".join(_text(f"{name}.content[{i}]", part) for i, part in enumerate(content))
+        content = "".join(
+            _part_text(f"{name}.content[{i}]", part) for i, part in enumerate(content)
+        )
     if not isinstance(content, str):
         raise ParameterError(f"{name}.content", "a text, or an array of text parts", content)
     return {**message, "content": content}
 
 
-def _text(name: str, part: object) -> str:
+def _part_text(name: str, part: object) -> str:
     text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
     if not isinstance(text, str):
         raise ParameterError(name, 'a part of type "text"', part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,7 +13,7 @@ from logitlab.vocabulary import Vocabulary
 
 __all__ = ["byte_level", "tokenizer_vocabulary"]
 
-_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+_RAW_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 def tokenizer_vocabulary(tokenizer: Any) -> Vocabulary:
@@ -37,25 +37,21 @@ def tokenizer_vocabulary(tokenizer: Any) -> Vocabulary:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ParameterError("tokenizer", "a fast tokenizer, with a backend_tokenizer", tokenizer)
-    described = json.loads(backend.to_str())
-    spelling = _spelling(list(_decoders(described["decoder"])))
+    description = json.loads(backend.to_str())
+    spelling = _spelling(_decoders(description["decoder"]))
     tokens = {i: spelling(token) for token, i in tokenizer.get_vocab().items()}
-    added = {token["id"]: token for token in described["added_tokens"]}
-    tokens |= {i: token["content"].encode() for i, token in added.items()}
-    size = max(tokens) + 1
-    special = {i for i, token in added.items() if token["special"]} | set(range(size)) - set(tokens)
-    return Vocabulary((tokens.get(i, b"") for i in range(size)), sorted(special))
+    extra = description["added_tokens"]
+    tokens |= {token["id"]: token["content"].encode() for token in extra}
+    ids = range(max(tokens) + 1)
+    special = {token["id"] for token in extra if token["special"]} | set(ids) - set(tokens)
+    return Vocabulary((tokens.get(i, b"") for i in ids), sorted(special))
 
 
-def _decoders(decoder: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """Yield the steps of a decoder, those of sequences one by one."""
-    if decoder is None:
-        return
-    if decoder["type"] == "Sequence":
-        for step in decoder["decoders"]:
-            yield from _decoders(step)
-    else:
-        yield decoder
+def _decoders(decoder: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the steps of a decoder, those of sequences one by one."""
+    if decoder is None or decoder["type"] != "Sequence":
+        return [decoder] if decoder else []
+    return [step for part in decoder["decoders"] for step in _decoders(part)]
 
 
 def _spelling(decoders: list[dict[str, Any]]) -> Callable[[str], bytes]:
@@ -84,13 +80,12 @@ def byte_level(token: str) -> bytes:
     (b' king', b'\xe6\x97')
     """
     table = _characters()
-    if all(character in table for character in token):
-        return bytes(table[character] for character in token)
-    return token.encode()
+    whole = all(character in table for character in token)
+    return bytes(table[character] for character in token) if whole else token.encode()
 
 
 def _piece(token: str) -> bytes:
-    byte = _BYTE.fullmatch(token)
+    byte = _RAW_BYTE.fullmatch(token)
     return bytes([int(byte[1], 16)]) if byte else _spaced(token)
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_array
-from logitlab.models.recorded import Recorded
+from logitlab.models.recording.recorded import Recorded
 from logitlab.numerics import FloatArray
 from logitlab.steps.context import Context
 from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from logitlab.numerics import IntArray
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 __all__ = ["KneserNey", "discounts"]
 
-_USUAL = (0.5, 1.0, 1.5)  # what discounts are near to where a text is long enough to tell
+Indices: TypeAlias = NDArray[np.intp]
+
+# What discounts are near to where a text is long enough to tell.
+_USUAL_DISCOUNTS = (0.5, 1.0, 1.5)
 
 
 class _Level(NamedTuple):
@@ -28,7 +31,7 @@ class _Level(NamedTuple):
         times V, plus the token before it.
     starts : list of int
         What follows context i stands at ``starts[i]`` to ``starts[i + 1]``.
-    tokens : ndarray of int64
+    tokens : ndarray of intp
     logprobs : ndarray of float64
     rests : list of float
         Of each context, the logarithm of the share that it leaves to the shorter context.
@@ -36,17 +39,17 @@ class _Level(NamedTuple):
 
     contexts: IntArray
     starts: list[int]
-    tokens: IntArray
+    tokens: Indices
     logprobs: NDArray[np.float64]
     rests: list[float]
 
 
-class _Counted(NamedTuple):
+class _Counts(NamedTuple):
     contexts: IntArray  # as above
-    owner: IntArray  # the place of each sequence's context
-    tokens: IntArray
+    owner: Indices  # the place of each sequence's context
+    tokens: Indices
     counts: IntArray
-    parents: IntArray  # the place, one level below, of the sequence without its first token
+    parents: Indices  # the place, one level below, of the sequence without its first token
 
 
 class KneserNey:
@@ -84,7 +87,7 @@ class KneserNey:
     ) -> None:
         self.size = size
         self.order = order
-        levels = _count(sequences, size, order)
+        levels = _count_sequences(sequences, size, order)
         self._levels: list[_Level] = []
         below = np.full(size, 1 / size)
         for place, level in enumerate(levels):
@@ -93,10 +96,10 @@ class KneserNey:
             if place + 1 < len(levels):
                 before = np.bincount(levels[place + 1].parents, minlength=len(counts))
                 counts = np.where(before > 0, before, counts)
-            taken = discount * np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
+            loss = discount * np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
             total = np.bincount(level.owner, weights=counts)
-            rest = np.bincount(level.owner, weights=taken) / total
-            probs = (counts - taken) / total[level.owner] + rest[level.owner] * below[level.parents]
+            rest = np.bincount(level.owner, weights=loss) / total
+            probs = (counts - loss) / total[level.owner] + rest[level.owner] * below[level.parents]
             if place == 0:
                 unseen = np.full(size, rest[0] / size)
                 unseen[level.tokens] = probs
@@ -119,47 +122,50 @@ class KneserNey:
         out : ndarray of float64, shape (V,), optional
             Where to write them.
         """
-        found: list[tuple[_Level, int]] = []
+        matches: list[tuple[_Level, int]] = []
+        rests: list[float] = []
         context = 0
         for level, token in zip(self._levels, reversed(history), strict=False):
             key = context * self.size + token
             context = int(level.contexts.searchsorted(key))
             if context == len(level.contexts) or level.contexts[context] != key:
                 break  # nor can any longer one have been seen
-            found.append((level, context))
+            matches.append((level, context))
+            rests.append(level.rests[context])
         # What longer contexts leave to each, and at last to none.
-        left = accumulate((level.rests[context] for level, context in reversed(found)), initial=0.0)
-        shares = list(left)[::-1]
+        shares = list(accumulate(reversed(rests), initial=0.0))[::-1]
         result: NDArray[np.float64] = np.add(self._base, shares[0], out=out)
-        for (level, context), share in zip(found, shares[1:], strict=True):
+        for (level, context), share in zip(matches, shares[1:], strict=True):
             here = slice(level.starts[context], level.starts[context + 1])
             result[level.tokens[here]] = level.logprobs[here] + share
         return result
 
 
-def _count(sequences: Sequence[Sequence[int]], size: int, order: int) -> list[_Counted]:
+def _count_sequences(sequences: Sequence[Sequence[int]], size: int, order: int) -> list[_Counts]:
     """Count sequences of 1 to ``order`` tokens, whose last is not the first of a text."""
+    # Keys need 64 bits, places those of a pointer.
     tokens = np.array([token for sequence in sequences for token in sequence], np.int64)
     ages = np.concatenate([np.arange(len(sequence)) for sequence in sequences])
     events = np.flatnonzero(ages)
-    contexts = owner = parent = np.zeros(len(events), np.int64)
-    levels: list[_Counted] = []
+    contexts = np.zeros(len(events), np.int64)
+    owner = parent = np.zeros(len(events), np.intp)
+    levels: list[_Counts] = []
     for length in range(order):
         if length:
             old = ages[events] >= length
             if not old.any():
                 break
-            keys = owner[old] * size + tokens[events[old] - length]
+            keys = owner[old].astype(np.int64) * size + tokens[events[old] - length]
             contexts, owner = np.unique(keys, return_inverse=True)
             events, parent = events[old], parent[old]
-        grams, number, counts = np.unique(
-            owner * size + tokens[events], return_inverse=True, return_counts=True
-        )
+        keys = owner.astype(np.int64) * size + tokens[events]
+        grams, number, counts = np.unique(keys, return_inverse=True, return_counts=True)
         # On the lowest level the level below is 1 / V, of which every token has one.
-        below = grams.copy()
+        parents = (grams % size).astype(np.intp)
+        level = _Counts(contexts, (grams // size).astype(np.intp), parents.copy(), counts, parents)
         if length:
-            below[number] = parent
-        levels.append(_Counted(contexts, grams // size, grams % size, counts, below))
+            parents[number] = parent
+        levels.append(level)
         parent = number
     return levels
 
@@ -184,9 +190,9 @@ def discounts(counts: IntArray) -> tuple[float, float, float]:
     >>> discounts(np.array([1, 2, 3]))
     (0.5, 1.0, 1.5)
     """
-    _, n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5), minlength=6)[:5].tolist()
+    _, n1, n2, n3, n4 = np.bincount(np.minimum(counts, 5).astype(np.intp), minlength=6)[:5].tolist()
     if not n1 * n2 * n3 * n4:
-        return _USUAL
+        return _USUAL_DISCOUNTS
     share = n1 / (n1 + 2 * n2)
-    found = 1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3
-    return found if min(found) > 0 else _USUAL
+    result = 1 - 2 * share * n2 / n1, 2 - 3 * share * n3 / n2, 3 - 4 * share * n4 / n3
+    return result if min(result) > 0 else _USUAL_DISCOUNTS

@@ -139,19 +139,31 @@ class TestStraying:
     @pytest.mark.parametrize(
         ("texts", "message"),
         [
-            ([[1]], "tokens[1] must be tokens of a recorded text, got token 1 at position 0. "
-                    "Recorded there: 0."),
-            ([[0, 1, 0]], "tokens[1] must be tokens of a recorded text, got token 0 at position 2. "
-                          "Recorded there: 2, 4."),
-            ([[0, 1, 2], [3, 3]], "tokens[1] must be tokens of a recorded text, got token 3 at "
-                                  "position 4. No recorded text goes on there."),
-            ([[0, 1]], "tokens[1] must be up to where a recorded step ended, got the first 2 "
-                       "tokens of one. It was read in one go together with the tokens after it."),
+            (
+                [[1]],
+                "tokens[1] must be tokens of a recorded text, got token 1 at position 0. "
+                "Recorded there: 0.",
+            ),
+            (
+                [[0, 1, 0]],
+                "tokens[1] must be tokens of a recorded text, got token 0 at position 2. "
+                "Recorded there: 2, 4.",
+            ),
+            (
+                [[0, 1, 2], [3, 3]],
+                "tokens[1] must be tokens of a recorded text, got token 3 at "
+                "position 4. No recorded text goes on there.",
+            ),
+            (
+                [[0, 1]],
+                "tokens[1] must be up to where a recorded step ended, got the first 2 "
+                "tokens of one. It was read in one go together with the tokens after it.",
+            ),
             ([[5]], "tokens[1] must be an integer in [0, 4], got 5. It is element (0,)."),
             ([[]], "tokens[1] must be a sequence of at least one token, got []."),
             ([[[0]]], "tokens[1] must be a sequence of at least one token, got [[0]]."),
         ],
-    )  # fmt: skip
+    )
     def test_says_where(self, model: Recorded, texts: Any, message: str) -> None:
         good, state = model.start(), model.start()
         for new in texts[:-1]:
@@ -220,21 +232,33 @@ class TestPlain:
     @pytest.mark.parametrize(
         ("make", "message"),
         [
-            (lambda: Recorded(np.zeros(5), Counting.vocabulary),
-             "logits must be of shape (N, V), got shape (5,)."),
-            (lambda: Recorded(np.zeros((2, 5), int), Counting.vocabulary),
-             "logits must be float16, float32 or float64, got int64. Write floats: [2.0, 1.0]."),
-            (lambda: Recorded(np.zeros((2, 6)), Counting.vocabulary),
-             "vocabulary must be of 6 tokens, as many as the logits have columns, got <Vocabulary "
-             "of 5 tokens, 1 special>."),
-            (lambda: Recorded(np.zeros((2, 5)), Counting.vocabulary, end_ids=[5]),
-             "end_ids must be an integer in [0, 4], got 5."),
-            (lambda: Recorded(np.zeros((2, 5)), Counting.vocabulary, context_length=0),
-             "context_length must be an integer >= 1, got 0."),
-            (lambda: Recorded("no such.npy", Counting.vocabulary),
-             "path must be an existing .npy file, got 'no such.npy'."),
+            (
+                lambda: Recorded(np.zeros(5), Counting.vocabulary),
+                "logits must be of shape (N, V), got shape (5,).",
+            ),
+            (
+                lambda: Recorded(np.zeros((2, 5), int), Counting.vocabulary),
+                "logits must be float16, float32 or float64, got int64. Write floats: [2.0, 1.0].",
+            ),
+            (
+                lambda: Recorded(np.zeros((2, 6)), Counting.vocabulary),
+                "vocabulary must be of 6 tokens, as many as the logits have columns, "
+                "got <Vocabulary of 5 tokens, 1 special>.",
+            ),
+            (
+                lambda: Recorded(np.zeros((2, 5)), Counting.vocabulary, end_ids=[5]),
+                "end_ids must be an integer in [0, 4], got 5.",
+            ),
+            (
+                lambda: Recorded(np.zeros((2, 5)), Counting.vocabulary, context_length=0),
+                "context_length must be an integer >= 1, got 0.",
+            ),
+            (
+                lambda: Recorded("no such.npy", Counting.vocabulary),
+                "path must be an existing .npy file, got 'no such.npy'.",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_bad_arguments(self, make: Callable[[], Any], message: str) -> None:
         with pytest.raises(ParameterError) as error:
             make()

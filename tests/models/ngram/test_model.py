@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from logitlab import ParameterError, SamplingParams, datasets, sample
 from logitlab.models import NGram, State
-from logitlab.models.bpe import BPE
-from logitlab.models.kneser_ney import KneserNey, discounts
+from logitlab.models.ngram.bpe import BPE
+from logitlab.models.ngram.kneser_ney import KneserNey, discounts
 
 GRIMM = NGram.bundled()
 END = len(GRIMM.vocabulary) - 1

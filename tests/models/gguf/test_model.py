@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from logitlab import ParameterError, datasets, models
 from logitlab.models import Gguf
-from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf.file import GgufFile
 
 from models import recorded
-from models.test_gguf_tokenizer import Plain, texts
+from models.gguf.test_tokenizer import Plain, texts
 from models.tiny_llama import TOKENS, Tiny
 
 SMOLLM2 = os.environ.get("LOGITLAB_SMOLLM2")

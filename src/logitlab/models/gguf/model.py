@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from logitlab.checks import check_choice
 from logitlab.models.chat_template import render
-from logitlab.models.gguf_file import GgufFile
-from logitlab.models.gguf_tokenizer import GgufTokenizer
+from logitlab.models.gguf.file import GgufFile
+from logitlab.models.gguf.llama import Llama, LlamaState
+from logitlab.models.gguf.tokenizer import GgufTokenizer
 from logitlab.models.inputs import own_states
-from logitlab.models.llama import Llama, LlamaState
 from logitlab.models.model import Message, Model, State, Tool
 from logitlab.numerics import FloatArray
 

@@ -23,8 +23,8 @@ END = b"<|end|>"
 
 # English contractions; else letters, one digit or marks, each with a space before them; else white
 # space, which leaves its last space to what follows. Every character is in one of these.
-_WORD = re.compile(r"'(?:[sdmt]|ll|ve|re)\b| ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")
-_KEPT = 1 << 16  # words whose tokens are remembered
+_SPLIT = re.compile(r"'(?:[sdmt]|ll|ve|re)\b| ?[^\W\d_]+| ?\d| ?(?:[^\w\s]|_)+|\s+(?!\S)|\s+")
+_MOST_WORDS = 1 << 16  # whose tokens are remembered
 
 
 class BPE:
@@ -63,17 +63,21 @@ class BPE:
         if not isinstance(merges, Iterable):
             raise ParameterError("merges", "pairs of token ids", merges)
         tokens = [bytes([byte]) for byte in range(256)]
-        self._joined: dict[Pair, int] = {}
+        self._tokens: dict[Pair, int] = {}
         for number, merge in enumerate(merges):
-            pair = _checked(f"merges[{number}]", merge, len(tokens))
-            if pair in self._joined:
-                raise ParameterError(f"merges[{number}]", "a pair not merged before", merge)
-            self._joined[pair] = len(tokens)
+            name = f"merges[{number}]"
+            if not isinstance(merge, Sequence) or len(merge) != 2:
+                raise ParameterError(name, "a pair of token ids", merge)
+            rule = Range(0, len(tokens) - 1, integer=True)
+            pair = check_integer(name, merge[0], rule), check_integer(name, merge[1], rule)
+            if pair in self._tokens:
+                raise ParameterError(name, "a pair not merged before", merge)
+            self._tokens[pair] = len(tokens)
             tokens.append(tokens[pair[0]] + tokens[pair[1]])
-        self.merges = tuple(self._joined)
+        self.merges = tuple(self._tokens)
         self.end = len(tokens)
         self.vocabulary = Vocabulary([*tokens, END], special=[self.end])
-        self._known: dict[bytes, tuple[int, ...]] = {}
+        self._spellings: dict[bytes, list[int]] = {}
 
     @classmethod
     def train(cls, texts: str | Iterable[str], size: int = 4096) -> Self:
@@ -102,7 +106,7 @@ class BPE:
         """
         count = check_integer("size", size, Range(257, integer=True)) - 257
         words = Counter(chain.from_iterable(_words(text) for text in check_texts(texts)))
-        return cls(_learned([list(word) for word in words], list(words.values()), count))
+        return cls(_frequent_merges([list(word) for word in words], list(words.values()), count))
 
     def encode(self, text: str | bytes) -> list[int]:
         r"""Return the tokens of a text; their bytes in a row are those of the text.
@@ -125,37 +129,37 @@ class BPE:
         """
         tokens: list[int] = []
         for word in _words(text):
-            known = self._known.get(word)
-            if known is None:
-                known = tuple(self._merged(word))
-                if len(self._known) < _KEPT:
-                    self._known[word] = known
-            tokens += known
+            spelling = self._spellings.get(word)
+            if spelling is None:
+                spelling = self._merge(word)
+                if len(self._spellings) < _MOST_WORDS:
+                    self._spellings[word] = spelling
+            tokens += spelling
         return tokens
 
-    def _merged(self, word: bytes) -> list[int]:
+    def _merge(self, word: bytes) -> list[int]:
         # The earliest merge first and the leftmost of equal ones, through a heap: in time
         # n log n, so that a word of a million letters does no harm. Each place knows the places
         # of its neighbours; the token at a place that a merge took away is -1.
         tokens, end = list(word), len(word)
         before, after = list(range(-1, end - 1)), list(range(1, end + 1))
-        joined = self._joined.get
-        found = [(joined(pair, -1), place) for place, pair in enumerate(pairwise(word))]
-        heap = [pair for pair in found if pair[0] >= 0]
+        merge = self._tokens.get
+        pairs = enumerate(pairwise(word))
+        heap = [(merge(pair, -1), place) for place, pair in pairs if pair in self._tokens]
         heapq.heapify(heap)
         while heap:
             token, place = heapq.heappop(heap)
             right = after[place]
-            if right == end or joined((tokens[place], tokens[right]), -1) != token:
+            if right == end or merge((tokens[place], tokens[right]), -1) != token:
                 continue  # merged otherwise in the meantime
             tokens[place], tokens[right] = token, -1
             after[place] = following = after[right]
             if following < end:
                 before[following] = place
-                if (new := joined((token, tokens[following]), -1)) >= 0:
+                if (new := merge((token, tokens[following]), -1)) >= 0:
                     heapq.heappush(heap, (new, place))
             left = before[place]
-            if left >= 0 and (new := joined((tokens[left], token), -1)) >= 0:
+            if left >= 0 and (new := merge((tokens[left], token), -1)) >= 0:
                 heapq.heappush(heap, (new, left))
         return [token for token in tokens if token >= 0]
 
@@ -175,33 +179,26 @@ def check_texts(texts: str | Iterable[str]) -> list[str]:
         texts = [texts]
     if not isinstance(texts, Iterable) or isinstance(texts, bytes):
         raise ParameterError("texts", "a text or several", texts)
-    found = list(texts)
-    for number, text in enumerate(found):
+    result = list(texts)
+    for number, text in enumerate(result):
         if not isinstance(text, str):
             raise ParameterError(f"texts[{number}]", "a text", text)
-    if not any(found):
-        raise ParameterError("texts", "at least one character in all", found)
-    return found
+    if not any(result):
+        raise ParameterError("texts", "at least one character in all", result)
+    return result
 
 
 def _words(text: str | bytes) -> list[bytes]:
     if isinstance(text, str):
-        return [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text)]
+        return [word.encode("utf-8", "surrogatepass") for word in _SPLIT.findall(text)]
     if not isinstance(text, bytes):
         raise ParameterError("text", "a text or bytes", text)
     # Bytes that are no UTF-8 go through the pattern as lone surrogates.
-    words = _WORD.findall(text.decode("utf-8", "surrogateescape"))
+    words = _SPLIT.findall(text.decode("utf-8", "surrogateescape"))
     return [word.encode("utf-8", "surrogateescape") for word in words]
 
 
-def _checked(name: str, merge: Sequence[int], size: int) -> Pair:
-    if not isinstance(merge, Sequence) or len(merge) != 2:
-        raise ParameterError(name, "a pair of token ids", merge)
-    rule = Range(0, size - 1, integer=True)
-    return check_integer(name, merge[0], rule), check_integer(name, merge[1], rule)
-
-
-def _learned(words: list[list[int]], times: list[int], count: int) -> list[Pair]:
+def _frequent_merges(words: list[list[int]], times: list[int], count: int) -> list[Pair]:
     """Return up to ``count`` merges of words that occur so many times; changes the words."""
     pairs: Counter[Pair] = Counter()
     places: defaultdict[Pair, set[int]] = defaultdict(set)  # the words that may have a pair
@@ -223,31 +220,27 @@ def _learned(words: list[list[int]], times: list[int], count: int) -> list[Pair]
             break
         merges.append(best)
         token = 255 + len(merges)
-        changed: set[Pair] = set()
+        fresh: set[Pair] = set()
         for number in places.pop(best):
-            old, new = words[number], _joined(words[number], best, token)
-            for pair in pairwise(old):
+            for pair in pairwise(words[number]):
                 pairs[pair] -= times[number]
-            for pair in pairwise(new):
+            words[number] = _replace(words[number], best, token)
+            for pair in pairwise(words[number]):
                 pairs[pair] += times[number]
                 if token in pair:
                     places[pair].add(number)
-                    changed.add(pair)
-            words[number] = new
-        for pair in changed:
+                    fresh.add(pair)
+        for pair in fresh:
             heapq.heappush(heap, (-pairs[pair], pair))
     return merges
 
 
-def _joined(word: list[int], pair: Pair, token: int) -> list[int]:
+def _replace(word: list[int], pair: Pair, token: int) -> list[int]:
     """Return a word with a pair replaced by its token, from the left."""
     new: list[int] = []
-    place, first, second = 0, *pair
-    while place < len(word):
-        if word[place] == first and word[place + 1 : place + 2] == [second]:
-            new.append(token)
-            place += 2
+    for part in word:
+        if new and (new[-1], part) == pair:
+            new[-1] = token
         else:
-            new.append(word[place])
-            place += 1
+            new.append(part)
     return new

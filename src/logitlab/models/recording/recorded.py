@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
+from logitlab.models.recording.texts import (
+    FORMAT,
+    PathState,
+    TextTree,
+    beside,
+    conversation,
+    prompt_key,
+)
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import ArrayLike
 
 __all__ = ["Recorded"]
 
-_DAMAGED = "The file is damaged, or belongs to another run."
-
-_Find: TypeAlias = Callable[[str, PathState, list[int]], tuple[int, list[int]]]
+_DAMAGE = "The file is damaged, or belongs to another run."
+_ABOUT = ("vocabulary", "special", "end_ids", "context_length", "name")
 
 
 class Recorded(Model):
@@ -74,19 +79,19 @@ class Recorded(Model):
         context_length: int | None = None,
         name: str = "recorded",
     ) -> None:
-        self._logits = _array(logits)
+        self._logits = _row_array(logits)
         columns = self._logits.shape[1]
         if len(vocabulary) != columns:
             rule = f"of {columns} tokens, as many as the logits have columns"
             raise ParameterError("vocabulary", rule, vocabulary)
         if context_length is not None:
             check_integer("context_length", context_length, Range(1, integer=True))
-        known = Range(0, columns - 1, integer=True)
+        column = Range(0, columns - 1, integer=True)
         self.name = name
         self.vocabulary = vocabulary
-        self.end_ids = frozenset(check_integer("end_ids", i, known) for i in end_ids)
+        self.end_ids = frozenset(check_integer("end_ids", i, column) for i in end_ids)
         self.context_length = context_length
-        self._find: _Find = self._step
+        self._texts: TextTree | None = None  # without texts, row t is that of step t
         self._sums: list[int] = []
         self._prompts: dict[str, list[int]] = {}
 
@@ -113,23 +118,16 @@ class Recorded(Model):
             For files that are missing, damaged, or of different runs.
         """
         path = Path(path)
-        lines = _lines(path)
-        about = _about(path, next(lines, None))
-        tokens = (token.encode("latin-1") for token in about["vocabulary"])
-        model = cls(
-            path,
-            Vocabulary(tokens, about["special"]),
-            end_ids=about["end_ids"],
-            context_length=about["context_length"],
-            name=about["name"],
-        )
-        texts = TextTree()
-        model._find = partial(_follow, texts)
+        lines = _text_lines(path)
+        about = _about_model(path, next(lines, {}))
+        tokens = (token.encode("latin-1") for token in about.pop("vocabulary"))
+        model = cls(path, Vocabulary(tokens, about.pop("special")), **about)
+        model._texts = TextTree()
         for number, line in enumerate(lines, 2):
             try:
-                model._remember(texts, line)
+                model._remember(model._texts, line)
             except (KeyError, TypeError, ValueError, IndexError):
-                raise _damaged(path, f"line {number}") from None
+                raise _damage(path, number) from None
         if len(model._sums) > len(model._logits):
             seen = Seen(f"{len(model._logits)} rows and texts for {len(model._sums)}")
             raise ParameterError("path", "two files of the same run", seen)
@@ -160,67 +158,62 @@ class Recorded(Model):
         ParameterError
             For a text that was not recorded, or a step after the last one.
         """
-        checked = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
-        paths = own_states(states, PathState)
-        found = [
-            self._find(f"tokens[{i}]", state, new)
-            for i, (state, new) in enumerate(zip(paths, checked, strict=True))
-        ]
-        rows = [self._row(row) for row, _ in found]
-        for state, new, (_, places) in zip(paths, checked, found, strict=True):
+        ids = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
+        texts = list(zip(own_states(states, PathState), ids, strict=True))
+        steps = [self._find(f"tokens[{i}]", state, new) for i, (state, new) in enumerate(texts)]
+        rows = [self._row(row) for row, _ in steps]
+        for (state, new), (_, places) in zip(texts, steps, strict=True):
             state.read(new)
             state.places += places
         return np.stack(rows) if rows else np.empty((0, len(self.vocabulary)), np.float32)
 
-    def _step(self, name: str, state: PathState, new: list[int]) -> tuple[int, list[int]]:
-        step, steps = state.place, len(self._logits)
-        if step >= steps:
-            raise ParameterError(
-                name, f"within the {steps} recorded steps", Seen(f"step {step + 1}")
-            )
-        return step, [step] * (len(new) - 1) + [step + 1]
+    def _find(self, name: str, state: PathState, new: list[int]) -> tuple[int, list[int]]:
+        """Return the row after new tokens, and the places along them."""
+        if self._texts is None:
+            step, steps = state.place, len(self._logits)
+            if step >= steps:
+                seen = Seen(f"step {step + 1}")
+                raise ParameterError(name, f"within the {steps} recorded steps", seen)
+            return step, [step] * (len(new) - 1) + [step + 1]
+        nodes = self._texts.walk(state.place, new)
+        position = len(state.tokens) + len(nodes)
+        node = nodes[-1] if nodes else state.place
+        if len(nodes) < len(new):
+            seen = Seen(f"token {new[len(nodes)]} at position {position}")
+            known = ", ".join(map(str, self._texts.branches(node)[:5]))
+            hint = f"Recorded there: {known}." if known else "No recorded text goes on there."
+            raise ParameterError(name, "tokens of a recorded text", seen, hint)
+        row = self._texts.row[node]
+        if row < 0:
+            hint = "It was read in one go together with the tokens after it."
+            seen = Seen(f"the first {position} tokens of one")
+            raise ParameterError(name, "up to where a recorded step ended", seen, hint)
+        return row, nodes
 
     def _row(self, row: int) -> FloatArray:
-        found: FloatArray = np.array(self._logits[row])
-        if self._sums and crc32(found.tobytes()) != self._sums[row]:
+        logits: FloatArray = np.array(self._logits[row])
+        if self._sums and crc32(logits.tobytes()) != self._sums[row]:
             seen = Seen(f"other bytes in row {row}")
-            raise ParameterError("logits", "as they were recorded", seen, _DAMAGED)
-        return found.astype(np.promote_types(found.dtype, np.float32), copy=False)
+            raise ParameterError("logits", "as they were recorded", seen, _DAMAGE)
+        return logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a prompt that was encoded in the recorded run."""
-        return self._encoded("prompt", text) if self._prompts else super().encode(text)
+        return self._recall("prompt", text) if self._prompts else super().encode(text)
 
     def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation of the recorded run."""
-        asked = conversation(messages, tools)
-        return self._encoded("messages", asked) if self._prompts else super().chat(messages, tools)
+        prompt = conversation(messages, tools)
+        return self._recall("messages", prompt) if self._prompts else super().chat(messages, tools)
 
-    def _encoded(self, name: str, prompt: object) -> list[int]:
+    def _recall(self, name: str, prompt: object) -> list[int]:
         key = prompt_key(prompt)
         if key not in self._prompts:
             raise ParameterError(name, "one that was encoded in this recording", prompt)
         return list(self._prompts[key])
 
 
-def _follow(texts: TextTree, name: str, state: PathState, new: list[int]) -> tuple[int, list[int]]:
-    nodes = texts.walk(state.place, new)
-    position = len(state.tokens) + len(nodes)
-    node = nodes[-1] if nodes else state.place
-    if len(nodes) < len(new):
-        seen = Seen(f"token {new[len(nodes)]} at position {position}")
-        known = ", ".join(map(str, texts.branches(node)[:5]))
-        hint = f"Recorded there: {known}." if known else "No recorded text goes on there."
-        raise ParameterError(name, "tokens of a recorded text", seen, hint)
-    row = texts.row[node]
-    if row < 0:
-        hint = "It was read in one go together with the tokens after it."
-        seen = Seen(f"the first {position} tokens of one")
-        raise ParameterError(name, "up to where a recorded step ended", seen, hint)
-    return row, nodes
-
-
-def _array(logits: ArrayLike | str | PathLike[str]) -> FloatArray:
+def _row_array(logits: ArrayLike | str | PathLike[str]) -> FloatArray:
     """Return logits of shape (N, V), those of a file without reading them."""
     if isinstance(logits, str | PathLike):
         path = Path(logits)
@@ -237,7 +230,7 @@ def _array(logits: ArrayLike | str | PathLike[str]) -> FloatArray:
     return array
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def _text_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the complete lines beside a recording."""
     file = beside(path)
     if not file.is_file():
@@ -253,23 +246,23 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError:
                 content = None
             if not isinstance(content, dict):
-                raise _damaged(path, f"line {number}")
+                raise _damage(path, number)
             yield content
 
 
-def _about(path: Path, line: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the first line, which says what the model is."""
+def _about_model(path: Path, line: dict[str, Any]) -> dict[str, Any]:
+    """Return what the first line says of the model."""
     try:
-        if line is None or {key: line[key] for key in FORMAT} != FORMAT:
-            raise ValueError
         "".join(line["vocabulary"]).encode("latin-1")
-        return {
-            key: line[key] for key in ("vocabulary", "special", "end_ids", "context_length", "name")
-        }
+        about = {key: line[key] for key in _ABOUT}
     except (KeyError, TypeError, ValueError):
-        raise _damaged(path, "line 1") from None
+        about = {}
+    if not about or not line.items() >= FORMAT.items():
+        raise _damage(path, 1)
+    return about
 
 
-def _damaged(path: Path, where: str) -> ParameterError:
+def _damage(path: Path, line: int) -> ParameterError:
     rule = f"as Recorder writes it, {FORMAT['format']!r} of version {FORMAT['version']}"
-    return ParameterError(beside(path).name, rule, Seen(f"something else in {where}"), _DAMAGED)
+    seen = Seen(f"something else in line {line}")
+    return ParameterError(beside(path).name, rule, seen, _DAMAGE)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType, dequantize, quantize
 from logitlab import ParameterError
-from logitlab.models import Gguf, llama
+from logitlab.models import Gguf
+from logitlab.models.gguf import llama
 
 from models.tiny_llama import TOKENS, Tiny
 

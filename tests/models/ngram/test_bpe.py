@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from logitlab import ParameterError, Vocabulary, datasets
-from logitlab.models.bpe import BPE
+from logitlab.models.ngram.bpe import BPE
 
 GRIMM = BPE(datasets.merges("grimm"))
 

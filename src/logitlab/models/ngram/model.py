@@ -9,17 +9,13 @@ from typing import Self
 import numpy as np
 from logitlab import datasets
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.models.bpe import BPE, check_texts
 from logitlab.models.inputs import check_tokens
-from logitlab.models.kneser_ney import KneserNey
 from logitlab.models.model import Model, State
+from logitlab.models.ngram.bpe import BPE, check_texts
+from logitlab.models.ngram.kneser_ney import KneserNey
 from logitlab.numerics import FloatArray
 
 __all__ = ["NGram"]
-
-_ORDER = Range(1, 32, integer=True)
-_LENGTH = Range(1, integer=True)
-_PART = Range(0, 1)
 
 
 class NGram(Model):
@@ -70,16 +66,17 @@ class NGram(Model):
             raise ParameterError("tokenizer", "a BPE", tokenizer)
         self.name = name
         self.tokenizer = tokenizer
-        self.order = check_integer("order", order, _ORDER)
-        self.context_length: int = check_integer("context_length", context_length, _LENGTH)
-        part = _PART.check("discount", discount)
+        self.order = check_integer("order", order, Range(1, 32, integer=True))
+        rule = Range(1, integer=True)
+        self.context_length: int = check_integer("context_length", context_length, rule)
+        part = Range(0, 1).check("discount", discount)
         if part.ndim or not part > 0:
             raise ParameterError("discount", "a number in (0, 1]", discount)
         self.vocabulary = tokenizer.vocabulary
         self.end_ids = frozenset([tokenizer.end])
         end = [tokenizer.end]
         sequences = [end + tokenizer.encode(text) + end for text in check_texts(texts)]
-        self._expected = KneserNey(sequences, len(self.vocabulary), self.order, float(part))
+        self._next = KneserNey(sequences, len(self.vocabulary), self.order, float(part))
 
     @classmethod
     def fit(
@@ -109,18 +106,19 @@ class NGram(Model):
         """
         rule = Range(257, integer=True)
         size = check_integer("vocabulary_size", vocabulary_size, rule)
-        found = check_texts(texts)
+        texts = check_texts(texts)
         return cls(
-            BPE.train(found, size),
-            found,
+            BPE.train(texts, size),
+            texts,
             order=order,
             discount=discount,
             context_length=context_length,
             name=name,
         )
 
-    @classmethod
-    def bundled(cls) -> NGram:
+    @staticmethod
+    @cache
+    def bundled() -> NGram:
         """Return the model of the Grimms' fairy tales, made once a process.
 
         The same as ``NGram.fit(datasets.texts("grimm"), discount=0.75)``, sooner.
@@ -130,7 +128,8 @@ class NGram(Model):
         >>> NGram.bundled()
         <NGram grimm: 4096 tokens>
         """
-        return _bundled()
+        tokenizer = BPE(datasets.merges("grimm"))
+        return NGram(tokenizer, datasets.texts("grimm"), discount=0.75, name="grimm")
 
     def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
         """Read tokens, and return the log-probabilities of the token after them, in float64.
@@ -141,23 +140,14 @@ class NGram(Model):
             For tokens that are none, or not as many texts as states, or texts beyond
             ``context_length``; then no state has changed.
         """
-        read = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
+        ids = check_tokens(states, tokens, len(self.vocabulary), self.context_length)
         result = np.empty((len(states), len(self.vocabulary)))
-        for row, state, new in zip(result, states, read, strict=True):
+        for row, state, new in zip(result, states, ids, strict=True):
             state.read(new)
-            self._expected.logprobs(self._recent(state.tokens), out=row)
+            # Every text comes after an end token; what is too long ago is not looked at.
+            self._next.logprobs([self.tokenizer.end, *state.tokens[-self.order :]], out=row)
         return result
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text; of an empty one the end token, from which all start."""
         return self.tokenizer.encode(text) or [self.tokenizer.end]
-
-    def _recent(self, tokens: list[int]) -> list[int]:
-        recent = tokens[max(0, len(tokens) - self.order + 1) :]
-        return recent if len(recent) == self.order - 1 else [self.tokenizer.end, *recent]
-
-
-@cache
-def _bundled() -> NGram:
-    tokenizer = BPE(datasets.merges("grimm"))
-    return NGram(tokenizer, datasets.texts("grimm"), discount=0.75, name="grimm")

@@ -18,11 +18,10 @@ __all__ = ["GgufFile"]
 _SCALARS = dict(enumerate(("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<f4", "?")))
 _SCALARS |= {10: "<u8", 11: "<i8", 12: "<f8"}
 _STRING, _ARRAY = 8, 9
-_SIZE = struct.Struct("<Q")
 _VERSIONS = (2, 3)
 
 
-class Stored(NamedTuple):
+class TensorPlace(NamedTuple):
     """Where a tensor is in the file: its shape as numpy has it, its type and its first byte."""
 
     shape: tuple[int, ...]
@@ -97,63 +96,57 @@ class GgufFile:
         """
         if name not in self.tensors:
             raise self.wrong(f"a GGUF file with the tensor {name!r}")
-        stored = self.tensors[name]
-        if stored.shape != shape:
-            raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(stored.shape))
+        place = self.tensors[name]
+        if place.shape != shape:
+            raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(place.shape))
+        noun = f"type {place.kind}"
         try:
-            kind = self._gguf.GGMLQuantizationType(stored.kind)
+            kind = self._gguf.GGMLQuantizationType(place.kind)
+            noun = kind.name
             rows = self._gguf.quant_shape_to_byte_shape(shape, kind)
             size = int(np.prod(rows))
-            if stored.start + size > len(self._bytes):
+            if place.start + size > len(self._bytes):
                 raise self.wrong("a whole GGUF file", f"It ends within the tensor {name!r}.")
-            raw = np.frombuffer(self._bytes, np.uint8, size, stored.start)
+            raw = np.frombuffer(self._bytes, np.uint8, size, place.start)
             values = self._gguf.dequantize(raw.reshape(rows), kind)
         except ParameterError:
             raise
         except (ValueError, NotImplementedError):
-            known = "F32, F16, BF16, or quantised in a way that the gguf package can undo"
-            raise ParameterError(f"tensor {name!r}", known, Seen(self._kind(stored.kind))) from None
+            kinds = "F32, F16, BF16, or quantised in a way that the gguf package can undo"
+            raise ParameterError(f"tensor {name!r}", kinds, Seen(noun)) from None
         return np.asarray(values, np.float32).reshape(shape)
-
-    def _kind(self, kind: int) -> str:
-        try:
-            return str(self._gguf.GGMLQuantizationType(kind).name)
-        except ValueError:
-            return f"type {kind}"
 
     def _read_header(self) -> None:
         if self._take(4) != b"GGUF":
             raise self.wrong("a GGUF file", "It does not begin with the letters GGUF.")
-        (version,) = struct.unpack("<I", self._take(4))
+        (version,) = self._unpack("I")
         if version not in _VERSIONS:
             order = " and big-endian" if version & 0xFFFF == 0 else ""
-            found = int.from_bytes(version.to_bytes(4, "little"), "big") if order else version
-            raise self.wrong(
-                "a little-endian GGUF file of version 2 or 3", f"It is {found}{order}."
-            )
-        tensors, pairs = self._counts(2)
+            number = int.from_bytes(version.to_bytes(4, "little"), "big") if order else version
+            rule = "a little-endian GGUF file of version 2 or 3"
+            raise self.wrong(rule, f"It is {number}{order}.")
+        tensors, pairs = self._unpack("QQ")
         self.metadata: dict[str, Any] = {}
         for _ in range(pairs):
             key = self._string()
-            self.metadata[key] = self._value(*struct.unpack("<I", self._take(4)))
-        found_tensors = [self._tensor() for _ in range(tensors)]
+            self.metadata[key] = self._value(*self._unpack("I"))
+        relative = [self._tensor() for _ in range(tensors)]
         alignment = self.count("general.alignment", 32)
         start = -(-self._at // alignment) * alignment
-        self.tensors = {n: t._replace(start=t.start + start) for n, t in found_tensors}
+        self.tensors = {n: t._replace(start=t.start + start) for n, t in relative}
 
-    def _tensor(self) -> tuple[str, Stored]:
+    def _tensor(self) -> tuple[str, TensorPlace]:
         name = self._string()
-        (axes,) = struct.unpack("<I", self._take(4))
-        shape = tuple(reversed(self._counts(axes)))
-        kind, start = struct.unpack("<IQ", self._take(12))
-        return name, Stored(shape, kind, start)
+        (axes,) = self._unpack("I")
+        *shape, kind, start = self._unpack(f"{axes}QIQ")
+        return name, TensorPlace(tuple(reversed(shape)), kind, start)
 
     def _value(self, kind: int) -> Any:
         if kind == _STRING:
             return self._string()
         if kind != _ARRAY:
             return self._numbers(kind, 1)[0]
-        kind, count = struct.unpack("<IQ", self._take(12))
+        kind, count = self._unpack("IQ")
         if kind == _STRING:
             return [self._string() for _ in range(count)]
         if kind == _ARRAY:
@@ -168,16 +161,14 @@ class GgufFile:
         return values
 
     def _string(self) -> str:
-        (size,) = _SIZE.unpack(self._take(8))
+        (size,) = self._unpack("Q")
         return self._take(size).decode("utf-8", "replace")
 
-    def _counts(self, count: int) -> tuple[int, ...]:
-        return struct.unpack(f"<{count}Q", self._take(8 * count))
+    def _unpack(self, form: str) -> tuple[int, ...]:
+        return struct.unpack("<" + form, self._take(struct.calcsize("<" + form)))
 
     def _take(self, size: int) -> bytes:
-        end = self._at + size
-        if end > len(self._bytes):
+        start, self._at = self._at, self._at + size
+        if self._at > len(self._bytes):
             raise EOFError
-        taken = self._bytes[self._at : end]
-        self._at = end
-        return taken
+        return self._bytes[start : self._at]

@@ -20,23 +20,25 @@ import numpy as np
 from logitlab.checks import ParameterError, Seen
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.models.texts import FORMAT, PathState, TextTree, beside, conversation, prompt_key
+from logitlab.models.recording.texts import (
+    FORMAT,
+    PathState,
+    TextTree,
+    beside,
+    conversation,
+    prompt_key,
+)
 from logitlab.numerics import FloatArray
 
 __all__ = ["Recorder"]
 
 
-class _Both(PathState):
+class _RecorderState(PathState):
     """The place in the recording, and the state of the model that is recorded."""
 
     def __init__(self, inner: State) -> None:
         super().__init__()
         self.inner = inner
-
-    def copy(self) -> Self:
-        twin = super().copy()
-        twin.inner = self.inner.copy()
-        return twin
 
     def rewind(self, length: int) -> None:
         super().rewind(length)
@@ -123,29 +125,29 @@ class Recorder(Model):
 
     def start(self) -> State:
         """Return the state of an empty text."""
-        return _Both(self.model.start())
+        return _RecorderState(self.model.start())
 
     def advance(self, states: Sequence[State], tokens: Sequence[Sequence[int]]) -> FloatArray:
         """Read tokens, and return the logits of the model after them, as in `Model.advance`."""
         if self._rows.closed:
             raise ParameterError("recorder", "open", Seen("a closed one"))
-        checked = check_tokens(states, tokens, len(self.vocabulary))
-        both = own_states(states, _Both)
-        logits = self.model.advance([state.inner for state in both], checked)
+        ids = check_tokens(states, tokens, len(self.vocabulary))
+        both = own_states(states, _RecorderState)
+        logits = self.model.advance([state.inner for state in both], ids)
         self._check(logits, len(both))
-        for state, new, row in zip(both, checked, logits, strict=True):
+        for state, new, row in zip(both, ids, logits, strict=True):
             self._record(state, new, row)
         return logits
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, and write them down."""
-        return self._noted(text, self.model.encode(text))
+        return self._note(text, self.model.encode(text))
 
     def chat(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Return the token ids of a conversation, and write them down."""
-        return self._noted(conversation(messages, tools), self.model.chat(messages, tools))
+        return self._note(conversation(messages, tools), self.model.chat(messages, tools))
 
-    def _noted(self, prompt: object, tokens: list[int]) -> list[int]:
+    def _note(self, prompt: object, tokens: list[int]) -> list[int]:
         key = prompt_key(prompt)
         if key not in self._prompts and not self._lines.closed:
             self._prompts.add(key)
@@ -162,21 +164,21 @@ class Recorder(Model):
             seen = Seen(logits.dtype.name)
             raise ParameterError("logits", f"{self._dtype.name} as the rows before", seen)
 
-    def _record(self, state: _Both, new: list[int], logits: FloatArray) -> None:
+    def _record(self, state: _RecorderState, new: list[int], logits: FloatArray) -> None:
         texts = self._texts
-        known = texts.walk(state.place, new)
-        node = known[-1] if known else state.place
-        if len(known) < len(new) or texts.row[node] < 0:
+        nodes = texts.walk(state.place, new)
+        node = nodes[-1] if nodes else state.place
+        if len(nodes) < len(new) or texts.row[node] < 0:
             row = logits.tobytes()
             self._rows.seek(self._start + len(texts.ends) * len(row))
             self._rows.write(row)
-            rest = new[len(known) :]
+            rest = new[len(nodes) :]
             after = [texts.origin[node], texts.depth[node]]
-            known += texts.add(node, rest)
+            nodes += texts.add(node, rest)
             self._write_header()
             self._write(after=after, tokens=rest, crc32=crc32(row))
         state.read(new)
-        state.places += known
+        state.places += nodes
 
     def _write_header(self) -> None:
         """Say how many rows there are: numpy leaves room for any number of them."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from logitlab.checks import ParameterError, check_choice, needs
-from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf.file import GgufFile
 from logitlab.models.tokenizer_bytes import byte_level
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["SPLITS", "GgufTokenizer"]
 
-_WORDS = (
+_WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -57,14 +57,14 @@ class GgufTokenizer:
         if len(kinds) != len(tokens):
             raise file.wrong("a file with one type for each token")
         special = [i for i, kind in enumerate(kinds) if kind in (_CONTROL, _UNKNOWN)]
-        data = (_bytes(t, kind) for t, kind in zip(tokens, kinds, strict=True))
+        data = (_token_bytes(t, kind) for t, kind in zip(tokens, kinds, strict=True))
         self.vocabulary = Vocabulary(data, special)
         self._tokens = tokens
         begins = file.get("tokenizer.ggml.add_bos_token", split == "llama-bpe")
         self.first = [int(file.get("tokenizer.ggml.bos_token_id"))] if begins else []
         words = [tokens[i] for i, kind in enumerate(kinds) if kind == _USER]
         try:
-            self._tokenizer = _tokenizer(
+            self._tokenizer = _library_tokenizer(
                 split,
                 tokens,
                 file.get("tokenizer.ggml.merges"),
@@ -90,7 +90,7 @@ class GgufTokenizer:
         return ids
 
 
-def _tokenizer(
+def _library_tokenizer(
     split: str, tokens: list[str], merges: list[str], special: list[str], words: list[str]
 ) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
@@ -104,8 +104,8 @@ def _tokenizer(
     cuts: dict[str, list[Any]] = {
         "gpt-2": [],
         "smollm": [pre_tokenizers.Digits(individual_digits=True)],
-        "qwen2": [pre_tokenizers.Split(Regex(_WORDS % 1), behavior="isolated")],
-        "llama-bpe": [pre_tokenizers.Split(Regex(_WORDS % 3), behavior="isolated")],
+        "qwen2": [pre_tokenizers.Split(Regex(_WORD_PATTERN % 1), behavior="isolated")],
+        "llama-bpe": [pre_tokenizers.Split(Regex(_WORD_PATTERN % 3), behavior="isolated")],
     }
     # GPT-2's own words are those of the last step.
     letters = pre_tokenizers.ByteLevel(False, use_regex=split in ("gpt-2", "smollm"))
@@ -117,5 +117,5 @@ def _tokenizer(
     return tokenizer
 
 
-def _bytes(token: str, kind: int) -> bytes:
+def _token_bytes(token: str, kind: int) -> bytes:
     return byte_level(token) if kind == _NORMAL else token.encode()

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import ParameterError
-from logitlab.models.gguf_file import GgufFile
-from logitlab.models.gguf_tokenizer import SPLITS, GgufTokenizer
+from logitlab.models.gguf.file import GgufFile
+from logitlab.models.gguf.tokenizer import SPLITS, GgufTokenizer
 
 from models import recorded
 from models.tiny_llama import ALPHABET, LETTERS, MERGES, TOKENS, Tiny, Weights

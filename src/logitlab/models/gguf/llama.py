@@ -12,7 +12,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from logitlab.checks import ParameterError
-from logitlab.models.gguf_file import GgufFile
+from logitlab.models.gguf.file import GgufFile
 from logitlab.models.inputs import check_tokens
 from logitlab.models.model import State
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ __all__ = ["Llama", "LlamaState"]
 Array = NDArray[np.float32]
 
 _PAGE = 64  # positions: keys are read in whole pages
-_KNOWN = {
+_KNOWN_KEYS = {
     "attention.head_count",
     "attention.head_count_kv",
     "attention.key_length",
@@ -49,7 +49,7 @@ class _Pages:
 
     def __init__(self, array: Array) -> None:
         self.array = array  # (layers, 2, heads, positions, width)
-        self.filled = 0
+        self.length = 0
         self.shared = False
 
 
@@ -74,14 +74,14 @@ class LlamaState(State):
         """Return the keys and values, with room for so many more positions."""
         old, length = self._pages, len(self.tokens)
         capacity = old.array.shape[3]
-        taken = old.shared and old.filled > length
-        if taken or length + count > capacity:
-            pages = -(-max(length + count, 0 if taken else 2 * capacity) // _PAGE)
+        fork = old.shared and old.length > length
+        if fork or length + count > capacity:
+            pages = -(-max(length + count, 0 if fork else 2 * capacity) // _PAGE)
             shape = old.array.shape
             array = np.zeros((*shape[:3], pages * _PAGE, shape[4]), np.float32)
             array[:, :, :, :length] = old.array[:, :, :, :length]
             self._pages = _Pages(array)
-        self._pages.filled = length + count
+        self._pages.length = length + count
         return self._pages.array
 
 
@@ -187,13 +187,13 @@ class Llama:
             heads = heads.reshape(len(x), -1, self._head)
             split = self._heads + self._shape[1]
             _rotate(heads[:, :split], cos, sin)
-            mixed = np.empty((len(x), self._heads, self._head), np.float32)
+            mix = np.empty((len(x), self._heads, self._head), np.float32)
             for text, positions, pages in zip(rows, at, memory, strict=True):
                 keys, values = pages[number]
                 keys[:, positions] = heads[text, self._heads : split].swapaxes(0, 1)
                 values[:, positions] = heads[text, split:].swapaxes(0, 1)
-                mixed[text] = _attention(heads[text, : self._heads], keys, values, positions)
-            x += _linear(mixed.reshape(len(x), -1), layer.attention_output)
+                mix[text] = _attention(heads[text, : self._heads], keys, values, positions)
+            x += _linear(mix.reshape(len(x), -1), layer.attention_output)
             both = _linear(self._normed(x, layer.ffn_norm), layer.gate_up)
             inner = both.shape[1] // 2
             x += _linear(_silu(both[:, :inner].copy()) * both[:, inner:], layer.down)
@@ -203,8 +203,8 @@ class Llama:
 
     def _normed(self, x: Array, weight: Array) -> Array:
         mean = np.square(x).sum(axis=-1, keepdims=True) / np.float32(x.shape[-1])
-        normed: Array = x / np.sqrt(mean + self._epsilon) * weight
-        return normed
+        result: Array = x / np.sqrt(mean + self._epsilon) * weight
+        return result
 
 
 def _linear(x: Array, weight: Array) -> Array:
@@ -226,22 +226,22 @@ def _rotate(heads: Array, cos: Array, sin: Array) -> None:
     turning[..., 1::2] = even * sin + odd * cos
 
 
-def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np.int64]) -> Array:
+def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np.intp]) -> Array:
     # Queries of one page of positions see keys up to the end of that page, later ones at weight 0.
     groups, _, width = keys.shape
-    grouped = queries.reshape(len(queries), groups, -1, width)
-    mixed = np.empty_like(grouped)
+    query_groups = queries.reshape(len(queries), groups, -1, width)
+    mix = np.empty_like(query_groups)
     for page in range(positions[0] // _PAGE, positions[-1] // _PAGE + 1):
-        seen = (page + 1) * _PAGE
-        here = slice(*np.searchsorted(positions, (seen - _PAGE, seen)))
-        scores = np.matmul(keys[:, None, :seen], grouped[here][..., None])[..., 0]
+        end = (page + 1) * _PAGE
+        here = slice(*np.searchsorted(positions, (end - _PAGE, end)))
+        scores = np.matmul(keys[:, None, :end], query_groups[here][..., None])[..., 0]
         scores *= np.float32(width**-0.5)
-        later = np.arange(seen) > positions[here, None, None, None]
+        later = np.arange(end) > positions[here, None, None, None]
         np.copyto(scores, -np.inf, where=later)
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
-        mixed[here] = np.matmul(weights[..., None, :], values[:, None, :seen])[..., 0, :]
-    return mixed.reshape(queries.shape)
+        mix[here] = np.matmul(weights[..., None, :], values[:, None, :end])[..., 0, :]
+    return mix.reshape(queries.shape)
 
 
 def _rotation(file: GgufFile, head: int, length: int) -> tuple[Array, Array]:
@@ -259,7 +259,7 @@ def _rotation(file: GgufFile, head: int, length: int) -> tuple[Array, Array]:
 
 def _check_known(file: GgufFile, head: int) -> None:
     keys = {key.removeprefix("llama.") for key in file.metadata if key.startswith("llama.")}
-    for key in sorted(keys - _KNOWN):
+    for key in sorted(keys - _KNOWN_KEYS):
         raise file.wrong("a model of known keys", f"It has 'llama.{key}', which is not computed.")
     if file.get("llama.expert_count", 0):
         raise ParameterError("model", "of architecture 'llama' without experts", "experts")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
 
 from logitlab.checks import ParameterError
 from logitlab.models.model import Message, State, Tool, check_messages
@@ -47,8 +46,8 @@ def conversation(messages: Sequence[Message], tools: Sequence[Tool]) -> object:
     >>> conversation([{"role": "user", "content": "Hi"}], [])
     [{'role': 'user', 'content': 'Hi'}]
     """
-    checked = check_messages(messages)
-    return {"messages": checked, "tools": list(tools)} if tools else checked
+    plain = check_messages(messages)
+    return {"messages": plain, "tools": list(tools)} if tools else plain
 
 
 class PathState(State):
@@ -68,12 +67,6 @@ class PathState(State):
     def place(self) -> int:
         """Where the text is now; 0 is the beginning."""
         return self.places[-1] if self.places else 0
-
-    def copy(self) -> Self:
-        """Return a state of the same text that goes its own way from here."""
-        twin = super().copy()
-        twin.places = list(self.places)
-        return twin
 
     def rewind(self, length: int) -> None:
         """Forget all but the first ``length`` tokens."""
@@ -110,10 +103,10 @@ class TextTree:
         """Return the nodes along ``tokens``, as far as the tree goes."""
         nodes = []
         for token in tokens:
-            following = self._next.get((node, token))
-            if following is None:
+            node = self._next.get((node, token), -1)
+            if node < 0:
                 break
-            nodes.append(node := following)
+            nodes.append(node)
         return nodes
 
     def add(self, node: int, tokens: Sequence[int]) -> list[int]:
@@ -121,12 +114,11 @@ class TextTree:
         nodes = self.walk(node, tokens)
         node = nodes[-1] if nodes else node
         for token in tokens[len(nodes) :]:
-            self._next[node, token] = len(self._parent)
             self._parent.append(node)
             self.depth.append(self.depth[node] + 1)
             self.row.append(-1)
             self.origin.append(len(self.ends))
-            node = len(self._parent) - 1
+            self._next[node, token] = node = len(self.row) - 1
             nodes.append(node)
         self.row[node] = len(self.ends)
         self.ends.append(node)
