@@ -6,19 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from logitlab.checks import ParameterError
 from logitlab.cli.arguments import joined
-from logitlab.cli.chat import add_chat
-from logitlab.cli.claims import add_claims
-from logitlab.cli.engines import add_command
-from logitlab.cli.generate import add_generate
-from logitlab.cli.sweep import add_sweep
-from logitlab.cli.trace import add_commands
 from logitlab.request.params import parameter_table
 from logitlab.version import __version__
 
 __all__ = ["main"]
+
+_COMMANDS = ("trace", "generate", "chat", "engines", "claims", "sweep")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,12 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"logitlab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")
-    add_commands(commands)
-    add_generate(commands)
-    add_chat(commands)
-    add_command(commands)
-    add_claims(commands)
-    add_sweep(commands)
+    for name in _COMMANDS:
+        import_module(f"{__name__}.{name}").add(commands)
     params = commands.add_parser("params", help="the tables of all request parameters")
     params.set_defaults(run=lambda _: parameter_table() + "\n\n" + parameter_table(beyond=True))
     return parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from logitlab.datasets import load
 from logitlab.engines import ENGINES
 from logitlab.models import BUNDLED
 from logitlab.numerics import FloatArray
-from logitlab.request.params import PARAMETERS
+from logitlab.request.params import PARAMETERS, TWENTY
 from logitlab.steps.context import Context
+from logitlab.vocabulary import Vocabulary
 
 __all__ = [
     "Row",
@@ -42,7 +43,11 @@ class Row:
     title: str
     logits: FloatArray
     context: Context | None
-    label: Callable[[int], str]
+    vocabulary: Vocabulary | None = None
+
+    def label(self, token: int) -> str:
+        """Return a token as something the eye can tell apart."""
+        return f"#{token}" if self.vocabulary is None else self.vocabulary.label(token)
 
     def described(self, tokens: list[tuple[int, float, float]]) -> list[dict[str, Any]]:
         """Return (id, logit, probability) of tokens as JSON objects."""
@@ -80,11 +85,13 @@ def add_row(parser: argparse.ArgumentParser) -> None:
 def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
     """Add an option for each parameter of some roles."""
     request = parser.add_argument_group("request")
+    beyond = parser.add_argument_group("request, beyond the page")
     repeated = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
     for parameter in PARAMETERS.values():
         if parameter.role not in roles:
             continue
-        request.add_argument(
+        group = request if parameter.key in TWENTY else beyond
+        group.add_argument(
             "--" + parameter.key.replace("_", "-"),
             dest=parameter.key,
             metavar=repeated.get(parameter.key, "VALUE"),
@@ -148,7 +155,7 @@ def bundled(index: int) -> Row:
         title=f"row {index}, {rows.kinds[index]}: {rows.prompts[index]!r}",
         logits=rows.logits[index],
         context=Context(prompt=rows.prompt_ids[index]),
-        label=rows.vocabulary.label,
+        vocabulary=rows.vocabulary,
     )
 
 
@@ -180,7 +187,7 @@ def _own(file: str, row: str | None, prompt_ids: str | None) -> Row:
         ids = [_literal(part.strip()) for part in prompt_ids.split(",")]
         known = Range(0, len(logits) - 1, integer=True)
         context = Context(prompt=known.check("--prompt-ids", ids))
-    return Row(f"row {index} of {file}", np.array(logits), context, "#{}".format)
+    return Row(f"row {index} of {file}", np.array(logits), context)
 
 
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:

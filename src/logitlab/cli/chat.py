@@ -14,10 +14,10 @@ from logitlab.cli.text import as_json
 from logitlab.models import load
 from logitlab.wire.chat import chat, chat_stream, error_body, events
 
-__all__ = ["add_chat", "json_of"]
+__all__ = ["add", "json_of"]
 
 
-def add_chat(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``chat``."""
     parser = commands.add_parser(
         "chat",

@@ -12,13 +12,13 @@ from logitlab.claims import PAGE, Finding, findings
 from logitlab.claims.report import check_directory, summary, write
 from logitlab.cli.text import as_json
 
-__all__ = ["add_claims"]
+__all__ = ["add"]
 
 _WIDEST, _NARROWEST = 120, 72
 _HEAD = ("the page states", "measured", "verdict")
 
 
-def add_claims(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``claims``."""
     parser = commands.add_parser(
         "claims",

@@ -23,12 +23,12 @@ from logitlab.engines.compare import Comparison, compare_engines
 from logitlab.engines.differences import difference_tables
 from logitlab.engines.partings import Parting
 
-__all__ = ["add_command"]
+__all__ = ["add"]
 
 _ALL_PAIRS = 3  # of more groups the table tells how they part from the first; --json tells all
 
 
-def add_command(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``engines``."""
     parser = commands.add_parser(
         "engines",

@@ -20,7 +20,7 @@ from logitlab.generation.result import Generation, Piece
 from logitlab.models import Model, load
 from logitlab.progress import interruptible
 
-__all__ = ["add_generate"]
+__all__ = ["add"]
 
 _MAX_TOKENS = 256
 _INTERRUPTED = 130  # the status that shells give to Ctrl-C
@@ -28,7 +28,7 @@ _INTERRUPTED = 130  # the status that shells give to Ctrl-C
 _COLOURS = ((0.02, 202), (0.1, 214), (0.3, 250), (0.7, 75), (1.0, 33))
 
 
-def add_generate(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``generate``."""
     parser = commands.add_parser(
         "generate",

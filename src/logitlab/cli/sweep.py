@@ -17,7 +17,7 @@ from logitlab.sweeps import Sweep, simulate, sweep
 from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.reductions import REDUCTIONS
 
-__all__ = ["add_sweep"]
+__all__ = ["add"]
 
 _POSITIVE = Range(1, integer=True)
 _MOST = 10**6
@@ -38,7 +38,7 @@ def _option(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def add_sweep(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``sweep``."""
     parser = commands.add_parser(
         "sweep",

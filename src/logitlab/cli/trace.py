@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
@@ -21,12 +22,14 @@ from logitlab.cli.arguments import (
 from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.draw import COUPLINGS
 from logitlab.engines.resolve import resolve
+from logitlab.numerics import softmax
 from logitlab.request.params import SamplingParams
-from logitlab.sampling.reports import trace as trace_of
+from logitlab.sampling.reports import distribution, trace as trace_of
 from logitlab.sampling.sample import Draws, sample
 from logitlab.steps.chain import Trace
+from numpy.typing import NDArray
 
-__all__ = ["add_commands"]
+__all__ = ["add"]
 
 _DEMO_ROW = 3
 _DEMO = SamplingParams(
@@ -34,7 +37,7 @@ _DEMO = SamplingParams(
 )
 
 
-def add_commands(commands: Any) -> None:
+def add(commands: Any) -> None:
     """Add ``demo`` and ``trace``."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
     demo.set_defaults(run=_demo)
@@ -53,6 +56,9 @@ def add_commands(commands: Any) -> None:
     show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
     show.add_argument("--top", metavar="N", help="how many top tokens to show at each stage")
     show.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    which = show.add_mutually_exclusive_group()
+    which.add_argument("--token", metavar="TEXT", help="how likely it is; ␣ stands for a space")
+    which.add_argument("--token-id", metavar="N", help="the same, by its id")
 
 
 def _demo(_: argparse.Namespace) -> str:
@@ -70,6 +76,7 @@ def _trace(arguments: argparse.Namespace) -> str:
     top = None
     if arguments.top is not None:
         top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
+    token = _token_of(arguments, row)
     resolved = resolve(request, arguments.engine, size=len(row.logits))
     try:
         trace = trace_of(row.logits, resolved, context=row.context)
@@ -78,14 +85,67 @@ def _trace(arguments: argparse.Namespace) -> str:
     draws = sample(
         row.logits, resolved, context=row.context, size=size, coupling=arguments.coupling
     )
+    fate = None
+    if token is not None:
+        fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
-        return _json(row, request, trace, draws, arguments.coupling, 10 if top is None else top)
+        top = 10 if top is None else top
+        return _json(row, request, trace, draws, arguments.coupling, top, fate)
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
     notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
-    return "\n".join([_table(row, trace, draws, top, own), *([""] if notes else []), *notes])
+    told = [] if fate is None else ["", fate.sentence(row)]
+    notes = ["", *notes] if notes else []
+    return "\n".join([_table(row, trace, draws, top, own, fate), *told, *notes])
 
 
-def _table(row: Row, trace: Trace, draws: Draws, top: int | None, own: str = "") -> str:
+def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
+    """Return the token that is asked about, or raise `ParameterError`."""
+    if arguments.token_id is not None:
+        rule = Range(0, len(row.logits) - 1, integer=True)
+        return whole("--token-id", arguments.token_id, rule)
+    if arguments.token is None:
+        return None
+    if row.vocabulary is None:
+        hint = "A file of logits has no vocabulary: choose with --token-id."
+        raise ParameterError("--token", "absent where --logits is given", arguments.token, hint)
+    try:
+        return row.vocabulary.find(arguments.token.replace("␣", " "))
+    except ParameterError as error:
+        hint = "Write ␣king for a token that begins with a space."
+        raise ParameterError("--token", error.rule, arguments.token, hint) from None
+
+
+class _Fate:
+    """What becomes of one token: how likely it is at every stage, and in the end."""
+
+    def __init__(self, token: int, trace: Trace, probs: NDArray[np.float64]) -> None:
+        self.token = token
+        self.stages: list[float] = softmax(trace.logits)[:, token].tolist()
+        self.probability = float(probs[token])
+        self.rank = 1 + int(np.count_nonzero(probs > probs[token]))
+        self.kept = int(np.count_nonzero(probs))
+        gone = np.flatnonzero(trace.logits[:, token] == -np.inf)
+        self.removed_by = trace.names[gone[0]] if len(gone) else None
+
+    def sentence(self, row: Row) -> str:
+        """Say it."""
+        label = f"{row.label(self.token)} (id {self.token})"
+        if self.removed_by == "logits":
+            return f"{label} cannot be drawn: the logits have removed it."
+        if self.removed_by:
+            return f"{label} cannot be drawn: {self.removed_by} removes it."
+        place = f"number {self.rank} of {self.kept} tokens"
+        return f"{label} is drawn with probability {self.probability:.6g}: {place}."
+
+
+def _table(
+    row: Row,
+    trace: Trace,
+    draws: Draws,
+    top: int | None,
+    own: str = "",
+    fate: _Fate | None = None,
+) -> str:
     """Return the stages as lines: name, kept, entropy, mass removed, most likely tokens."""
     head = ["stage", "kept", "entropy", "removed"]
     body = [
@@ -94,6 +154,10 @@ def _table(row: Row, trace: Trace, draws: Draws, top: int | None, own: str = "")
             zip(trace.names, trace.kept, trace.entropy, trace.mass_removed, strict=True)
         )
     ]
+    if fate is not None:
+        head.append(row.label(fate.token))
+        for line, probability in zip(body, fate.stages, strict=True):
+            line.append(f"{probability:.4f}" if probability else "–")
     lines = [row.title, repr(trace.chain), "", *table(head, body, row, trace.logits, top)]
     drawn = "  ".join(row.label(int(token)) for token in draws.tokens)
     title = f"{len(draws.tokens)} draws{own}, seed {draws.seed}:"
@@ -101,7 +165,13 @@ def _table(row: Row, trace: Trace, draws: Draws, top: int | None, own: str = "")
 
 
 def _json(
-    row: Row, request: Mapping[str, Any], trace: Trace, draws: Draws, coupling: str, top: int
+    row: Row,
+    request: Mapping[str, Any],
+    trace: Trace,
+    draws: Draws,
+    coupling: str,
+    top: int,
+    fate: _Fate | None,
 ) -> str:
     stages = [
         {
@@ -116,6 +186,7 @@ def _json(
         )
     ]
     drawn = [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()]
+    about = {} if fate is None else {"token": {"label": row.label(fate.token), **vars(fate)}}
     return as_json(
         {
             "row": row.title,
@@ -124,5 +195,6 @@ def _json(
             "chain": repr(trace.chain),
             "stages": stages,
             "draws": {"seed": draws.seed, "coupling": coupling, "tokens": drawn},
+            **about,
         }
     )

@@ -17,7 +17,7 @@ from logitlab.engines.engine import (
     refuse_whole,
 )
 from logitlab.engines.rules import Note, Translation
-from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.request.params import PARAMETERS, SamplingParams, check_together
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
@@ -121,6 +121,8 @@ def resolve(
     given = whose.read({} if request is None else request)
     if ending is None:
         refuse_whole(given)
+    elif not whose.is_page:
+        check_together(given)
     translation = whose.arrive(given, size)
     bias = (ending or {}).get(given.get("verbosity", "medium"), {})
     if bias:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from logitlab.checks import ParameterError
-from logitlab.constraints import Constraint, Tools, constraint_of, marker_ids
+from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.generation.options import Options
 from logitlab.models.model import Model
@@ -114,7 +114,7 @@ def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozense
 
 
 def _constraint(values: Mapping[str, Any], given: Constraint | None) -> Constraint | None:
-    asked = constraint_of(values)
+    asked = constraint_of_values(values)
     calls_nothing = isinstance(asked, Tools) and asked.tool_choice == "none"
     if given is None or asked is None or calls_nothing:
         return given or asked

@@ -6,16 +6,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logitlab.checks import ParameterError
-from logitlab.models.model import Model as Model
-from logitlab.models.model import State as State
+from logitlab.models.model import Model as Model, State as State
 
 if TYPE_CHECKING:
     from logitlab.models.gguf import Gguf as Gguf
     from logitlab.models.huggingface import Transformers as Transformers
     from logitlab.models.llama_cpp import LlamaCpp as LlamaCpp
     from logitlab.models.ngram import NGram as NGram
-    from logitlab.models.recording import Recorded as Recorded
-    from logitlab.models.recording import Recorder as Recorder
+    from logitlab.models.recording import Recorded as Recorded, Recorder as Recorder
 
 
 class _Adapter(NamedTuple):

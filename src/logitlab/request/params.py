@@ -25,6 +25,7 @@ __all__ = [
     "TWENTY",
     "Parameter",
     "SamplingParams",
+    "check_together",
     "parameter_table",
 ]
 
@@ -79,7 +80,11 @@ class Parameter:
     def check(self, value: Any) -> Any:
         """Return the value in canonical form, or raise `ParameterError` beyond the range."""
         if not isinstance(self.accepts, Range):
-            return self.accepts(self.key, value)
+            try:
+                return self.accepts(self.key, value)
+            except RecursionError:
+                rule = "nested less deeply"
+                raise ParameterError(self.key, rule, Seen("too many levels")) from None
         if not self.accepts.integer:
             return check_number(self.key, value, self.accepts)
         number = check_integer(self.key, value, self.accepts)
@@ -338,29 +343,11 @@ class SamplingParams:
 
     def __post_init__(self) -> None:
         for key, value in {"extra": self.extra, **self.given()}.items():
-            try:
-                known = PARAMETERS.get(key)
-                object.__setattr__(self, key, known.check(value) if known else values.extra(value))
-            except RecursionError:
-                raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None
+            known = PARAMETERS.get(key)
+            object.__setattr__(self, key, known.check(value) if known else values.extra(value))
         for key in PARAMETERS.keys() & self.extra.keys():
             raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
-        if self.top_logprobs and not self.logprobs:
-            hint = "Set logprobs to true."
-            raise ParameterError("top_logprobs", "0 unless logprobs is on", self.top_logprobs, hint)
-        wants_schema = (self.response_format or {}).get("type") == "json_schema"
-        if self.structured_outputs is False and wants_schema:
-            raise ParameterError("structured_outputs", "true with a json_schema", False)
-        names = [tool["function"]["name"] for tool in self.tools or ()]
-        if self.tool_choice == "required" and not names:
-            raise ParameterError("tool_choice", "'none' or 'auto' without tools", self.tool_choice)
-        if isinstance(self.tool_choice, Mapping):
-            name = self.tool_choice["function"]["name"]
-            if name not in names:
-                raise ParameterError("tool_choice", f"one of the tools {names}", name)
+        check_together(self.given())
 
     def __repr__(self) -> str:
         shown = self.given() | ({"extra": self.extra} if self.extra else {})
@@ -435,6 +422,23 @@ class SamplingParams:
         for key in request.keys() & {"stop", "tools"}:
             request[key] = list(request[key])
         return request | dict(self.extra)
+
+
+def check_together(given: Mapping[str, Any]) -> None:
+    """Raise for parameters that are right each by itself, and wrong beside the others."""
+    top = given.get("top_logprobs")
+    if top and not given.get("logprobs"):
+        hint = "Set logprobs to true."
+        raise ParameterError("top_logprobs", "0 unless logprobs is on", top, hint)
+    wants_schema = (given.get("response_format") or {}).get("type") == "json_schema"
+    if given.get("structured_outputs") is False and wants_schema:
+        raise ParameterError("structured_outputs", "true with a json_schema", False)
+    names = [tool["function"]["name"] for tool in given.get("tools") or ()]
+    choice = given.get("tool_choice")
+    if choice == "required" and not names:
+        raise ParameterError("tool_choice", "'none' or 'auto' without tools", choice)
+    if isinstance(choice, Mapping) and choice["function"]["name"] not in names:
+        raise ParameterError("tool_choice", f"one of the tools {names}", choice["function"]["name"])
 
 
 PARAMETERS: dict[str, Parameter] = {

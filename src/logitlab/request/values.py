@@ -15,6 +15,7 @@ from logitlab.checks import (
     FrozenDict,
     ParameterError,
     Range,
+    Seen,
     check_choice,
     check_integer,
     check_number,
@@ -114,7 +115,7 @@ def response_format(key: str, value: Any) -> dict[str, Any]:
             raise ParameterError(key, "a map with a schema under json_schema", value, hint)
     elif {"schema", "json_schema"} & value.keys():
         raise ParameterError(key, "of type json_schema where it has a schema", value)
-    return copy.deepcopy(dict(value))
+    return deep_copy(key, value)
 
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -142,7 +143,7 @@ def tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
             raise ParameterError(
                 f"{here}.function.parameters", "a JSON schema", function["parameters"]
             )
-    return tuple(copy.deepcopy(dict(tool)) for tool in value)
+    return tuple(deep_copy(key, tool) for tool in value)
 
 
 def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
@@ -155,7 +156,7 @@ def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
         raise ParameterError(key, rule, value)
-    return copy.deepcopy(dict(value))
+    return deep_copy(key, value)
 
 
 def mirostat(key: str, value: Any) -> int:
@@ -170,4 +171,12 @@ def extra(value: Any) -> dict[str, Any]:
     """Take a map of keys that are no parameters."""
     if not isinstance(value, Mapping):
         raise ParameterError("extra", "a map of further request keys", value)
-    return copy.deepcopy(dict(value))
+    return deep_copy("extra", value)
+
+
+def deep_copy(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map that later changes of the caller's do not reach."""
+    try:
+        return copy.deepcopy(dict(value))
+    except RecursionError:
+        raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from logitlab.checks import ParameterError, Range, check_flag, check_integer
-from logitlab.constraints import CallPiece, Tools, call_id, constraint_of
+from logitlab.constraints import CallPiece, Tools, call_id, constraint_of_values
 from logitlab.draw import resolve_seed
 from logitlab.engines.engine import Engine, EngineLike, get
 from logitlab.generation.generate import generate, stream
@@ -156,7 +156,7 @@ class _Asked:
         self.request = given
         self.model = model
         self.resolved = resolve_for(model, known, Options(engine=engine))
-        self.constraint = constraint_of(self.resolved.given)
+        self.constraint = constraint_of_values(self.resolved.given)
         self.count = check_integer("n", given.get("n", 1), _ANSWERS)
         check_flag("stream", given.get("stream", False))
         name = given.get("model", model.name)
