@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
-from logitlab import (
-    AdditivePenalty,
-    Context,
-    FrequencyPenalty,
-    LogitBias,
-    MinP,
-    PresencePenalty,
-    RepetitionPenalty,
-    Step,
-    Temperature,
-    TopA,
-    TopK,
-    TopP,
-)
+from logitlab import Context, LogitBias, Step
+from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 
 DTYPES = (np.float16, np.float32, np.float64)
 
@@ -98,77 +87,74 @@ def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
     return Context(prompt=prompt, output=output)
 
 
-_unit = st.one_of(st.sampled_from([0.0, 1.0, 0.5, 0.9, 1e-3]), st.floats(0, 1))
-_ties = st.sampled_from(["lowest", "highest", "all"])
-_scope = st.sampled_from(["all", "output", "prompt", "lagged"])
-_window = st.one_of(st.none(), st.integers(0, 6))
-_additive = st.one_of(st.sampled_from([0.0, -2.0, 2.0]), st.floats(-2, 2))
+def _concrete(kind: type) -> list[Any]:
+    """All classes below this one that can be made, those of the package alone."""
+    kinds = (
+        [kind] if not inspect.isabstract(kind) and kind.__module__.startswith("logitlab.") else []
+    )
+    for below in kind.__subclasses__():
+        kinds += [each for each in _concrete(below) if each not in kinds]
+    return kinds
 
-_VALUES: dict[type[Step], Callable[[int], st.SearchStrategy[Any]]] = {
-    Temperature: lambda size: st.one_of(
-        st.sampled_from([0.0, 1.0, 1e-30, 5e-324, 2.0]), st.floats(0, 2)
-    ),
-    TopK: lambda size: st.integers(0, size + 1),
-    TopP: lambda size: _unit,
-    MinP: lambda size: _unit,
-    TopA: lambda size: st.one_of(_unit, st.floats(0, 5)),
-    RepetitionPenalty: lambda size: st.one_of(
-        st.sampled_from([0.0, 1.0, 2.0, 1e-30]), st.floats(0, 2)
-    ),
-    FrequencyPenalty: lambda size: _additive,
-    PresencePenalty: lambda size: _additive,
-    AdditivePenalty: lambda size: _additive,
-    LogitBias: lambda size: st.one_of(st.sampled_from([0.0, 100.0, -100.0]), st.floats(-100, 100)),
+
+# Every concrete step there is: whoever adds one has it held to the laws.
+STEPS: tuple[Any, ...] = tuple(sorted(_concrete(Step), key=lambda kind: kind.__name__))
+TRUNCATIONS = tuple(kind for kind in STEPS if issubclass(kind, Truncation))
+PREFIX_CUTS = tuple(kind for kind in TRUNCATIONS if kind.prefix is not Truncation.prefix)
+RANDOM = tuple(kind for kind in STEPS if issubclass(kind, RandomStep))
+STATEFUL = tuple(kind for kind in STEPS if issubclass(kind, StatefulStep))
+PENALTIES = tuple(kind for kind in STEPS if "scope" in {f.name for f in dataclasses.fields(kind)})
+
+_UNIT = [0.0, 1.0, 0.5, 0.9, 1e-3]
+# Values to be met often, and ends for those that have none.
+_EDGES: dict[str, tuple[list[Any], float, float]] = {
+    "temperature": ([0.0, 1.0, 1e-30, 5e-324, 2.0], 0, 2),
+    "top_a": (_UNIT, 0, 5),
+    "repetition_penalty": ([0.0, 1.0, 2.0, 1e-30], 0, 2),
+    "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
+    "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
+    "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
 }
+
+
+def _numbers(key: str, rule: Any) -> st.SearchStrategy[Any]:
+    rule = getattr(rule, "values", rule)
+    often, low, high = _EDGES.get(key, (_UNIT, max(rule.low, -10), min(rule.high, 10)))
+    return st.one_of(st.sampled_from(often), st.floats(low, high))
 
 
 @cache
 def values(kind: type[Step], size: int) -> st.SearchStrategy[Any]:
     """In-range values of a step, the edges often."""
-    return _VALUES[kind](size)
+    if kind.rule.integer:
+        return st.integers(0, size + 1)
+    return _numbers(kind.key, kind.rule)
 
 
-STEPS = tuple(_VALUES)
-COUNTING = (TopK, TopP)
-TRUNCATIONS = (TopK, TopP, MinP, TopA)
-PENALTIES = (RepetitionPenalty, FrequencyPenalty, PresencePenalty, AdditivePenalty)
-
-_flag = st.booleans()
-_space = st.sampled_from(["logits", "probs"])
-_OPTIONS: dict[type[Step], dict[str, st.SearchStrategy[Any]]] = {
-    Temperature: {"reciprocal": _flag},
-    TopK: {"ties": _ties},
-    TopP: {
-        "ties": _ties,
-        "at_p": st.sampled_from(["drop", "keep"]),
-        "sums": st.sampled_from(["descending", "ascending"]),
-    },
-    MinP: {"space": _space},
-    TopA: {"space": _space},
-    RepetitionPenalty: {"reciprocal": _flag},
-    FrequencyPenalty: {"by_ones": _flag},
-    PresencePenalty: {},
-    AdditivePenalty: {"presence": _additive, "by_ones": _flag},
-}
+@cache
+def _option(entry: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
+    words, rule = entry.metadata["words"], entry.metadata["rule"]
+    if isinstance(entry.default, bool):
+        # What may leave no token is tested by itself.
+        return st.just(True) if entry.default else st.booleans()
+    if words:
+        return st.sampled_from(list(words))
+    if entry.default is None:
+        return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+    return _numbers(entry.metadata["name"] or entry.name, rule)
 
 
 @cache
 @st.composite
-def _windows(draw: st.DrawFn, kind: type[Step]) -> dict[str, Any]:
-    chosen: dict[str, Any] = {"scope": draw(_scope), "last_n": draw(_window)}
-    if chosen["last_n"] is not None:
-        chosen["fill"] = draw(st.sampled_from([None, 0]))
-        if kind is RepetitionPenalty:
-            chosen["slope"] = draw(st.sampled_from([1.0, 0.5, 0.0]))
+def options(draw: st.DrawFn, kind: type[Step]) -> dict[str, Any]:
+    chosen: dict[str, Any] = {}
+    for entry in dataclasses.fields(kind)[1:]:  # type: ignore[arg-type]
+        needs = entry.metadata["needs"].split()[-1:]
+        if needs and chosen[needs[0]] is None:
+            continue
+        value = draw(_option(entry))
+        chosen[entry.name] = 0 if entry.name == "fill" and value is not None else value
     return chosen
-
-
-@cache
-def options(kind: type[Step]) -> st.SearchStrategy[dict[str, Any]]:
-    own = st.fixed_dictionaries(_OPTIONS.get(kind, {}))
-    if kind not in PENALTIES:
-        return own
-    return st.builds(lambda a, b: a | b, own, _windows(kind))
 
 
 @cache

@@ -8,7 +8,7 @@ import scipy.special
 from hypothesis import given
 from logitlab import log_softmax, softmax
 from logitlab.datasets import load
-from logitlab.numerics import blocks, scatter, cast_finite
+from logitlab.numerics import blocks, cast_finite, scatter
 
 import reference
 from strategies import logits

@@ -9,8 +9,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab import Context, ParameterError, SamplingParams, compare_engines, engines
 from logitlab.datasets import load
 

@@ -11,8 +11,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from logitlab import Generation, ParameterError, generate, generate_many, resume, stream
 from logitlab.models import Model, State
 
@@ -227,7 +226,9 @@ def test_lists_that_do_not_fit_are_errors(change: dict[str, Any], message: str) 
     assert message in str(error.value)
 
 
-@pytest.mark.parametrize("change", [{"prompt": [[1], [2]]}, {"request": [{}, {}]}, {"seed": [1, 2]}])
+@pytest.mark.parametrize(
+    "change", [{"prompt": [[1], [2]]}, {"request": [{}, {}]}, {"seed": [1, 2]}]
+)
 def test_one_prompt_is_one_prompt(change: dict[str, Any]) -> None:
     for function in (generate, stream):
         with pytest.raises(ParameterError, match=r"must be one .*generate_many takes lists\."):

@@ -8,8 +8,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab import (
     Context,
     Generation,

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from logitlab import ParameterError, datasets
 from logitlab.models import Recorded, Recorder, Transformers
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import logitlab as ll
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab.plot.labels import fonts, label, labels, shortened
 from logitlab.plot.style import fit_font, spread
 from matplotlib.font_manager import findfont, get_font

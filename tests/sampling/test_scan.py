@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab import TopA, temperature, top_p
 from logitlab.datasets import load
 from logitlab.sampling.scan import Head, Scan, Scans, _wide_nucleus, nuclei, top_candidates

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
+import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from logitlab import (
     Context,
     FrequencyPenalty,
@@ -18,14 +19,39 @@ from logitlab import (
     MinP,
     PresencePenalty,
     Step,
-    Temperature,
     TopK,
 )
+from logitlab.steps.step import SparseStep
 
-from strategies import PENALTIES, STEPS, TRUNCATIONS, contexts, logits, options, steps, values
+from strategies import (
+    PENALTIES,
+    PREFIX_CUTS,
+    RANDOM,
+    STATEFUL,
+    STEPS,
+    TRUNCATIONS,
+    contexts,
+    logits,
+    options,
+    steps,
+    values,
+)
 
-all_steps = pytest.mark.parametrize("kind", STEPS, ids=lambda kind: kind.__name__)
-truncations = pytest.mark.parametrize("kind", TRUNCATIONS, ids=lambda kind: kind.__name__)
+
+def of_kinds(kinds: tuple[Any, ...]) -> Any:
+    return pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.__name__)
+
+
+all_steps = of_kinds(STEPS)
+truncations = of_kinds(TRUNCATIONS)
+prefix_cuts = of_kinds(PREFIX_CUTS)
+
+
+def test_whoever_is_a_step_is_held_to_the_laws() -> None:
+    named = {value for value in vars(ll).values() if isinstance(value, type)}
+    promised = {kind for kind in named if issubclass(kind, Step) and not inspect.isabstract(kind)}
+    assert promised <= set(STEPS)
+    assert len(STEPS) >= 16
 
 
 @cache
@@ -108,15 +134,20 @@ def test_relabelling_the_vocabulary_commutes(kind: type[Step], data: st.DataObje
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
     result = relabelled(x[..., order], moved)
     expected = step(x, context)[..., order]
-    if kind in TRUNCATIONS or kind is Temperature:
+    if kind in RANDOM:  # a mixture adds up probabilities, in the order of the ids
+        close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
+        result, expected = ll.softmax(result), ll.softmax(expected)
+    else:
+        close = np.testing.assert_array_equal
+    if not issubclass(kind, SparseStep):
         # Which of equal tokens stays goes by id; how many stay does not.
-        np.testing.assert_array_equal(np.sort(result), np.sort(expected))
+        close(np.sort(result), np.sort(expected))
     distinct = all(len(set(row)) == len(row) for row in x.reshape(-1, x.shape[-1]).tolist())
-    if distinct or kind not in (*TRUNCATIONS, Temperature):
-        np.testing.assert_array_equal(result, expected)
+    if distinct or issubclass(kind, SparseStep):
+        close(result, expected)
 
 
-@all_steps
+@of_kinds(tuple(kind for kind in STEPS if kind.neutral is not None))
 @given(data=st.data())
 def test_neutral_changes_no_bit(kind: type[Step], data: st.DataObject) -> None:
     x = data.draw(logits())
@@ -149,13 +180,23 @@ def test_lower_precision_only_rounds_the_result(kind: type[Step], data: st.DataO
 
 @truncations
 @given(data=st.data())
-def test_a_truncation_only_removes_and_keeps_the_best(
-    kind: type[Step], data: st.DataObject
-) -> None:
+def test_a_truncation_only_removes(kind: type[Any], data: st.DataObject) -> None:
     step, x, _ = data.draw(cases(kind))
     result = step(x)
     kept = result > -np.inf
     assert result[kept].tobytes() == x[kept].tobytes()
+    # What it keeps is what its equation says.
+    rows = x.reshape(-1, x.shape[-1])
+    mask = step.keep(rows, step.values(x.shape[:-1]).reshape(-1, 1)).reshape(x.shape)
+    np.testing.assert_array_equal(kept, mask & (x > -np.inf))
+
+
+@prefix_cuts
+@given(data=st.data())
+def test_a_prefix_cut_keeps_the_best(kind: type[Step], data: st.DataObject) -> None:
+    step, x, _ = data.draw(cases(kind))
+    result = step(x)
+    kept = result > -np.inf
     lowest_kept = np.where(kept, x, np.inf).min(axis=-1)
     highest_removed = np.where(kept, -np.inf, x).max(axis=-1)
     assert (highest_removed <= lowest_kept).all()
@@ -169,18 +210,47 @@ def test_top_k_and_min_p_are_idempotent(kind: type[Step], data: st.DataObject) -
     assert step(once).tobytes() == once.tobytes()
 
 
-@truncations
+@prefix_cuts
 @given(data=st.data())
-def test_truncations_are_monotone(kind: type[Step], data: st.DataObject) -> None:
+def test_prefix_cuts_are_nested_in_their_parameter(kind: type[Any], data: st.DataObject) -> None:
     x = data.draw(logits())
     chosen = data.draw(options(kind))
     pair = data.draw(st.lists(values(kind, x.shape[-1]), min_size=2, max_size=2))
-    if kind is TopK:  # 0 keeps all
-        pair = [value or x.shape[-1] for value in pair]
-    loose, strict = sorted(pair, reverse=kind.__name__ in ("TopK", "TopP"))
-    kept_loose = kind(loose, **chosen)(x) > -np.inf  # type: ignore[call-arg]
-    kept_strict = kind(strict, **chosen)(x) > -np.inf  # type: ignore[call-arg]
-    assert not (kept_strict & ~kept_loose).any()
+    one, other = (kind(value, **chosen)(x) > -np.inf for value in pair)
+    assert ((one & ~other).any(axis=-1) & (other & ~one).any(axis=-1)).sum() == 0
+
+
+@of_kinds(RANDOM)
+@given(data=st.data())
+def test_a_random_step_is_the_mixture_of_its_two_sides(
+    kind: type[Any], data: st.DataObject
+) -> None:
+    step, x, _ = data.draw(cases(kind))
+    q = step.value
+    acted, plain = ll.softmax(step.acting()(x)), ll.softmax(x)
+    expected = q * acted + (1 - q) * plain
+    np.testing.assert_allclose(ll.softmax(step(x)), expected, rtol=2e-3, atol=2e-3)
+    wide = ll.Chain(step).distribution(x.astype(np.float64))
+    sides = ll.softmax(step.acting()(x.astype(np.float64))), ll.softmax(x.astype(np.float64))
+    np.testing.assert_allclose(wide, q * sides[0] + (1 - q) * sides[1], rtol=1e-12, atol=1e-15)
+
+
+@of_kinds(STATEFUL)
+@given(data=st.data())
+def test_a_stateful_step_is_a_pure_one_for_each_state(kind: type[Any], data: st.DataObject) -> None:
+    step, x, context = data.draw(cases(kind))
+    chain = ll.Chain(step)
+    first = chain.init()
+    assert step(x, context).tobytes() == chain.at(first)(x, context).tobytes()
+    assert not chain.at(first).stateful
+    state = data.draw(st.floats(0, 20))
+    [name] = first
+    alone = chain.at({name: state})(x, context)
+    each = np.full(x.shape[:-1], state)
+    assert chain.at({name: each})(x, context).tobytes() == alone.tobytes()
+    later = chain.update({name: state}, -1.0)
+    assert later == chain.update({name: state}, -1.0)
+    assert set(later) == {name}
 
 
 @pytest.mark.parametrize("kind", PENALTIES, ids=lambda kind: kind.__name__)

@@ -5,8 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab import (
     Chain,
     MinP,
@@ -26,8 +25,7 @@ from logitlab.datasets import load
 from logitlab.steps.truncation import largest
 
 import reference
-from strategies import logits
-from strategies import values as step_values
+from strategies import logits, values as step_values
 
 UNIT = [0.0, 1e-6, 0.05, 0.2, 0.5, 0.9, 0.95, 0.999, 1.0]
 PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [

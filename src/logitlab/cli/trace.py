@@ -157,7 +157,8 @@ def _table(
     if fate is not None:
         head.append(row.label(fate.token))
         for line, probability in zip(body, fate.stages, strict=True):
-            line.append(f"{probability:.4f}" if probability else "–")
+            digits = ".4f" if probability >= 5e-5 else ".0e"
+            line.append(format(probability, digits) if probability else "–")
     lines = [row.title, repr(trace.chain), "", *table(head, body, row, trace.logits, top)]
     drawn = "  ".join(row.label(int(token)) for token in draws.tokens)
     title = f"{len(draws.tokens)} draws{own}, seed {draws.seed}:"

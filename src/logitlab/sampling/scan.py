@@ -10,7 +10,7 @@ is computed in float64, in the end by the dense step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -115,15 +115,22 @@ class Scan:
             return _UNKNOWN
         return total * (1 - error), total * (1 + error)
 
-    def between(self, low: float, high: float, a: float) -> IntArray | None:
-        """Return tokens at least ``a / mass`` times as likely as the most likely one, or None.
+    def at_least(self, ratio: Callable[[float], float]) -> IntArray | None:
+        """Return tokens at least so many times as likely as the most likely one, or None.
 
-        None where the mass, which lies between ``low`` and ``high``, is not known well enough.
+        Parameters
+        ----------
+        ratio : callable
+            From the mass of the row, in which the most likely token weighs 1, to that number, with
+            which it rises or falls. None where the mass is not known well enough.
         """
-        if (low, high) == _UNKNOWN or a / high == 0:
+        if self.mass == _UNKNOWN:
             return None
-        # The dense step keeps x - x_max >= ln min(a / mass, 1).
-        loose, strict = (math.log(min(a / mass, 1)) for mass in (high, low))
+        low, high = sorted(map(ratio, self.mass))
+        if low == 0:
+            return None
+        # The dense step keeps x - x_max >= ln ratio.
+        loose, strict = math.log(min(low, 1)), math.log(min(high, 1))
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
         gap = shifted(divided(self.row[tokens], self.t)[None])[0]
         keep = gap >= loose - 1e-12

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray, shifted
+from logitlab.numerics import BoolArray, FloatArray, IntArray, shifted
 from logitlab.steps.step import StatefulStep, Truncation, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -64,7 +64,9 @@ class MaxSurprise(Truncation):
 
     key: ClassVar[str] = "mirostat"
     rule: ClassVar[Range] = Range()
-    neutral: ClassVar[float] = math.inf
+    neutral: ClassVar[None] = None
+    scanned_from: ClassVar[int] = 1 << 13
+    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -77,6 +79,21 @@ class MaxSurprise(Truncation):
         keep = surprise <= value.astype(dtype)
         keep[np.arange(len(rows)), rows.argmax(axis=-1)] = True
         return np.asarray(keep)
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with bounds of the mass; below the least surprise of all the mask decides."""
+        return [
+            None if scan.mass[1] >= 2.0**bits else scan.at_least(lambda mass, b=bits: mass / 2.0**b)
+            for scan, bits in scans
+        ]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with the mass, but for what sums in another order could decide otherwise."""
+        reach = values * math.log(2) - np.log(order.mass[order.last(n)])
+        doubt = (len(order) + 8) * 2.0**-50 * (1 + np.abs(values))
+        most = order.depth.searchsorted(reach + doubt, "right")
+        least = order.depth.searchsorted(reach - doubt, "right")
+        return np.clip(most, 1, n), np.asarray(np.clip(least, 1, n) != np.clip(most, 1, n))
 
     def reorder(self, candidates: Any, value: Any) -> bool:
         """Sort, and keep those in front of the first that surprises more."""
@@ -127,7 +144,7 @@ class Mirostat(StatefulStep):
     key: ClassVar[str] = "mirostat_tau"
     name: ClassVar[str] = "mirostat"
     rule: ClassVar[Range] = Range(0)
-    neutral: ClassVar[float] = math.inf
+    neutral: ClassVar[None] = None
 
     def init(self) -> Any:
         """Return ``2 tau``."""

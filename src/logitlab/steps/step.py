@@ -126,12 +126,13 @@ class Step(Transform):
 
     The first field is the value, the others are options. ``key`` is the name of the request
     parameter, ``rule`` the mathematical domain of its value and ``neutral`` the value that
-    changes nothing. A value is checked here, where it is written, and nowhere else.
+    changes nothing, or None where there is none. A value is checked here, where it is written, and
+    nowhere else.
     """
 
     key: ClassVar[str]
     rule: ClassVar[Range | TokenMap]
-    neutral: ClassVar[float]
+    neutral: ClassVar[float | None]
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))

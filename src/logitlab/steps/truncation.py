@@ -499,7 +499,7 @@ class TopA(Truncation):
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Compare with bounds of p_max, where both agree on every token."""
-        return [scan.between(*scan.mass, a) for scan, a in scans]
+        return [scan.at_least(lambda mass, a=a: min(a / mass, 1)) for scan, a in scans]
 
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
         """Compare with p_max, but for what sums in another order could decide otherwise."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from logitlab import ParameterError, SamplingParams, datasets, sample
 from logitlab.models import NGram, State
 from logitlab.models.ngram.bpe import BPE

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
 
 Array = np.ndarray[Any, Any]
