@@ -7,7 +7,7 @@ import pickle
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import assume, given, strategies as st
 from logitlab import (
     Chain,
     Context,
