@@ -126,9 +126,8 @@ def generation(
     _draw_scale(ax, look, colors, by, top, len(lines) * tall + 0.6, font)
     width, height = style.inches(ax)
     bottom = max(len(lines) * tall + 1.7, 72 * height / font / _LINE_HEIGHT)
-    ax.set(
-        xlim=(0, 72 * width / font / _CHARACTER_WIDTH), ylim=(bottom, -0.3), xticks=[], yticks=[]
-    )
+    right = 72 * width / font / _CHARACTER_WIDTH
+    ax.set(xlim=(0, right), ylim=(bottom, -0.3), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     count = len(answer.tokens)
     part = f"{count} tokens" if count <= limit else f"the first {limit} of {count} tokens"

@@ -105,7 +105,7 @@ _LIGHT = Look(
     kept=PALETTE["blue"],
     removed="#BBBBBB",
     series=tuple(
-        map(PALETTE.__getitem__, ("blue", "vermilion", "green", "purple", "orange", "sky"))
+        PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky")
     ),
 )
 _DARK = Look(
@@ -115,7 +115,7 @@ _DARK = Look(
     kept=PALETTE["sky"],
     removed="#5B626B",
     series=tuple(
-        map(PALETTE.__getitem__, ("sky", "orange", "green", "purple", "yellow", "vermilion"))
+        PALETTE[name] for name in ("sky", "orange", "green", "purple", "yellow", "vermilion")
     ),
 )
 
