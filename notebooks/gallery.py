@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import logitlab as ll
+from logitlab.plot.style import figure_of
 from matplotlib.axes import Axes
 
 ROWS = ll.datasets.load("smollm2")
@@ -41,10 +42,8 @@ def engines(dark: bool) -> Axes:
 
 def generation(dark: bool) -> Axes:
     model = ll.models.NGram.bundled()
-    answer = ll.generate(
-        model, "Once upon a time", temperature=0.9, min_p=0.05, seed=7, max_tokens=34,
-        logprobs=True, top_logprobs=3,
-    )  # fmt: skip
+    request = {"temperature": 0.9, "min_p": 0.05, "seed": 7, "max_tokens": 34}
+    answer = ll.generate(model, "Once upon a time", request, logprobs=True, top_logprobs=3)
     ax = ll.plot.axes(8, 3.9, dark=dark)
     return ll.plot.generation(answer, model.vocabulary, alternatives=3, ax=ax)
 
@@ -59,8 +58,7 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for draw in PICTURES:
         for ground in ("light", "dark"):
-            figure = draw(ground == "dark").get_figure(root=True)
-            assert figure is not None
+            figure = figure_of(draw(ground == "dark"))
             figure.savefig(folder / f"{draw.__name__}_{ground}.png", dpi=150)
 
 

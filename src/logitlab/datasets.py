@@ -83,26 +83,26 @@ def load(name: str = "smollm2") -> Recording:
     '␣Paris'
     """
     check_choice("name", name, NAMES)
-    return _load(name)
+    return _load_once(name)
 
 
 @cache
-def _load(name: str) -> Recording:
-    recorded = _arrays(f"{name}_next_token_logits.npz")
-    words = _arrays(f"{name}_vocabulary.npz")
-    logits = recorded["logits"]
-    ids = recorded["prompt_ids"].astype(np.int64)
+def _load_once(name: str) -> Recording:
+    arrays = _bundled_arrays(f"{name}_next_token_logits.npz")
+    words = _bundled_arrays(f"{name}_vocabulary.npz")
+    logits = arrays["logits"]
+    ids = arrays["prompt_ids"].astype(np.int64)
     for array in (logits, ids):
         array.flags.writeable = False
     return Recording(
         logits=logits,
-        prompts=tuple(recorded["texts"].tolist()),
-        kinds=tuple(recorded["kinds"].tolist()),
-        prompt_ids=tuple(np.split(ids, recorded["prompt_offsets"][1:-1])),
+        prompts=tuple(arrays["texts"].tolist()),
+        kinds=tuple(arrays["kinds"].tolist()),
+        prompt_ids=tuple(np.split(ids, arrays["prompt_offsets"][1:-1])),
         vocabulary=Vocabulary.from_blob(words["blob"], words["offsets"], words["special"].tolist()),
-        bos_id=int(recorded["bos_id"]),
-        eos_id=int(recorded["eos_id"]),
-        source=str(recorded["source"]),
+        bos_id=int(arrays["bos_id"]),
+        eos_id=int(arrays["eos_id"]),
+        source=str(arrays["source"]),
     )
 
 
@@ -129,7 +129,7 @@ def texts(name: str = "grimm") -> tuple[str, ...]:
     """
     check_choice("name", name, TEXTS)
     # A blank line stands before each title and nowhere else; the first of all is the book's.
-    return tuple(_text("grimm_fairy_tales.txt").strip().split("\n\n")[1:])
+    return tuple(_bundled_text("grimm_fairy_tales.txt").strip().split("\n\n")[1:])
 
 
 def merges(name: str = "grimm") -> tuple[tuple[int, int], ...]:
@@ -151,17 +151,17 @@ def merges(name: str = "grimm") -> tuple[tuple[int, int], ...]:
     b'he'
     """
     check_choice("name", name, TEXTS)
-    numbers = [int(number) for number in _text("grimm_merges.txt").split()]
+    numbers = [int(number) for number in _bundled_text("grimm_merges.txt").split()]
     return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
-def _text(file: str) -> str:
+def _bundled_text(file: str) -> str:
     from importlib.resources import files
 
     return (files("logitlab") / "data" / file).read_bytes().decode()
 
 
-def _arrays(file: str) -> dict[str, NDArray[Any]]:
+def _bundled_arrays(file: str) -> dict[str, NDArray[Any]]:
     from importlib.resources import as_file, files  # a tenth of the time of the whole import
 
     with as_file(files("logitlab") / "data" / file) as path, np.load(path) as archive:

@@ -55,10 +55,10 @@ def entropy(logits: ArrayLike) -> Measure:
     >>> float(entropy([0.0, 0.0, -np.inf]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_entropy, check_logits(logits))
+    return reduce_rows(_row_entropy, check_logits(logits))
 
 
-def _entropy(rows: FloatArray) -> Measure:
+def _row_entropy(rows: FloatArray) -> Measure:
     # With d = x - x_max, w = exp(d) and Z = sum w:  H = ln Z - sum w d / Z.
     gap = shifted(rows)
     weight = np.exp(gap)
@@ -141,10 +141,10 @@ def top_probability(logits: ArrayLike) -> Measure:
     >>> float(top_probability([0.0, 0.0]))
     0.5
     """
-    return reduce_rows(_top_probability, check_logits(logits))
+    return reduce_rows(_row_top_probability, check_logits(logits))
 
 
-def _top_probability(rows: FloatArray) -> Measure:
+def _row_top_probability(rows: FloatArray) -> Measure:
     return np.asarray(1 / weights(rows).sum(axis=-1))
 
 
@@ -176,12 +176,12 @@ def kl_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     >>> float(kl_divergence([0.0, -np.inf], [0.0, 0.0]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_kl, *_pair(p_logits, q_logits))
+    return reduce_rows(_row_kl, *_broadcast_pair(p_logits, q_logits))
 
 
-def _kl(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
-    p, log_p = _probabilities(p_rows)
-    _, log_q = _probabilities(q_rows)
+def _row_kl(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
+    p, log_p = _probs_and_logs(p_rows)
+    _, log_q = _probs_and_logs(q_rows)
     return np.maximum(_expected_gap(p, log_p, log_q), 0)
 
 
@@ -212,12 +212,12 @@ def js_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     >>> float(js_divergence([0.0, -np.inf], [-np.inf, 0.0]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_js, *_pair(p_logits, q_logits))
+    return reduce_rows(_row_js, *_broadcast_pair(p_logits, q_logits))
 
 
-def _js(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
-    p, log_p = _probabilities(p_rows)
-    q, log_q = _probabilities(q_rows)
+def _row_js(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
+    p, log_p = _probs_and_logs(p_rows)
+    q, log_q = _probs_and_logs(q_rows)
     log_m = np.logaddexp(log_p, log_q) - np.log(2)
     half = (_expected_gap(p, log_p, log_m) + _expected_gap(q, log_q, log_m)) / 2
     return np.clip(half, 0, np.log(2))
@@ -249,11 +249,11 @@ def total_variation(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     >>> float(total_variation([0.0, 0.0], [0.0, -np.inf]))
     0.5
     """
-    return reduce_rows(_total_variation, *_pair(p_logits, q_logits))
+    return reduce_rows(_row_total_variation, *_broadcast_pair(p_logits, q_logits))
 
 
-def _total_variation(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
-    p, q = _probabilities(p_rows)[0], _probabilities(q_rows)[0]
+def _row_total_variation(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
+    p, q = _probs_and_logs(p_rows)[0], _probs_and_logs(q_rows)[0]
     return np.asarray(np.minimum(np.abs(p - q).sum(axis=-1) / 2, 1))
 
 
@@ -280,11 +280,11 @@ def mass_removed(before: ArrayLike, after: ArrayLike) -> Measure:
     >>> float(mass_removed([0.0, 0.0], [0.0, -np.inf]))
     0.5
     """
-    return reduce_rows(_mass_removed, *_pair(before, after, names=("before", "after")))
+    return reduce_rows(_row_mass_removed, *_broadcast_pair(before, after, ("before", "after")))
 
 
-def _mass_removed(before: FloatArray, after: FloatArray) -> Measure:
-    p = _probabilities(before)[0]
+def _row_mass_removed(before: FloatArray, after: FloatArray) -> Measure:
+    p = _probs_and_logs(before)[0]
     return np.asarray(np.minimum(p.sum(axis=-1, where=after == -np.inf), 1))
 
 
@@ -314,16 +314,16 @@ def agreement(before: ArrayLike, after: ArrayLike) -> Measure:
     >>> round(float(agreement([2.0, 1.0, 0.0], [4.0, 2.0, -np.inf])), 4)  # 1 / (1 + exp(-2))
     0.8808
     """
-    return reduce_rows(_agreement, *_pair(before, after, names=("before", "after")))
+    return reduce_rows(_row_agreement, *_broadcast_pair(before, after, ("before", "after")))
 
 
-def _agreement(before: FloatArray, after: FloatArray) -> Measure:
+def _row_agreement(before: FloatArray, after: FloatArray) -> Measure:
     greedy = before.argmax(axis=-1)
     p = weights(after)
     return np.asarray(p[np.arange(len(p)), greedy] / p.sum(axis=-1))
 
 
-def _probabilities(rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _probs_and_logs(rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Probabilities and their logarithms, both float64."""
     log_weight = shifted(rows)
     weight = np.exp(log_weight)
@@ -343,7 +343,7 @@ def _expected_gap(
     return total
 
 
-def _pair(
+def _broadcast_pair(
     p: ArrayLike, q: ArrayLike, names: tuple[str, str] = ("p_logits", "q_logits")
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     first, second = check_logits(p, names[0]), check_logits(q, names[1])

@@ -49,9 +49,14 @@ class Progress:
             from tqdm import tqdm
 
             self._bar = tqdm(
-                total=total, initial=done, unit=f" {self._unit}", file=self._stream, delay=_DELAY,
-                leave=False, dynamic_ncols=True,
-            )  # fmt: skip
+                total=total,
+                initial=done,
+                unit=f" {self._unit}",
+                file=self._stream,
+                delay=_DELAY,
+                leave=False,
+                dynamic_ncols=True,
+            )
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 

@@ -36,8 +36,8 @@ class Altered(Lab):
     def draw(self, request: Request, rows: Any, **places: Any) -> Any:
         return super().draw(self._other(request), rows, **places)
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
-        return super().generate(prompt, self._other(request), **told)
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
+        return super().generate(prompt, self._other(request), **options)
 
     def chat(self, request: Request) -> dict[str, Any]:
         return super().chat(self._other(request))
@@ -139,12 +139,12 @@ class Restless(Lab):
 
     count = 0
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
         self.count += 1
-        if "seed" in told:
-            many = isinstance(told["seed"], list)
-            told["seed"] = [s + 99 * self.count for s in told["seed"]] if many else self.count
-        return super().generate(prompt, request, **told)
+        if "seed" in options:
+            many = isinstance(options["seed"], list)
+            options["seed"] = [s + 99 * self.count for s in options["seed"]] if many else self.count
+        return super().generate(prompt, request, **options)
 
 
 class Batched(Lab):
@@ -153,18 +153,18 @@ class Batched(Lab):
     def draw(self, request: Request, rows: Any, **places: Any) -> Any:
         return super().draw(request, rows, **{**places, "sequence": None})
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
-        seeds = told.get("seed")
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
+        seeds = options.get("seed")
         if isinstance(seeds, list):
-            told["seed"] = [seed + i for i, seed in enumerate(seeds)]
-        return super().generate(prompt, request, **told)
+            options["seed"] = [seed + i for i, seed in enumerate(seeds)]
+        return super().generate(prompt, request, **options)
 
 
 class Processed(Lab):
     """Log-probabilities of the distribution that is drawn from."""
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
-        return super().generate(prompt, request, logprobs_mode="processed", **told)
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
+        return super().generate(prompt, request, logprobs_mode="processed", **options)
 
 
 class Reports(Lab):
@@ -173,8 +173,8 @@ class Reports(Lab):
     def __init__(self, change: Callable[[Generation], Generation]) -> None:
         self.change = change
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
-        return [self.change(answer) for answer in super().generate(prompt, request, **told)]
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
+        return [self.change(answer) for answer in super().generate(prompt, request, **options)]
 
 
 class OneOver(Lab):
@@ -212,13 +212,13 @@ class Drops(Lab):
 class AtBorders(Lab):
     """Stop strings that only stop where they are a whole token."""
 
-    def generate(self, prompt: Any, request: Any, **told: Any) -> list[Generation]:
+    def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
         if isinstance(request, list) or "stop" not in request:
-            return super().generate(prompt, request, **told)
+            return super().generate(prompt, request, **options)
         decode = self.model.vocabulary.decode
         plain = {key: value for key, value in request.items() if key != "stop"}
         cut = []
-        for answer in super().generate(prompt, plain, **told):
+        for answer in super().generate(prompt, plain, **options):
             spelt = [decode([token]) for token in answer.tokens.tolist()]
             ends = [i for i, text in enumerate(spelt) if text in request["stop"]]
             text = decode(answer.tokens[: ends[0]]) if ends else answer.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -48,7 +49,7 @@ LAB = Lab()
 
 
 @cache
-def found(claim: Claim) -> Finding:
+def finding_of(claim: Claim) -> Finding:
     return claim.run(LAB)
 
 
@@ -163,7 +164,7 @@ IDS = [claim.name for claim in CLAIMS]
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=IDS)
 def test_claims_hold_and_can_fail(claim: Claim) -> None:
-    finding = found(claim)
+    finding = finding_of(claim)
     assert finding.holds is True, finding.sentence
     assert finding.sentence.rstrip(")”")[-1] == "."
     assert "{" not in finding.sentence
@@ -188,7 +189,7 @@ def test_every_parameter_has_claims_in_the_order_of_the_page() -> None:
 
 @pytest.mark.parametrize("key", TWENTY)
 def test_every_parameter_has_a_legible_figure(key: str) -> None:
-    pictures = [found(claim).picture for claim in CLAIMS if claim.parameter == key]
+    pictures = [finding_of(claim).picture for claim in CLAIMS if claim.parameter == key]
     picture = next(one for one in pictures if one is not None)
     assert all(len(values) == len(picture.x) for values in picture.y.values())
     ax = draw(picture)
@@ -211,8 +212,11 @@ def test_every_parameter_has_a_legible_figure(key: str) -> None:
 def test_what_is_vague_or_wrong_says_why() -> None:
     wrong = {claim.name for claim in CLAIMS if claim.wording == "wrong"}
     assert wrong == {
-        "top_a.direction", "repetition_penalty.scale", "stop.token", "tool_choice.type",
-    }  # fmt: skip
+        "top_a.direction",
+        "repetition_penalty.scale",
+        "stop.token",
+        "tool_choice.type",
+    }
     for claim in CLAIMS:
         assert bool(claim.remark) == (claim.wording != "exact"), claim.name
         assert claim.statement.endswith("."), claim.name
@@ -235,8 +239,10 @@ def test_a_missing_extra_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
         assert finding.sentence == (
             "llguidance is not installed: pip install 'logitlab[structured]'"
         )
-    held = {finding.claim.name: finding.holds for finding in claims.check("parallel_tool_calls")}
-    assert list(held.values()) == [None, True]
+    verdicts = {
+        finding.claim.name: finding.holds for finding in claims.check("parallel_tool_calls")
+    }
+    assert list(verdicts.values()) == [None, True]
 
 
 def test_unknown_parameters_are_errors() -> None:
@@ -246,3 +252,15 @@ def test_unknown_parameters_are_errors() -> None:
 
 def test_it_is_an_attribute_of_the_library() -> None:
     assert ll.claims is claims
+
+
+def test_experiments_load_when_they_are_asked_for() -> None:
+    code = (
+        "import sys, logitlab.claims as claims\n"
+        "late = ('.claims.structure', '.generation', '.wire', '.constraints')\n"
+        "assert not [name for name in sys.modules if name.endswith(late)]\n"
+        "assert len(claims.CLAIMS) >= 50 and 'logitlab.claims.structure' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with pytest.raises(AttributeError, match="has no attribute 'CLAIM'"):
+        claims.CLAIM  # noqa: B018

@@ -13,10 +13,31 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 HOSTILE = [
-    b"\n", b"\t", b"", b"\xe6\x97", "日本語".encode(), b"long" * 60, b"$", b"_", b"$a_b$", b"_x",
-    rb"\frac{1}{2}", "é".encode(), b" ", "\u0301".encode(), "مرحبا".encode(), "😀".encode(),
-    b"\x00", "\ufeff".encode(), b"%", b"#{}~^", "\u202e".encode(), b"\r\n", b"<0xE6>", b"^_^",
-]  # fmt: skip
+    b"\n",
+    b"\t",
+    b"",
+    b"\xe6\x97",
+    "日本語".encode(),
+    b"long" * 60,
+    b"$",
+    b"_",
+    b"$a_b$",
+    b"_x",
+    rb"\frac{1}{2}",
+    "é".encode(),
+    b" ",
+    "\u0301".encode(),
+    "مرحبا".encode(),
+    "😀".encode(),
+    b"\x00",
+    "\ufeff".encode(),
+    b"%",
+    b"#{}~^",
+    "\u202e".encode(),
+    b"\r\n",
+    b"<0xE6>",
+    b"^_^",
+]
 """Newlines, tabs, nothing, half characters, scripts without a font, mathematics of TeX …"""
 
 Draw = Callable[..., Axes]
@@ -66,8 +87,8 @@ def ranks(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
 
 
 def draws(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
-    drawn = ll.sample(row, size=500, seed=3)
-    return ll.plot.draws(drawn, row, words, top=50, **how)
+    tokens = ll.sample(row, size=500, seed=3)
+    return ll.plot.draws(tokens, row, words, top=50, **how)
 
 
 def lines(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
@@ -101,9 +122,18 @@ def generation(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
 PICTURES: dict[str, Draw] = {
     draw.__name__: draw
     for draw in (
-        distribution, trace, engines, ranks, draws, lines, band, colours, penalties, generation,
+        distribution,
+        trace,
+        engines,
+        ranks,
+        draws,
+        lines,
+        band,
+        colours,
+        penalties,
+        generation,
     )
-}  # fmt: skip
+}
 
 
 def rectangles(ax: Axes) -> list[Rectangle]:
@@ -113,7 +143,7 @@ def rectangles(ax: Axes) -> list[Rectangle]:
 
 def words(ax: Axes) -> list[Text]:
     """Return every text that is drawn: of the axes, and of what stands beside them."""
-    found: list[Text] = []
+    texts: list[Text] = []
     for part in ax.figure.axes:
         ticks: set[Text] = set()
         for axis in (part.xaxis, part.yaxis):
@@ -121,6 +151,6 @@ def words(ax: Axes) -> list[Text]:
             for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
                 ticks |= {tick.label1, tick.label2}
                 if low <= tick.get_loc() <= high:
-                    found.append(tick.label1)
-        found += [text for text in part.findobj(Text) if text not in ticks]
-    return [text for text in found if text.get_text() and text.get_visible()]
+                    texts.append(tick.label1)
+        texts += [text for text in part.findobj(Text) if text not in ticks]
+    return [text for text in texts if text.get_text() and text.get_visible()]

@@ -138,8 +138,8 @@ def test_ranks_of_a_trace_start_before_its_first_cut() -> None:
 
 
 def test_draws_are_counted_and_their_intervals_are_those_of_the_binomial() -> None:
-    drawn = [0] * 60 + [1] * 20 + [2] * 20
-    ax = plot.draws(drawn, ROW, WORDS, confidence=0.95, top=3)
+    tokens = [0] * 60 + [1] * 20 + [2] * 20
+    ax = plot.draws(tokens, ROW, WORDS, confidence=0.95, top=3)
     assert ticks(ax) == ["␣king", "⏎", "$x$", "2 others"]
     expected, inside, outside = (line.get_xdata() for line in ax.lines)
     assert np.asarray(expected) == pytest.approx([50, 25, 12.5, 12.5])

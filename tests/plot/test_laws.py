@@ -10,6 +10,7 @@ import logitlab as ll
 import matplotlib as mpl
 import numpy as np
 import pytest
+from logitlab.plot.style import figure_of
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
@@ -25,7 +26,7 @@ def draw(name: str, size: int = 12, **how: object) -> Axes:
 
 def laid_out(ax: Axes) -> Axes:
     """Lay out all texts; a glyph that no font has is a warning, and so an error."""
-    ax.get_figure(root=True).draw_without_rendering()  # type: ignore[union-attr]
+    figure_of(ax).draw_without_rendering()
     return ax
 
 

@@ -28,8 +28,10 @@ def test_points_follow_the_equations() -> None:
     legend = ax.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
-        "RepetitionPenalty(2.0)", "FrequencyPenalty(0.5)", "PresencePenalty(0.25)",
-    ]  # fmt: skip
+        "RepetitionPenalty(2.0)",
+        "FrequencyPenalty(0.5)",
+        "PresencePenalty(0.25)",
+    ]
 
 
 def test_the_most_frequent_tokens_are_named_at_their_largest_change() -> None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
 
 from logitlab.checks import check_choice
-from logitlab.claims.bias import CLAIMS as BIAS
 from logitlab.claims.claim import PAGE, SECTIONS, Claim, Finding, Measured, Picture
-from logitlab.claims.drawing import CLAIMS as DRAWING
-from logitlab.claims.ending import CLAIMS as ENDING
 from logitlab.claims.lab import Lab
-from logitlab.claims.neutral import CLAIMS as GENERAL
-from logitlab.claims.penalties import CLAIMS as PENALTIES
-from logitlab.claims.structure import CLAIMS as STRUCTURE
-from logitlab.claims.temperature import CLAIMS as TEMPERATURE
-from logitlab.claims.truncation import CLAIMS as TRUNCATION
 
 __all__ = [
     "CLAIMS",
@@ -29,15 +23,23 @@ __all__ = [
     "findings",
 ]
 
-_FAMILIES = (GENERAL, TEMPERATURE, TRUNCATION, PENALTIES, DRAWING, ENDING, BIAS, STRUCTURE)
+CLAIMS: tuple[Claim, ...]
+"""All claims, in the order of the page. Their experiments load when they are first asked for."""
 
-CLAIMS: tuple[Claim, ...] = tuple(
-    sorted(
-        (claim for family in _FAMILIES for claim in family),
-        key=lambda claim: list(SECTIONS).index(claim.parameter),
-    )
-)
-"""All claims, in the order of the page."""
+_EXPERIMENTS = ("logits", "truncation", "penalties", "drawing", "ending", "structure")
+
+
+@cache
+def _page_order() -> tuple[Claim, ...]:
+    families = (import_module(f"logitlab.claims.{name}").CLAIMS for name in _EXPERIMENTS)
+    claims = (claim for family in families for claim in family)
+    return tuple(sorted(claims, key=lambda claim: list(SECTIONS).index(claim.parameter)))
+
+
+def __getattr__(name: str) -> tuple[Claim, ...]:
+    if name == "CLAIMS":
+        return _page_order()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def check(parameter: str | None = None, lab: Lab | None = None) -> list[Finding]:
@@ -71,8 +73,8 @@ def check(parameter: str | None = None, lab: Lab | None = None) -> list[Finding]
     min_p.tenth holds
     min_p.confidence holds
     min_p.neutral holds
-    >>> found = check("top_a")[1]
-    >>> found.claim.statement, found.verdict
+    >>> finding = check("top_a")[1]
+    >>> finding.claim.statement, finding.verdict
     ('A lower value narrows the choice to fewer tokens.',
      'wrong: a lower value keeps more tokens, and 0 keeps all')
     """
@@ -89,6 +91,5 @@ def findings(parameter: str | None = None, lab: Lab | None = None) -> Iterator[F
     """
     if parameter is not None:
         check_choice("parameter", parameter, list(SECTIONS))
-    used = Lab() if lab is None else lab
-    asked = [claim for claim in CLAIMS if parameter in (None, claim.parameter)]
-    return (claim.run(used) for claim in asked)
+    where = Lab() if lab is None else lab
+    return (claim.run(where) for claim in _page_order() if parameter in (None, claim.parameter))

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 from logitlab.checks import needs
 from logitlab.claims.lab import Lab
+from logitlab.claims.truth import changed_bits
 
 __all__ = ["GENERAL", "PAGE", "SECTIONS", "Claim", "Family", "Finding", "Measured", "Picture"]
 
@@ -44,7 +46,7 @@ SECTIONS = {
 Wording: TypeAlias = Literal["exact", "vague", "wrong"]
 Experiment: TypeAlias = "Callable[[Lab], Measured]"
 
-_MODULES = {"structured": "llguidance"}  # which module an extra brings
+_EXTRA_MODULES = {"structured": "llguidance"}  # which module an extra brings
 
 
 @dataclass(frozen=True)
@@ -149,23 +151,13 @@ class Claim:
         """Run the experiment; without an extra that it needs, say how to get it."""
         if self.extra is not None:
             try:
-                needs(self.extra, _MODULES[self.extra])
+                needs(self.extra, _EXTRA_MODULES[self.extra])
             except ImportError as error:
                 return Finding(self, None, f"{error}")
-        measured = self.experiment(lab)
-        return Finding(
-            self,
-            bool(measured.holds),
-            measured.sentence,
-            {name: _plain(number) for name, number in measured.numbers.items()},
-            measured.picture,
-        )
-
-
-def _plain(number: Any) -> float | int:
-    """Return a number of Python's own, which JSON has a word for."""
-    plain: float | int = number.item() if hasattr(number, "item") else number
-    return plain
+        result = self.experiment(lab)
+        # Numbers of Python's own, which JSON has words for.
+        numbers = {name: np.asarray(value).item() for name, value in result.numbers.items()}
+        return Finding(self, bool(result.holds), result.sentence, numbers, result.picture)
 
 
 @dataclass(frozen=True)
@@ -248,9 +240,25 @@ class Family(list[Claim]):
         wording: Wording = "wrong" if wrong else "vague" if vague else "exact"
 
         def declare(experiment: Experiment) -> Experiment:
-            name = f"{parameter}.{short}"
-            remark = wrong or vague
-            self.append(Claim(name, parameter, statement, wording, remark, experiment, extra))
+            about = f"{parameter}.{short}", parameter, statement, wording, wrong or vague
+            self.append(Claim(*about, experiment, extra))
             return experiment
 
         return declare
+
+    def add_neutral(self, parameter: str, value: float, statement: str) -> None:
+        """Declare that a value of a parameter changes not one bit of one logit."""
+
+        @self.about(parameter, "neutral", statement)
+        def _neutral(lab: Lab) -> Measured:
+            rows = lab.rows.logits
+            changed, absent = (
+                changed_bits(lab.logits(request, rows, lab.context), rows)
+                for request in ({parameter: value}, {})
+            )
+            return Measured(
+                changed == absent == 0,
+                f"{parameter} {value:g} changes {{changed}} of {{logits}} real logits by a bit, "
+                "and an absent one {absent}.",
+                {"changed": changed, "absent": absent, "logits": rows.size},
+            )

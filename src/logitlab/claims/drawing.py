@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from operator import eq
 
 import numpy as np
 from logitlab.claims.claim import Family, Measured, Picture
 from logitlab.claims.lab import Lab
-from logitlab.claims.truth import LEVEL, chi_square, probabilities, ranked
+from logitlab.claims.truth import LEVEL, Floats, chi_square, probabilities, ranking
 from logitlab.generation.result import Generation
-from numpy.typing import NDArray
 
 __all__ = ["CLAIMS"]
 
@@ -17,21 +16,11 @@ CLAIMS = Family()
 _PROMPTS = ["The king", "Once upon a time", "The wolf said", "A poor miller"]
 
 
-def _tokens(answers: list[Generation]) -> list[list[int]]:
-    return [answer.tokens.tolist() for answer in answers]
-
-
-# ---------------------------------------------------------------- seed
-
-
 @CLAIMS.about("seed", "repeats", "The same request with the same seed returns the same result.")
-def _repeats(lab: Lab) -> Measured:
-    def written() -> list[list[int]]:
-        answers = lab.generate("The king", {"max_tokens": 12}, seed=list(range(12)))
-        return _tokens(answers)
-
-    first, second = written(), written()
-    same = sum(a == b for a, b in zip(first, second, strict=True))
+def _seed_repeats(lab: Lab) -> Measured:
+    request, seeds = {"max_tokens": 12}, list(range(12))
+    first, second = (lab.tokens("The king", request, seed=seeds) for _ in range(2))
+    same = sum(map(eq, first, second))
     different = len({tuple(tokens) for tokens in first})
     return Measured(
         same == len(first) and different > 1,
@@ -42,19 +31,20 @@ def _repeats(lab: Lab) -> Measured:
 
 
 @CLAIMS.about(
-    "seed", "guaranteed",
+    "seed",
+    "guaranteed",
     "For some models a repetition is not guaranteed.",
     vague="for which is not said; here it is, whatever else is in the batch",
-)  # fmt: skip
+)
 def _guaranteed(lab: Lab) -> Measured:
     request = {"temperature": 1.2, "frequency_penalty": 0.3, "max_tokens": 12}
     seeds = [11, 12, 13, 14]
     alone = [
-        _tokens(lab.generate(prompt, request, seed=seed))[0]
+        lab.tokens(prompt, request, seed=seed)[0]
         for prompt, seed in zip(_PROMPTS, seeds, strict=True)
     ]
-    batch = _tokens(lab.generate(_PROMPTS, request, seed=seeds))
-    back = _tokens(lab.generate(_PROMPTS[::-1], request, seed=seeds[::-1], batch_size=3))
+    batch = lab.tokens(_PROMPTS, request, seed=seeds)
+    back = lab.tokens(_PROMPTS[::-1], request, seed=seeds[::-1], batch_size=3)
     texts = sum(a == b == c for a, b, c in zip(alone, batch, back[::-1], strict=True))
     rows = lab.rows.logits
     whole = lab.draw({"seed": 5}, rows, size=20)
@@ -74,78 +64,74 @@ def _guaranteed(lab: Lab) -> Measured:
 @CLAIMS.about("seed", "samples", "The tokens are sampled, and the seed decides which.")
 def _samples(lab: Lab) -> Measured:
     row, count, size = lab.rows.logits[3], 200, 7
-    tokens = ranked()[3, :size]
+    tokens = ranking()[3, :size]
     p = probabilities(row[tokens])
-    drawn = [int(lab.draw({"top_k": size, "seed": seed}, row)) for seed in range(count)]
-    times = np.array([drawn.count(token) for token in tokens.tolist()])
+    draws = np.array([lab.draw({"top_k": size, "seed": seed}, row) for seed in range(count)])
+    times = (draws[:, None] == tokens).sum(axis=0)
     level = chi_square(times, p * count) if times.sum() == count else 0.0
-    label = lab.rows.vocabulary.label
     return Measured(
         level > LEVEL,
         "{count} seeds draw the {size} tokens of top_k {size} as often as their probabilities say "
         "(chi-square test, p = {p:.2f}).",
         {"count": count, "size": size, "p": level},
         Picture(
-            "The first token under 200 seeds", "token", "share",
-            [label(token) for token in tokens.tolist()],
-            {"drawn": times / count, "probability": p}, "bars",
+            "The first token under 200 seeds",
+            "token",
+            "share",
+            [lab.rows.vocabulary.label(token) for token in tokens.tolist()],
+            {"drawn": times / count, "probability": p},
+            "bars",
         ),
-    )  # fmt: skip
+    )
 
 
-# ---------------------------------------------------------------- logprobs
-
-
-def _log_p(lab: Lab, answer: Generation) -> NDArray[np.float64]:
-    """Return the model's log-probabilities at each place of an answer, shape (T, V)."""
-    begins = [[*answer.prompt.tolist(), *answer.tokens[:i].tolist()]
-              for i in range(len(answer.tokens))]  # fmt: skip
-    logits = lab.model.advance([lab.model.start() for _ in begins], begins)
-    log_p: NDArray[np.float64] = np.log(probabilities(logits))
-    return log_p
-
-
-def _asks(count: int = 0) -> dict[str, Any]:
-    return {"temperature": 0.5, "seed": 3, "max_tokens": 12, "logprobs": True,
-            "top_logprobs": count}  # fmt: skip
+def _with_logprobs(lab: Lab, count: int = 0) -> tuple[Generation, Floats]:
+    """Return an answer and the model's log-probabilities at each of its places, shape (T, V)."""
+    request = {"temperature": 0.5, "seed": 3, "max_tokens": 12, "logprobs": True}
+    [answer] = lab.generate("The king", {**request, "top_logprobs": count})
+    prompt, tokens = answer.prompt.tolist(), answer.tokens.tolist()
+    texts = [[*prompt, *tokens[:i]] for i in range(len(tokens))]
+    logits = lab.model.advance([lab.model.start() for _ in texts], texts)
+    return answer, np.log(probabilities(logits))
 
 
 @CLAIMS.about(
-    "logprobs", "each",
+    "logprobs",
+    "each",
     "The log-probability of each token of the answer is returned.",
     vague="of which distribution is not said: here the model's own, before temperature and all",
-)  # fmt: skip
+)
 def _each(lab: Lab) -> Measured:
-    [answer] = lab.generate("The king", _asks())
+    answer, log_p = _with_logprobs(lab)
     if answer.logprobs is None:
         return Measured(False, "Nothing is returned.")
-    log_p = _log_p(lab, answer)
-    places = np.arange(len(answer.tokens)), answer.tokens
-    drawn_from = np.log(probabilities(log_p / 0.5))[places]
-    own = log_p[places]
-    found = answer.logprobs.logprobs
-    worst = float(np.abs(found - own).max()) if found.shape == own.shape else float("inf")
+    places = np.arange(len(log_p)), answer.tokens.astype(np.intp)
+    processed, own = np.log(probabilities(log_p / 0.5))[places], log_p[places]
+    reported = answer.logprobs.logprobs
+    worst = float(np.abs(reported - own).max()) if reported.shape == own.shape else float("inf")
     return Measured(
         worst < 1e-6,
         "At temperature 0.5, {tokens} values for {tokens} tokens, equal to the model's own to "
         "{worst:.1g}: {own:.2f} nats on average, where the distribution drawn from has "
         "{processed:.2f}.",
-        {"tokens": len(own), "worst": worst, "own": own.mean(), "processed": drawn_from.mean()},
+        {"tokens": len(own), "worst": worst, "own": own.mean(), "processed": processed.mean()},
         Picture(
-            "Log-probabilities of an answer at temperature 0.5", "token", "log-probability in nats",
+            "Log-probabilities of an answer at temperature 0.5",
+            "token",
+            "log-probability in nats",
             [lab.model.vocabulary.label(token) for token in answer.tokens.tolist()],
-            {"reported: the model's own": found, "drawn from": drawn_from}, "bars",
+            {"reported: the model's own": reported, "drawn from": processed},
+            "bars",
         ),
-    )  # fmt: skip
+    )
 
 
 @CLAIMS.about("logprobs", "absent", "They are returned if they are asked for.")
 def _absent(lab: Lab) -> Measured:
-    counts = []
-    for value in (None, False, True):
-        request = {"prompt": "The king", "seed": 3, "max_tokens": 6, "logprobs": value}
-        reported = lab.chat(request)["choices"][0]["logprobs"]
-        counts.append(len(reported["content"]) if reported else 0)
+    request = {"prompt": "The king", "seed": 3, "max_tokens": 6}
+    answers = (lab.chat({**request, "logprobs": value}) for value in (None, False, True))
+    reports = (answer["choices"][0]["logprobs"] for answer in answers)
+    counts = [len(report["content"]) if report else 0 for report in reports]
     return Measured(
         counts == [0, 0, 6],
         "Of 6 tokens, {absent} are reported without the key, {false} with false, {true} with true.",
@@ -154,16 +140,15 @@ def _absent(lab: Lab) -> Measured:
 
 
 @CLAIMS.about(
-    "top_logprobs", "most_likely",
-    "At each position so many of the most likely tokens are returned with their "
-    "log-probabilities.",
-)  # fmt: skip
-def _most_likely(lab: Lab) -> Measured:
+    "top_logprobs",
+    "most_likely",
+    "At each position so many of the most likely tokens are returned with their log-probabilities.",
+)
+def _top_logprobs_most_likely(lab: Lab) -> Measured:
     right = places = 0
     covered = np.empty(0)
     for count in (1, 5, 20):
-        [answer] = lab.generate("The king", _asks(count))
-        log_p = _log_p(lab, answer)
+        answer, log_p = _with_logprobs(lab, count)
         order = np.argsort(-log_p, axis=-1, kind="stable")[:, :count]
         values = np.take_along_axis(log_p, order, axis=-1)
         covered = np.exp(values).cumsum(axis=-1).mean(axis=0)
@@ -178,17 +163,19 @@ def _most_likely(lab: Lab) -> Measured:
         "positions; 20 hold {covered:.0%} of the probability on average.",
         {"right": right, "places": places, "covered": covered[-1]},
         Picture(
-            "Probability that the reported tokens hold", "top_logprobs", "probability",
-            np.arange(1, len(covered) + 1), {"mean of 12 positions": covered},
+            "Probability that the reported tokens hold",
+            "top_logprobs",
+            "probability",
+            np.arange(1, len(covered) + 1),
+            {"mean of 12 positions": covered},
         ),
-    )  # fmt: skip
+    )
 
 
 @CLAIMS.about("top_logprobs", "needs", "It goes from 0 to 20, and logprobs has to be on for it.")
 def _needs(lab: Lab) -> Measured:
     alone = lab.refusal({"top_logprobs": 5})
-    much = lab.refusal({"top_logprobs": 21, "logprobs": True})
-    fine = lab.refusal({"top_logprobs": 20, "logprobs": True})
+    much, fine = (lab.refusal({"top_logprobs": n, "logprobs": True}) for n in (21, 20))
     return Measured(
         bool(alone and much and not fine),
         "Refused are {refused} of 2 requests that break this, and {wrongly} of 1 that keeps it"

@@ -5,23 +5,20 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from logitlab import datasets
 from logitlab.checks import ParameterError
-from logitlab.constraints import constraint_of
 from logitlab.datasets import Recording
-from logitlab.engines import openrouter
-from logitlab.generation.generate import generate_many
-from logitlab.generation.result import Generation
 from logitlab.models.model import Model, State
-from logitlab.models.ngram import NGram
 from logitlab.numerics import FloatArray, IntArray
 from logitlab.request.params import SamplingParams
-from logitlab.sampling.sample import sample
 from logitlab.steps.context import Context
-from logitlab.wire.chat import chat
+
+if TYPE_CHECKING:
+    from logitlab.constraints import Constraint
+    from logitlab.generation.result import Generation
 
 __all__ = ["Lab"]
 
@@ -55,6 +52,8 @@ class Lab:
     @cached_property
     def model(self) -> Model:
         """A model that writes."""
+        from logitlab.models.ngram import NGram
+
         return NGram.bundled()
 
     def windowed(self, context_length: int) -> Model:
@@ -65,7 +64,7 @@ class Lab:
 
     def raised(self, amount: float) -> Model:
         """Return the model with all logits raised: the same probabilities."""
-        return _Raised(self.model, amount)
+        return _RaisedModel(self.model, amount)
 
     def params(self, request: Request) -> SamplingParams:
         """Read a request."""
@@ -74,7 +73,7 @@ class Lab:
     def refusal(self, request: Request) -> str:
         """Return why a request is refused; an empty text if it is not."""
         try:
-            constraint_of(self.params(request))
+            self._constraint(request)
         except ParameterError as error:
             return str(error)
         return ""
@@ -83,21 +82,32 @@ class Lab:
         self, request: Request, rows: FloatArray, context: Context | None = None
     ) -> FloatArray:
         """Return what a request makes of logits, before a token is drawn."""
+        from logitlab.engines import openrouter
+
         return openrouter(self.params(request))(rows, context)
 
     def draw(self, request: Request, rows: FloatArray, **places: Any) -> IntArray:
         """Draw tokens; ``places`` are those of `sample`."""
+        from logitlab.sampling.sample import sample
+
         return sample(rows, self.params(request), **places).tokens
 
     def generate(
-        self, prompt: Any, request: Any, *, model: Model | None = None, **told: Any
+        self, prompt: Any, request: Any, *, model: Model | None = None, **options: Any
     ) -> list[Generation]:
-        """Let a model write; ``request`` is one or a list, ``told`` goes to `generate`."""
-        answers: Any = generate_many(model or self.model, prompt, request, progress=False, **told)
-        return answers if isinstance(answers, list) else [answers]
+        """Let a model write; ``request`` is one or a list, ``options`` go to `generate_many`."""
+        from logitlab.generation.generate import generate_many
+
+        return generate_many(model or self.model, prompt, request, progress=False, **options)
+
+    def tokens(self, prompt: Any, request: Any, **options: Any) -> list[list[int]]:
+        """Return the tokens of what `generate` writes."""
+        return [answer.tokens.tolist() for answer in self.generate(prompt, request, **options)]
 
     def chat(self, request: Request) -> dict[str, Any]:
         """Answer a request body."""
+        from logitlab.wire.chat import chat
+
         return chat(request, self.model)
 
     def room(self, request: Request, text: str) -> list[int]:
@@ -105,7 +115,7 @@ class Lab:
 
         The list is empty if the request does not let the text be written and ended.
         """
-        constraint = constraint_of(self.params(request))
+        constraint = self._constraint(request)
         tokens = self.model.encode(text)
         if constraint is None:
             return [len(self.model.vocabulary)] * (len(tokens) + 1)
@@ -119,8 +129,13 @@ class Lab:
             matcher.advance(token)
         return [*counts, int(matcher.allowed().sum())] if matcher.is_complete else []
 
+    def _constraint(self, request: Request) -> Constraint | None:
+        from logitlab.constraints import constraint_of
 
-class _Raised(Model):
+        return constraint_of(self.params(request))
+
+
+class _RaisedModel(Model):
     """Another model's logits and a constant."""
 
     def __init__(self, model: Model, amount: float) -> None:

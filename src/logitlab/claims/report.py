@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +15,7 @@ from logitlab.claims.claim import PAGE, SECTIONS, Finding, Picture
 __all__ = ["check_directory", "draw", "summary", "write"]
 
 _REPORT = "report.md"
-_MARK = "<!-- written by logitlab claims -->"
+_REPORT_MARK = "<!-- written by logitlab claims -->"
 
 
 def summary(findings: Sequence[Finding]) -> str:
@@ -26,21 +27,17 @@ def summary(findings: Sequence[Finding]) -> str:
     >>> summary(check("top_a"))
     '5 claims: 1 holds, 3 are vague, 1 is wrong as written; no experiment fails.'
     """
-    kinds = [finding.verdict.partition(":")[0] for finding in findings]
+    counts = Counter(finding.verdict.partition(":")[0] for finding in findings)
     words = {
         "holds": ("holds", "hold"),
         "vague": ("is vague", "are vague"),
         "wrong": ("is wrong as written", "are wrong as written"),
         "not run": ("was not run", "were not run"),
     }
-    parts = [
-        f"{kinds.count(kind)} {one if kinds.count(kind) == 1 else many}"
-        for kind, (one, many) in words.items()
-        if kind in kinds
-    ]
-    failed = kinds.count("FAILS")
-    end = f"{failed} FAIL." if failed else "no experiment fails."
-    return f"{len(kinds)} claim{'s' * (len(kinds) != 1)}: {', '.join(parts) or '–'}; {end}"
+    parts = [f"{counts[kind]} {words[kind][counts[kind] > 1]}" for kind in words if counts[kind]]
+    end = f"{counts['FAILS']} FAIL." if counts["FAILS"] else "no experiment fails."
+    total = f"{len(findings)} claim{'s' * (len(findings) != 1)}"
+    return f"{total}: {', '.join(parts) or '–'}; {end}"
 
 
 def check_directory(directory: str) -> Path:
@@ -55,11 +52,10 @@ def check_directory(directory: str) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         report = folder / _REPORT
-        if not (report.is_file() and _MARK in report.read_text("utf-8", errors="replace")):
-            found = sorted(path.name for path in folder.iterdir())
-            if found:
+        if not (report.is_file() and _REPORT_MARK in report.read_text("utf-8", errors="replace")):
+            for name in sorted(path.name for path in folder.iterdir()):
                 rule = "an empty directory, or one with an earlier report"
-                raise ParameterError("directory", rule, Seen(f"{folder} with {found[0]!r}"))
+                raise ParameterError("directory", rule, Seen(f"{folder} with {name!r}"))
     except OSError as error:
         rule = "a directory that can be written"
         raise ParameterError("directory", rule, directory, f"{error.strerror}.") from None
@@ -89,23 +85,29 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
     """
     folder = check_directory(directory)
     lines = [
-        _MARK, "# What the parameters do", "",
+        _REPORT_MARK,
+        "# What the parameters do",
+        "",
         f"The statements of [OpenRouter's page]({PAGE}) on the effects of its parameters, in our "
         "words, each with an experiment on recorded logits of SmolLM2-135M-Instruct or on texts "
-        "that a small model of the Grimms' tales writes.", "", summary(findings), "",
-    ]  # fmt: skip
+        "that a small model of the Grimms' tales writes.",
+        "",
+        summary(findings),
+        "",
+    ]
     files = [folder / _REPORT]
     for parameter, group in groupby(findings, key=lambda finding: finding.claim.parameter):
-        found = list(group)
-        lines += [f"## {parameter}", "", f"Section [{SECTIONS[parameter]}]({found[0].claim.url})."]
-        picture = next((one.picture for one in found if one.picture is not None), None)
+        section = list(group)
+        link = f"[{SECTIONS[parameter]}]({section[0].claim.url})"
+        lines += [f"## {parameter}", "", f"Section {link}."]
+        picture = next((one.picture for one in section if one.picture is not None), None)
         if picture is not None:
             file = folder / f"{parameter}.png"
             draw(picture).figure.savefig(file)
             files.append(file)
             lines += ["", f"![{picture.title}]({file.name})"]
         lines += ["", "| the page states | measured | verdict |", "| --- | --- | --- |"]
-        for one in found:
+        for one in section:
             cells = (one.claim.statement, one.sentence, one.verdict)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
@@ -122,63 +124,60 @@ def draw(picture: Picture) -> Any:
     >>> ax.get_title(loc="left")
     'Two bars'
     """
-    from logitlab.plot import axes
-    from logitlab.plot.style import ground, legend, title
+    from logitlab.plot import style
     from matplotlib.ticker import MaxNLocator
 
-    ax = axes()
-    look = ground(ax)
+    ax, look = style.canvas(None, 8, 4.5)
+    scales = {
+        "xscale": (ax.xaxis, picture.log_x, [picture.x]),
+        "yscale": (ax.yaxis, picture.log_y, picture.y.values()),
+    }
     if picture.kind == "bars":
-        _bars(ax, picture, look)
+        _draw_bars(ax, picture, look)
+        del scales["xscale"]
     else:
         marks = {"line": ["o-", "s--", "^:"], "points": ["o"]}[picture.kind]
-        for (name, values), mark, colour in zip(
-            picture.y.items(), marks, look.series, strict=False
-        ):
+        series = zip(picture.y.items(), marks, look.series, strict=False)
+        for (name, values), mark, colour in series:
             ax.plot(picture.x, values, mark, color=colour, label=name)
         ax.grid(alpha=0.3)
-        if picture.log_x:
-            ax.set_xscale("log")
-            ax.xaxis.set_major_formatter("{x:g}")
-        elif _counts([picture.x]):
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if picture.log_y:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_formatter("{x:g}")
-    elif _counts(picture.y.values()):
-        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel(picture.x_label)
-    ax.set_ylabel(picture.y_label)
+    for scale, (axis, is_log, values) in scales.items():
+        if is_log:
+            ax.set(**{scale: "log"})
+            axis.set_major_formatter("{x:g}")
+        elif _are_counts(values):
+            axis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel=picture.x_label, ylabel=picture.y_label)
     if len(picture.y) > 1:
-        legend(ax, picture.title, *ax.get_legend_handles_labels())
+        style.legend(ax, picture.title, *ax.get_legend_handles_labels())
     else:
-        title(ax, picture.title)
+        style.title(ax, picture.title)
     return ax
 
 
-def _bars(ax: Any, picture: Picture, look: Any) -> None:
+def _draw_bars(ax: Any, picture: Picture, look: Any) -> None:
     from logitlab.plot.labels import fonts
     from logitlab.plot.style import PLAIN
 
     count, places = len(picture.y), np.arange(len(picture.x))
     width = 0.8 / count
     for i, ((name, values), colour) in enumerate(zip(picture.y.items(), look.series, strict=False)):
-        offset = (i - (count - 1) / 2) * width
-        bars = ax.bar(places + offset, values, width, color=colour, label=name)
+        at = places + (i - (count - 1) / 2) * width
+        bars = ax.bar(at, values, width, color=colour, label=name)
         if count * len(places) <= 16:
-            ax.bar_label(bars, fmt=_number, fontsize=8, padding=2, color=look.ink)
-    turned: dict[str, Any] = {}
+            ax.bar_label(bars, fmt=_bar_number, fontsize=8, padding=2, color=look.ink)
+    turn: dict[str, Any] = {}
     if len(places) > 24:
-        turned = {"rotation": 90, "fontsize": 8}
+        turn = {"rotation": 90, "fontsize": 8}
     elif sum(map(len, picture.x)) > 40:
-        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    ax.set_xticks(places, picture.x, fontfamily=list(fonts()), **turned, **PLAIN)
+        turn = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    ax.set_xticks(places, picture.x, fontfamily=list(fonts()), **turn, **PLAIN)
     ax.axhline(0, color=look.ink, linewidth=0.8)
 
 
-def _number(value: float) -> str:
+def _bar_number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _counts(values: Any) -> bool:
+def _are_counts(values: Any) -> bool:
     return all(np.issubdtype(np.asarray(one).dtype, np.integer) for one in values)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from logitlab import datasets
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from logitlab.generation.result import Generation
+
 __all__ = [
     "LEVEL",
+    "Floats",
+    "Ints",
     "are_larger",
     "changed_bits",
     "chi_square",
     "entropies",
-    "kept",
     "mass_of",
+    "mean_logprobs",
     "probabilities",
-    "ranked",
-    "recorded",
+    "ranking",
+    "recorded_probs",
     "repeated_share",
+    "survivors",
 ]
 
 Floats = NDArray[np.float64]
@@ -46,20 +52,20 @@ def entropies(logits: Any) -> Floats:
     return entropy
 
 
-def kept(logits: Any) -> NDArray[np.bool_]:
+def survivors(logits: Any) -> NDArray[np.bool_]:
     """Mask of the tokens that are left."""
     mask: NDArray[np.bool_] = np.asarray(logits) > -np.inf
     return mask
 
 
 @cache
-def recorded() -> Floats:
+def recorded_probs() -> Floats:
     """Probabilities of the recorded rows; not to be written to."""
     return probabilities(datasets.load("smollm2").logits)
 
 
 @cache
-def ranked() -> Ints:
+def ranking() -> Ints:
     """Tokens of the recorded rows, most likely first, the lower id first on ties."""
     return np.argsort(-datasets.load("smollm2").logits, axis=-1, kind="stable")
 
@@ -74,7 +80,8 @@ def changed_bits(one: Any, other: Any) -> int:
 
 def mass_of(probs: Floats, tokens: Sequence[Ints]) -> Floats:
     """Probability of a set of tokens, one set for each row."""
-    return np.array([row[np.unique(ids)].sum() for row, ids in zip(probs, tokens, strict=True)])
+    sets = (np.unique(ids).astype(np.intp) for ids in tokens)
+    return np.array([row[ids].sum() for row, ids in zip(probs, sets, strict=True)])
 
 
 def repeated_share(prompt: Sequence[int] | Ints, tokens: Sequence[int] | Ints) -> float:
@@ -85,11 +92,13 @@ def repeated_share(prompt: Sequence[int] | Ints, tokens: Sequence[int] | Ints) -
     >>> repeated_share([5, 6], [5, 7, 7, 8])
     0.5
     """
-    seen, repeated = set(np.asarray(prompt).tolist()), 0
-    for token in np.asarray(tokens).tolist():
-        repeated += token in seen
-        seen.add(token)
-    return repeated / len(tokens)
+    text = [*map(int, prompt), *map(int, tokens)]
+    return sum(text[i] in text[:i] for i in range(len(prompt), len(text))) / len(tokens)
+
+
+def mean_logprobs(answers: Sequence[Generation]) -> list[float]:
+    """Mean log-probability of each answer's tokens, as it is reported, in nats."""
+    return [float(a.logprobs.logprobs.mean()) for a in answers if a.logprobs is not None]
 
 
 def are_larger(high: Sequence[float] | Floats, low: Sequence[float] | Floats) -> float:
@@ -102,10 +111,8 @@ def are_larger(high: Sequence[float] | Floats, low: Sequence[float] | Floats) ->
     """
     from scipy.stats import mannwhitneyu
 
-    tested = mannwhitneyu(
-        high, low, alternative="greater", method="asymptotic", use_continuity=False
-    )  # fmt: skip
-    return float(tested.pvalue)
+    how = {"alternative": "greater", "method": "asymptotic", "use_continuity": False}
+    return float(mannwhitneyu(high, low, **how).pvalue)
 
 
 def chi_square(times: Ints, expected: Floats) -> float:

@@ -14,9 +14,8 @@ from logitlab import metrics
 from logitlab.checks import ParameterError, Seen
 from logitlab.engines.compare import Comparison
 from logitlab.numerics import IntArray, softmax
-from logitlab.plot.labels import check_vocabulary, fonts, labels
-from logitlab.plot.source import check_top, stages_of, top_of
-from logitlab.plot.style import Look
+from logitlab.plot.labels import check_vocabulary, labels
+from logitlab.plot.source import stages_of, top_of
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
@@ -74,38 +73,30 @@ def trace(
     ['49152', '49152', '27']
     """
     check_vocabulary(vocabulary)
-    top = check_top(top)
     stages = stages_of(source, position)
     probs = stages.probs
     tokens = _with_removed(probs, top)
-    removed = np.zeros(len(probs))
-    removed[1:] = metrics.mass_removed(stages.logits[:-1], stages.logits[1:])
+    removed = [0.0, *metrics.mass_removed(stages.logits[:-1], stages.logits[1:])]
     feet = {
         "kept": [str(count) for count in metrics.support_size(stages.logits)],
         "removed": [f"{mass:.3f}" if mass else "–" for mass in removed],
         "entropy": [f"{value:.2f}" for value in metrics.entropy(stages.logits)],
     }
-    if ax is None:
-        ax = style.axes(max(4, 1.2 + 1.2 * len(probs)), 2 + 0.24 * len(tokens))
-    look = style.ground(ax)
-    before = np.concatenate([np.full_like(probs[:1], np.nan), probs[:-1]])
-    _columns(
-        ax, look, stages.names, probs[:, tokens], before[:, tokens],
-        [look.kept] * len(probs), labels(tokens, vocabulary), feet,
-    )  # fmt: skip
+    ax, look = style.canvas(ax, max(4, 1.2 + 1.2 * len(probs)), 2 + 0.24 * len(tokens))
+    before = np.concatenate([np.full_like(probs[:1], np.nan), probs[:-1]])[:, tokens]
+    names, colors = labels(tokens, vocabulary), [look.kept] * len(probs)
+    _draw_columns(ax, look, stages.names, probs[:, tokens], before, colors, names, feet)
     return ax
 
 
 def _with_removed(probs: NDArray[np.float64], top: int) -> IntArray:
     """Return the tokens to show, most likely first: half of them may be removed ones."""
-    chosen: list[int] = []
-    for before, after in pairwise(probs):
-        gone = np.where(after == 0, before, 0)
-        if gone.any() and len(chosen) < top // 2:
-            chosen.append(int(gone.argmax()))
-    best = [token for token in top_of(probs, top).tolist() if token not in chosen]
-    shown = np.array(best[: top - len(chosen)] + chosen)
-    order: IntArray = shown[np.lexsort((shown, -probs.max(axis=0)[shown]))]
+    best = top_of(probs, top).tolist()
+    losses = (np.where(after == 0, before, 0) for before, after in pairwise(probs))
+    removed = [int(loss.argmax()) for loss in losses if loss.any()][: top // 2]
+    best = [token for token in best if token not in removed]
+    tokens = np.array(best[: top - len(removed)] + removed)
+    order: IntArray = tokens[np.lexsort((tokens, -probs.max(axis=0)[tokens]))]
     return order
 
 
@@ -150,41 +141,38 @@ def engines(
     ['–', '0.72']
     """
     check_vocabulary(vocabulary)
-    top = check_top(top)
     if not isinstance(compared, Comparison):
         raise ParameterError("compared", "a Comparison, as by compare_engines", compared)
     if compared.source.ndim != 1:
-        hint = "Compare one row: compare_engines(logits[0], params)."
-        shape = Seen(f"logits of shape {compared.source.shape}")
-        raise ParameterError("compared", "of one row of shape (V,)", shape, hint)
+        raise ParameterError(
+            "compared",
+            "of one row of shape (V,)",
+            Seen(f"logits of shape {compared.source.shape}"),
+            "Compare one row: compare_engines(logits[0], params).",
+        )
     if not compared.engines:
         raise ParameterError("compared", "of engines that answer", Seen("refusals by all"))
     probs = softmax(compared.logits)
     tokens = top_of(probs, top)
-    distance = compared.total_variation[0]
     feet = {
         "kept": [str(count) for count in compared.kept],
         "entropy": [f"{value:.2f}" for value in compared.entropy],
-        "distance": ["–", *(f"{value:.2f}" for value in distance[1:])],
+        "distance": ["–", *(f"{value:.2f}" for value in compared.total_variation[0, 1:])],
     }
-    if ax is None:
-        ax = style.axes(max(4, 1.2 + 0.9 * len(probs)), 2 + 0.24 * len(tokens))
-    look = style.ground(ax)
-    before = np.broadcast_to(probs[:1], probs.shape).copy()
-    before[0] = np.nan
-    _columns(
-        ax, look, compared.engines, probs[:, tokens], before[:, tokens],
-        [style.engine_color(name, look) for name in compared.engines],
-        labels(tokens, vocabulary), feet,
-    )  # fmt: skip
+    ax, look = style.canvas(ax, max(4, 1.2 + 0.9 * len(probs)), 2 + 0.24 * len(tokens))
+    columns = probs[:, tokens]
+    before = np.where(np.arange(len(probs))[:, None] > 0, columns[0], np.nan)
+    names, heads = labels(tokens, vocabulary), compared.engines
+    colors = [style.engine_color(name, look) for name in heads]
+    _draw_columns(ax, look, heads, columns, before, colors, names, feet)
     if compared.refused:
         ax.set_xlabel(f"refused by {', '.join(compared.refused)}", fontsize=8, color=look.faint)
     return ax
 
 
-def _columns(
+def _draw_columns(
     ax: Axes,
-    look: Look,
+    look: style.Look,
     heads: Sequence[str],
     probs: NDArray[np.float64],
     before: NDArray[np.float64],
@@ -195,59 +183,54 @@ def _columns(
     """Draw one column for each row of ``probs``, shape (C, n); ``before`` is NaN where none is."""
     count, n = probs.shape
     scale = _ROOM / max(probs.max(), np.nanmax(before, initial=0))
-    width, height = style.inches(ax)
-    font = style.fit_font(height - 0.6, n + len(feet))
+    font = style.token_ticks(ax, [*names, *feet], margin=0.6)
     # At 7 points a character is 0.06 inch wide; a layout widens the axes by a fifth.
-    heads = [_wrapped(head, max(4, int(1.2 * width / count / 0.06))) for head in heads]
+    wrap = max(4, int(1.2 * style.inches(ax)[0] / count / 0.06))
+
+    def ink(gid: str, size: float, color: str = look.ink) -> dict[str, Any]:
+        return {"gid": gid, "fontsize": min(size, font), "color": color}
+
     y = np.arange(n)
+    below = n + 0.3 + np.arange(len(feet))
     for c in range(count):
-        gone = (probs[c] == 0) & (before[c] > 0)
+        removed = (probs[c] == 0) & (before[c] > 0)
+        outline = ~removed & (before[c] > 0)
+        lengths = before[c] * scale
         ax.barh(y, probs[c] * scale, 0.72, left=c, color=colors[c])
+        ax.barh(y[removed], lengths[removed], 0.72, left=c, linewidth=0, **look.hatch)
         ax.barh(
-            y[gone], before[c, gone] * scale, 0.72, left=c, color=look.ground,
-            edgecolor=look.removed, hatch=style.REMOVED_HATCH, linewidth=0,
-        )  # fmt: skip
-        seen = ~gone & (np.nan_to_num(before[c]) > 0)
-        ax.barh(
-            y[seen], before[c, seen] * scale, 0.72, left=c, fill=False, edgecolor=look.faint,
+            y[outline],
+            lengths[outline],
+            0.72,
+            left=c,
+            fill=False,
+            edgecolor=look.faint,
             linewidth=0.6,
-        )  # fmt: skip
+        )
         ax.axvline(c, color=look.removed, linewidth=0.6)
         if count <= _NUMBERED:
             ends = np.fmax(probs[c], before[c]) * scale + c + 0.03
-            for i in np.flatnonzero((probs[c] > 0) | gone):
-                ax.text(
-                    ends[i], int(i), "removed" if gone[i] else _number(probs[c, i]), va="center",
-                    fontsize=min(6.5, font), color=look.faint, gid="number",
-                )  # fmt: skip
-        ax.text(
-            c + 0.03, -0.7, heads[c], fontsize=min(7, font), va="bottom", color=look.ink,
-            gid="head", **style.PLAIN,
-        )  # fmt: skip
-        for row, (name, texts) in enumerate(feet.items()):
-            ax.text(
-                c + 0.03, n + 0.3 + row, texts[c], fontsize=min(7.5, font), va="center",
-                color=look.ink, gid=name,
-            )  # fmt: skip
-    style.token_ticks(ax, [*names, *feet], fonts(), font)
-    ax.yaxis.set_ticks([*y, *(n + 0.3 + row for row in range(len(feet)))], [*names, *feet])
-    ax.set_ylim(n + len(feet) - 0.2, -0.6)
+            for i in np.flatnonzero((probs[c] > 0) | removed):
+                number = "removed" if removed[i] else _brief_probability(probs[c, i])
+                ax.text(ends[i], int(i), number, va="center", **ink("number", 6.5, look.faint))
+        style.write(ax, c + 0.03, -0.7, _wrap(heads[c], wrap), va="bottom", **ink("head", 7))
+        for place, (name, texts) in zip(below, feet.items(), strict=True):
+            ax.text(c + 0.03, place, texts[c], va="center", **ink(name, 7.5))
+    ax.yaxis.set_ticks([*y, *below], [*names, *feet])
     ax.axhline(n - 0.4, color=look.faint, linewidth=0.6)
-    ax.set_xlim(0, count)
-    ax.set_xticks([])
+    ax.set(ylim=(n + len(feet) - 0.2, -0.6), xlim=(0, count), xticks=[])
     ax.spines[["left", "bottom"]].set_visible(False)
 
 
-def _number(p: float) -> str:
+def _brief_probability(p: float) -> str:
     """Write a probability in little room: .25."""
-    if p < 0.005:
-        return "<.01"
-    return f"{p:.2f}".removeprefix("0")
+    return "<.01" if p < 0.005 else f"{p:.2f}".removeprefix("0")
 
 
-def _wrapped(head: str, width: int) -> str:
+def _wrap(head: str, width: int) -> str:
     """Break a step such as RepetitionPenalty(1.1) or a name such as llama_cpp into short lines."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])(?=\()|(?<=_)", " ", head)
-    lines = textwrap.wrap(spaced, width, break_long_words=True)
-    joined = [line.replace(" ", "") if " " not in head else line for line in lines]
-    return "\n".join(joined if len(joined) <= 4 else [*joined[:3], "…"])
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[a-z])(?=\()|(?<=_)", " ", head)
+    lines = textwrap.wrap(words, width, break_long_words=True)
+    if " " not in head:
+        lines = [line.replace(" ", "") for line in lines]
+    return "\n".join(lines if len(lines) <= 4 else [*lines[:3], "…"])

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_number
-from logitlab.numerics import FloatArray, softmax
-from logitlab.plot.labels import check_vocabulary, fonts, labels
-from logitlab.plot.source import check_top, row_of, stages_of, top_of
-from logitlab.plot.style import PALETTE
+from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
+from logitlab.numerics import softmax
+from logitlab.plot.labels import check_vocabulary, labels
+from logitlab.plot.source import Stages, row_of, stages_of, top_of
 from logitlab.steps.chain import Chain, Trace, Transform
 from logitlab.vocabulary import Vocabulary
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from numpy.typing import ArrayLike
@@ -71,54 +72,40 @@ def distribution(
     '27 of 49152 kept, 0.210 removed, entropy 2.66 nats'
     """
     check_vocabulary(vocabulary)
-    top = check_top(top)
     stages = stages_of(source, position, before)
     probs = stages.probs[[0, -1]]
     tokens = top_of(probs, top)
-    if ax is None:
-        ax = style.axes(7, 1.2 + 0.24 * len(tokens))
-    look = style.ground(ax)
+    ax, look = style.canvas(ax, 7, 1.2 + 0.24 * len(tokens))
     first, last = probs[:, tokens]
     kept = stages.logits[-1, tokens] > -np.inf
     y = np.arange(len(tokens))
     if len(stages.names) > 1:
         ax.barh(y[kept], first[kept], 0.8, color=look.kept, alpha=0.3)
-        ax.barh(
-            y[~kept], first[~kept], 0.8, color=look.ground, edgecolor=look.removed,
-            hatch=style.REMOVED_HATCH, linewidth=0,
-        )  # fmt: skip
+        ax.barh(y[~kept], first[~kept], 0.8, linewidth=0, **look.hatch)
     ax.barh(y[kept], last[kept], 0.42 if len(stages.names) > 1 else 0.8, color=look.kept)
-    font = style.fit_font(style.inches(ax)[1], len(tokens))
-    style.token_ticks(ax, labels(tokens, vocabulary), fonts(), font)
-    for i in range(len(tokens)):
+    font = style.token_ticks(ax, labels(tokens, vocabulary))
+    for i, end in enumerate(np.maximum(first, last)):
         ax.annotate(
             f"{last[i]:.3f}" if kept[i] else "removed",
-            (max(first[i], last[i]), i), (3, 0), textcoords="offset points", va="center",
-            color=look.ink if kept[i] else look.faint, fontsize=min(font, 8),
-        )  # fmt: skip
-    ax.set_xlim(0, max(first.max(), last.max()) * 1.13)
+            (end, i),
+            (3, 0),
+            textcoords="offset points",
+            va="center",
+            color=look.ink if kept[i] else look.faint,
+            fontsize=min(font, 8),
+        )
     hidden = int(metrics.support_size(stages.logits[-1])) - np.count_nonzero(kept)
     rest = f" (not shown: {hidden} survivors with {1 - last.sum():.3f})" if hidden else ""
-    ax.set_xlabel(f"probability{rest}")
+    ax.set(xlim=(0, probs[:, tokens].max() * 1.13), xlabel=f"probability{rest}")
     if len(stages.names) == 1:
-        style.title(ax, _summary(stages.logits))
+        style.title(ax, stages.summary)
     else:
         swatches = {"before": Patch(facecolor=look.kept, alpha=0.3)}
         if not kept.all():
-            swatches["before, removed"] = Patch(
-                facecolor=look.ground, edgecolor=look.removed, hatch=style.REMOVED_HATCH
-            )
+            swatches["before, removed"] = Patch(**look.hatch)
         swatches["in the end"] = Patch(facecolor=look.kept)
-        style.legend(ax, _summary(stages.logits), list(swatches.values()), list(swatches))
+        style.legend(ax, stages.summary, swatches.values(), swatches)
     return ax
-
-
-def _summary(stages: FloatArray) -> str:
-    kept, size = int(metrics.support_size(stages[-1])), stages.shape[-1]
-    removed = ""
-    if len(stages) > 1:
-        removed = f", {float(metrics.mass_removed(stages[0], stages[-1])):.3f} removed"
-    return f"{kept} of {size} kept{removed}, entropy {float(metrics.entropy(stages[-1])):.2f} nats"
 
 
 def ranks(
@@ -159,52 +146,42 @@ def ranks(
             raise ParameterError("cuts", "absent beside a trace, which has its own", cuts)
         stages = stages_of(source)
         kept = metrics.support_size(stages.logits)
-        cutting = np.flatnonzero(np.diff(kept)) + 1
-        row = stages.logits[cutting[0] - 1 if len(cutting) else -1]
-        sizes = {stages.names[i]: int(kept[i]) for i in cutting}
+        cut = np.flatnonzero(np.diff(kept)) + 1
+        row = stages.logits[cut[0] - 1 if len(cut) else -1]
+        sizes = {stages.names[i]: int(kept[i]) for i in cut}
     else:
         row = row_of(source)
         sizes = {repr(cut): int(metrics.support_size(cut(row))) for cut in _transforms(cuts)}
     probs = np.sort(softmax(row))[::-1]
     probs = probs[: np.count_nonzero(probs)]
     sums = probs.cumsum()
-    if ax is None:
-        ax = style.axes(7, 4)
-    look = style.ground(ax)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    marker = "." if len(probs) == 1 else ""
-    ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5, marker=marker)
-    handles = []
-    for i, size in enumerate(sizes.values()):
-        at = min(size, len(probs))
-        color, marker = look.series[i % len(look.series)], _MARKERS[i % len(_MARKERS)]
-        ax.axvline(at, color=color, linewidth=1, linestyle=(0, (4, 2)))
-        handles += ax.plot([at], [probs[at - 1]], marker, color=color, markersize=7)
-    names = [
-        f"{name}: {size} token{'s' if size > 1 else ''}, {sums[min(size, len(probs)) - 1]:.3f}"
-        for name, size in sizes.items()
-    ]
-    ax.set_xlabel("rank")
-    ax.set_ylabel("probability")
-    if names:
-        style.legend(ax, "where each truncation cuts: tokens and mass kept", handles, names)
+    ax, look = style.canvas(ax, 7, 4)
+    ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="probability")
+    dot = "." if len(probs) == 1 else ""
+    ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5, marker=dot)
+    points = {}
+    looks = zip(cycle(look.series), cycle(style.MARKERS))
+    for (name, size), (color, marker) in zip(sizes.items(), looks, strict=False):
+        rank = min(size, len(probs))
+        ax.axvline(rank, color=color, linewidth=1, linestyle=(0, (4, 2)))
+        text = f"{name}: {size} token{'s' if size > 1 else ''}, {sums[rank - 1]:.3f}"
+        [points[text]] = ax.plot([rank], [probs[rank - 1]], marker, color=color, markersize=7)
+    if points:
+        text = "where each truncation cuts: tokens and mass kept"
+        style.legend(ax, text, points.values(), points)
     else:
-        style.title(ax, _summary(row[None]))
+        style.title(ax, Stages(("logits",), row[None]).summary)
     return ax
-
-
-_MARKERS = "osD^vP"
 
 
 def _transforms(cuts: Sequence[Transform]) -> tuple[Transform, ...]:
     if isinstance(cuts, Chain):
         return cuts.steps
-    found = (cuts,) if isinstance(cuts, Transform) else tuple(cuts)
-    for cut in found:
+    transforms = (cuts,) if isinstance(cuts, Transform) else tuple(cuts)
+    for cut in transforms:
         if not isinstance(cut, Transform):
             raise ParameterError("cuts", "transforms such as TopP(0.9)", cut)
-    return found
+    return transforms
 
 
 def draws(
@@ -255,43 +232,39 @@ def draws(
 
     check_vocabulary(vocabulary)
     row = row_of(logits)
-    top = check_top(top)
-    drawn = Range(0, len(row) - 1, integer=True).check("tokens", np.asarray(tokens)).ravel()
-    if not drawn.size:
+    ids = Range(0, len(row) - 1, integer=True).check("tokens", np.asarray(tokens)).ravel()
+    if not ids.size:
         raise ParameterError("tokens", "at least one draw", Seen("none"))
     if not 0 < check_number("confidence", confidence) < 1:
         raise ParameterError("confidence", "above 0 and below 1", confidence)
-    probs, counts = softmax(row), np.bincount(drawn, minlength=len(row))
+    probs, counts = softmax(row), np.bincount(ids.astype(np.intp), minlength=len(row))
+    count = check_integer("top", top, Range(1, 200, integer=True))
     # What should never be drawn but was comes first of all.
-    shown = np.lexsort((-probs, -counts * (probs == 0)))[:top]
-    shown = shown[(probs[shown] > 0) | (counts[shown] > 0)]
-    shown = shown[np.argsort(-probs[shown], kind="stable")]
-    p, observed = probs[shown], counts[shown]
-    names = labels(shown, vocabulary)
+    bars = np.lexsort((-probs, -counts * (probs == 0)))[:count]
+    bars = bars[(probs[bars] > 0) | (counts[bars] > 0)]
+    bars = bars[np.argsort(-probs[bars], kind="stable")]
+    p, observed = probs[bars], counts[bars]
+    names = labels(bars, vocabulary)
     others = np.count_nonzero(probs) - np.count_nonzero(p)
-    if others or observed.sum() < drawn.size:
+    if others or observed.sum() < ids.size:
         p = np.append(p, max(1 - p.sum(), 0))
-        observed = np.append(observed, drawn.size - observed.sum())
+        observed = np.append(observed, ids.size - observed.sum())
         names.append(f"{others} others")
-    low, high = binom.interval(confidence, drawn.size, np.minimum(p, 1))
+    low, high = binom.interval(confidence, ids.size, np.minimum(p, 1))
     inside = (low <= observed) & (observed <= high)
     y = np.arange(len(names))
-    if ax is None:
-        ax = style.axes(7, 1.2 + 0.24 * len(names))
-    look = style.ground(ax)
+    ax, look = style.canvas(ax, 7, 1.2 + 0.24 * len(names))
     ax.barh(y, high - low, 0.7, left=low, color=look.removed, alpha=0.6)
-    ax.plot(p * drawn.size, y, "|", color=look.ink, markersize=9)
+    ax.plot(p * ids.size, y, "|", color=look.ink, markersize=9)
     ax.plot(observed[inside], y[inside], "o", color=look.kept, markersize=4.5)
-    ax.plot(observed[~inside], y[~inside], "X", color=PALETTE["vermilion"], markersize=7)
-    style.token_ticks(ax, names, fonts(), style.fit_font(style.inches(ax)[1], len(names)))
-    ax.set_xlim(left=0)
-    ax.set_xlabel("times drawn")
-    handles = [Patch(facecolor=look.removed, alpha=0.6), *ax.lines[:2]]
-    explained = [f"{100 * confidence:.6g}% interval", "expected", "drawn"]
-    if not inside.all():
-        handles.append(ax.lines[2])
-        explained.append("drawn, outside")
-    within = f"{np.count_nonzero(inside)} of {len(names)} counts within"
-    text = f"{drawn.size} draws: {within} their {100 * confidence:.6g}% intervals"
-    style.legend(ax, text, handles, explained)
+    ax.plot(observed[~inside], y[~inside], "X", color=style.PALETTE["vermilion"], markersize=7)
+    style.token_ticks(ax, names)
+    ax.set(xlim=(0, None), xlabel="times drawn")
+    share = f"{100 * confidence:.6g}%"
+    keys: dict[str, Artist] = {f"{share} interval": Patch(facecolor=look.removed, alpha=0.6)}
+    keys |= zip(("expected", "drawn", "drawn, outside"), ax.lines, strict=False)
+    if inside.all():
+        del keys["drawn, outside"]
+    within = f"{np.count_nonzero(inside)} of {len(names)} counts within their {share} intervals"
+    style.legend(ax, f"{ids.size} draws: {within}", keys.values(), keys)
     return ax

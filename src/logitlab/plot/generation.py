@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
+from functools import partial
 from typing import NamedTuple
 
 import logitlab.plot.style as style
@@ -10,8 +12,8 @@ import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.generation.result import Generation
-from logitlab.numerics import IntArray, softmax
-from logitlab.plot.labels import check_vocabulary, fonts, label
+from logitlab.numerics import softmax
+from logitlab.plot.labels import check_vocabulary, fonts, label, labels
 from logitlab.plot.source import top_of
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 
 __all__ = ["generation"]
 
-_WIDE = 0.602  # the width of a character of DejaVu Sans Mono, in font sizes
-_TALL = 1.5  # the height of a line, in font sizes
+_CHARACTER_WIDTH = 0.602  # of DejaVu Sans Mono, in font sizes
+_LINE_HEIGHT = 1.5  # in font sizes
 _SMALL = 0.8  # the size of alternatives beside that of the text
+_STRONGEST = {"probability": style.PALETTE["orange"], "entropy": style.PALETTE["sky"]}
 
 
 class _Token(NamedTuple):
@@ -36,8 +39,8 @@ class _Token(NamedTuple):
 
     @property
     def width(self) -> float:
-        below = max(map(_columns, self.alternatives), default=0) * _SMALL
-        return max(_columns(self.text), below) + 0.6
+        below = max(map(_text_width, self.alternatives), default=0) * _SMALL
+        return max(_text_width(self.text), below) + 0.6
 
 
 def generation(
@@ -99,42 +102,40 @@ def generation(
     limit = check_integer("limit", limit, Range(1, integer=True))
     if not len(answer.tokens):
         raise ParameterError("answer", "of at least one token", answer)
-    drawn = answer.tokens[:limit]
-    values = _values(answer, by)[:limit]
+    values = _color_values(answer, by)[:limit]
     top = 1.0 if by == "probability" else max(float(values.max()), 1e-9)
     strength = 1 - values if by == "probability" else values / top
-    beneath = [_beneath(answer, t, alternatives, vocabulary) for t in range(len(drawn))]
     tokens = [
-        _Token(label(token, vocabulary), float(s), below, b"\n" in vocabulary[token])
-        for token, s, below in zip(drawn.tolist(), strength, beneath, strict=True)
+        _Token(
+            label(token, vocabulary),
+            float(value),
+            _alternatives(answer, place, alternatives, vocabulary),
+            b"\n" in vocabulary[token],
+        )
+        for place, (token, value) in enumerate(zip(answer.tokens.tolist(), strength, strict=False))
     ]
-    ax, font, lines = _laid_out(ax, tokens)
+    ax, font, lines = _layout(ax, tokens)
     look = style.ground(ax)
-    colors = LinearSegmentedColormap.from_list("surprise", [look.ground, _STRONG[by]])
+    colors = LinearSegmentedColormap.from_list("surprise", [look.ground, _STRONGEST[by]])
     tall = _height(tokens)
     for y, line in enumerate(lines):
         x = 0.0
         for token in line:
-            _draw(ax, x, y * tall, token, colors(token.value), look, font)
+            _draw_token(ax, x, y * tall, token, colors(token.value), look, font)
             x += token.width + 0.3
-    _scale(ax, look, colors, by, top, len(lines) * tall + 0.6, font)
+    _draw_scale(ax, look, colors, by, top, len(lines) * tall + 0.6, font)
     width, height = style.inches(ax)
-    ax.set_xlim(0, 72 * width / font / _WIDE)
-    ax.set_ylim(max(len(lines) * tall + 1.7, 72 * height / font / _TALL), -0.3)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    bottom = max(len(lines) * tall + 1.7, 72 * height / font / _LINE_HEIGHT)
+    right = 72 * width / font / _CHARACTER_WIDTH
+    ax.set(xlim=(0, right), ylim=(bottom, -0.3), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
-    shown = f"{len(drawn)} tokens" if len(drawn) == len(answer.tokens) else (
-        f"the first {len(drawn)} of {len(answer.tokens)} tokens"
-    )  # fmt: skip
-    style.title(ax, f"{shown}, coloured by {by}")
+    count = len(answer.tokens)
+    part = f"{count} tokens" if count <= limit else f"the first {limit} of {count} tokens"
+    style.title(ax, f"{part}, coloured by {by}")
     return ax
 
 
-_STRONG = {"probability": style.PALETTE["orange"], "entropy": style.PALETTE["sky"]}
-
-
-def _values(answer: Generation, by: str) -> NDArray[np.float64]:
+def _color_values(answer: Generation, by: str) -> NDArray[np.float64]:
     if by == "probability" and answer.logprobs is not None:
         return np.exp(answer.logprobs.logprobs)
     if answer.traces is None:
@@ -146,27 +147,23 @@ def _values(answer: Generation, by: str) -> NDArray[np.float64]:
     return np.array([softmax(f)[t] for f, t in zip(finals, answer.tokens, strict=True)])
 
 
-def _beneath(
+def _alternatives(
     answer: Generation, position: int, count: int, vocabulary: Vocabulary
 ) -> tuple[str, ...]:
-    tokens: IntArray
     if answer.logprobs is not None and answer.logprobs.top_tokens.shape[-1]:
-        reported = answer.logprobs.at(position)
-        tokens, probs = reported.top_tokens[:count], np.exp(reported.top_logprobs[:count])
+        report = answer.logprobs.at(position)
+        tokens, probs = report.top_tokens[:count], np.exp(report.top_logprobs[:count])
     elif answer.traces is not None:
         whole = softmax(answer.traces[position].logits[-1])
-        tokens = top_of(whole[None], count)
+        tokens = top_of(whole[None], 20)[:count]
         probs = whole[tokens]
     else:
         return ()
-    return tuple(
-        f"{p:.2f} {label(token, vocabulary, 12)}"
-        for token, p in zip(tokens.tolist(), probs, strict=True)
-        if p > 0
-    )
+    names = labels(tokens, vocabulary, 12)
+    return tuple(f"{p:.2f} {name}" for name, p in zip(names, probs, strict=True) if p > 0)
 
 
-def _columns(text: str) -> int:
+def _text_width(text: str) -> int:
     return sum(1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
 
 
@@ -174,39 +171,36 @@ def _height(tokens: list[_Token]) -> float:
     return 1.25 + max(len(token.alternatives) for token in tokens) * _SMALL
 
 
-def _lines(tokens: list[_Token], width: float) -> list[list[_Token]]:
-    lines: list[list[_Token]] = [[]]
-    used = 0.0
+def _break_lines(tokens: list[_Token], width: float) -> list[list[_Token]]:
+    lines: list[list[_Token]] = []
+    end = math.inf
     for token in tokens:
-        full = used + token.width > width
-        if lines[-1] and (full or lines[-1][-1].ends_line):
+        if end + token.width > width or lines[-1][-1].ends_line:
             lines.append([])
-            used = 0.0
+            end = 0.0
         lines[-1].append(token)
-        used += token.width + 0.3
+        end += token.width + 0.3
     return lines
 
 
-def _laid_out(
+def _layout(
     ax: Axes | None, tokens: list[_Token], largest: float = 9, smallest: float = 3
 ) -> tuple[Axes, float, list[list[_Token]]]:
     """Return axes, font size and lines: new axes as high as needed, or a size that fits."""
-    if ax is None:
-        wide = 8.0
-        lines = _lines(tokens, 72 * wide * 0.96 / largest / _WIDE)
-        tall = (len(lines) * _height(tokens) + 2) * largest * _TALL / 72 + 0.4
-        ax = style.axes(wide, max(tall, 1.2))
-        ax.set_position((0.02, 0.05 / max(tall, 1.2), 0.96, 1 - 0.4 / max(tall, 1.2)))
-        return ax, largest, lines
-    width, height = style.inches(ax)
-    for font in np.arange(largest, smallest - 0.25, -0.25):
-        lines = _lines(tokens, 72 * width / font / _WIDE)
-        if (len(lines) * _height(tokens) + 2) * font * _TALL / 72 <= height:
+    width, height = (8 * 0.96, math.inf) if ax is None else style.inches(ax)
+    for font in np.arange(largest, smallest - 0.25, -0.25).tolist():
+        lines = _break_lines(tokens, 72 * width / font / _CHARACTER_WIDTH)
+        used = (len(lines) * _height(tokens) + 2) * font * _LINE_HEIGHT / 72
+        if used <= height:
             break
-    return ax, float(font), lines
+    if ax is None:
+        tall = max(used + 0.4, 1.2)
+        ax = style.axes(8, tall)
+        ax.set_position((0.02, 0.05 / tall, 0.96, 1 - 0.4 / tall))
+    return ax, font, lines
 
 
-def _draw(
+def _draw_token(
     ax: Axes,
     x: float,
     y: float,
@@ -215,20 +209,16 @@ def _draw(
     look: style.Look,
     font: float,
 ) -> None:
-    families = ["DejaVu Sans Mono", *fonts()]
     ax.add_patch(Rectangle((x, y), token.width, 1, facecolor=color, edgecolor=look.removed, lw=0.4))
-    style.written(
-        ax, x + 0.3, y + 0.5, token.text, fontsize=font, fontfamily=families, va="center",
-        color=style.ink_on(color), gid="token",
-    )  # fmt: skip
+    families = ["DejaVu Sans Mono", *fonts()]
+    write = partial(style.write, ax, x + 0.3, va="center", fontfamily=families)
+    write(y + 0.5, token.text, fontsize=font, color=style.ink_on(color), gid="token")
+    write = partial(write, fontsize=font * _SMALL, color=look.faint, gid="alternative")
     for row, text in enumerate(token.alternatives):
-        style.written(
-            ax, x + 0.3, y + 1 + (row + 0.5) * _SMALL, text, fontsize=font * _SMALL,
-            fontfamily=families, va="center", color=look.faint, gid="alternative",
-        )  # fmt: skip
+        write(y + 1 + (row + 0.5) * _SMALL, text)
 
 
-def _scale(
+def _draw_scale(
     ax: Axes,
     look: style.Look,
     colors: LinearSegmentedColormap,
@@ -239,7 +229,7 @@ def _scale(
 ) -> None:
     """Draw what the colours mean, as a strip."""
     ends = ("probability 1", "0") if by == "probability" else ("entropy 0", f"{top:.2f} nats")
-    style.written(ax, 0.3, y + 0.4, ends[0], fontsize=font * _SMALL, va="center", color=look.faint)
+    for x, end in zip((0.3, 25.6), ends, strict=True):
+        style.write(ax, x, y + 0.4, end, fontsize=font * _SMALL, va="center", color=look.faint)
     for i, strength in enumerate(np.linspace(0, 1, 20)):
         ax.add_patch(Rectangle((11 + i * 0.7, y), 0.7, 0.8, facecolor=colors(strength), lw=0))
-    style.written(ax, 25.6, y + 0.4, ends[1], fontsize=font * _SMALL, va="center", color=look.faint)

@@ -7,12 +7,11 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab import metrics
 from logitlab.checks import ParameterError, needs
 from logitlab.engines import Engine, get
 from logitlab.numerics import softmax
-from logitlab.plot.labels import check_vocabulary, fonts, labels
-from logitlab.plot.source import check_top, row_of, top_of
+from logitlab.plot.labels import check_vocabulary, labels
+from logitlab.plot.source import Stages, row_of, top_of
 from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -69,29 +68,22 @@ class Live:
         check_vocabulary(vocabulary)
         self._row, self._engine, self._context = row_of(logits), get(engine), context
         probs = softmax(self._row)
-        self._tokens = top_of(probs[None], check_top(top))
+        self._tokens = top_of(probs[None], top)
         count = len(self._tokens)
         ax = style.axes(7, 1.0 + 0.24 * count)
         self._look = look = style.ground(ax)
-        style.token_ticks(ax, labels(self._tokens, vocabulary), fonts(), 9)
+        style.token_ticks(ax, labels(self._tokens, vocabulary))
         ax.barh(range(count), probs[self._tokens], 0.8, color=look.kept, alpha=0.3)
-        self._bars = ax.barh(range(count), probs[self._tokens], 0.42, color=look.kept)
-        self._numbers = [
-            ax.text(0, i, "", va="center", fontsize=8, color=look.ink) for i in range(count)
-        ]
-        ax.set_xlim(0, 1.1)
-        ax.set_xlabel("probability")
-        self._title = ax.set_title(" ", loc="left", fontsize=9.5, color=look.ink)
+        moving: dict[str, Any] = {"animated": True}
+        self._bars = ax.barh(range(count), probs[self._tokens], 0.42, color=look.kept, **moving)
+        self._numbers = [ax.text(0, i, "", va="center", fontsize=8, **moving) for i in range(count)]
+        ax.set(xlim=(0, 1.1), xlabel="probability")
+        self._title = ax.set_title(" ", loc="left", fontsize=9.5, color=look.ink, **moving)
         self.summary = ""
-        self._moving = [*self._bars, *self._numbers, self._title]
-        for artist in self._moving:
-            artist.set_animated(True)
-        figure = ax.get_figure(root=True)
-        assert figure is not None
-        canvas: Any = FigureCanvasAgg(figure)
+        canvas: Any = FigureCanvasAgg(style.figure_of(ax))
         self._canvas = canvas
         self._canvas.draw()  # lays out once
-        self._ground = self._canvas.copy_from_bbox(figure.bbox)
+        self._ground = self._canvas.copy_from_bbox(ax.figure.bbox)
 
     def draw(self, request: dict[str, Any]) -> bytes:
         """Return the picture for a request, as PNG.
@@ -103,21 +95,15 @@ class Live:
         """
         final = self._engine(request, vocabulary_size=len(self._row))(self._row, self._context)
         probs, kept = softmax(final)[self._tokens], final[self._tokens] > -np.inf
-        for i, bar in enumerate(self._bars):
-            bar.set_width(probs[i])
-            self._numbers[i].set_text(f"{probs[i]:.3f}" if kept[i] else "removed")
-            self._numbers[i].set_x(probs[i] + 0.01)
-            self._numbers[i].set_color(self._look.ink if kept[i] else self._look.faint)
-        removed = float(metrics.mass_removed(self._row, final))
-        self.summary = (
-            f"{int(metrics.support_size(final))} of {len(final)} kept, {removed:.3f} removed, "
-            f"entropy {float(metrics.entropy(final)):.2f} nats"
-        )
+        for bar, number, p, left in zip(self._bars, self._numbers, probs, kept, strict=True):
+            bar.set_width(p)
+            number.set(text=f"{p:.3f}" if left else "removed", x=p + 0.01)
+            number.set_color(self._look.ink if left else self._look.faint)
+        self.summary = Stages(("before", "after"), np.stack([self._row, final])).summary
         self._title.set_text(self.summary)
         self._canvas.restore_region(self._ground)
-        renderer = self._canvas.get_renderer()
-        for artist in self._moving:
-            artist.draw(renderer)
+        for artist in (*self._bars, *self._numbers, self._title):
+            artist.draw(self._canvas.get_renderer())
         return _png(np.asarray(self._canvas.buffer_rgba()))
 
 
@@ -171,19 +157,22 @@ def interactive(
     widgets = needs("notebooks", "ipywidgets")
     live = Live(logits, vocabulary, engine=engine, context=context, top=top)
     ranges = _RANGES | (_PENALTIES if context is not None else {})
-    for name, value in values.items():
+    for name in values:
         if name not in ranges:
             raise ParameterError("parameter", f"one of {', '.join(ranges)}", name)
-        low, high, _, _ = ranges[name]
-        if not low <= value <= high:
-            raise ParameterError(name, f"in [{low}, {high}]", value)
     sliders = {}
     for name, (low, high, step, neutral) in ranges.items():
+        if not low <= values.get(name, neutral) <= high:
+            raise ParameterError(name, f"in [{low}, {high}]", values[name])
         kind = widgets.IntSlider if isinstance(step, int) else widgets.FloatSlider
         sliders[name] = kind(
-            value=values.get(name, neutral), min=low, max=high, step=step, description=name,
+            value=values.get(name, neutral),
+            min=low,
+            max=high,
+            step=step,
+            description=name,
             style={"description_width": "9em"},
-        )  # fmt: skip
+        )
     image, problem = widgets.Image(format="png"), widgets.Label()
 
     def follow(_: object = None) -> None:

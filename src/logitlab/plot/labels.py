@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from itertools import accumulate
 
 from logitlab.checks import ParameterError
 from logitlab.vocabulary import Vocabulary
@@ -13,13 +14,26 @@ from matplotlib.font_manager import findfont, fontManager, get_font
 __all__ = ["check_vocabulary", "fonts", "label", "labels", "shortened"]
 
 # The first comes along with matplotlib. The others are looked for, to show more scripts.
-_FAMILIES = (
-    "DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC",
-    "WenQuanYi Micro Hei", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC",
-    "Hiragino Sans", "Arial Unicode MS", "Noto Sans", "Noto Sans Arabic", "Noto Sans Hebrew",
-    "Noto Sans Devanagari", "Noto Sans Thai", "Noto Sans Symbols2",
-)  # fmt: skip
-_UNIT = re.compile(r"<[^<>\s]{1,10}>|.", re.DOTALL)
+_FONT_FAMILIES = (
+    "DejaVu Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Arial Unicode MS",
+    "Noto Sans",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Thai",
+    "Noto Sans Symbols2",
+)
+_GLYPH = re.compile(r"<[^<>\s]{1,10}>|.", re.DOTALL)
 _RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
 _ASCII = {"␣": "_", "⏎": r"\n", "⇥": r"\t", "␍": r"\r", "◌": "o"}
 
@@ -28,7 +42,7 @@ _ASCII = {"␣": "_", "⏎": r"\n", "⇥": r"\t", "␍": r"\r", "◌": "o"}
 def fonts() -> tuple[str, ...]:
     """Return the font families of labels: DejaVu Sans, then what is installed for other scripts."""
     installed = {entry.name for entry in fontManager.ttflist}
-    return tuple(name for name in _FAMILIES if name in installed)
+    return tuple(name for name in _FONT_FAMILIES if name in installed)
 
 
 @cache
@@ -39,8 +53,12 @@ def _covered() -> frozenset[int]:
 def check_vocabulary(vocabulary: object) -> None:
     """Raise `ParameterError` unless it is a `Vocabulary` or None."""
     if not isinstance(vocabulary, Vocabulary | None):
-        hint = "Take rows.vocabulary or model.vocabulary."
-        raise ParameterError("vocabulary", "a Vocabulary or None", vocabulary, hint)
+        raise ParameterError(
+            "vocabulary",
+            "a Vocabulary or None",
+            vocabulary,
+            "Take rows.vocabulary or model.vocabulary.",
+        )
 
 
 def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
@@ -63,7 +81,7 @@ def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
     """
     if vocabulary is None or token >= len(vocabulary):
         return f"#{token}"
-    text = "".join(map(_shown, vocabulary.label(int(token))))
+    text = "".join(map(_legible, vocabulary.label(int(token))))
     if len(text) > length:
         text = _RUN.sub(lambda run: f"{run[1]}×{len(run[0])}", text)
     return shortened(text, length)
@@ -86,20 +104,16 @@ def shortened(text: str, length: int) -> str:
     """
     if len(text) <= length:
         return text
-    units = _UNIT.findall(text)
-    half, head, tail = (length - 1) // 2, "", ""
-    for unit in units:
-        if len(head + unit) > half:
-            break
-        head += unit
-    for unit in reversed(units):
-        if len(unit + tail) > half:
-            break
-        tail = unit + tail
-    return f"{head}…{tail}"
+    glyphs, half = _GLYPH.findall(text), (length - 1) // 2
+
+    def fitting(side: list[str]) -> list[str]:
+        ends = accumulate(map(len, side))
+        return [glyph for glyph, end in zip(side, ends, strict=True) if end <= half]
+
+    return "".join([*fitting(glyphs), "…", *fitting(glyphs[::-1])[::-1]])
 
 
-def _shown(character: str) -> str:
+def _legible(character: str) -> str:
     if ord(character) in _covered():
         return character
     return _ASCII.get(character, f"<U+{ord(character):04X}>")

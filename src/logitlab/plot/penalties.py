@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import logitlab.plot.style as style
@@ -26,9 +27,8 @@ from matplotlib.ticker import MaxNLocator
 
 __all__ = ["penalties"]
 
-_STEPS = (LogitBias, RepetitionPenalty, FrequencyPenalty, PresencePenalty, AdditivePenalty)
-_MARKERS = "osD^v"
-_NAMED = 8  # tokens that have a label, at most
+_PENALTY_STEPS = (LogitBias, RepetitionPenalty, FrequencyPenalty, PresencePenalty, AdditivePenalty)
+_MOST_LABELS = 8  # tokens that have a label, at most
 
 
 def penalties(
@@ -76,79 +76,89 @@ def penalties(
     [[1.0, -0.5], [2.0, -1.0]]
     """
     check_vocabulary(vocabulary)
-    trace = source if isinstance(source, Trace) else None
-    if trace is None:
+    if isinstance(source, Trace):
+        if params is not None:
+            raise ParameterError("params", "None beside a trace, which has its own", params)
+        trace = source
+    else:
         row = row_of(source)
         if params is None:
             raise ParameterError("params", "a request with penalties beside logits", params)
-        trace = get(engine)(params, vocabulary_size=len(row)).trace(row, _checked(context, row))
-    elif params is not None:
-        raise ParameterError("params", "None beside a trace, which has its own", params)
-    stages = stages_of(trace)
-    counts = _counts(_checked(context, stages.logits[0]), stages.logits.shape[-1])
-    steps = [(i, step) for i, step in enumerate(trace.chain, 1) if isinstance(step, _STEPS)]
+        _check_context(context, row)
+        trace = get(engine)(params, vocabulary_size=len(row)).trace(row, context)
+    logits = stages_of(trace).logits
+    _check_context(context, logits[0])
+    counts = _token_counts(context, logits.shape[-1])
+    steps = [(i, step) for i, step in enumerate(trace.chain, 1) if isinstance(step, _PENALTY_STEPS)]
     if not steps:
         raise ParameterError("chain", "one with a penalty or a bias", trace.chain)
-    if ax is None:
-        ax = style.axes(7, 4)
-    look = style.ground(ax)
+    ax, look = style.canvas(ax, 7, 4)
     ax.axhline(0, color=look.removed, linewidth=0.8)
-    named: dict[int, float] = {}
-    for i, (stage, step) in enumerate(steps):
-        before, after = stages.logits[stage - 1 : stage + 1].astype(np.float64)
+    changes: dict[int, float] = {}
+    looks = zip(cycle(style.MARKERS), cycle(look.series))
+    for (stage, step), (marker, color) in zip(steps, looks, strict=False):
+        before, after = logits[stage - 1 : stage + 1].astype(np.float64)
         change = np.subtract(after, before, out=np.zeros_like(before), where=before > -np.inf)
         tokens = np.flatnonzero(((counts > 0) & (before > -np.inf)) | (change != 0))
         tokens = tokens[np.lexsort((change[tokens], counts[tokens]))]
         ax.plot(
-            counts[tokens], change[tokens], _MARKERS[i % len(_MARKERS)], label=type(step).__name__,
-            color=look.series[i % len(look.series)], markersize=5, alpha=0.75,
-        )  # fmt: skip
+            counts[tokens],
+            change[tokens],
+            marker,
+            color=color,
+            label=type(step).__name__,
+            markersize=5,
+            alpha=0.75,
+        )
         for token in tokens.tolist():
-            if abs(change[token]) >= abs(named.get(token, 0.0)):
-                named[token] = float(change[token])
-    _name(ax, counts, named, vocabulary, look)
+            changes[token] = max(float(change[token]), changes.get(token, 0.0), key=abs)
+    _label_tokens(ax, counts, changes, vocabulary, look)
     ax.margins(x=0.12, y=0.1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("times that the token has occurred")
-    ax.set_ylabel("change of its logit")
-    points = ax.lines[1:]
+    ax.set(xlabel="times that the token has occurred", ylabel="change of its logit")
     text = f"what each penalty does to the {np.count_nonzero(counts)} tokens of the context"
-    style.legend(ax, text, points, [repr(step) for _, step in steps])
+    style.legend(ax, text, ax.lines[1:], [repr(step) for _, step in steps])
     return ax
 
 
-def _checked(context: object, row: Any) -> Context:
+def _check_context(context: object, row: Any) -> None:
     if not isinstance(context, Context):
         raise ParameterError("context", "a Context", context, "Write Context(prompt=ids).")
     check_context(context, row)
-    return context
 
 
-def _counts(context: Context, size: int) -> IntArray:
+def _token_counts(context: Context, size: int) -> IntArray:
     """Count every token of the vocabulary in the whole context."""
-    found = context.counts((1,), size)
+    occurrences = context.counts((1,), size)
     counts: IntArray = np.zeros(size, np.int64)
-    counts[found.token] = found.count
+    counts[occurrences.token.astype(np.intp)] = occurrences.count
     return counts
 
 
-def _name(
+def _label_tokens(
     ax: Axes,
     counts: IntArray,
-    named: dict[int, float],
+    changes: dict[int, float],
     vocabulary: Vocabulary | None,
     look: style.Look,
 ) -> None:
     """Label the most frequent tokens at their largest changes, one label for each count."""
-    chosen: list[int] = []
-    for token in sorted(named, key=lambda token: (-counts[token], -abs(named[token]))):
-        near = abs(np.subtract([named[other] for other in chosen], named[token]))
-        same = np.array([counts[other] == counts[token] for other in chosen], bool)
-        reach = max(abs(change) for change in named.values()) / 12
-        if not (same & (near < reach)).any() and len(chosen) < _NAMED:
-            chosen.append(token)
-    for token, text in zip(chosen, labels(chosen, vocabulary), strict=True):
+    reach = max(map(abs, changes.values()), default=0) / 12
+    tokens: list[int] = []
+    for token in sorted(changes, key=lambda token: (-counts[token], -abs(changes[token]))):
+        same = (other for other in tokens if counts[other] == counts[token])
+        near = any(abs(changes[other] - changes[token]) < reach for other in same)
+        if len(tokens) < _MOST_LABELS and not near:
+            tokens.append(token)
+    for token, text in zip(tokens, labels(tokens, vocabulary), strict=True):
         ax.annotate(
-            text, (counts[token], named[token]), (6, 0), textcoords="offset points", va="center",
-            fontsize=8, fontfamily=list(fonts()), color=look.ink, **style.PLAIN,
-        )  # fmt: skip
+            text,
+            (counts[token], changes[token]),
+            (6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            fontfamily=list(fonts()),
+            color=look.ink,
+            **style.PLAIN,
+        )

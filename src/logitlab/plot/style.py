@@ -8,19 +8,21 @@ what they distinguish is told a second time by a hatch, a marker or a word. Noth
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from logitlab.checks import ParameterError, check_flag
+from logitlab.plot.labels import fonts
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from matplotlib.transforms import Bbox
 
 __all__ = [
+    "MARKERS",
     "PALETTE",
     "PLAIN",
     "REMOVED_HATCH",
@@ -29,7 +31,9 @@ __all__ = [
     "ShownAxes",
     "around",
     "axes",
+    "canvas",
     "engine_color",
+    "figure_of",
     "fit_font",
     "ground",
     "inches",
@@ -38,7 +42,7 @@ __all__ = [
     "spread",
     "title",
     "token_ticks",
-    "written",
+    "write",
 ]
 
 PALETTE = {
@@ -56,6 +60,9 @@ PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 """What every text that may hold a token is made with: no ``$`` in it is mathematics."""
 
 REMOVED_HATCH = "////"
+
+MARKERS = "osD^vP"
+"""Points beside each other, told apart without colours."""
 
 STROKES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 """Lines beside each other, told apart without colours."""
@@ -85,22 +92,35 @@ class Look(NamedTuple):
     removed: str
     series: tuple[str, ...]
 
+    @property
+    def hatch(self) -> dict[str, Any]:
+        """How bars and patches of what is removed look."""
+        return {"facecolor": self.ground, "edgecolor": self.removed, "hatch": REMOVED_HATCH}
+
 
 _LIGHT = Look(
-    ground="#FFFFFF", ink="#222222", faint="#6B6B6B", kept=PALETTE["blue"], removed="#BBBBBB",
-    series=tuple(PALETTE[name] for name in (
-        "blue", "vermilion", "green", "purple", "orange", "sky"
-    )),
-)  # fmt: skip
+    ground="#FFFFFF",
+    ink="#222222",
+    faint="#6B6B6B",
+    kept=PALETTE["blue"],
+    removed="#BBBBBB",
+    series=tuple(
+        PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky")
+    ),
+)
 _DARK = Look(
-    ground="#0D1117", ink="#E6E6E6", faint="#9BA3AD", kept=PALETTE["sky"], removed="#5B626B",
-    series=tuple(PALETTE[name] for name in (
-        "sky", "orange", "green", "purple", "yellow", "vermilion"
-    )),
-)  # fmt: skip
+    ground="#0D1117",
+    ink="#E6E6E6",
+    faint="#9BA3AD",
+    kept=PALETTE["sky"],
+    removed="#5B626B",
+    series=tuple(
+        PALETTE[name] for name in ("sky", "orange", "green", "purple", "yellow", "vermilion")
+    ),
+)
 
 # One colour for each family; a variant has that of the engine it is a variant of.
-_FAMILIES = {
+_ENGINE_COLORS = {
     "vllm": "blue",
     "sglang": "orange",
     "transformers": "purple",
@@ -116,10 +136,16 @@ class ShownAxes(Axes):
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        figure = self.get_figure(root=True)
-        assert figure is not None
-        figure.savefig(buffer, format="png")
+        figure_of(self).savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def figure_of(ax: Axes) -> Figure:
+    """Return the figure that some axes stand on, whatever parts of it lie between.
+
+    ``get_figure(root=True)`` says the same since matplotlib 3.10.
+    """
+    return ax.figure.canvas.figure
 
 
 def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
@@ -157,14 +183,19 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
             raise ParameterError(name, "a number of inches above 0 and below 1000", value)
     check_flag("dark", dark)
     figure = Figure(figsize=(width, height), layout="constrained")
-    if figure.dpi < 100:
-        figure.set_dpi(100)
+    figure.set_dpi(max(figure.dpi, 100))
     FigureCanvasAgg(figure)
     ax = figure.add_subplot(axes_class=ShownAxes)
     if dark:
         figure.set_facecolor(_DARK.ground)
         ax.set_facecolor(_DARK.ground)
     return ax
+
+
+def canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, Look]:
+    """Return the axes to draw on, new ones of that size where there are none, and their colours."""
+    ax = axes(width, height) if ax is None else ax
+    return ax, ground(ax)
 
 
 def ink_on(color: Any) -> str:
@@ -175,18 +206,17 @@ def ink_on(color: Any) -> str:
 
 def ground(ax: Axes) -> Look:
     """Return the colours for the ground that some axes have, after giving them to the frame."""
-    _check(ax)
+    _check_axes(ax)
     outer = around(ax)
     for side, spine in ax.spines.items():
-        spine.set_color(outer.faint)
-        spine.set_visible(side in ("left", "bottom"))
+        spine.set(color=outer.faint, visible=side in ("left", "bottom"))
     ax.tick_params(which="both", color=outer.faint, labelcolor=outer.ink)
     for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
         text.set_color(outer.ink)
     return _look_on(ax.get_facecolor())
 
 
-def _check(ax: object) -> None:
+def _check_axes(ax: object) -> None:
     if not isinstance(ax, Axes) or ax.name != "rectilinear":
         raise ParameterError("ax", "Axes with two straight axes, or None", ax)
 
@@ -203,16 +233,16 @@ def _look_on(color: Any) -> Look:
 
 def engine_color(name: str, look: Look) -> str:
     """Return the colour of an engine: the same in every picture."""
-    family = next((color for start, color in _FAMILIES.items() if name.startswith(start)), None)
-    if family is not None:
-        return PALETTE[family]
+    for family, color in _ENGINE_COLORS.items():
+        if name.startswith(family):
+            return PALETTE[color]
     return look.faint if name == "openai" else look.ink
 
 
 def inches(ax: Axes) -> tuple[float, float]:
     """Return width and height of some axes in inches, before any layout."""
-    _check(ax)
-    box: Bbox = ax.get_position().transformed(ax.figure.transFigure)
+    _check_axes(ax)
+    box = ax.get_position().transformed(ax.figure.transFigure)
     dpi = ax.figure.dpi
     return box.width / dpi, box.height / dpi
 
@@ -222,7 +252,7 @@ def fit_font(available: float, lines: int, largest: float = 9, smallest: float =
     return float(min(largest, max(smallest, 72 * available / max(lines, 1) / 1.25)))
 
 
-def written(ax: Axes, x: float, y: float, text: str, **how: Any) -> Text:
+def write(ax: Axes, x: float, y: float, text: str, **how: Any) -> Text:
     """Write a text that may hold a token."""
     return ax.text(x, y, text, **(PLAIN | how))
 
@@ -243,46 +273,35 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
     >>> spread([0.5, 0.5, 0.9], 0.1, 0, 1)
     [0.45, 0.55, 0.9]
     """
-    if not wanted:
-        return []
     distance = min(distance, (high - low) / max(len(wanted) - 1, 1))
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+
+    def start(group: list[int]) -> float:
+        length = distance * (len(group) - 1)
+        middle = sum(wanted[i] for i in group) / len(group)
+        return min(max(middle - length / 2, low), high - length)
+
+    def overlap(before: list[int], after: list[int]) -> bool:
+        return start(after) < start(before) + distance * len(before) - 1e-12
+
     # Groups of neighbours that touch, each around the mean of what its members want.
     groups: list[list[int]] = []
-    for i in order:
+    for i in sorted(range(len(wanted)), key=lambda i: wanted[i]):
         groups.append([i])
-        while len(groups) > 1 and _start(groups[-1], wanted, distance, low, high) < _end(
-            groups[-2], wanted, distance, low, high
-        ):
-            last = groups.pop()
-            groups[-1] += last
-    places = [0.0] * len(wanted)
-    for group in groups:
-        start = _start(group, wanted, distance, low, high)
-        for step, i in enumerate(group):
-            places[i] = round(start + step * distance, 9)
-    return places
-
-
-def _start(
-    group: list[int], wanted: Sequence[float], distance: float, low: float, high: float
-) -> float:
-    length = distance * (len(group) - 1)
-    middle = sum(wanted[i] for i in group) / len(group)
-    return min(max(middle - length / 2, low), high - length)
-
-
-def _end(
-    group: list[int], wanted: Sequence[float], distance: float, low: float, high: float
-) -> float:
-    return _start(group, wanted, distance, low, high) + distance * len(group) - 1e-12
+        while len(groups) > 1 and overlap(*groups[-2:]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    places = {
+        i: round(start(group) + step * distance, 9)
+        for group in groups
+        for step, i in enumerate(group)
+    }
+    return [places[i] for i in range(len(wanted))]
 
 
 def title(ax: Axes, text: str, pad: float = 6) -> None:
     """Write the sentence that sums up a picture, above its left end, as large as fits."""
     # A layout gives the axes all room that the labels beside them leave.
-    tokens = (tick for tick in ax.get_yticklabels() if not tick.get_parse_math())
-    beside = max((len(tick.get_text()) for tick in tokens), default=0)
+    ticks = ax.get_yticklabels()
+    beside = max((len(t.get_text()) for t in ticks if not t.get_parse_math()), default=0)
     size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
     ax.set_title(
         text,
@@ -294,22 +313,35 @@ def title(ax: Axes, text: str, pad: float = 6) -> None:
     )
 
 
-def legend(ax: Axes, text: str, handles: Sequence[Any], names: Sequence[str]) -> None:
+def legend(ax: Axes, text: str, handles: Collection[Artist], names: Collection[str]) -> None:
     """Write the title, and between it and the picture what colours and hatches mean."""
     width = inches(ax)[0] / (0.068 * max(map(len, names)) + 0.5)
     columns = int(np.clip(width, 1, len(names)))
-    made = ax.legend(
-        handles, names, fontsize=8, labelcolor=around(ax).ink, ncols=columns, frameon=False,
-        loc="lower left", bbox_to_anchor=(0, 1), borderpad=0.1, borderaxespad=0.3,
+    box = ax.legend(
+        list(handles),
+        list(names),
+        fontsize=8,
+        labelcolor=around(ax).ink,
+        ncols=columns,
+        frameon=False,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        borderpad=0.1,
+        borderaxespad=0.3,
         columnspacing=1.2,
-    )  # fmt: skip
-    for entry in made.get_texts():
+    )
+    for entry in box.get_texts():
         entry.set(**PLAIN)
     title(ax, text, pad=8 + 13 * -(-len(names) // columns))
 
 
-def token_ticks(ax: Axes, names: Sequence[str], families: Sequence[str], size: float) -> None:
-    """Put tokens beside the vertical axis, the first one on top."""
-    ax.set_yticks(range(len(names)), names, fontsize=size, fontfamily=list(families), **PLAIN)
+def token_ticks(ax: Axes, names: Sequence[str], margin: float = 0) -> float:
+    """Put tokens beside the vertical axis, the first one on top, and return their font size.
+
+    They are as large as fits between ``margin`` inches above and below together.
+    """
+    size = fit_font(inches(ax)[1] - margin, len(names))
+    ax.set_yticks(range(len(names)), names, fontsize=size, fontfamily=list(fonts()), **PLAIN)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.tick_params(axis="y", length=0)
+    return size
