@@ -70,16 +70,8 @@ from logitlab.steps.penalties import (
 )
 from logitlab.steps.step import Step as Step, Transform as Transform
 from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
-from logitlab.steps.truncation import (
-    MinP as MinP,
-    TopA as TopA,
-    TopK as TopK,
-    TopP as TopP,
-    min_p as min_p,
-    top_a as top_a,
-    top_k as top_k,
-    top_p as top_p,
-)
+from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
+from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
 from logitlab.steps.xtc import ExcludeTopChoices as ExcludeTopChoices, Xtc as Xtc, xtc as xtc
 from logitlab.version import __version__ as __version__

@@ -26,6 +26,7 @@ __all__ = [
     "cast_finite",
     "log_softmax",
     "map_rows",
+    "probabilities",
     "reduce_rows",
     "rounded_weights",
     "scatter",
@@ -189,6 +190,14 @@ def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
     rounded: NDArray[np.float32] = np.exp(gap.astype(np.float64)).astype(np.float32)
     return rounded
+
+
+def probabilities(rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
+    """Return probabilities with each operation rounded to dtype, the sum at its end."""
+    weight: NDArray[Any] = weights(rows) if dtype == np.float64 else rounded_weights(rows)
+    # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
+    weight /= np.cumsum(weight, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
+    return weight
 
 
 def _log_softmax(rows: FloatArray) -> FloatArray:

@@ -38,7 +38,7 @@ from strategies import (
 )
 
 
-def of_kinds(kinds: tuple[Any, ...]) -> Any:
+def of_kinds(kinds: tuple[Any, ...]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.__name__)
 
 
@@ -56,7 +56,7 @@ def test_whoever_is_a_step_is_held_to_the_laws() -> None:
 
 @cache
 @st.composite
-def cases(draw: st.DrawFn, kind: type[Step]) -> tuple[Step, np.ndarray[Any, Any], Context]:
+def cases(draw: st.DrawFn, kind: Any) -> tuple[Any, np.ndarray[Any, Any], Context]:
     x = draw(logits())
     return draw(steps(kind, x.shape[-1])), x, draw(contexts(x.shape[:-1], x.shape[-1]))
 
@@ -67,7 +67,7 @@ def row_of(context: Context, index: tuple[int, ...]) -> Context:
 
 @all_steps
 @given(data=st.data())
-def test_gives_new_logits_of_the_same_kind(kind: type[Step], data: st.DataObject) -> None:
+def test_gives_new_logits_of_the_same_kind(kind: Any, data: st.DataObject) -> None:
     step, x, context = data.draw(cases(kind))
     before = x.copy()
     result = step(x, context)
@@ -86,7 +86,7 @@ def test_gives_new_logits_of_the_same_kind(kind: type[Step], data: st.DataObject
 
 @all_steps
 @given(data=st.data())
-def test_a_batch_is_the_stack_of_its_rows(kind: type[Step], data: st.DataObject) -> None:
+def test_a_batch_is_the_stack_of_its_rows(kind: Any, data: st.DataObject) -> None:
     step, x, context = data.draw(cases(kind))
     result = step(x, context)
     for index in np.ndindex(x.shape[:-1]):
@@ -96,9 +96,7 @@ def test_a_batch_is_the_stack_of_its_rows(kind: type[Step], data: st.DataObject)
 
 @all_steps
 @given(data=st.data())
-def test_an_array_parameter_is_the_stack_of_its_values(
-    kind: type[Step], data: st.DataObject
-) -> None:
+def test_an_array_parameter_is_the_stack_of_its_values(kind: Any, data: st.DataObject) -> None:
     x = data.draw(logits())
     batch, size = x.shape[:-1], x.shape[-1]
     context = data.draw(contexts(batch, size))
@@ -111,31 +109,28 @@ def test_an_array_parameter_is_the_stack_of_its_values(
         expected = [LogitBias({token: each[i]})(x[i]) for i in np.ndindex(batch)]
     else:
         chosen = data.draw(options(kind))
-        result = kind(each, **chosen)(x, context)  # type: ignore[call-arg]
-        expected = [
-            kind(each[i], **chosen)(x[i], row_of(context, i))  # type: ignore[call-arg]
-            for i in np.ndindex(batch)
-        ]
+        result = kind(each, **chosen)(x, context)
+        expected = [kind(each[i], **chosen)(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
 
 
 @all_steps
 @given(data=st.data())
-def test_relabelling_the_vocabulary_commutes(kind: type[Step], data: st.DataObject) -> None:
+def test_relabelling_the_vocabulary_commutes(kind: Any, data: st.DataObject) -> None:
     step, x, context = data.draw(cases(kind))
     order = data.draw(st.permutations(range(x.shape[-1])))
     new_id = np.append(np.argsort(order), -1)  # -1 pads and stays -1
     if isinstance(step, LogitBias):
         relabelled: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
     elif getattr(step, "fill", None) is not None:
-        relabelled = dataclasses.replace(step, fill=int(new_id[step.fill]))  # type: ignore[call-arg,attr-defined]
+        relabelled = dataclasses.replace(step, fill=int(new_id[step.fill]))
     else:
         relabelled = step
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
     result = relabelled(x[..., order], moved)
     expected = step(x, context)[..., order]
     if kind in RANDOM:  # a mixture adds up probabilities, in the order of the ids
-        close = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
+        close: Any = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
         result, expected = ll.softmax(result), ll.softmax(expected)
     else:
         close = np.testing.assert_array_equal
@@ -149,7 +144,7 @@ def test_relabelling_the_vocabulary_commutes(kind: type[Step], data: st.DataObje
 
 @of_kinds(tuple(kind for kind in STEPS if kind.neutral is not None))
 @given(data=st.data())
-def test_neutral_changes_no_bit(kind: type[Step], data: st.DataObject) -> None:
+def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
     x = data.draw(logits())
     batch, size = x.shape[:-1], x.shape[-1]
     context = data.draw(contexts(batch, size))
@@ -157,21 +152,21 @@ def test_neutral_changes_no_bit(kind: type[Step], data: st.DataObject) -> None:
         step: Step = LogitBias(data.draw(st.dictionaries(st.integers(0, size - 1), st.just(0.0))))
     else:
         chosen = data.draw(options(kind))
-        step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})  # type: ignore[call-arg]
+        step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
 
 
 @pytest.mark.parametrize("kind", [FrequencyPenalty, PresencePenalty])
-def test_a_negative_zero_is_neutral_too(kind: type[Step]) -> None:
+def test_a_negative_zero_is_neutral_too(kind: Any) -> None:
     x = np.array([-0.0, 0.0, 1.0])
-    result = kind(-0.0)(x, Context(prompt=[0, 1, 2]))  # type: ignore[call-arg]
+    result = kind(-0.0)(x, Context(prompt=[0, 1, 2]))
     assert result.tobytes() == x.tobytes()
 
 
 @all_steps
 @given(data=st.data())
-def test_lower_precision_only_rounds_the_result(kind: type[Step], data: st.DataObject) -> None:
+def test_lower_precision_only_rounds_the_result(kind: Any, data: st.DataObject) -> None:
     step, x, context = data.draw(cases(kind))
     result, wide = step(x, context), step(x.astype(np.float64), context)
     assume(np.abs(wide[wide > -np.inf]).max() <= np.finfo(x.dtype).max)
@@ -180,7 +175,7 @@ def test_lower_precision_only_rounds_the_result(kind: type[Step], data: st.DataO
 
 @truncations
 @given(data=st.data())
-def test_a_truncation_only_removes(kind: type[Any], data: st.DataObject) -> None:
+def test_a_truncation_only_removes(kind: Any, data: st.DataObject) -> None:
     step, x, _ = data.draw(cases(kind))
     result = step(x)
     kept = result > -np.inf
@@ -193,7 +188,7 @@ def test_a_truncation_only_removes(kind: type[Any], data: st.DataObject) -> None
 
 @prefix_cuts
 @given(data=st.data())
-def test_a_prefix_cut_keeps_the_best(kind: type[Step], data: st.DataObject) -> None:
+def test_a_prefix_cut_keeps_the_best(kind: Any, data: st.DataObject) -> None:
     step, x, _ = data.draw(cases(kind))
     result = step(x)
     kept = result > -np.inf
@@ -204,7 +199,7 @@ def test_a_prefix_cut_keeps_the_best(kind: type[Step], data: st.DataObject) -> N
 
 @pytest.mark.parametrize("kind", [TopK, MinP])
 @given(data=st.data())
-def test_top_k_and_min_p_are_idempotent(kind: type[Step], data: st.DataObject) -> None:
+def test_top_k_and_min_p_are_idempotent(kind: Any, data: st.DataObject) -> None:
     step, x, _ = data.draw(cases(kind))
     once = step(x)
     assert step(once).tobytes() == once.tobytes()
@@ -212,7 +207,7 @@ def test_top_k_and_min_p_are_idempotent(kind: type[Step], data: st.DataObject) -
 
 @prefix_cuts
 @given(data=st.data())
-def test_prefix_cuts_are_nested_in_their_parameter(kind: type[Any], data: st.DataObject) -> None:
+def test_prefix_cuts_are_nested_in_their_parameter(kind: Any, data: st.DataObject) -> None:
     x = data.draw(logits())
     chosen = data.draw(options(kind))
     pair = data.draw(st.lists(values(kind, x.shape[-1]), min_size=2, max_size=2))
@@ -222,9 +217,7 @@ def test_prefix_cuts_are_nested_in_their_parameter(kind: type[Any], data: st.Dat
 
 @of_kinds(RANDOM)
 @given(data=st.data())
-def test_a_random_step_is_the_mixture_of_its_two_sides(
-    kind: type[Any], data: st.DataObject
-) -> None:
+def test_a_random_step_is_the_mixture_of_its_two_sides(kind: Any, data: st.DataObject) -> None:
     step, x, _ = data.draw(cases(kind))
     q = step.value
     acted, plain = ll.softmax(step.acting()(x)), ll.softmax(x)
@@ -237,7 +230,7 @@ def test_a_random_step_is_the_mixture_of_its_two_sides(
 
 @of_kinds(STATEFUL)
 @given(data=st.data())
-def test_a_stateful_step_is_a_pure_one_for_each_state(kind: type[Any], data: st.DataObject) -> None:
+def test_a_stateful_step_is_a_pure_one_for_each_state(kind: Any, data: st.DataObject) -> None:
     step, x, context = data.draw(cases(kind))
     chain = ll.Chain(step)
     first = chain.init()
@@ -255,10 +248,10 @@ def test_a_stateful_step_is_a_pure_one_for_each_state(kind: type[Any], data: st.
 
 @pytest.mark.parametrize("kind", PENALTIES, ids=lambda kind: kind.__name__)
 @given(data=st.data())
-def test_penalties_only_touch_the_context(kind: type[Step], data: st.DataObject) -> None:
+def test_penalties_only_touch_the_context(kind: Any, data: st.DataObject) -> None:
     x = data.draw(logits(batch=(), dtype=np.float64))
     context = data.draw(contexts((), x.shape[-1]))
-    step = kind(1.5)  # type: ignore[call-arg]
+    step = kind(1.5)
     seen = np.unique(np.concatenate([context.prompt, context.output]))
     rest = np.setdiff1d(np.arange(x.size), seen)
     assert step(x, context)[rest].tobytes() == x[rest].tobytes()

@@ -8,7 +8,8 @@ from logitlab.engines.vllm import VLLM_RULES, vllm_penalties
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["aphrodite", "aphrodite_once"]
 

@@ -18,7 +18,8 @@ from logitlab.request.params import SamplingParams
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
-from logitlab.steps.truncation import MinP, TopK, TopP
+from logitlab.steps.threshold import MinP
+from logitlab.steps.truncation import TopK, TopP
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
+from logitlab.engines.about import about
 from logitlab.engines.rules import (
     ABSENT,
     Ignore,
@@ -123,7 +124,7 @@ class Engine:
     is_page: bool = False
     reads: frozenset[str] = field(default=frozenset(), init=False)
 
-    _absent: ClassVar[Mapping[str, Any]]
+    _absent: ClassVar[dict[str, Any]]
     _defaults: ClassVar[Mapping[str, Any]]
     _senders: ClassVar[set[str]]
     _own: ClassVar[frozenset[str]]
@@ -188,10 +189,7 @@ class Engine:
         return read_request(request)
 
     def translate(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Translation:
-        """Tell what of a request reaches the engine, and what happens to the rest.
-
-        Arguments, result and errors are those of `logitlab.translate`.
-        """
+        """Do `logitlab.translate`: tell what of a request reaches the engine."""
         if vocabulary_size is not None:
             check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
         try:
@@ -380,46 +378,21 @@ class Engine:
         return f"<Engine {self.name}: {self.title}>"
 
     def __str__(self) -> str:
-        rules = {
-            key: "; ".join(rule.describe() for rule in rules) for key, rules in self.rules.items()
-        }
-        empty = ", ".join(f"{key} {brief_number(value)}" for key, value in self.defaults.items())
-        lines = {
-            f"{self.name}": self.title,
-            "read in": self.source,
-            "empty request": empty or "neutral",
-            **{key: words.replace("{V}", "V") for key, words in rules.items() if words},
-            "temperature 0, 1e-7, 0.001": ", ".join(map(self._temperature, (0, 1e-7, 1e-3))),
-            "own keys": ", ".join(self.own_keys),
-            "log-probabilities": _REPORTED[self.logprobs],
-            "draws": ("repeated here: " if self.luck else "") + self.luck_note,
-        }
-        return "\n".join(f"{key}: {words}" for key, words in lines.items() if words)
-
-    def _temperature(self, t: float) -> str:
-        """Say what a temperature becomes."""
-        try:
-            used = self.translate({"temperature": t}).values["temperature"]
-        except ParameterError:
-            return "refused"
-        return brief_number(used) if used else "greedy"
+        return about(self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # By its name in its module, as functions are pickled: a worker imports it from there.
         return self.build.__qualname__
 
 
-_REPORTED = {
-    "none": "none",
-    "undocumented": "undocumented",
-    "raw": "of the model's own logits",
-    "penalised": "after bias and penalties",
-    "tempered": "after bias, penalties and temperature",
-    "processed": "of what is drawn from",
-}
+Build: TypeAlias = Callable[[Values], Chain]
 
 
-def engine(build: Callable[[Values], Chain] | None = None, **declarations: Any) -> Any:
+@overload
+def engine(build: Build) -> Engine: ...
+@overload
+def engine(**declarations: Any) -> Callable[[Build], Engine]: ...
+def engine(build: Any = None, **declarations: Any) -> Any:
     """Make and register an `Engine` of a function from values to a chain, named by the function.
 
     Parameters

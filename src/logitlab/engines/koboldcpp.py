@@ -23,7 +23,8 @@ from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.penalties import PresencePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["Prefilter", "koboldcpp"]
 

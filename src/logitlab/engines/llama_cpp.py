@@ -25,7 +25,8 @@ from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopK, TopP
+from logitlab.steps.threshold import MinP
+from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
 

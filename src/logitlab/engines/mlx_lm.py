@@ -12,7 +12,8 @@ from logitlab.steps.chain import Chain
 from logitlab.steps.normalisation import LogSoftmax
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopK, TopP
+from logitlab.steps.threshold import MinP
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["mlx_lm", "mlx_lm_server"]
 

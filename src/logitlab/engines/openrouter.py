@@ -10,7 +10,8 @@ from logitlab.steps.chain import Chain
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopA, TopK, TopP
+from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
 

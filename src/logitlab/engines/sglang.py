@@ -13,7 +13,8 @@ from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopK, TopP
+from logitlab.steps.threshold import MinP
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["sglang", "sglang_flashinfer", "sglang_flashinfer_sequential", "sglang_lag"]
 

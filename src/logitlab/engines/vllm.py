@@ -10,7 +10,8 @@ from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
-from logitlab.steps.truncation import MinP, TopK, TopP
+from logitlab.steps.threshold import MinP
+from logitlab.steps.truncation import TopK, TopP
 
 __all__ = ["vllm", "vllm_flashinfer", "vllm_triton"]
 

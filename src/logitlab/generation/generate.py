@@ -167,10 +167,10 @@ def generate_many(
     >>> [answer.text for answer in answers]
     [' Curdken went down', ' rejoiced when he', ' shar one stand', ' stands at the']
     """
-    texts = list(prompts) if are_prompts(prompts) else [prompts]
-    lists = {
+    texts: list[Any] = list(prompts) if are_prompts(prompts) else [prompts]
+    lists: dict[str, list[Any]] = {
         "prompts": texts,
-        "requests": list(requests) if _is_list(requests) else [requests],
+        "requests": list(requests) if _is_list(requests) else [requests],  # type: ignore[arg-type]
         "seed": list(seed) if _is_list(seed) else [seed],
         "constraint": list(constraint) if _is_list(constraint) else [constraint],
     }

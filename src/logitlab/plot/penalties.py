@@ -8,7 +8,7 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab.checks import ParameterError
-from logitlab.engines import Engine, RequestLike, get
+from logitlab.engines.engine import Engine, RequestLike, get
 from logitlab.numerics import IntArray
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of

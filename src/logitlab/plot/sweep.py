@@ -10,7 +10,7 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import sweeps
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
-from logitlab.engines import Engine, RequestLike
+from logitlab.engines.engine import Engine, RequestLike
 from logitlab.numerics import IntArray, softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of

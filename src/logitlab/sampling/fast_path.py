@@ -183,7 +183,8 @@ class _Run:
         *before, cut = plan.scanned.steps or (None,)
         self.cut = cut if isinstance(cut, Truncation) else None
         self.scans = self.cut is not None and logits.shape[-1] >= self.cut.scanned_from
-        self.before, self.rest = before, plan.rest.steps
+        self.before: list[Any] = before
+        self.rest = plan.rest.steps
         head = plan.head if self.scans else chain
         by_rows = type(head) is Chain and head.precision == "double" and not head.coins
         for step in head.steps:
@@ -214,7 +215,7 @@ class _Run:
             if self.cut is None or not self.scans:
                 self.work(Final(index, None, block))
                 continue
-            for i, row, tokens in zip(index, block, self._scan(block, index), strict=True):
+            for i, row, tokens in zip(index.tolist(), block, self._scan(block, index), strict=True):
                 if tokens is None:
                     steps = (*self.before, self.cut, *self.rest)
                     self._finish(index[i - begin : i - begin + 1], None, row[None], steps)

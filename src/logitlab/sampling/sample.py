@@ -230,7 +230,7 @@ def draw_tokens(
         index = np.flatnonzero(here.any(axis=1))
         if not index.size:
             continue
-        report = None if logprobs is None else np.empty((len(index), position.shape[1]))
+        report = np.empty((len(index), position.shape[1]))
         drawn = draw_tokens(
             rows[index],
             branch.for_rows(batch, index),
@@ -240,7 +240,7 @@ def draw_tokens(
             position[index],
             coupling,
             threads,
-            report,
+            None if logprobs is None else report,
         )
         tokens[index] = np.where(here[index], drawn, tokens[index])
         if logprobs is not None:

@@ -249,7 +249,7 @@ def _nuclei(heads: list[Head], ties: str) -> tuple[list[IntArray | None], NDArra
     size = np.where(decided, size, 1)
     keep = largest(logits, size[:, None], descending[every, size - 1][:, None], ties)
     tokens: list[IntArray | None] = [None] * len(heads)
-    for i in np.flatnonzero(decided):
+    for i in np.flatnonzero(decided).tolist():
         tokens[i] = heads[i].tokens[keep[i, : sizes[i]]]
     return tokens, share
 

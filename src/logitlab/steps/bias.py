@@ -104,10 +104,10 @@ class LogitBias(SparseStep):
         if not amounts:
             return
         rows = logits.reshape(-1, size)
-        token = np.array(list(amounts), np.intp)
+        tokens = np.array(list(amounts), np.intp)
         amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
         amount = amount.astype(precision.arithmetic).astype(np.float64)
-        x = rows[:, token].astype(np.float64)
+        x = rows[:, tokens].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
-        scatter(rows, row, token[place], np.where(x == -np.inf, x, new).reshape(-1))
+        scatter(rows, row, tokens[place], np.where(x == -np.inf, x, new).reshape(-1))

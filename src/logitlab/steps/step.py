@@ -136,9 +136,10 @@ class Step(Transform):
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))
-        value = self.rule.check(self.key, getattr(self, first.name))
-        is_number = isinstance(value, np.ndarray) and not value.ndim
-        object.__setattr__(self, first.name, value.item() if is_number else value)
+        value: Any = self.rule.check(self.key, getattr(self, first.name))
+        if isinstance(value, np.ndarray) and not value.ndim:
+            value = value.item()
+        object.__setattr__(self, first.name, value)
         for entry in options:
             option = getattr(self, entry.name)
             if type(option) is not type(entry.default) or option != entry.default:

@@ -7,9 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray
+from logitlab.numerics import BoolArray, FloatArray, probabilities
 from logitlab.steps.step import RandomStep, Truncation, option
-from logitlab.steps.truncation import probabilities
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["ExcludeTopChoices", "Xtc", "xtc"]

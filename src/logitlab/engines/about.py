@@ -1,0 +1,48 @@
+"""What an engine declares, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from logitlab.checks import ParameterError
+from logitlab.engines.rules import brief_number
+
+__all__ = ["about"]
+
+_REPORTED = {
+    "none": "none",
+    "undocumented": "undocumented",
+    "raw": "of the model's own logits",
+    "penalised": "after bias and penalties",
+    "tempered": "after bias, penalties and temperature",
+    "processed": "of what is drawn from",
+}
+
+
+def about(engine: Any) -> str:
+    """Return what an `Engine` declares, a line for each thing: rules, defaults, sources."""
+    rules = {
+        key: "; ".join(rule.describe() for rule in rules) for key, rules in engine.rules.items()
+    }
+    empty = ", ".join(f"{key} {brief_number(value)}" for key, value in engine.defaults.items())
+    temperatures = ", ".join(_temperature(engine, t) for t in (0, 1e-7, 1e-3))
+    lines = {
+        f"{engine.name}": engine.title,
+        "read in": engine.source,
+        "empty request": empty or "neutral",
+        **{key: words.replace("{V}", "V") for key, words in rules.items() if words},
+        "temperature 0, 1e-7, 0.001": temperatures,
+        "own keys": ", ".join(engine.own_keys),
+        "log-probabilities": _REPORTED[engine.logprobs],
+        "draws": ("repeated here: " if engine.luck else "") + engine.luck_note,
+    }
+    return "\n".join(f"{key}: {words}" for key, words in lines.items() if words)
+
+
+def _temperature(engine: Any, t: float) -> str:
+    """Say what a temperature becomes."""
+    try:
+        used = engine.translate({"temperature": t}).values["temperature"]
+    except ParameterError:
+        return "refused"
+    return brief_number(used) if used else "greedy"
