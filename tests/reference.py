@@ -70,6 +70,50 @@ def top_a(row: Row, a: float) -> Sets:
     return must | best, may | best
 
 
+def typical_p(row: Row, p: float) -> Sets:
+    alive = by_likelihood(row)
+    if p >= 1:
+        return set(alive), set(alive)
+    probs, top = softmax(row), max(row)
+    total = math.log(math.fsum(math.exp(row[i] - top) for i in alive)) + top
+    surprise = {i: total - row[i] for i in alive}
+    entropy = math.fsum(probs[i] * surprise[i] for i in alive)
+    off = {i: abs(surprise[i] - entropy) for i in alive}
+    order = sorted(alive, key=lambda i: (off[i], -row[i], i))
+    sums = list(accumulate(probs[i] for i in order))
+
+    def typical(mass: float) -> int:
+        return 1 + next((n for n, s in enumerate(sums) if s >= mass), len(order) - 1)
+
+    fewest, most = typical(p * (1 - SLACK)), typical(p * (1 + SLACK))
+    # Two deviations that are this close may come in either order.
+    near = [off[order[n]] for n in (fewest - 1, most - 1)]
+    must = {i for i in order[:fewest] if off[i] < near[0] - SLACK * (1 + entropy)}
+    last = off[order[most - 1]] + SLACK * (1 + entropy)
+    return must, {i for i in alive if off[i] <= last}
+
+
+def exclude_top_choices(row: Row, threshold: float) -> Sets:
+    alive = set(by_likelihood(row))
+    probs = softmax(row)
+
+    def left(t: float) -> set[int]:
+        top = [i for i in by_likelihood(row) if probs[i] >= t]
+        if len(top) < 2:
+            return alive
+        least = min(i for i in top if row[i] == row[top[-1]])
+        return alive - set(top) | {least}
+
+    one, other = left(threshold * (1 - SLACK)), left(threshold * (1 + SLACK))
+    return one & other, one | other
+
+
+def max_surprise(row: Row, bits: float) -> Sets:
+    must, may = _above(row, softmax(row), 2.0**-bits)
+    best = {by_likelihood(row)[0]}
+    return must | best, may | best
+
+
 def _above(row: Row, probs: Row, cut: float) -> Sets:
     alive = [i for i, x in enumerate(row) if x > -math.inf]
     must = {i for i in alive if probs[i] >= cut * (1 + SLACK)}

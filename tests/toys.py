@@ -6,8 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from logitlab import Generation, Vocabulary
+from logitlab import Chain, Generation, Temperature, TopK, Vocabulary, engines
 from logitlab.models import Model, State
+
+
+@engines.engine
+def halved(p: Any) -> Chain:
+    return Chain(Temperature(p.temperature / 2), TopK(p.top_k))
+
 
 END = 0
 # Letters, spaces, and characters of two to four bytes, whole and in parts.

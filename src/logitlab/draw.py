@@ -27,7 +27,7 @@ COUPLINGS = ("inverse", "gumbel")
 _WORD = 0xFFFFFFFF
 _WIDE = 1 << 14  # rows beyond this are searched in two steps
 _STRETCH = 256
-_NEGLIGIBLE = -60.0  # the gap from which on a weight cannot matter among float32 sums
+_WEIGHTLESS = -60.0  # the gap from which on a weight cannot matter among float32 sums
 _FEW = 8  # so many numbers are drawn faster one by one
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
@@ -60,7 +60,7 @@ def resolve_seed(seed: SeedLike) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _key(seed: int, coin: int = -1) -> tuple[int, int]:
+def _philox_key(seed: int, coin: int = -1) -> tuple[int, int]:
     """Mix a seed of any size and sign, and the number of a coin, into the words of a Philox key."""
     spawn_key = (int(seed < 0),) if coin < 0 else (int(seed < 0), 1 + coin)
     sequence = np.random.SeedSequence(abs(seed), spawn_key=spawn_key)
@@ -167,10 +167,10 @@ def uniforms(
     There is one seed, or one for each row of two-dimensional places.
     """
     if np.ndim(sequence) == 0 == np.ndim(position):
-        bits = _bits(_key(seeds[0], coin), _NO_TOKEN, int(sequence), int(position))
+        bits = _bits(_philox_key(seeds[0], coin), _NO_TOKEN, int(sequence), int(position))
         return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
-    keys = list(map(_key, seeds, [coin] * len(seeds)))
+    keys = list(map(_philox_key, seeds, [coin] * len(seeds)))
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
         columns = np.array(keys, np.uint64).T[:, :, None] if len(keys) > 1 else keys[0]
@@ -216,7 +216,7 @@ def gumbel(
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
     ids = _index("token", token, _TOKEN)
-    bits = _bits(_key(check_integer("seed", seed, _SEED)), ids, *place)
+    bits = _bits(_philox_key(check_integer("seed", seed, _SEED)), ids, *place)
     # 52 bits and a half: u is exact in float64 and can be neither 0 nor 1.
     u = (np.asarray(bits >> 1) + 0.5) * 2.0**-52
     noise: NDArray[np.float64] = -np.log(-np.log(u))
@@ -303,22 +303,22 @@ def _search(row: FloatArray, luck: NDArray[np.float64]) -> IntArray:
         rough = scratch(row.shape, np.float32)
         with np.errstate(over="ignore"):
             np.subtract(row, row.max(), out=rough)
-        np.maximum(rough, _NEGLIGIBLE, out=rough)
+        np.maximum(rough, _WEIGHTLESS, out=rough)
         # In units of 2**-24: of the gap 1, and it weighs at most ln V on average; of the
         # exponential 8; of the sum of a stretch 40.
-        error = (64 + math.log(size)) * 2.0**-24 + size * math.exp(_NEGLIGIBLE)
-        places = _places(np.exp(rough, out=rough), luck, error)
+        error = (64 + math.log(size)) * 2.0**-24 + size * math.exp(_WEIGHTLESS)
+        places = _where_beyond(np.exp(rough, out=rough), luck, error)
         if places is not None:
             return places
     weight = weights(row[None], out=scratch((1, size), np.float64))[0]
-    places = _places(weight, luck, size * 2.0**-50)
+    places = _where_beyond(weight, luck, size * 2.0**-50)
     if places is not None:
         return places
     mass = np.cumsum(weight)
     return np.asarray(np.searchsorted(mass, luck * mass[-1], side="right"))
 
 
-def _places(weight: FloatArray, luck: NDArray[np.float64], error: float) -> IntArray | None:
+def _where_beyond(weight: FloatArray, luck: NDArray[np.float64], error: float) -> IntArray | None:
     """Return where the running sum exceeds ``luck``, or None if any is too close to tell."""
     cut = len(weight) // _STRETCH * _STRETCH
     sums = weight[:cut].reshape(-1, _STRETCH).sum(axis=1)

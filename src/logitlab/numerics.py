@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "BLOCK",
+    "LARGEST",
     "PRECISIONS",
     "BoolArray",
     "FloatArray",
@@ -61,6 +62,7 @@ meet a logit."""
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
 _NOTHING = -700.0
+LARGEST = float(np.finfo(np.float64).max)
 BLOCK = 1 << 17  # elements of a block: one float64 megabyte
 
 

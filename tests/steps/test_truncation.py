@@ -8,18 +8,22 @@ import pytest
 from hypothesis import given, strategies as st
 from logitlab import (
     Chain,
+    ExcludeTopChoices,
+    MaxSurprise,
     MinP,
     ParameterError,
-    Step,
     TopA,
     TopK,
     TopP,
+    TypicalP,
+    max_surprise,
     min_p,
     softmax,
     temperature,
     top_a,
     top_k,
     top_p,
+    typical_p,
 )
 from logitlab.datasets import load
 from logitlab.steps.truncation import largest
@@ -27,15 +31,24 @@ from logitlab.steps.truncation import largest
 import reference
 from strategies import logits, values as step_values
 
+
+def exclude_top_choices(x: Any, threshold: float) -> Any:
+    return ExcludeTopChoices(threshold)(x)
+
+
 UNIT = [0.0, 1e-6, 0.05, 0.2, 0.5, 0.9, 0.95, 0.999, 1.0]
 PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (top_k, reference.top_k, [0, 1, 2, 40, 1000, 49152, 49153]),
     (top_p, reference.top_p, UNIT),
     (min_p, reference.min_p, UNIT),
     (top_a, reference.top_a, [*UNIT, 3.0]),
+    (typical_p, reference.typical_p, [0.2, 0.9]),
+    (exclude_top_choices, reference.exclude_top_choices, [0.0, 0.05]),
+    (max_surprise, reference.max_surprise, [0.5, 3.3, 10.0]),
 ]
+KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise]
 pairs = pytest.mark.parametrize(
-    ("ours", "theirs", "values"), PAIRS, ids=["top_k", "top_p", "min_p", "top_a"]
+    ("ours", "theirs", "values"), PAIRS, ids=[ours.__name__ for ours, *_ in PAIRS]
 )
 
 
@@ -54,7 +67,7 @@ def test_equals_the_reference(
     data: st.DataObject,
 ) -> None:
     x = data.draw(logits(batch=()))
-    kinds: dict[Any, type[Step]] = {top_k: TopK, top_p: TopP, min_p: MinP, top_a: TopA}
+    kinds = {each: kind for (each, *_), kind in zip(PAIRS, KINDS, strict=True)}
     value = data.draw(step_values(kinds[ours], x.size))
     assert_kept(ours(x, value), theirs(x.astype(float).tolist(), value))
 

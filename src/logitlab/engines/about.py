@@ -25,9 +25,9 @@ def about(engine: Any) -> str:
         key: "; ".join(rule.describe() for rule in rules) for key, rules in engine.rules.items()
     }
     empty = ", ".join(f"{key} {brief_number(value)}" for key, value in engine.defaults.items())
-    temperatures = ", ".join(_temperature(engine, t) for t in (0, 1e-7, 1e-3))
+    temperatures = ", ".join(_what_becomes_of(engine, t) for t in (0, 1e-7, 1e-3))
     lines = {
-        f"{engine.name}": engine.title,
+        f"{engine.name}": engine.title or "no title",
         "read in": engine.source,
         "empty request": empty or "neutral",
         **{key: words.replace("{V}", "V") for key, words in rules.items() if words},
@@ -39,7 +39,7 @@ def about(engine: Any) -> str:
     return "\n".join(f"{key}: {words}" for key, words in lines.items() if words)
 
 
-def _temperature(engine: Any, t: float) -> str:
+def _what_becomes_of(engine: Any, t: float) -> str:
     """Say what a temperature becomes."""
     try:
         used = engine.translate({"temperature": t}).values["temperature"]

@@ -271,7 +271,7 @@ class Engine:
             sentence = f"{key} is not modelled here, whatever {self.name} does with it."
             notes.append(Note(key, "unknown", sentence, value))
             return
-        if not rules and key in NEUTRAL and key not in self.reads:
+        if key in NEUTRAL and key not in self.reads and not (rules and key in TWENTY):
             rules = (Ignore(_UNMODELLED if self.is_bundled else Ignore.why),)
         for rule in rules:
             value, note = rule.apply(key, value, target)

@@ -102,7 +102,7 @@ def _apart(chain: Chain) -> Steps:
     return chain.of(*(step for part in parts for step in part)).without_neutral().steps
 
 
-def _key(step: Transform) -> str:
+def _stage(step: Transform) -> str:
     return step.key if isinstance(step, Step) else type(step).__name__
 
 
@@ -115,8 +115,8 @@ def _next_change(steps: Steps, first: Program, second: Program, straight: bool =
     goal = _apart(second[1])
     pairs = zip(steps, goal, strict=False)
     i = next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(steps), len(goal)))
-    here = [_key(step) for step in steps[i:]]
-    there = [_key(step) for step in goal[i:]]
+    here = [_stage(step) for step in steps[i:]]
+    there = [_stage(step) for step in goal[i:]]
     if here and here[0] not in there:
         return _Change(steps[:i] + steps[i + 1 :], here[0], _only(first, steps[i], second))
     if there and there[0] not in here:
@@ -129,10 +129,10 @@ def _next_change(steps: Steps, first: Program, second: Program, straight: bool =
     if not straight and (later, -_rank(here[0])) > (earlier, -_rank(there[0])):
         behind = max(here.index(key) for key in there[:later] if key in here)
         moved = steps[i + 1 : i + behind + 1] + steps[i : i + 1] + steps[i + behind + 1 :]
-        return _Change(steps[:i] + moved, here[0], _place(here[0], first, second))
+        return _Change(steps[:i] + moved, here[0], _whereabouts(here[0], first, second))
     at = i + earlier
     moved = steps[at : at + 1] + steps[i:at] + steps[at + 1 :]
-    return _Change(steps[:i] + moved, there[0], _place(there[0], first, second))
+    return _Change(steps[:i] + moved, there[0], _whereabouts(there[0], first, second))
 
 
 def _rank(key: str) -> int:
@@ -144,20 +144,20 @@ def _only(program: Program, step: Transform, other: Program) -> str:
     name, _, notes = program
     if not isinstance(step, Step):
         return f"only {name} has it"
-    if step.key in map(_key, _apart(other[1])):
+    if step.key in map(_stage, _apart(other[1])):
         return f"{name} applies it once more"
     by_default = any(n.key == step.key and n.effect == "default" for n in notes)
     value = f", {shown(step.value)}" + (" by default" if by_default else "")
     return f"only {name} applies it{value if step.key != 'logit_bias' else ''}"
 
 
-def _place(key: str, first: Program, second: Program) -> str:
+def _whereabouts(key: str, first: Program, second: Program) -> str:
     """Say where one of the two applies a step, rather that it comes last than anything else."""
     for name, chain, _ in (second, first):
-        if _key(_apart(chain)[-1]) == key:
+        if _stage(_apart(chain)[-1]) == key:
             return f"{name} applies it last"
     name, chain, _ = second
-    keys = [_key(step) for step in _apart(chain)]
+    keys = [_stage(step) for step in _apart(chain)]
     at = keys.index(key)
     return f"{name} applies it {'first' if at == 0 else f'after {keys[at - 1]}'}"
 

@@ -442,8 +442,17 @@ class _Recorder(Values):
         return object.__getattribute__(self, name)
 
 
-def names_read(build: Callable[[Values], Any], values: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the values that an engine's chain is built from."""
-    recorder = _Recorder(values)
-    build(recorder)
-    return frozenset(vars(recorder)["_read"])
+def names_read(build: Callable[[Values], Any], absent: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the values that an engine's chain is built from.
+
+    The chain is built twice, since it may look at some of them only where others are there: of what
+    absent keys mean, and with every parameter in use.
+    """
+    used: dict[str, Any] = {
+        key: {0: 1.0} if key == "logit_bias" else 2 if isinstance(value, int) else 0.5
+        for key, value in NEUTRAL.items()
+    }
+    recorders = _Recorder(absent), _Recorder({**absent, **used})
+    for recorder in recorders:
+        build(recorder)
+    return frozenset().union(*(vars(recorder)["_read"] for recorder in recorders))

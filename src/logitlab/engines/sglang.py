@@ -75,6 +75,16 @@ def _torch(p: Values, scope: str) -> Chain:
     )
 
 
+def _sequential(p: Values) -> Chain:
+    return Chain(
+        *_before_truncation(p, "output"),
+        TopK(p.top_k, ties="all"),
+        TopP(p.top_p, ties="all"),
+        MinP(p.min_p, space="probs"),
+        precision="single",
+    )
+
+
 @engine(
     title="SGLang 0.5.23, pytorch backend",
     source=_SGLANG,
@@ -128,7 +138,7 @@ def sglang_flashinfer(p: Values) -> Chain:
     A request with min_p makes the whole batch sequential: `sglang_flashinfer_sequential`.
     """
     if p.min_p:
-        return sglang_flashinfer_sequential.build(p)
+        return _sequential(p)
     return Chain(
         *_before_truncation(p, "output"),
         TopP(p.top_p, ties="all"),
@@ -150,10 +160,4 @@ def sglang_flashinfer_sequential(p: Values) -> Chain:
 
     Then top-k is renormalised before top-p: the min_p of a neighbour narrows the nucleus.
     """
-    return Chain(
-        *_before_truncation(p, "output"),
-        TopK(p.top_k, ties="all"),
-        TopP(p.top_p, ties="all"),
-        MinP(p.min_p, space="probs"),
-        precision="single",
-    )
+    return _sequential(p)

@@ -21,7 +21,7 @@ from logitlab.progress import Progress, interruptible
 
 __all__ = ["generate", "generate_many", "resume", "stream"]
 
-_POSITIVE = Range(1, integer=True)
+_AT_LEAST_ONE = Range(1, integer=True)
 
 
 @overload
@@ -225,7 +225,7 @@ def resume(
     if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
     if max_tokens is not None:
-        check_integer("max_tokens", max_tokens, _POSITIVE)
+        check_integer("max_tokens", max_tokens, _AT_LEAST_ONE)
     rows = {
         index: _resumed(index, model, earlier, max_tokens)
         for index, earlier in enumerate(begun)
@@ -265,7 +265,7 @@ def _loop(
 ) -> Loop:
     """Return the loop of a call: for each request as many rows as there are answers to it."""
     _check_model(model)
-    answers = 1 if n is None else check_integer("n", n, _POSITIVE)
+    answers = 1 if n is None else check_integer("n", n, _AT_LEAST_ONE)
     lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
     for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
         if _is_list(each):

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Final", "Plan", "plan_of", "run_chain"]
 
-_TOGETHER = 1 << 19  # elements of the rows that are worked on together
+_ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
 
@@ -146,7 +146,7 @@ def run_chain(
         if not logits.size:
             chain(logits, context)  # checks the parameters, and has nothing else to do
             return
-        run = _Run(work, logits, chain, context)
+        run = _ChainRun(work, logits, chain, context)
         count = len(run.rows)
         if threads == 1 or count == 1:
             run.between(0, count)
@@ -160,16 +160,16 @@ def run_chain(
         raise
 
 
-_Row: TypeAlias = tuple[int, IntArray, FloatArray]
+_ScannedRow: TypeAlias = tuple[int, IntArray, FloatArray]
 """A row's number, its candidates, and their logits."""
 
 
-def _width(row: _Row) -> int:
+def _width(row: _ScannedRow) -> int:
     """Class of a row's width: one for each power of two."""
     return len(row[1]).bit_length()
 
 
-class _Run:
+class _ChainRun:
     """The rows of a call, and what is to be done with each."""
 
     def __init__(
@@ -203,9 +203,11 @@ class _Run:
 
     def between(self, start: int, stop: int) -> None:
         """Do the rows from ``start`` to ``stop``."""
-        rows: list[_Row] = []
+        rows: list[_ScannedRow] = []
         gathered = 0
-        elements = _TOGETHER if self.scans else _TOGETHER // 4  # float64 work needs more room
+        elements = (
+            _ROWS_AT_ONCE if self.scans else _ROWS_AT_ONCE // 4
+        )  # float64 work needs more room
         step = max(1, elements // self.rows.shape[1])
         for begin in range(start, stop, step):
             index = np.arange(begin, min(begin + step, stop))
@@ -276,12 +278,12 @@ class _Run:
             candidates[place] = each
         return candidates
 
-    def _pack(self, rows: list[_Row]) -> None:
+    def _pack(self, rows: list[_ScannedRow]) -> None:
         """Finish rows of about equal width together."""
         assert self.cut is not None
         # What an exact scan leaves is not to be cut again.
         steps = self.rest if self.cut.is_scan_exact else (self.cut, *self.rest)
-        groups: list[list[_Row]] = [rows]
+        groups: list[list[_ScannedRow]] = [rows]
         if len(rows) > 1:
             by_width = groupby(sorted(rows, key=_width), key=_width)
             groups = [list(group) for _, group in by_width]

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Draws", "draw_tokens", "greedy", "plan", "sample"]
 
-_COUNT = Range(0, integer=True)
+_SIZES = Range(0, integer=True)
 _POSITIONS = Range(0, 2**32 - 1, integer=True)
 _THREADS = Range(1, integer=True)
 
@@ -155,10 +155,10 @@ def sample(
     chain = resolved.chain.at(state) if state or resolved.chain.stateful else resolved.chain
     check_choice("coupling", coupling, COUPLINGS)
     check_integer("threads", threads, _THREADS)
-    count = 1 if size is None else check_integer("size", size, _COUNT)
+    count = 1 if size is None else check_integer("size", size, _SIZES)
     rows = np.arange(math.prod(batch)).reshape(batch)
     if sequence is not None:
-        rows = per_row("sequence", _COUNT.check("sequence", sequence), batch)
+        rows = per_row("sequence", _SIZES.check("sequence", sequence), batch)
     first = per_row("position", _POSITIONS.check("position", position), batch)
     sequences = np.broadcast_to(rows, batch).reshape(-1, 1)
     places = np.broadcast_to(first, batch).reshape(-1, 1) + np.arange(count)

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 __all__ = ["Head", "Scan", "Scans", "divided", "nuclei", "top_candidates"]
 
-_CHUNK = 64
-_HEAD = 256  # tokens that the first attempt at a nucleus looks at
-_NEGLIGIBLE = -100.0  # gap from which on a weight cannot matter to a rough bound
+_STRIDE = 64
+_FIRST_LOOK = 256  # tokens that the first attempt at a nucleus looks at
+_VANISHING = -100.0  # gap from which on a weight cannot matter to a rough bound
 _UNKNOWN = (0.0, 1e300)  # bounds of a mass that could not be estimated
 _CLOSE = 1e-9  # more than sums of float64 in another order can differ
 _UNIT = 2.0**-24  # half a unit in the last place of float32
@@ -63,11 +63,11 @@ class Scan:
     def __init__(self, row: FloatArray, t: float) -> None:
         self.row = row
         self.t = t
-        columns = len(row) // _CHUNK
+        columns = len(row) // _STRIDE
         # Maxima of interleaved chunks, so that one sweep finds them all.
-        self.maxima = row[: _CHUNK * columns].reshape(_CHUNK, columns).max(axis=0)
-        if len(row) % _CHUNK:
-            self.maxima = np.append(self.maxima, row[_CHUNK * columns :])
+        self.maxima = row[: _STRIDE * columns].reshape(_STRIDE, columns).max(axis=0)
+        if len(row) % _STRIDE:
+            self.maxima = np.append(self.maxima, row[_STRIDE * columns :])
         self.top = float(self.maxima.max())
         self.is_plain = 1e-3 <= t <= 1e3 and abs(self.top) < 1e30
         self.handy = 3 * len(self.maxima) // 4 + 1
@@ -101,15 +101,15 @@ class Scan:
                 if self.t != 1:
                     weight *= np.float32(1 / self.t)
                 np.exp(weight, out=weight)
-            columns = len(weight) // _CHUNK
-            body = weight[: _CHUNK * columns].reshape(_CHUNK, columns)
+            columns = len(weight) // _STRIDE
+            body = weight[: _STRIDE * columns].reshape(_STRIDE, columns)
             total = float(body.sum(axis=0).sum(dtype=np.float64))
-            total += float(weight[_CHUNK * columns :].sum())
+            total += float(weight[_STRIDE * columns :].sum())
             # In units: rounding of the quotients, twice |x_max / t| and once the gap; of the gap
             # three more times, and a gap weighs at most ln V on average; of the exponential, 8;
             # of the sum, one for each of its terms in a chunk. That is to first order, which the
             # thousandth more than covers up to the limit.
-            units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _CHUNK
+            units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _STRIDE
             error = 1.001 * units * _UNIT
         if error > 1e-3:  # huge logits
             return _UNKNOWN
@@ -192,7 +192,7 @@ class Head:
         Whether bounds of the mass that need no pass over the row will do, where they are close.
     """
 
-    def __init__(self, scan: Scan, p: float, count: int = _HEAD, rough: bool = True) -> None:
+    def __init__(self, scan: Scan, p: float, count: int = _FIRST_LOOK, rough: bool = True) -> None:
         self.scan = scan
         self.p = p
         threshold = scan.threshold(min(count, len(scan.row)))
@@ -204,9 +204,9 @@ class Head:
         # Each of the other tokens is below the threshold and below the maximum of its chunk.
         with np.errstate(over="ignore"):
             gap = (np.minimum(scan.maxima, threshold).astype(np.float64) - scan.top) / scan.t
-        peaks = float(np.exp(np.maximum(gap, _NEGLIGIBLE)).sum())
+        peaks = float(np.exp(np.maximum(gap, _VANISHING)).sum())
         # The hundredth is more than rounding can add, if the logits are not huge: see below.
-        tail = 1.01 * _CHUNK * peaks
+        tail = 1.01 * _STRIDE * peaks
         near = head * (1 - _CLOSE), (head + tail) * (1 + _CLOSE)
         # Where the maxima alone outweigh it, the head is hopeless, and any bounds will tell so.
         will_do = tail < 0.01 * head or head < p * peaks
@@ -220,7 +220,7 @@ def nuclei(heads: list[Head], ties: str) -> list[IntArray | None]:
     for i, head in enumerate(heads):
         beyond = share[i] < head.p
         if tokens[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
-            count = max(head.scan.handy, 8 * _HEAD) if beyond else _HEAD
+            count = max(head.scan.handy, 8 * _FIRST_LOOK) if beyond else _FIRST_LOOK
             again = Head(head.scan, head.p, count, rough=False)
             tokens[i] = _nuclei([again], ties)[0][0]
         if tokens[i] is None:
@@ -263,7 +263,7 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
     # No other float64 scratch may be asked for while this one is in use.
     weight = weights(row[None], out=scratch((1, len(row)), np.float64))[0]
     total = float(weight.sum())
-    sample = np.sort(row[::_CHUNK])[::-1]
+    sample = np.sort(row[::_STRIDE])[::-1]
     if sample[0] == -np.inf:  # a mask with the same period
         return None
     share = np.cumsum(weights(sample[None])[0])
@@ -295,7 +295,7 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
 
 def top_candidates(row: FloatArray, count: int) -> IntArray:
     """Return tokens that certainly hold the ``count`` most likely ones."""
-    if not _HEAD <= len(row) > count > 0:
+    if not _FIRST_LOOK <= len(row) > count > 0:
         return np.arange(len(row))
     scan = Scan(row, 1.0)
     return scan.reaching(scan.threshold(count))

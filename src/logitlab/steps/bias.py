@@ -8,14 +8,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from logitlab.checks import Range, TokenMap, check_token, per_row
-from logitlab.numerics import FloatArray, IntArray, Precision, scatter
+from logitlab.numerics import LARGEST, FloatArray, IntArray, Precision, scatter
 from logitlab.steps.context import Context
 from logitlab.steps.step import DOUBLE, SparseStep
 from numpy.typing import ArrayLike
 
 __all__ = ["LogitBias", "logit_bias"]
-
-_LARGEST = np.finfo(np.float64).max
 
 
 def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
@@ -109,5 +107,5 @@ class LogitBias(SparseStep):
         amount = amount.astype(precision.arithmetic).astype(np.float64)
         x = rows[:, tokens].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
-        new = np.where(amount == 0, x, np.clip(x + amount, -_LARGEST, _LARGEST))
+        new = np.where(amount == 0, x, np.clip(x + amount, -LARGEST, LARGEST))
         scatter(rows, row, tokens[place], np.where(x == -np.inf, x, new).reshape(-1))

@@ -124,14 +124,14 @@ class Context:
         in_output: BoolArray = output >= 0
         if scope == "lagged":
             any_output = in_output.any(axis=1, keepdims=True)
-            in_prompt = any_output & in_prompt & (_places(in_prompt) == 1)
-            in_output = in_output & (_places(in_output) > 1)
+            in_prompt = any_output & in_prompt & (_from_the_end(in_prompt) == 1)
+            in_output = in_output & (_from_the_end(in_output) > 1)
         elif scope != "all":
             in_prompt, in_output = in_prompt & (scope == "prompt"), in_output & (scope == "output")
         counted = np.concatenate([in_prompt, in_output], axis=1)
         tokens = np.concatenate([prompt, output], axis=1)
         if last_n is not None:
-            counted &= _places(counted) <= last_n
+            counted &= _from_the_end(counted) <= last_n
         row, place = np.nonzero(counted)
         keys = row * vocabulary_size + tokens[row, place]
         times = np.ones(len(keys), np.int64)
@@ -158,7 +158,7 @@ class Context:
             raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
 
 
-def _places(counted: BoolArray) -> IntArray:
+def _from_the_end(counted: BoolArray) -> IntArray:
     """Return the place of each counted token from the end: 1 for the last."""
     places: IntArray = np.cumsum(counted[:, ::-1], axis=-1, dtype=np.int64)[:, ::-1]
     return places
@@ -231,8 +231,8 @@ class GrowingContext(Context):
         everything: Sequence[Tally],
         output: Sequence[Tally],
     ) -> None:
-        object.__setattr__(self, "prompt", _rows(prompts))
-        object.__setattr__(self, "output", _rows(outputs))
+        object.__setattr__(self, "prompt", _one_array(prompts))
+        object.__setattr__(self, "output", _one_array(outputs))
         object.__setattr__(self, "_tallies", {"all": everything, "output": output})
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
@@ -262,7 +262,7 @@ class GrowingContext(Context):
     _tallies: dict[str, Sequence[Tally]]
 
 
-def _rows(texts: Sequence[IntArray]) -> IntArray:
+def _one_array(texts: Sequence[IntArray]) -> IntArray:
     """Return token ids as one array, with -1 after the shorter ones."""
     rows = np.full((len(texts), max(map(len, texts))), -1, np.int64)
     for row, text in zip(rows, texts, strict=True):

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.checks import ParameterError, Range
-from logitlab.numerics import FloatArray, Precision, scatter
+from logitlab.numerics import LARGEST, FloatArray, Precision, scatter
 from logitlab.steps.context import Context, TokenCounts
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray
@@ -34,7 +34,6 @@ __all__ = [
 ]
 
 WINDOW = Range(0, integer=True)
-_LARGEST = np.finfo(np.float64).max
 
 SCOPES = {
     "all": Words("both", "counts {window}prompt and output"),
@@ -269,9 +268,7 @@ class _Penalty(SparseStep):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             strength = self._strength(value, seen, context, logits)
             new = self._penalised(x, strength, seen, float(np.finfo(logits.dtype).max))
-        scatter(
-            rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -_LARGEST, _LARGEST))
-        )
+        scatter(rows, seen.row, seen.token, np.where(untouched, x, np.clip(new, -LARGEST, LARGEST)))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,0 +1,95 @@
+"""Samplers beyond the page, held against what other code left of a few rows.
+
+The numbers in ``vectors/beyond.json`` were left by the samplers of llama.cpp, and by the warpers of
+transformers and text-generation-webui, called one by one.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from logitlab import ExcludeTopChoices, SortedChain, TypicalP, engines, softmax, translate
+
+from engines.cases import VECTORS
+
+EXAMPLES = json.loads((VECTORS / "beyond.json").read_text("utf-8"))
+
+
+def of(engine: str, sampler: str) -> Any:
+    chosen = [e for e in EXAMPLES if e["engine"].startswith(engine) and e["sampler"] == sampler]
+    assert chosen
+    return pytest.mark.parametrize("example", chosen, ids=lambda e: str(list(e["params"].values())))
+
+
+def equal(chain: SortedChain, example: dict[str, Any]) -> None:
+    row = np.array(example["logits"], np.float32)
+    final, [order] = chain.ordered(row)
+    assert order.tolist() == example["order"]
+    np.testing.assert_allclose(softmax(final), example["probs"], atol=1e-6)
+
+
+@of("llama.cpp", "typical_p")
+def test_llama_cpps_typical_p(example: dict[str, Any]) -> None:
+    asked = {"samplers": ["typ_p"], "typical_p": example["params"]["typical_p"]}
+    equal(engines.llama_cpp(asked), example)  # type: ignore[arg-type]
+
+
+@of("llama.cpp", "xtc")
+def test_llama_cpps_xtc(example: dict[str, Any]) -> None:
+    keys = ("xtc_probability", "xtc_threshold")
+    chain = engines.llama_cpp({"samplers": ["xtc"], **{k: example["params"][k] for k in keys}})
+    assert len(chain.coins) == 1
+    equal(chain.branch([example["acted"]]), example)  # type: ignore[arg-type]
+
+
+@of("llama.cpp", "mirostat_v2")
+def test_llama_cpps_mirostat(example: dict[str, Any]) -> None:
+    keys = ("mirostat", "mirostat_tau", "mirostat_eta")
+    chain = engines.llama_cpp({"temperature": 1, **{k: example["params"][k] for k in keys}})
+    state = {"mirostat": example["mu_before"]}
+    bound: Any = chain.at(state)
+    equal(bound, example)
+    if example["step"] == 0:
+        assert chain.init()["mirostat"] == pytest.approx(example["mu_before"], rel=1e-7)
+    p = softmax(bound(np.array(example["logits"], np.float32)))[example["selected_id"]]
+    after = chain.update(state, np.log(p))["mirostat"]
+    assert after == pytest.approx(example["mu_after_reference"], rel=3e-7)
+
+
+@of("transformers", "typical_p")
+def test_transformers_typical_p(example: dict[str, Any]) -> None:
+    row = np.array(example["logits"], np.float32)
+    left = TypicalP(example["params"]["typical_p"], ties="all")(row)
+    expected = [-np.inf if x is None else x for x in example["answer"]]
+    np.testing.assert_array_equal(left, np.array(expected, np.float32))
+
+
+@of("text-generation-webui", "xtc")
+def test_the_authors_own_xtc(example: dict[str, Any]) -> None:
+    row = np.array(example["logits"], np.float32)
+    left = ExcludeTopChoices(example["params"]["xtc_threshold"])(row)
+    # Of equal tokens at the edge its sort keeps another one than the lowest id.
+    np.testing.assert_allclose(np.sort(softmax(left)), np.sort(example["probs"]), atol=1e-6)
+
+
+def test_mirostat_switches_the_other_samplers_off() -> None:
+    asked = {"mirostat": 2, "top_k": 5, "repeat_penalty": 1.5, "temperature": 0.5}
+    chain = engines.llama_cpp({**asked, "logit_bias": {3: 1}})
+    assert repr(chain) == "SortedChain(LogitBias({3: 1.0}), Temperature(0.5), Mirostat(5.0))"
+
+
+def test_a_parameter_beyond_the_page_is_told_wherever_it_counts_as_absent() -> None:
+    asked = {"xtc_probability": 0.5}
+    [note] = translate(asked, "openrouter").notes
+    assert (note.key, note.effect) == ("xtc_probability", "beyond")
+    for name in engines.ENGINES:
+        notes = [n for n in translate(asked, name).notes if n.key == "xtc_probability"]
+        reads = "xtc_probability" in engines.get(name).reads
+        assert [n.effect for n in notes] == (
+            ["beyond"] if name == "openrouter" else [] if reads else ["ignored"]
+        )
+        if not reads:
+            assert translate(asked, name).values["xtc_probability"] == 0

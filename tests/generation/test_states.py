@@ -1,0 +1,111 @@
+"""Coins and states over a text: alone, in a batch, streamed, interrupted and resumed the same."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from typing import Any
+
+import logitlab as ll
+import numpy as np
+import pytest
+from logitlab import generate, generate_many, resume, stream
+
+from toys import END, Bigrams, same
+
+MODEL = Bigrams()
+BASE = {"logit_bias": {END: -100}, "max_tokens": 30}
+REQUESTS: list[dict[str, Any]] = [
+    {**BASE, "mirostat": 2, "mirostat_tau": 1.5, "mirostat_eta": 0.3},
+    {**BASE, "xtc_probability": 0.5, "xtc_threshold": 0.05},
+    {**BASE, "mirostat": 2, "mirostat_tau": 2.0, "xtc_probability": 0.4, "xtc_threshold": 0.05},
+    {**BASE, "typical_p": 0.4, "temperature": 1.3, "logprobs": True, "top_logprobs": 2},
+]
+engines = pytest.mark.parametrize("engine", ["openrouter", "llama_cpp"])
+requests = pytest.mark.parametrize("request_", REQUESTS)
+
+
+@requests
+@engines
+def test_alone_in_a_batch_streamed_and_resumed(request_: dict[str, Any], engine: str) -> None:
+    prompts = [[1], [2, 3], [4]]
+    alone = [generate(MODEL, p, request_, engine=engine, seed=i) for i, p in enumerate(prompts)]
+    for size in (1, 3):
+        batch = generate_many(
+            MODEL, prompts, request_, engine=engine, seed=[0, 1, 2], batch_size=size
+        )
+        assert all(map(same, alone, batch))
+        assert [one.state for one in batch] == [one.state for one in alone]
+    *_, last = stream(MODEL, prompts[0], request_, engine=engine, seed=0)
+    assert last.generation is not None
+    assert same(last.generation, alone[0])
+    for length in (1, 7, 29):
+        begun = generate(
+            MODEL, prompts[1], {**request_, "max_tokens": length}, engine=engine, seed=1
+        )
+        [whole] = resume(MODEL, [pickle.loads(pickle.dumps(begun))], max_tokens=30)
+        assert same(whole, alone[1])
+        assert whole.state == alone[1].state
+
+
+def test_mirostats_mu_is_that_of_its_equation() -> None:
+    tau, eta = 1.5, 0.3
+    text = generate(MODEL, [1, 2], REQUESTS[0], seed=4, trace=True)
+    assert text.traces is not None
+    mu = 2 * tau
+    for token, trace in zip(text.tokens.tolist(), text.traces, strict=True):
+        row = [x + (-100.0 if i == END else 0.0) for i, x in enumerate(trace.logits[0].tolist())]
+        total = math.fsum(math.exp(x - max(row)) for x in row)
+        bits = [(math.log(total) - (x - max(row))) / math.log(2) for x in row]
+        kept = [i for i, b in enumerate(bits) if b <= mu] or [bits.index(min(bits))]
+        assert np.flatnonzero(trace.logits[-1] > -np.inf).tolist() == kept
+        mass = math.fsum(math.exp(row[i] - max(row)) for i in kept)
+        surprise = (math.log(mass) - (row[token] - max(row))) / math.log(2)
+        mu -= eta * (surprise - tau)
+    assert text.state is not None
+    assert text.state["mirostat"] == pytest.approx(mu, rel=1e-6)
+
+
+@pytest.mark.parametrize("tau", [1.0, 2.0])
+def test_mirostats_mu_is_the_sum_of_all_errors(tau: float) -> None:
+    """So the mean surprise is tau, but for what mu has moved: less and less, a longer text on."""
+    request = {"logit_bias": {END: -100}, "mirostat": 2, "mirostat_tau": tau, "logprobs": True}
+    texts = generate(MODEL, [1], request, n=12, seed=3, max_tokens=60, logprobs_mode="processed")
+    for text in texts:
+        assert text.logprobs is not None
+        assert text.state is not None
+        bits = -text.logprobs.logprobs / math.log(2)
+        moved = text.state["mirostat"] - 2 * tau
+        assert bits.mean() == pytest.approx(tau - moved / (0.1 * len(bits)), rel=1e-9)
+
+
+def test_a_text_can_begin_in_a_state() -> None:
+    state = {"mirostat": 0.5}
+    text = generate(MODEL, [1], REQUESTS[0], seed=4, trace=True, state=state, max_tokens=1)
+    assert text.traces is not None
+    assert text.traces[0].names[-1] == "MaxSurprise(0.5)"
+    with pytest.raises(ll.ParameterError, match="state must be a map whose keys are among"):
+        generate(MODEL, [1], BASE, state=state)
+
+
+def test_a_coin_is_a_function_of_its_place_alone() -> None:
+    request = REQUESTS[1]
+    text = generate(MODEL, [1, 2], request, seed=9)
+    rows = generate(MODEL, [1, 2], request, seed=9, trace=True).traces
+    assert rows is not None
+    for position, (token, trace) in enumerate(zip(text.tokens.tolist(), rows, strict=True)):
+        draw = ll.sample(
+            trace.logits[0],
+            {key: value for key, value in request.items() if key != "max_tokens"},
+            seed=9,
+            position=position,
+        )
+        assert int(draw.tokens) == token
+
+
+def test_the_wire_takes_them_too() -> None:
+    body = {"prompt": "a", "seed": 3, "max_tokens": 8, "mirostat": 2, "xtc_probability": 0.5}
+    answer = ll.chat(body, MODEL)
+    assert answer["logitlab"]["ignored"] == []
+    assert len(answer["logitlab"]["notes"]) == 2
+    assert answer["choices"] == ll.chat(body, MODEL)["choices"]
