@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import logitlab
@@ -49,10 +51,10 @@ MODULES = modules()
 ROOMS = sorted({name.split(".")[0] for name in MODULES} - {"", *LOOSE})
 
 
-def imports(name: str) -> set[str]:
+def imports(name: str, tree: ast.AST | None = None) -> set[str]:
     """Return the modules of the house that a module imports, wherever it says so."""
     found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text("utf-8"))):
+    for node in ast.walk(tree or ast.parse(MODULES[name].read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "logitlab":
             inside = (node.module or "").removeprefix("logitlab").lstrip(".")
             names = {f"{inside}.{alias.name}".lstrip(".") for alias in node.names}
@@ -92,6 +94,74 @@ def test_no_room_has_a_circle_inside(room: str) -> None:
     assert not left, f"these import each other: {sorted(left)}"
 
 
+def at_import(name: str) -> set[str]:
+    """Return what of the house a module imports while it is imported."""
+
+    def statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+        for node in body:
+            if isinstance(node, ast.If) and "TYPE_CHECKING" not in ast.unparse(node.test):
+                yield from statements(node.body + node.orelse)
+            elif not isinstance(node, ast.If | ast.FunctionDef | ast.ClassDef):
+                yield node
+
+    tree = ast.parse(MODULES[name].read_text("utf-8"))
+    tree.body = list(statements(tree.body))
+    return imports(name, tree)
+
+
+def test_the_longest_chain_of_imports_is_short() -> None:
+    @cache
+    def chain(name: str) -> list[str]:
+        below = at_import(name) - {""}
+        return [name, *max((chain(other) for other in below), key=len, default=[])]
+
+    longest = max((chain(name) for name in MODULES if name), key=len)
+    assert len(longest) <= 14, " -> ".join(longest)
+
+
+EVERY = "[importlib.import_module(f'logitlab.{name}') for name in {names!r} if name != '__main__']"
+
+
+def run(code: str) -> str:
+    names = sorted(set(MODULES) - {""})
+    return subprocess.check_output(
+        [sys.executable, "-c", code.replace("EVERY", EVERY.replace("{names!r}", repr(names)))],
+        text=True,
+    ).strip()
+
+
+def test_every_module_imports_where_processes_do_not_exist() -> None:
+    run("import importlib, sys; sys.modules['_multiprocessing'] = None; EVERY")
+
+
+def test_promised_names_stay_what_they_are_whatever_is_imported() -> None:
+    told = run(
+        "import importlib, types, logitlab\n"
+        "before = {name: getattr(logitlab, name) for name in dir(logitlab)}\n"
+        "EVERY\n"
+        "after = {name: getattr(logitlab, name) for name in dir(logitlab)}\n"
+        "assert before.keys() == after.keys() == set(logitlab.__all__)\n"
+        "assert all(before[name] is after[name] for name in before)\n"
+        "print(*(n for n in before if isinstance(before[n], types.ModuleType)))"
+    )
+    assert told.split() == [
+        *("claims", "constraints", "datasets", "engines", "models", "plot", "sweeps"),
+    ]
+    assert {"generate", "generate_many", "sweep", "distribution", "trace", "Xtc"} <= {
+        *dir(logitlab)
+    }
+    assert not {"Any", "TYPE_CHECKING", "import_module"} & {*dir(logitlab)}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["constraints.Regex", "models.NGram", "engines.vllm", "claims.check", "plot.trace",
+     "sweeps.Quantiles", "datasets.load", "cli.main"],
+)  # fmt: skip
+def test_a_room_works_without_anything_else_having_loaded_it(name: str) -> None:
+    run(f"import logitlab; logitlab.{name}")
+
+
 def test_no_file_is_too_long() -> None:
     for name, file in MODULES.items():
         assert len(file.read_text("utf-8").splitlines()) <= 500, name
@@ -115,12 +185,9 @@ def test_importing_loads_only_what_sampling_needs() -> None:
     assert "logitlab.sampling.sample" in loaded
     late = (
         "claims",
-        "generating",
         "generation",
-        "loop",
         "constraints",
         "wire",
-        "clients",
         "models.",
         "cli",
         "sweeps",

@@ -21,6 +21,15 @@ def test_the_parameter_table_is_the_declaration() -> None:
     assert block[1] == parameter_table()
 
 
+def test_the_table_beyond_the_page_is_the_declaration_too() -> None:
+    text = README.read_text("utf-8")
+    block = re.search(
+        r"<!-- logitlab params, beyond -->\n(.*?)\n<!-- end of beyond -->", text, re.S
+    )
+    assert block
+    assert block[1] == parameter_table(beyond=True)
+
+
 def test_the_examples_print_what_they_say() -> None:
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     results = doctest.testfile(str(README), module_relative=False, optionflags=flags)

@@ -124,7 +124,9 @@ def __getattr__(name: str) -> _typing.Any:
         return _import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = getattr(_import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value  # from now on it is there
+    return value
 
 
 def __dir__() -> list[str]:

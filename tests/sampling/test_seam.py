@@ -153,7 +153,7 @@ def test_a_state_is_told_and_used() -> None:
             function(ROW, {}, state={"mirostat": 3.0})
         with pytest.raises(ParameterError, match="state must be a map from steps to numbers"):
             function(ROW, request, state=3.0)
-        with pytest.raises(ParameterError, match="^mirostat must be finite, got nan"):
+        with pytest.raises(ParameterError, match=r"^mirostat must be finite, got nan"):
             function(ROW, request, state={"mirostat": np.nan})
 
 

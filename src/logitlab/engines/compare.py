@@ -230,7 +230,9 @@ def compare_engines(
     for engine in chosen:
         try:
             resolved = resolve(form, engine, size=array.shape[-1])
-            chain = resolved.chain.at_any(state)
+            chain = resolved.chain
+            if chain.stateful:
+                chain = chain.at_any(state)
             results.append(chain(array, context))
         except ParameterError as error:
             if error.name == "context":

@@ -213,7 +213,7 @@ class Engine:
         keys: Iterable[str] = request
         if self._senders:
             # What is put to another use comes first, so that the rules of that use act on it.
-            keys = sorted(request, key=lambda key: key not in self._senders)
+            keys = sorted(request, key=self._senders.__contains__, reverse=True)
         for key in keys:
             self._arrive(key, request, target, values, notes)
         for key, default in self._defaults.items():

@@ -218,22 +218,20 @@ class Documented(Rule):
 
     key: str
 
-    @property
-    def _range(self) -> Range:
-        return PARAMETERS[self.key].range or values.BIAS
-
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
-        numbers = value.values() if isinstance(value, Mapping) else (value,)
-        if all(self._range.low <= number <= self._range.high for number in numbers):
-            return value, None
-        says = f"It documents {self._range}."
-        raise refusal(key, self.describe().removeprefix("must be "), value, target.engine, says)
+        accepts = PARAMETERS[self.key].accepts
+        limits = accepts if isinstance(accepts, Range) else values.BIAS
+        for number in value.values() if isinstance(value, Mapping) else (value,):
+            if not limits.low <= number <= limits.high:
+                rule = self.describe().removeprefix("must be ")
+                raise refusal(key, rule, value, target.engine, f"It documents {limits}.")
+        return value, None
 
     def describe(self) -> str:
         """Say the range."""
-        noun = "" if PARAMETERS[self.key].range else "a map to numbers "
-        return f"must be {noun}{self._range}"
+        limits = PARAMETERS[self.key].range
+        return f"must be {limits}" if limits else f"must be a map to numbers {values.BIAS}"
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,14 @@ class Step(Transform):
         return getattr(self, _fields(type(self))[0].name)
 
     @property
+    def has_options(self) -> bool:
+        """Whether an option has another value than by default."""
+        for entry in _fields(type(self))[1:]:
+            if getattr(self, entry.name) != entry.default:
+                return True
+        return False
+
+    @property
     def is_neutral(self) -> bool:
         """Whether the step changes nothing, whatever the logits."""
         value = self.value

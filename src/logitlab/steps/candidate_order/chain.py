@@ -146,7 +146,7 @@ class SortedChain(Chain):
     def __init__(self, *steps: Transform) -> None:
         super().__init__(*steps, precision="single")
         for step in self.steps:
-            if _is_ordered(step) and type(step)(step.value) != step:  # type: ignore[call-arg,attr-defined]
+            if isinstance(step, Truncation) and step.has_options and _is_ordered(step):
                 hint = "The sort decides on equal tokens."
                 raise ParameterError("step", "without ties, at_p and sums here", step, hint)
 
@@ -230,4 +230,4 @@ def _rows_of(logits: FloatArray) -> FloatArray:
 
 def _is_ordered(step: Transform) -> bool:
     """Whether the order of candidates decides what a step does."""
-    return isinstance(step, Truncation) and type(step).reorder is not RowStep.reorder
+    return type(step).reorder is not RowStep.reorder  # type: ignore[attr-defined]
