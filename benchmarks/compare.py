@@ -185,7 +185,7 @@ def against(src: str, quick: bool) -> int:
     for name, params, kind, batch, size in cases:
         logits = rows.make(kind, batch, size)
         ids = np.random.default_rng(1).integers(size, size=(batch, CONTEXT))
-        runs = {}
+        runs: dict[str, Callable[[], Any]] = {}
         for copy, library in (("this", logitlab), ("other", theirs)):
             chain = library.engines.openrouter(library.SamplingParams(**params.given()))
             context = library.Context(prompt=ids)

@@ -18,7 +18,7 @@ from engines.cases import VECTORS
 EXAMPLES = json.loads((VECTORS / "beyond.json").read_text("utf-8"))
 
 
-def of(engine: str, sampler: str) -> Any:
+def of(engine: str, sampler: str) -> pytest.MarkDecorator:
     chosen = [e for e in EXAMPLES if e["engine"].startswith(engine) and e["sampler"] == sampler]
     assert chosen
     return pytest.mark.parametrize("example", chosen, ids=lambda e: str(list(e["params"].values())))

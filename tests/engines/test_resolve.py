@@ -18,8 +18,14 @@ from toys import FULL, Bigrams, halved
 
 ROW = np.log([0.4, 0.3, 0.2, 0.1])
 MODEL = Bigrams()
-REQUEST = {"temperature": 0.5, "top_p": 0.9, "logit_bias": {"2": 1.0}, "seed": 3}
-WHOLE = {**REQUEST, "max_tokens": 3, "stop": ["zz"], "logprobs": True, "top_logprobs": 2}
+REQUEST: dict[str, Any] = {"temperature": 0.5, "top_p": 0.9, "logit_bias": {"2": 1.0}, "seed": 3}
+WHOLE: dict[str, Any] = {
+    **REQUEST,
+    "max_tokens": 3,
+    "stop": ["zz"],
+    "logprobs": True,
+    "top_logprobs": 2,
+}
 
 ONE_TOKEN: list[Callable[..., Any]] = [
     lambda request, **more: ll.sample(ROW, request, **more),
@@ -95,7 +101,13 @@ def test_a_comparison_reads_a_request_once(counts: Counter[str]) -> None:
 
 @pytest.mark.parametrize("function", ONE_TOKEN)
 def test_all_take_a_request_in_any_form(function: Callable[..., Any]) -> None:
-    forms = [{"top_k": 2}, SamplingParams(top_k=2), TopK(2), Chain(TopK(2)), resolve({"top_k": 2})]
+    forms: list[Any] = [
+        {"top_k": 2},
+        SamplingParams(top_k=2),
+        TopK(2),
+        Chain(TopK(2)),
+        resolve({"top_k": 2}),
+    ]
     answers = [np.asarray(ll.survivors(ROW, form).tokens[0]).tolist() for form in forms]
     assert answers == [[0, 1]] * len(forms)
     for form in [None, *forms]:

@@ -313,7 +313,9 @@ def test_koboldcpp_has_a_range_and_a_slope() -> None:
     np.testing.assert_allclose(result, [2 / 1.5, 2.0, 2.0, 2 / 1.5, -2.0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name, each in engines.ENGINES.items() if each.is_bundled])
+@pytest.mark.parametrize(
+    "name", [name for name, each in engines.ENGINES.items() if each.is_bundled]
+)
 def test_every_engine_declares_itself(name: str) -> None:
     engine = engines.get(name)
     assert engine.name == name

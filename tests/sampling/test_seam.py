@@ -148,7 +148,8 @@ def test_a_state_is_told_and_used() -> None:
     assert set(draws.tokens.tolist()) == {0}
     assert ll.trace(ROW, request).names == ("logits", "MaxSurprise(6.0)")
     assert ll.sample(ROW, {}, seed=1).state is None
-    for function in (ll.sample, ll.distribution, ll.trace, ll.survivors):
+    doors: list[Any] = [ll.sample, ll.distribution, ll.trace, ll.survivors]
+    for function in doors:
         with pytest.raises(ParameterError, match=r"^state must be a map whose keys are among \[\]"):
             function(ROW, {}, state={"mirostat": 3.0})
         with pytest.raises(ParameterError, match="state must be a map from steps to numbers"):

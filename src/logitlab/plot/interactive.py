@@ -8,29 +8,21 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab.checks import ParameterError, needs
-from logitlab.engines import Engine, get
+from logitlab.engines.engine import Engine, get
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, labels
 from logitlab.plot.source import Stages, row_of, top_of
+from logitlab.request.params import PARAMETERS
 from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 __all__ = ["Live", "interactive"]
 
-# Lowest, highest, step, neutral.
-_RANGES = {
-    "temperature": (0.0, 2.0, 0.05, 1.0),
-    "top_k": (0, 100, 1, 0),
-    "top_p": (0.0, 1.0, 0.01, 1.0),
-    "min_p": (0.0, 1.0, 0.01, 0.0),
-    "top_a": (0.0, 1.0, 0.01, 0.0),
-}
-_PENALTIES = {
-    "frequency_penalty": (-2.0, 2.0, 0.1, 0.0),
-    "presence_penalty": (-2.0, 2.0, 0.1, 0.0),
-    "repetition_penalty": (0.1, 2.0, 0.05, 1.0),
-}
+# How far a slider goes at a time, and its ends where they are not those of the parameter.
+_SLIDERS = {"temperature": 0.05, "top_k": 1, "top_p": 0.01, "min_p": 0.01, "top_a": 0.01}
+_PENALTIES = {"frequency_penalty": 0.1, "presence_penalty": 0.1, "repetition_penalty": 0.05}
+_ENDS = {"top_k": (0, 100), "repetition_penalty": (0.1, 2.0)}
 
 
 class Live:
@@ -156,7 +148,12 @@ def interactive(
     """
     widgets = needs("notebooks", "ipywidgets")
     live = Live(logits, vocabulary, engine=engine, context=context, top=top)
-    ranges = _RANGES | (_PENALTIES if context is not None else {})
+    ranges = {}
+    for key, step in (_SLIDERS | (_PENALTIES if context is not None else {})).items():
+        known = PARAMETERS[key]
+        assert known.range is not None
+        ends = _ENDS.get(key, (known.range.low, known.range.high))
+        ranges[key] = *map(type(step), ends), step, known.default
     for name in values:
         if name not in ranges:
             raise ParameterError("parameter", f"one of {', '.join(ranges)}", name)

@@ -167,10 +167,7 @@ class Step(Transform):
     @property
     def has_options(self) -> bool:
         """Whether an option has another value than by default."""
-        for entry in _fields(type(self))[1:]:
-            if getattr(self, entry.name) != entry.default:
-                return True
-        return False
+        return any(getattr(self, entry.name) != entry.default for entry in _fields(type(self))[1:])
 
     @property
     def is_neutral(self) -> bool:

@@ -270,7 +270,8 @@ class TopP(Truncation):
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Look for the nucleus among the most likely tokens, of all rows together."""
-        return scans.nuclei(self.ties)
+        tokens: list[IntArray | None] = scans.nuclei(self.ties)
+        return tokens
 
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, None]:
         """Take what the running sums say."""
