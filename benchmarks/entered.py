@@ -1,8 +1,8 @@
 """How many functions of the package a call enters, and in how many files: what its paths cost.
 
 Run ``python benchmarks/entered.py``. Counted are different functions, methods, lambdas and
-comprehensions of our own, by `sys.setprofile`, in the second of two calls. A limit that is missed is
-told, and makes the exit status 1.
+comprehensions of our own, by `sys.setprofile`, in the second of two calls. A limit that is missed
+is told, and makes the exit status 1.
 """
 
 from __future__ import annotations
