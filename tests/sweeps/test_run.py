@@ -36,9 +36,12 @@ GRID = {"temperature": [0.0, 0.7, 1.3], "top_p": [0.4, 1.0]}
 def dense(engine: str, name: str, rows: NDArray[Any] = ROWS, **fixed: Any) -> NDArray[Any]:
     measure = getattr(metrics, name)
     table = [
-        [measure(engines.get(engine)({"temperature": t, "top_p": p} | fixed)(rows)).mean()
-         for p in GRID["top_p"]] for t in GRID["temperature"]
-    ]  # fmt: skip
+        [
+            measure(engines.get(engine)({"temperature": t, "top_p": p} | fixed)(rows)).mean()
+            for p in GRID["top_p"]
+        ]
+        for t in GRID["temperature"]
+    ]
     return np.array(table)
 
 
@@ -46,87 +49,98 @@ def dense(engine: str, name: str, rows: NDArray[Any] = ROWS, **fixed: Any) -> ND
     "engine", ["openrouter", "openai", "vllm", "sglang", "llama_cpp", "mlx_lm"]
 )
 def test_every_engine(engine: str) -> None:
-    found = sweep(ROWS, GRID, [entropy, support_size], engine=engine)
+    result = sweep(ROWS, GRID, [entropy, support_size], engine=engine)
     for name in ("entropy", "support_size"):
-        np.testing.assert_allclose(found.values[name], dense(engine, name), rtol=1e-12)
+        np.testing.assert_allclose(result.values[name], dense(engine, name), rtol=1e-12)
     is_shared = engine in ("openrouter", "openai")
-    assert (found.plan.shared, found.plan.dense) == ((6, 0) if is_shared else (0, 6))
-    assert ("share one order" in str(found.plan)) == is_shared
+    assert (result.plan.shared, result.plan.dense) == ((6, 0) if is_shared else (0, 6))
+    assert ("share one order" in str(result.plan)) == is_shared
 
 
 def test_an_engine_is_an_axis_like_any_other() -> None:
-    found = sweep(ROWS, {"engine": ["openrouter", "vllm"], **GRID}, "entropy")
-    assert found.axes["engine"] == ["openrouter", "vllm"]
+    result = sweep(ROWS, {"engine": ["openrouter", "vllm"], **GRID}, "entropy")
+    assert result.axes["engine"] == ["openrouter", "vllm"]
     for i, engine in enumerate(["openrouter", "vllm"]):
-        np.testing.assert_allclose(found.values["entropy"][i], dense(engine, "entropy"), rtol=1e-12)
-    assert "3" in str(found.plan) or found.plan.shared == 6
+        np.testing.assert_allclose(
+            result.values["entropy"][i], dense(engine, "entropy"), rtol=1e-12
+        )
+    assert "3" in str(result.plan) or result.plan.shared == 6
 
 
 def test_a_chain_of_ones_own() -> None:
-    found = sweep(
+    result = sweep(
         ROWS,
         {"k": [1, 5], "p": [0.5, 1.0]},
         "support",
         engine=lambda point: Chain(TopP(point["p"]), TopK(point["k"], ties="all")),
     )
-    assert found.plan.shared == 4
-    expected = [[support_size(Chain(TopP(p), TopK(k))(ROWS)).mean() for p in (0.5, 1.0)]
-                for k in (1, 5)]  # fmt: skip
-    assert found.values["support"].tolist() == expected
+    assert result.plan.shared == 4
+    expected = [
+        [support_size(Chain(TopP(p), TopK(k))(ROWS)).mean() for p in (0.5, 1.0)] for k in (1, 5)
+    ]
+    assert result.values["support"].tolist() == expected
 
 
 def test_metrics_of_ones_own_and_of_two_distributions() -> None:
     names = ["spread", "kl_divergence", "total_variation", "js_divergence", "agreement"]
-    found = sweep(ROWS, GRID, [spread, kl_divergence, *names[2:]])
-    assert list(found.values) == names
+    result = sweep(ROWS, GRID, [spread, kl_divergence, *names[2:]])
+    assert list(result.values) == names
     final = engines.openrouter({"temperature": 0.7, "top_p": 0.4})(ROWS)
-    at = found.at(temperature=0.7, top_p=0.4)
+    at = result.at(temperature=0.7, top_p=0.4)
     assert at["kl_divergence"] == pytest.approx(metrics.kl_divergence(final, ROWS).mean())
     assert at["total_variation"] == pytest.approx(metrics.total_variation(final, ROWS).mean())
-    assert found.units["kl_divergence"] == "nats"
-    told = "6 points run the dense chain: spread, kl_divergence, total_variation, js_divergence: of"
-    assert str(found.plan).startswith(told)
+    assert result.units["kl_divergence"] == "nats"
+    reason = (
+        "6 points run the dense chain: spread, kl_divergence, total_variation, js_divergence: of"
+    )
+    assert str(result.plan).startswith(reason)
 
 
 def test_parameters_that_run_together() -> None:
-    found = sweep(ROWS, {"temperature": [0.5, 1.0], "top_k": [3, 4]}, "support", zipped=True)
-    assert found.values["support"].tolist() == [3.0, 4.0]
-    assert (list(found.axes), found.zipped["top_k"].tolist()) == (["temperature"], [3, 4])
-    assert found.to_csv() == "temperature,top_k,support\n0.5,3,3.0\n1.0,4,4.0\n"
+    result = sweep(ROWS, {"temperature": [0.5, 1.0], "top_k": [3, 4]}, "support", zipped=True)
+    assert result.values["support"].tolist() == [3.0, 4.0]
+    assert (list(result.axes), result.zipped["top_k"].tolist()) == (["temperature"], [3, 4])
+    assert result.to_csv() == "temperature,top_k,support\n0.5,3,3.0\n1.0,4,4.0\n"
 
 
 def test_a_fixed_request_and_a_context() -> None:
     context = Context([[i] for i in range(9)])
-    found = sweep(ROWS, {"top_p": [0.5, 0.9]}, "entropy", context=context,
-                  request={"frequency_penalty": 1.5, "temperature": 0.8})  # fmt: skip
+    result = sweep(
+        ROWS,
+        {"top_p": [0.5, 0.9]},
+        "entropy",
+        context=context,
+        request={"frequency_penalty": 1.5, "temperature": 0.8},
+    )
     for i, p in enumerate([0.5, 0.9]):
         chain = engines.openrouter({"frequency_penalty": 1.5, "temperature": 0.8, "top_p": p})
-        assert found.values["entropy"][i] == pytest.approx(entropy(chain(ROWS, context)).mean())
+        assert result.values["entropy"][i] == pytest.approx(entropy(chain(ROWS, context)).mean())
     pieces = [(ROWS[i:j], Context([[k] for k in range(i, j)])) for i, j in ((0, 4), (4, 9))]
-    streamed = sweep(iter(pieces), {"top_p": [0.5, 0.9]}, "entropy",
-                     request={"frequency_penalty": 1.5, "temperature": 0.8})  # fmt: skip
-    assert np.array_equal(streamed.values["entropy"], found.values["entropy"])
+    of_stream = sweep(
+        iter(pieces),
+        {"top_p": [0.5, 0.9]},
+        "entropy",
+        request={"frequency_penalty": 1.5, "temperature": 0.8},
+    )
+    assert np.array_equal(of_stream.values["entropy"], result.values["entropy"])
 
 
 def test_a_bias_is_an_axis() -> None:
-    found = sweep(ROWS, {"logit_bias": [{}, {3: 100.0}]}, "top_probability")
-    assert found.values["top_probability"][1] > 0.99
-    assert found.axes["logit_bias"] == [{}, {3: 100.0}]
-    assert "{3: 100.0}" in found.to_csv()
-
-
-# ---------------------------------------------------------------- rows
+    result = sweep(ROWS, {"logit_bias": [{}, {3: 100.0}]}, "top_probability")
+    assert result.values["top_probability"][1] > 0.99
+    assert result.axes["logit_bias"] == [{}, {3: 100.0}]
+    assert "{3: 100.0}" in result.to_csv()
 
 
 def test_rows_of_any_kind_are_the_same_rows(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
     expected = np.asarray(sweep(ROWS, GRID)).tobytes()
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    memmap = np.load(tmp_path / "rows.npy", mmap_mode="r")
     vocabulary = Vocabulary([bytes([i]) for i in range(40)])
     for rows in (
         tmp_path / "rows.npy",
         str(tmp_path / "rows.npy"),
-        mapped,
+        memmap,
         ROWS.reshape(3, 3, 40),
         ROWS.tolist() and ROWS.astype(">f4"),
         iter([ROWS[:2], ROWS[2:]]),
@@ -142,19 +156,19 @@ def test_a_recorded_run(tmp_path: Path) -> None:
     state = model.start()
     rows = [model.advance([state], [[i]])[0] for i in (5, 6, 7)]
     model.close()
-    found = sweep(Recorded.open(tmp_path / "run.npy"), GRID, "entropy", reduce="rows")
+    result = sweep(Recorded.open(tmp_path / "run.npy"), GRID, "entropy", reduce="rows")
     expected = sweep(np.array(rows), GRID, "entropy", reduce="rows")
-    assert np.array_equal(found.values["entropy"], expected.values["entropy"])
+    assert np.array_equal(result.values["entropy"], expected.values["entropy"])
 
 
 def test_part_of_a_file_travels_as_its_place(tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", ROWS)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    part = Rows(mapped[2:7], None)
+    memmap = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    part = Rows(memmap[2:7], None)
     assert part.file is not None
     assert np.array_equal(part.file.read(1, 3), ROWS[3:5])
-    assert Rows(mapped[:, :5], None).file is None
-    assert Rows(np.asarray(mapped) + 0, None).file is None
+    assert Rows(memmap[:, :5], None).file is None
+    assert Rows(np.asarray(memmap) + 0, None).file is None
 
 
 def test_spans_that_are_missing() -> None:
@@ -163,43 +177,39 @@ def test_spans_that_are_missing() -> None:
     assert missing([(0, 5)], 5) == []
 
 
-# ---------------------------------------------------------------- the result
-
-
 def test_the_result_is_labelled() -> None:
-    found = sweep(ROWS, GRID, ["entropy", "support"])
-    assert repr(found) == "<Sweep of 9 rows: entropy, support over 3 temperature x 2 top_p>"
-    assert found.units == {"entropy": "nats", "support": "tokens"}
-    assert np.asarray(found).shape == (2, 3, 2)
-    held = json.loads(json.dumps(found.to_dict()))
-    assert held["axes"] == {"temperature": [0.0, 0.7, 1.3], "top_p": [0.4, 1.0]}
-    assert held["values"]["support"] == found.values["support"].tolist()
-    assert held["rows"] == 9
+    result = sweep(ROWS, GRID, ["entropy", "support"])
+    assert repr(result) == "<Sweep of 9 rows: entropy, support over 3 temperature x 2 top_p>"
+    assert result.units == {"entropy": "nats", "support": "tokens"}
+    assert np.asarray(result).shape == (2, 3, 2)
+    report = json.loads(json.dumps(result.to_dict()))
+    assert report["axes"] == {"temperature": [0.0, 0.7, 1.3], "top_p": [0.4, 1.0]}
+    assert report["values"]["support"] == result.values["support"].tolist()
+    assert report["rows"] == 9
     with pytest.raises(ParameterError, match=r"temperature must be a value of the axis, got 0.8"):
-        found.at(temperature=0.8)
+        result.at(temperature=0.8)
     with pytest.raises(ParameterError, match="point must be of axes among temperature, top_p"):
-        found.at(top_k=1)
+        result.at(top_k=1)
     with pytest.raises(ValueError, match="copies"):
-        np.asarray(found, copy=False)
+        np.asarray(result, copy=False)
 
 
 def test_tables(tmp_path: Path) -> None:
-    found = sweep(ROWS, GRID, ["entropy", "support"])
-    text = found.to_csv(tmp_path / "out.csv")
+    result = sweep(ROWS, GRID, ["entropy", "support"])
+    text = result.to_csv(tmp_path / "out.csv")
     assert (tmp_path / "out.csv").read_text() == text
     pandas = pytest.importorskip("pandas")
-    frame = found.to_pandas()
-    assert frame.equals(pandas.read_csv(tmp_path / "out.csv"))
+    frame = result.to_pandas()
+    # As text first: pandas before 3 reads the last digit of a float otherwise.
+    assert frame.equals(pandas.read_csv(tmp_path / "out.csv", dtype=str).astype(float))
     assert frame.columns.tolist() == ["temperature", "top_p", "entropy", "support"]
     pytest.importorskip("xarray")
-    data = found.to_xarray()
-    assert float(data.entropy.sel(temperature=0.7, top_p=1.0)) == found.values["entropy"][1, 1]
+    data = result.to_xarray()
+    assert float(data.entropy.sel(temperature=0.7, top_p=1.0)) == result.values["entropy"][1, 1]
     assert data.entropy.attrs == {"units": "nats"}
     zipped = sweep(ROWS, {"temperature": [0.5, 1.0], "top_k": [3, 4]}, "support", zipped=True)
     assert zipped.to_xarray().top_k.values.tolist() == [3, 4]
 
-
-# ---------------------------------------------------------------- mistakes
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"grid": {}}, "grid must be a map from parameters to sequences of values, got {}. Write"),
@@ -253,7 +263,7 @@ def test_a_mistake_costs_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("logitlab.sweeps.sweeping.execute", never)
+    monkeypatch.setattr("logitlab.sweeps.run.execute", never)
     with pytest.raises(ParameterError, match="top_p"):
         sweep(ROWS, {"temperature": [0.5] * 10, "top_p": [1.5]})
 
@@ -269,17 +279,17 @@ def test_lists_of_chunks_are_chunks() -> None:
 
 def test_a_point_is_found_up_to_rounding_and_by_zipped_names() -> None:
     rows = np.random.default_rng(0).normal(size=(3, 5))
-    found = sweep(rows, {"temperature": np.arange(0, 1.05, 0.1)}, "entropy")
-    assert found.at(temperature=0.3)["entropy"] == found.values["entropy"][3]
+    result = sweep(rows, {"temperature": np.arange(0, 1.05, 0.1)}, "entropy")
+    assert result.at(temperature=0.3)["entropy"] == result.values["entropy"][3]
     with pytest.raises(ParameterError, match=r"got 0.33. The nearest is 0.30000000000000004"):
-        found.at(temperature=0.33)
+        result.at(temperature=0.33)
     zipped = sweep(rows, {"temperature": [1, 2], "top_p": [0.5, 0.9]}, "entropy", zipped=True)
     assert zipped.at(top_p=0.9)["entropy"] == zipped.values["entropy"][1]
 
 
 def test_tables_of_a_histogram_have_the_ends_of_its_bins() -> None:
-    found = sweep(np.eye(4), {"top_k": [0, 1]}, "entropy", reduce=Histogram([0.0, 0.5, 2.0]))
-    lines = found.to_csv().splitlines()
+    result = sweep(np.eye(4), {"top_k": [0, 1]}, "entropy", reduce=Histogram([0.0, 0.5, 2.0]))
+    lines = result.to_csv().splitlines()
     assert lines[0] == "top_k,bin,entropy_from,entropy_to,entropy"
     assert lines[1:] == ["0,0,0.0,0.5,0.0", "0,1,0.5,2.0,4.0", "1,0,0.0,0.5,4.0", "1,1,0.5,2.0,0.0"]
 
@@ -288,8 +298,8 @@ def test_tables_of_a_histogram_have_the_ends_of_its_bins() -> None:
 def test_engines_round_rows_of_double_precision_as_their_chains_do(engine: str) -> None:
     rows = np.random.default_rng(0).normal(size=(4, 30))
     grid: dict[str, Any] = {"temperature": [1.0, 0.7], "top_k": [0, 5]}
-    found = sweep(rows, grid, "entropy", engine=engine, reduce="rows")
+    result = sweep(rows, grid, "entropy", engine=engine, reduce="rows")
     for i, t in enumerate(grid["temperature"]):
         for j, k in enumerate(grid["top_k"]):
             chain = engines.get(engine)({"temperature": t, "top_k": k})
-            assert np.array_equal(found.values["entropy"][i, j], entropy(chain(rows)))
+            assert np.array_equal(result.values["entropy"][i, j], entropy(chain(rows)))

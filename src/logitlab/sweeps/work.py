@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -14,19 +17,20 @@ from logitlab.numerics import FloatArray, blocks, widened
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.sweeps.chunks import Chunk
-from logitlab.sweeps.dense import Tree, measure_point, tree_of
+from logitlab.sweeps.dense import Tree, tree_of
 from logitlab.sweeps.measures import Measure
+from logitlab.sweeps.prefixes import RowPoints
 from logitlab.sweeps.programs import Program, programs_of, why_dense
 from logitlab.sweeps.reductions import Part, Reduction
-from logitlab.sweeps.shared import measure_prefixes
 from numpy.typing import NDArray
 
 __all__ = ["Job", "SweepJob"]
 
-_TOGETHER = 1 << 18  # logits of rows that are worked on together
+_BLOCK_LOGITS = 1 << 18  # logits of rows that are worked on together
 _BUFFER = 1 << 21  # numbers that wait to be reduced
 
 
+@dataclass(eq=False, repr=False)
 class Job(ABC):
     """What is to be done with every chunk.
 
@@ -38,12 +42,9 @@ class Job(ABC):
     reduction : Reduction
     """
 
-    def __init__(
-        self, chains: Sequence[Chain], measures: Sequence[Measure], reduction: Reduction
-    ) -> None:
-        self.chains = chains
-        self.measures = measures
-        self.reduction = reduction
+    chains: Sequence[Chain]
+    measures: Sequence[Measure]
+    reduction: Reduction
 
     @abstractmethod
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
@@ -68,15 +69,16 @@ class Job(ABC):
         size = rows.shape[1]
         part = self.start(size)
         numbers = max(1, self.columns * len(self.chains))
-        for block in blocks(rows.shape, min(_TOGETHER, size * max(1, _BUFFER // numbers))):
+        for block in blocks(rows.shape, min(_BLOCK_LOGITS, size * max(1, _BUFFER // numbers))):
+            first = chunk.start + block.start
             try:
-                here = widened(check_logits(rows[block], "rows"))
+                logits = widened(check_logits(rows[block], "rows"))
             except ParameterError:
-                raise _wrong_row(rows[block], chunk.start + block.start) from None
+                raise _wrong_row(rows[block], first) from None
             context = chunk.context
             if context is not None and block != slice(0, len(rows)):
                 context = context.for_rows(rows.shape[:1], block)
-            self.reduction.add(part, self.numbers(here, context, chunk.start + block.start))
+            self.reduction.add(part, self.numbers(logits, context, first))
         return part
 
     @cached_property
@@ -88,30 +90,26 @@ class Job(ABC):
         ParameterError
             For functions that cannot be sent to another process.
         """
-        content = type(self), self._parts()
+        fields = tuple(getattr(self, field.name) for field in dataclasses.fields(self))
         try:
-            return pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+            return pickle.dumps((type(self), fields), pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             try:
                 import cloudpickle  # comes with dask, and can send lambdas
             except ImportError:
                 rule = "functions of a module, which another process can import"
                 raise ParameterError("metrics", rule, Seen("others"), f"{error}.") from None
-            packed: bytes = cloudpickle.dumps(content)
-            return packed
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.chains, self.measures, self.reduction
+            return bytes(cloudpickle.dumps((type(self), fields)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker unpacks a job once, however many chunks it gets.
-        return _unpacked, (self.packed,)
+        return _job_of, (self.packed,)
 
 
 @lru_cache(maxsize=2)
-def _unpacked(packed: bytes) -> Job:
-    kind, parts = pickle.loads(packed)
-    job: Job = kind(*parts)
+def _job_of(packed: bytes) -> Job:
+    kind, fields = pickle.loads(packed)
+    job: Job = kind(*fields)
     return job
 
 
@@ -132,47 +130,38 @@ class SweepJob(Job):
     """
 
     @cached_property
+    def _reasons(self) -> list[str]:
+        """Why each point is dense, or ""."""
+        own = ", ".join(measure.name for measure in self.measures if not measure.shared)
+        rest = f"{own}: of all logits" if own else ""
+        return [why_dense(chain) or rest for chain in self.chains]
+
+    @property
     def reasons(self) -> dict[str, int]:
         """Why points are dense, and how many."""
-        own = [measure.name for measure in self.measures if not measure.shared]
-        found: dict[str, int] = {}
-        for chain in self.chains:
-            reason = why_dense(chain)
-            if not reason and own:
-                reason = f"{', '.join(own)}: of all logits"
-            if reason:
-                told = f"run the dense chain: {reason}"
-                found[told] = found.get(told, 0) + 1
-        return found
-
-    @cached_property
-    def _is_dense(self) -> list[bool]:
-        own = not all(measure.shared for measure in self.measures)
-        return [own or bool(why_dense(chain)) for chain in self.chains]
+        return dict(Counter(f"run the dense chain: {why}" for why in self._reasons if why))
 
     @cached_property
     def programs(self) -> list[Program]:
         """The programs of the shared points."""
-        return programs_of(self.chains, [i for i, dense in enumerate(self._is_dense) if not dense])
+        return programs_of(self.chains, [i for i, why in enumerate(self._reasons) if not why])
 
     @cached_property
     def _tree(self) -> Tree:
-        return tree_of(self.chains, [i for i, dense in enumerate(self._is_dense) if dense])
+        return tree_of(self.chains, [i for i, why in enumerate(self._reasons) if why])
 
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
         """Return the numbers of checked rows: shape (n, M, P)."""
         out = np.empty((len(rows), len(self.measures), len(self.chains)))
-        if any(self._is_dense):
-            self._tree.measure(self.measures, rows, context, out)
+        self._tree.measure(self.measures, rows, context, out)
         doubt = np.zeros((len(rows), len(self.chains)), np.bool_)
         for program in self.programs:
             headed = program.head(rows, context) if program.head.steps else None
             for i, row in enumerate(rows):
                 after = None if headed is None else headed[i]
-                measure_prefixes(program, self.measures, row, after, out[i], doubt[i])
+                RowPoints(program, self.measures, row, after, out[i], doubt[i]).measure()
         for i in np.flatnonzero(doubt.any(axis=1)).tolist():
             own = None if context is None else context.for_rows((len(rows),), slice(i, i + 1))
-            for point in np.flatnonzero(doubt[i]).tolist():
-                chain = self.chains[point]
-                out[i, :, point] = measure_point(chain, self.measures, rows[i : i + 1], own)[0]
+            tree = tree_of(self.chains, np.flatnonzero(doubt[i]).tolist())
+            tree.measure(self.measures, rows[i : i + 1], own, out[i : i + 1])
         return out
