@@ -79,6 +79,16 @@ def test_draws(file: Path, capsys: Any) -> None:
     assert out(capsys, file, "--temperature", "1.0", "--draws", "10", "--seed", "4") == expected
 
 
+def test_coins_and_states_are_axes(file: Path, capsys: Any) -> None:
+    expected = sweep(file, {"xtc_probability": [0.0, 0.25, 0.5, 0.75, 1.0]}).to_csv()
+    assert out(capsys, file, "--xtc-probability", "0:1:0.25") == expected
+    grid: dict[str, Any] = {"mirostat": [2], "mirostat_tau": [1, 2, 3]}
+    for engine in ("openrouter", "llama_cpp"):
+        expected = sweep(file, grid, "support", engine=engine).to_csv()
+        words = f"--mirostat 2 --mirostat-tau 1:3:1 --metrics support --engine {engine}"
+        assert out(capsys, file, *words.split()) == expected
+
+
 def test_options_of_all_kinds(file: Path, capsys: Any) -> None:
     context = Context(prompt=[3, 4])
     grid: dict[str, Any] = {"frequency_penalty": [-0.5, 0.5], "top_k": [2, 4]}

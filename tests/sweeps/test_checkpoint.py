@@ -103,6 +103,7 @@ def test_another_sweep_is_refused_and_the_difference_named(
         ({"engine": "vllm"}, "engine or request"),
         ({"request": {"min_p": 0.1}}, "engine or request"),
         ({"context": Context([2])}, "context"),
+        ({"request": {"xtc_probability": 0.5}}, "engine or request"),
     ):
         arguments: dict[str, Any] = {"rows": rows, "grid": GRID, "context": context} | change
         message = rf"checkpoint must be of the same sweep; this one differs in {keys}, got"
@@ -177,3 +178,19 @@ def test_draws_that_can_go_on_have_a_seed(rows: NDArray[Any], tmp_path: Path) ->
     with pytest.raises(ParameterError, match="seed must be given with a checkpoint, got None"):
         simulate(rows, GRID, draws=5, checkpoint=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_coins_and_states_go_on_where_they_were_cut_off(rows: NDArray[Any], tmp_path: Path) -> None:
+    grid = {"xtc_probability": [0.0, 0.5], "mirostat": [0, 2]}
+    options: dict[str, Any] = {"state": {"mirostat": 2.5}, "chunk": 7}
+    file = tmp_path / "sweep"
+    whole = sweep(rows, grid, ["entropy", Counting()], **options)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(rows, grid, ["entropy", Counting(150)], **options, checkpoint=file)
+    metrics = ["entropy", Counting()]
+    result = sweep(rows, grid, metrics, **options, checkpoint=file)
+    assert bits(result) == bits(whole)
+    assert result.state == {"mirostat": 2.5}
+    for other in ({"mirostat": 2.0}, None):
+        with pytest.raises(ParameterError, match="this one differs in engine or request, got"):
+            sweep(rows, grid, metrics, state=other, checkpoint=file)

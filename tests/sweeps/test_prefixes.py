@@ -11,6 +11,7 @@ from logitlab import (
     Chain,
     Context,
     LogitBias,
+    MaxSurprise,
     MinP,
     RepetitionPenalty,
     Step,
@@ -18,6 +19,8 @@ from logitlab import (
     TopA,
     TopK,
     TopP,
+    TypicalP,
+    Xtc,
     datasets,
     engines,
     metrics,
@@ -29,7 +32,7 @@ from numpy.typing import NDArray
 import strategies
 
 SHARED = ("entropy", "support_size", "top_probability", "perplexity", "mass_removed", "agreement")
-KINDS = (Temperature, TopK, TopP, MinP, TopA)
+KINDS = (Temperature, TopK, TopP, MinP, TopA, MaxSurprise)
 PAIRS = ("mass_removed", "agreement")
 
 
@@ -193,6 +196,14 @@ def test_neutral_values_join_the_program_of_the_others() -> None:
     assert len(programs_of(chains, range(len(chains)))) == 1
 
 
+def test_what_has_no_neutral_value_joins_nobody() -> None:
+    chains = [Chain(TopP(0.9)), Chain(MaxSurprise(2.0), TopP(0.9)), Chain(MaxSurprise(3.0))]
+    assert [program.body.points.tolist() for program in programs_of(chains, range(3))] == [
+        [1, 2],
+        [0],
+    ]
+
+
 def test_what_is_dense_says_why() -> None:
     assert why_dense(engines.vllm({"temperature": 0.5})) == "single precision"
     assert why_dense(engines.llama_cpp({})).startswith("SortedChain")
@@ -200,4 +211,8 @@ def test_what_is_dense_says_why() -> None:
     assert why_dense(Chain(MinP(0.5, space="probs"))).startswith("MinP")
     assert why_dense(Chain(TopK([1, 2]))) == "TopK has a value for each row"
     assert why_dense(Chain(TopK(3), LogitBias({1: 1.0}))).startswith("LogitBias")
+    assert why_dense(Chain(TypicalP(0.5))) == "TypicalP keeps no prefix of a sorted row"
+    assert why_dense(Chain(Xtc(0.5))) == "Xtc tosses a coin, so that the chain is a mixture"
+    assert why_dense(Chain(TypicalP(1.0), Xtc(0.0), TopP(0.5))) == ""
+    assert why_dense(Chain(TopK(9), MaxSurprise(3.0), MinP(0.1))) == ""
     assert why_dense(Chain(Temperature(0.5), TopK(3), TopP(0.5, at_p="keep"))) == ""

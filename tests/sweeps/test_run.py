@@ -11,16 +11,23 @@ import pytest
 from logitlab import (
     Chain,
     Context,
+    Mirostat,
     ParameterError,
+    SamplingParams,
+    Temperature,
     TopK,
     TopP,
+    distribution,
     engines,
     entropy,
     kl_divergence,
     metrics,
+    sample,
+    simulate,
     support_size,
     sweep,
 )
+from logitlab.engines.resolve import resolve
 from logitlab.models import NGram, Recorded, Recorder
 from logitlab.sweeps import Histogram
 from logitlab.sweeps.chunks import Rows, missing
@@ -230,6 +237,12 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"temperature": [0.0]}, "engine": "transformers"}, "temperature must be a strictly"),
     ({"grid": {"engine": ["ours"]}}, "engine must be one of 'openrouter'"),
     ({"engine": "ours"}, "engine must be one of 'openrouter'"),
+    (
+        {"state": {"mirostat": 3.0}},
+        r"state must be a map whose keys are among \[\], got 'mirostat'",
+    ),
+    ({"state": 3.0}, "state must be a map from steps to numbers: .*, got 3.0"),
+    ({"request": Chain()}, r"request must be SamplingParams, a map or None, got Chain\(\)"),
     ({"request": {"top_p": 1.0}}, "request must be free of top_p, which the grid has, got 1.0"),
     ({"metrics": []}, r"metrics must be a name, a function, or a sequence of those, got \[\]"),
     ({"metrics": "surprise"}, "metrics must be functions, or among 'entropy', .*, got 'surprise'"),
@@ -303,3 +316,107 @@ def test_engines_round_rows_of_double_precision_as_their_chains_do(engine: str) 
         for j, k in enumerate(grid["top_k"]):
             chain = engines.get(engine)({"temperature": t, "top_k": k})
             assert np.array_equal(result.values["entropy"][i, j], entropy(chain(rows)))
+
+
+def test_coins_are_the_mixture_that_distribution_tells() -> None:
+    rows = ROWS.astype(np.float64)
+    grid: dict[str, Any] = {"xtc_probability": [0.0, 0.25, 1.0], "temperature": [0.7, 1.3]}
+    names = ["entropy", "support_size", "top_probability", "agreement", "total_variation"]
+    result = sweep(rows, grid, names, reduce="rows", request={"xtc_threshold": 0.15}, chunk=4)
+    for i, q in enumerate(grid["xtc_probability"]):
+        for j, t in enumerate(grid["temperature"]):
+            request = {"xtc_probability": q, "temperature": t, "xtc_threshold": 0.15}
+            p = distribution(rows, request)
+            with np.errstate(divide="ignore"):
+                final = np.log(p)
+            for name in names:
+                measure = getattr(metrics, name)
+                is_pair = name in ("agreement", "total_variation")
+                expected = measure(rows, final) if is_pair else measure(final)
+                np.testing.assert_allclose(result.values[name][i, j], expected, rtol=1e-12)
+    shared = sweep(rows, grid, "entropy", request={"xtc_threshold": 0.15}).plan
+    assert (shared.shared, shared.dense) == (2, 4)
+    reason = "4 points run the dense chain: Xtc tosses a coin, so that the chain is a mixture"
+    assert reason in str(shared)
+    assert result.state is None
+    assert "state" not in result.to_dict()
+
+
+@pytest.mark.parametrize("engine", ["openrouter", "llama_cpp"])
+def test_mirostat_is_measured_in_a_state(engine: str) -> None:
+    grid = {"mirostat_tau": [1.0, 2.0]}
+    request = {"mirostat": 2, "temperature": 0.8}
+    result = sweep(
+        ROWS, grid, "entropy", engine=engine, request=request, state={"mirostat": 3.0}, chunk=4
+    )
+    assert result.state == {"mirostat": 3.0}
+    assert json.loads(json.dumps(result.to_dict()))["state"] == {"mirostat": 3.0}
+    initial = sweep(ROWS, grid, "entropy", engine=engine, request=request)
+    for i, tau in enumerate(grid["mirostat_tau"]):
+        chain = engines.get(engine)(request | {"mirostat_tau": tau})
+        expected = entropy(chain.at({"mirostat": 3.0})(ROWS)).mean()
+        assert result.values["entropy"][i] == pytest.approx(expected, rel=1e-9)
+        assert initial.values["entropy"][i] == pytest.approx(entropy(chain.at()(ROWS)).mean())
+
+
+def test_the_state_of_a_sweep_is_told_for_each_point_where_they_differ() -> None:
+    def engine(point: dict[str, Any]) -> Chain:
+        cut = [Mirostat(point["tau"])] if point["tau"] else []
+        return Chain(Temperature(point["t"]), *cut)
+
+    grid = {"tau": [0, 1.0, 2.0], "t": [0.5, 1.0]}
+    result = sweep(ROWS, grid, ["entropy", "support"], engine=engine, reduce="rows")
+    assert result.state is not None
+    expected = [[np.nan, np.nan], [2.0, 2.0], [4.0, 4.0]]
+    np.testing.assert_array_equal(result.state["mirostat"], expected)
+    assert (result.plan.shared, result.plan.dense) == (6, 0)
+    for i, tau in enumerate(grid["tau"]):
+        for j, t in enumerate(grid["t"]):
+            final = engine({"tau": tau, "t": t}).at()(ROWS)
+            assert result.values["support"][i, j].tolist() == support_size(final).tolist()
+            np.testing.assert_allclose(result.values["entropy"][i, j], entropy(final), rtol=1e-9)
+    one = sweep(ROWS, {"tau": [2.0], "t": [0.5, 1.0]}, engine=engine)
+    assert one.state == {"mirostat": 4.0}
+
+
+def test_each_row_may_be_in_a_state_of_its_own() -> None:
+    bits = np.arange(1.0, 10.0)
+    chain = Chain(Temperature(1.5), Mirostat(5.0))
+    expected = support_size(chain.at({"mirostat": bits})(ROWS))
+    for rows, state in ((ROWS, bits), (ROWS.reshape(3, 3, 40), bits.reshape(3, 3))):
+        for chunk in (2, 256):
+            result = sweep(
+                rows,
+                {"k": [0]},
+                "support",
+                engine=lambda point: chain,
+                state={"mirostat": state},
+                reduce="rows",
+                chunk=chunk,
+            )
+            assert result.values["support"][0].tolist() == expected.tolist()
+    tokens = sample(ROWS, chain, seed=3, size=4, state={"mirostat": bits}).tokens
+    simulation = simulate(
+        ROWS,
+        {"k": [0]},
+        lambda tokens: tokens,
+        engine=lambda point: chain,
+        state={"mirostat": bits},
+        draws=4,
+        seed=3,
+        chunk=2,
+    )
+    assert simulation.values["<lambda>"][0] == tokens.mean()
+
+
+def test_a_request_may_be_resolved_already() -> None:
+    request = {"top_p": 0.9, "repeat_last_n": 3}
+    expected = sweep(ROWS, {"top_k": [2, 5]}, engine="llama_cpp", request=request)
+    resolved = resolve(request, "llama_cpp")
+    result = sweep(ROWS, {"top_k": [2, 5]}, request=resolved)
+    assert np.array_equal(np.asarray(result), np.asarray(expected))
+    params = SamplingParams(top_p=0.9, seed=4)
+    simulation = simulate(ROWS, {"top_k": [2, 5]}, draws=5, request=params)
+    again = simulate(ROWS, {"top_k": [2, 5]}, draws=5, seed=4, request={"top_p": 0.9})
+    assert simulation.seed == 4
+    assert np.array_equal(np.asarray(simulation), np.asarray(again))

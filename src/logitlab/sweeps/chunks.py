@@ -90,8 +90,15 @@ class Chunk:
 class Rows:
     """Rows that are all there: an array, or a file.
 
+    Parameters
+    ----------
+    array : ndarray, shape (..., V)
+    context : Context or None
+
     Attributes
     ----------
+    batch : tuple of int
+        How the rows were laid out.
     shape : tuple of int
         Rows, and tokens of the vocabulary.
     identity : dict
@@ -99,13 +106,15 @@ class Rows:
     """
 
     def __init__(self, array: FloatArray, context: Context | None) -> None:
-        self.array = array
-        self.shape: tuple[int, int] = array.shape
-        self.file = _file_of(array)
+        self.batch: tuple[int, ...] | None = array.shape[:-1]
+        self.array = _two_axes(array)
+        self.shape: tuple[int, int] = self.array.shape
+        self.file = _file_of(self.array)
+        if context is not None and array.ndim > 2:
+            context = context.for_rows(array.shape[:-1], slice(None))
         self.context = context
-        if context is not None:
-            for name in ("prompt", "output"):
-                context.tokens(name, self.shape[:1], self.shape[1])
+        for name in ("prompt", "output") if context else ():
+            context.tokens(name, self.shape[:1], self.shape[1])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -140,7 +149,8 @@ class Stream:
         Arrays of shape (n, V), or pairs of such an array and a `Context`.
     """
 
-    context = None
+    batch: tuple[int, ...] | None = None
+    context: Context | None = None
 
     def __init__(self, chunks: Iterable[Any]) -> None:
         items = iter(chunks)
@@ -198,16 +208,13 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     if context is not None and not isinstance(context, Context):
         raise ParameterError("context", "a Context or None", context)
     if isinstance(rows, Recorded):
-        return Rows(_two_axes(rows.logits), context)
+        return Rows(rows.logits, context)
     if isinstance(rows, str | PathLike):
-        return Rows(_two_axes(_map_file(Path(rows))), context)
+        return Rows(_map_file(Path(rows)), context)
     if isinstance(rows, list | tuple) and _are_chunks(rows):
         rows = iter(rows)
     if hasattr(rows, "__array__") or isinstance(rows, Sequence):
-        array: FloatArray = check_array(cast(Any, rows), "rows")
-        if context is not None and array.ndim > 2:
-            context = context.for_rows(array.shape[:-1], slice(None))
-        return Rows(_two_axes(array), context)
+        return Rows(check_array(cast(Any, rows), "rows"), context)
     if not isinstance(rows, Iterable):
         rule = "an array, the path of a .npy file, a recording, or an iterable of chunks"
         raise ParameterError("rows", rule, rows)

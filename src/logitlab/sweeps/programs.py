@@ -78,6 +78,8 @@ def why_dense(chain: Chain) -> str:
         name = type(step).__name__
         if isinstance(step, RandomStep):
             return f"{name} tosses a coin, so that the chain is a mixture"
+        if isinstance(step, Truncation) and type(step).prefix is Truncation.prefix:
+            return f"{name} keeps no prefix of a sorted row"
         if not _is_cut(step):
             return f"{name} is not known for all prefixes of a row at once"
         if isinstance(step, Step) and np.ndim(step.value):

@@ -143,7 +143,7 @@ def sweep(
     axis = reduction.axis
     if axis in points.values:
         raise ParameterError("grid", f"free of {axis!r}, which is an axis of the rows", grid)
-    job = SweepJob(chains, measures, reduction)
+    job = SweepJob(chains, measures, reduction, source.batch)
     values, count = _run(job, source, points, executor, chunk, in_flight, checkpoint, progress)
     dense = sum(job.reasons.values())
     axes, others = points.axes()
@@ -249,7 +249,7 @@ def simulate(
         hint = "Another run would draw a fresh one, and could not go on from the file."
         raise ParameterError("seed", "given with a checkpoint", seed, hint)
     seed = resolve_seed(seed)
-    job = DrawJob(chains, measures, Mean(), seed, draws, coupling)
+    job = DrawJob(chains, measures, Mean(), source.batch, seed, draws, coupling)
     values, count = _run(job, source, points, executor, chunk, in_flight, checkpoint, progress)
     mean, variance, binary = values.reshape(3, len(measures), *points.shape)
     z = NormalDist().inv_cdf((1 + confidence) / 2)

@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_logits
 from logitlab.numerics import FloatArray, blocks, widened
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.step import Step
 from logitlab.sweeps.chunks import Chunk
 from logitlab.sweeps.dense import Tree, tree_of
 from logitlab.sweeps.measures import Measure
@@ -40,11 +42,14 @@ class Job(ABC):
         One for each point.
     measures : sequence of Measure
     reduction : Reduction
+    batch : tuple of int or None
+        The shape against which values for each row broadcast; None where nobody knows it.
     """
 
     chains: Sequence[Chain]
     measures: Sequence[Measure]
     reduction: Reduction
+    batch: tuple[int, ...] | None
 
     @abstractmethod
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
@@ -78,8 +83,21 @@ class Job(ABC):
             context = chunk.context
             if context is not None and block != slice(0, len(rows)):
                 context = context.for_rows(rows.shape[:1], block)
-            self.reduction.add(part, self.numbers(logits, context, first))
+            job = self.for_rows(slice(first, first + len(logits)))
+            self.reduction.add(part, job.numbers(logits, context, first))
         return part
+
+    @cached_property
+    def _has_row_values(self) -> bool:
+        steps = chain.from_iterable(self.chains)
+        return any(isinstance(step, Step) and np.ndim(step.value) > 0 for step in steps)
+
+    def for_rows(self, rows: slice) -> Self:
+        """Return the job for some of all rows: their own values, where each has one."""
+        if self.batch is None or not self._has_row_values:
+            return self
+        chains = [each.for_rows(self.batch, rows) for each in self.chains]
+        return dataclasses.replace(self, chains=chains, batch=None)
 
     @cached_property
     def packed(self) -> bytes:
