@@ -187,7 +187,7 @@ def test_coins_and_states_go_on_where_they_were_cut_off(rows: NDArray[Any], tmp_
     whole = sweep(rows, grid, ["entropy", Counting()], **options)
     with pytest.raises(KeyboardInterrupt):
         sweep(rows, grid, ["entropy", Counting(150)], **options, checkpoint=file)
-    metrics = ["entropy", Counting()]
+    metrics: list[Any] = ["entropy", Counting()]
     result = sweep(rows, grid, metrics, **options, checkpoint=file)
     assert bits(result) == bits(whole)
     assert result.state == {"mirostat": 2.5}

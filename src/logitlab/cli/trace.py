@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
+    add_command,
     add_engine,
     add_request,
     add_row,
-    bundled,
-    needs_context,
+    bundled_row,
     request_of,
     row_of,
+    top_of,
     whole,
 )
 from logitlab.cli.text import as_json, table, top_tokens
@@ -41,13 +41,13 @@ def add(commands: Any) -> None:
     """Add ``demo`` and ``trace``."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
     demo.set_defaults(run=_demo)
-    trace = commands.add_parser(
+    trace = add_command(
+        commands,
         "trace",
+        _trace,
         help="what a request makes of a row of logits",
         description="Show every stage of the chain that a request means, then draw from it.",
-        allow_abbrev=False,
     )
-    trace.set_defaults(run=_trace)
     add_row(trace)
     add_request(trace)
     show = trace.add_argument_group("output")
@@ -62,7 +62,7 @@ def add(commands: Any) -> None:
 
 
 def _demo(_: argparse.Namespace) -> str:
-    row = bundled(_DEMO_ROW)
+    row = bundled_row(_DEMO_ROW)
     trace = trace_of(row.logits, _DEMO, context=row.context)
     draws = sample(row.logits, _DEMO, context=row.context, size=10)
     hint = f"Next: logitlab trace --row {_DEMO_ROW} --temperature 1.5 --min-p 0.1"
@@ -70,32 +70,26 @@ def _demo(_: argparse.Namespace) -> str:
 
 
 def _trace(arguments: argparse.Namespace) -> str:
-    row = row_of(arguments)
-    request = request_of(arguments)
+    row, request = row_of(arguments), request_of(arguments)
+    coupling = arguments.coupling
     size = whole("--draws", arguments.draws, Range(0, 10**6, integer=True))
-    top = None
-    if arguments.top is not None:
-        top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
+    top = top_of(arguments, row)
     token = _token_of(arguments, row)
     resolved = resolve(request, arguments.engine, size=len(row.logits))
-    try:
-        trace = trace_of(row.logits, resolved, context=row.context)
-    except ParameterError as error:
-        raise needs_context(error) from None
-    draws = sample(
-        row.logits, resolved, context=row.context, size=size, coupling=arguments.coupling
-    )
+    trace = trace_of(row.logits, resolved, context=row.context)
+    draws = sample(row.logits, resolved, context=row.context, size=size, coupling=coupling)
     fate = None
     if token is not None:
         fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
         top = 10 if top is None else top
-        return _json(row, request, trace, draws, arguments.coupling, top, fate)
+        return as_json(_report(row, request, trace, draws, coupling, top, fate))
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
+    lines = [_table(row, trace, draws, top, own, fate)]
     notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
-    told = [] if fate is None else ["", fate.sentence(row)]
-    notes = ["", *notes] if notes else []
-    return "\n".join([_table(row, trace, draws, top, own, fate), *told, *notes])
+    for part in ([fate.sentence(row)] if fate else [], notes):
+        lines += ["", *part] if part else []
+    return "\n".join(lines)
 
 
 def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
@@ -124,8 +118,8 @@ class _Fate:
         self.probability = float(probs[token])
         self.rank = 1 + int(np.count_nonzero(probs > probs[token]))
         self.kept = int(np.count_nonzero(probs))
-        gone = np.flatnonzero(trace.logits[:, token] == -np.inf)
-        self.removed_by = trace.names[gone[0]] if len(gone) else None
+        removals = np.flatnonzero(trace.logits[:, token] == -np.inf)
+        self.removed_by = trace.names[removals[0]] if len(removals) else None
 
     def sentence(self, row: Row) -> str:
         """Say it."""
@@ -160,42 +154,38 @@ def _table(
             digits = ".4f" if probability >= 5e-5 else ".0e"
             line.append(format(probability, digits) if probability else "–")
     lines = [row.title, repr(trace.chain), "", *table(head, body, row, trace.logits, top)]
-    drawn = "  ".join(row.label(int(token)) for token in draws.tokens)
+    labels = "  ".join(row.label(int(token)) for token in draws.tokens)
     title = f"{len(draws.tokens)} draws{own}, seed {draws.seed}:"
-    return "\n".join([*lines, "", title, drawn]).rstrip()
+    return "\n".join([*lines, "", title, labels]).rstrip()
 
 
-def _json(
+def _report(
     row: Row,
-    request: Mapping[str, Any],
+    request: dict[str, Any],
     trace: Trace,
     draws: Draws,
     coupling: str,
     top: int,
     fate: _Fate | None,
-) -> str:
+) -> dict[str, Any]:
+    """Return the stages and draws as a JSON object."""
+    tops = top_tokens(trace.logits, top)
     stages = [
         {
             "name": name,
             "kept": int(trace.kept[i]),
             "entropy": float(trace.entropy[i]),
             "mass_removed": float(trace.mass_removed[i]),
-            "top": row.described(tokens),
+            "top": row.entries(tops[i]),
         }
-        for i, (name, tokens) in enumerate(
-            zip(trace.names, top_tokens(trace.logits, top), strict=True)
-        )
+        for i, name in enumerate(trace.names)
     ]
-    drawn = [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()]
+    tokens = [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()]
     about = {} if fate is None else {"token": {"label": row.label(fate.token), **vars(fate)}}
-    return as_json(
-        {
-            "row": row.title,
-            "vocabulary_size": len(row.logits),
-            "request": dict(request),
-            "chain": repr(trace.chain),
-            "stages": stages,
-            "draws": {"seed": draws.seed, "coupling": coupling, "tokens": drawn},
-            **about,
-        }
+    return row.report(
+        request,
+        chain=repr(trace.chain),
+        stages=stages,
+        draws={"seed": draws.seed, "coupling": coupling, "tokens": tokens},
+        **about,
     )

@@ -113,8 +113,9 @@ class Rows:
         if context is not None and array.ndim > 2:
             context = context.for_rows(array.shape[:-1], slice(None))
         self.context = context
-        for name in ("prompt", "output") if context else ():
-            context.tokens(name, self.shape[:1], self.shape[1])
+        if context is not None:
+            for name in ("prompt", "output"):
+                context.tokens(name, self.shape[:1], self.shape[1])
 
     @property
     def identity(self) -> dict[str, Any]:
