@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
 from logitlab.datasets import load
+from logitlab.draw import COUPLINGS
 from logitlab.engines.engine import ENGINES
 from logitlab.models import BUNDLED
 from logitlab.numerics import FloatArray
@@ -24,8 +25,10 @@ __all__ = [
     "COUNT",
     "Row",
     "add_command",
+    "add_coupling",
     "add_engine",
     "add_model",
+    "add_options",
     "add_request",
     "add_row",
     "bundled_row",
@@ -92,15 +95,27 @@ def add_command(commands: Any, name: str, run: Callable[..., Any], **words: str)
     return parser
 
 
+def add_options(parser: Any, *options: tuple[str | None, ...]) -> None:
+    """Add options to a parser or a group: name, metavar, help, and a default where there is one.
+
+    One without a metavar is a flag.
+    """
+    for name, metavar, words, *default in options:
+        kind: dict[str, Any] = {"action": "store_true"}
+        if metavar is not None:
+            kind = {"metavar": metavar, "default": default[0] if default else None}
+        parser.add_argument(name, help=words, **kind)
+
+
 def add_row(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a row of logits."""
-    where = parser.add_argument_group("logits")
-    where.add_argument("--row", metavar="N", help="row of the recording or file (default 0)")
-    where.add_argument(
-        "--prompt", metavar="TEXT", help="the bundled row whose prompt contains TEXT"
+    add_options(
+        parser.add_argument_group("logits"),
+        ("--row", "N", "row of the recording or file (default 0)"),
+        ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
+        ("--logits", "FILE", "your own .npy of shape (V,) or (n, V)"),
+        ("--prompt-ids", "IDS", "tokens before your row: 5,17,5"),
     )
-    where.add_argument("--logits", metavar="FILE", help="your own .npy of shape (V,) or (n, V)")
-    where.add_argument("--prompt-ids", metavar="IDS", help="tokens before your row: 5,17,5")
 
 
 def option_of(key: str) -> str:
@@ -152,6 +167,11 @@ def add_engine(parser: Any) -> None:
         metavar="NAME",
         help="whose chain it is: " + ", ".join(ENGINES),
     )
+
+
+def add_coupling(parser: Any) -> None:
+    """Add the option that chooses how numbers become tokens."""
+    parser.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
 
 
 def in_words_of_options(error: Exception) -> Exception:

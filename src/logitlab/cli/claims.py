@@ -9,7 +9,7 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
-from logitlab.cli.arguments import add_command
+from logitlab.cli.arguments import add_command, add_options
 from logitlab.cli.text import as_json
 
 __all__ = ["add"]
@@ -28,50 +28,42 @@ def add(commands: Any) -> None:
         description="Run an experiment for every effect that OpenRouter's page of parameters "
         "states. The status is 1 if one of them fails.",
     )
-    parser.add_argument(
-        "--parameter", metavar="KEY", help="only the claims about one of the twenty, or general"
+    add_options(
+        parser, ("--parameter", "KEY", "only the claims about one of the twenty, or general")
     )
-    show = parser.add_mutually_exclusive_group()
-    show.add_argument("--json", action="store_true", help="print JSON, with unrounded numbers")
-    show.add_argument(
-        "--write", metavar="DIR", help="write report.md and a figure for each parameter into DIR"
+    add_options(
+        parser.add_mutually_exclusive_group(),
+        ("--json", None, "print JSON, with unrounded numbers"),
+        ("--write", "DIR", "write report.md and a figure for each parameter into DIR"),
     )
 
 
 def _claims(arguments: argparse.Namespace) -> Iterator[str]:
-    from logitlab.claims import findings
-    from logitlab.claims.report import check_directory
+    """Yield what is printed, while the experiments run."""
+    from logitlab.claims import PAGE, findings
+    from logitlab.claims.report import check_directory, summary, write
 
     experiments = findings(arguments.parameter)
-    if arguments.write is not None:  # what is wrong is said before anything is run
-        check_directory(arguments.write)
-    return _lines(arguments, experiments)
-
-
-def _lines(arguments: argparse.Namespace, experiments: Iterator[Any]) -> Iterator[str]:
-    """Yield what is printed, while the experiments run."""
-    from logitlab.claims import PAGE
-    from logitlab.claims.report import summary, write
-
-    findings = []
-    if arguments.json:
-        findings = list(experiments)
-        yield as_json({"page": PAGE, "claims": list(map(_entry, findings))}) + "\n"
-    elif arguments.write is not None:
-        findings = list(experiments)
-        files = write(findings, arguments.write)
-        yield f"{files[0]} and {len(files) - 1} figures. {summary(findings)}\n"
+    results = []
+    if arguments.write is not None:
+        check_directory(arguments.write)  # before anything is run
+        results = list(experiments)
+        files = write(results, arguments.write)
+        yield f"{files[0]} and {len(files) - 1} figures. {summary(results)}\n"
+    elif arguments.json:
+        results = list(experiments)
+        yield as_json({"page": PAGE, "claims": list(map(_entry, results))}) + "\n"
     else:
         widths = _widths()
         yield _row(_TITLES, widths)
         for finding in experiments:
             claim = finding.claim
-            if not findings or findings[-1].claim.parameter != claim.parameter:
+            if not results or results[-1].claim.parameter != claim.parameter:
                 yield f"\n{claim.parameter} (section {claim.section})\n"
-            findings.append(finding)
+            results.append(finding)
             yield _row((claim.statement, finding.sentence, finding.verdict), widths)
-        yield f"\n{summary(findings)}\n"
-    if any(finding.holds is False for finding in findings):
+        yield f"\n{summary(results)}\n"
+    if any(finding.holds is False for finding in results):
         raise SystemExit(1)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from logitlab.cli.arguments import (
     Row,
     add_command,
+    add_options,
     add_request,
     add_row,
     request_of,
@@ -38,20 +39,13 @@ def add(commands: Any) -> None:
     )
     add_row(parser)
     add_request(parser)
-    show = parser.add_argument_group("engines and output")
-    show.add_argument(
-        "--engines",
-        metavar="NAMES",
-        default=",".join(MAIN),
-        help="some of " + ", ".join(ENGINES) + "; or all",
-    )
-    show.add_argument("--top", metavar="N", help="how many top tokens to show for each engine")
-    show.add_argument("--json", action="store_true", help="print JSON instead of tables")
-    show.add_argument(
-        "--about", action="store_true", help="print what each engine declares: rules, sources …"
-    )
-    show.add_argument(
-        "--differences", action="store_true", help="print where the engines differ, as Markdown"
+    add_options(
+        parser.add_argument_group("engines and output"),
+        ("--engines", "NAMES", f"some of {', '.join(ENGINES)}; or all", ",".join(MAIN)),
+        ("--top", "N", "how many top tokens to show for each engine"),
+        ("--json", None, "print JSON instead of tables"),
+        ("--about", None, "print what each engine declares: rules, sources …"),
+        ("--differences", None, "print where the engines differ, as Markdown"),
     )
 
 
@@ -67,7 +61,7 @@ def _engines(arguments: argparse.Namespace) -> str:
     top = top_of(arguments, row)
     comparison = compare_engines(row.logits, request, context=row.context, engines=names)
     if arguments.json:
-        return as_json(_report(row, request, comparison, 10 if top is None else top))
+        return as_json(_comparison_report(row, request, comparison, top))
     return _text(row, request, comparison, top)
 
 
@@ -80,7 +74,9 @@ def _partings(comparison: Comparison) -> list[tuple[str, str, tuple[Parting, ...
 
 
 def _text(row: Row, request: dict[str, Any], comparison: Comparison, top: int | None) -> str:
-    letters = dict(zip(comparison.groups, _letters(len(comparison.groups)), strict=True))
+    letters = {
+        group: ascii_uppercase[i % 26] * (1 + i // 26) for i, group in enumerate(comparison.groups)
+    }
     names = [(letter, name) for group, letter in letters.items() for name in group]
     parameters = ", ".join(f"{key} {value}" for key, value in request.items()) or "nothing"
     lines = [row.title, f"request: {parameters}", ""]
@@ -116,10 +112,6 @@ def _text(row: Row, request: dict[str, Any], comparison: Comparison, top: int | 
     return "\n".join([*lines, *([""] if notes else []), *notes])
 
 
-def _letters(count: int) -> list[str]:
-    return [ascii_uppercase[i % 26] * (1 + i // 26) for i in range(count)]
-
-
 def _distances(comparison: Comparison, letters: list[str]) -> list[str]:
     first = [group[0] for group in comparison.groups]
     rows = [["total variation", *letters]]
@@ -129,7 +121,9 @@ def _distances(comparison: Comparison, letters: list[str]) -> list[str]:
     return columns(rows)
 
 
-def _report(row: Row, request: dict[str, Any], comparison: Comparison, top: int) -> dict[str, Any]:
+def _comparison_report(
+    row: Row, request: dict[str, Any], comparison: Comparison, top: int | None
+) -> dict[str, Any]:
     """Return the comparison as a JSON object."""
     tops = top_tokens(comparison.logits, top) if comparison.engines else []
     engines = {

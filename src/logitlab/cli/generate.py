@@ -15,15 +15,17 @@ from logitlab.cli.arguments import (
     COUNT,
     ONE_TOKEN,
     add_command,
+    add_coupling,
     add_engine,
     add_model,
+    add_options,
     add_request,
     json_of,
     request_of,
     whole,
 )
-from logitlab.cli.text import as_json, width
-from logitlab.draw import COUPLINGS, resolve_seed
+from logitlab.cli.text import as_json, columns
+from logitlab.draw import resolve_seed
 from logitlab.generation.generate import generate, stream
 from logitlab.generation.result import Generation, Piece
 from logitlab.models import Model, load
@@ -49,23 +51,23 @@ def add(commands: Any) -> None:
     )
     parser.add_argument("prompt", help="the beginning of the text; - reads it from standard input")
     add_model(parser)
-    parser.add_argument(
-        "--chat", action="store_true", help="the prompt is what a user says to the model"
+    add_options(
+        parser,
+        ("--chat", None, "the prompt is what a user says to the model"),
+        ("--n", "N", "how many answers (1)"),
     )
-    parser.add_argument("--n", metavar="N", help="how many answers (1)")
     add_request(parser, (*ONE_TOKEN, "ending"))
-    parser.add_argument(
-        "--json-schema", metavar="FILE", help="the text is JSON that is valid under this schema"
-    )
+    schema = "the text is JSON that is valid under this schema"
+    add_options(parser, ("--json-schema", "FILE", schema))
     show = parser.add_argument_group("output")
     add_engine(show)
-    show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
-    show.add_argument(
-        "--show-probs",
-        action="store_true",
-        help="colour each token by the model's own probability; one token a line in a file",
+    add_coupling(show)
+    colours = "colour each token by the model's own probability; one token a line in a file"
+    add_options(
+        show,
+        ("--show-probs", None, colours),
+        ("--json", None, "print JSON, with every token"),
     )
-    show.add_argument("--json", action="store_true", help="print JSON, with every token")
 
 
 def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
@@ -167,10 +169,9 @@ def _colours_of(answer: Generation, model: Model) -> str:
     probabilities = np.exp(answer.logprobs.logprobs).tolist()
     tokens = answer.tokens.tolist()
     if not _has_colours():
-        labels = [model.vocabulary.label(token) for token in tokens]
-        room = max(map(width, labels), default=0)
-        lines = zip(labels, probabilities, strict=True)
-        return "\n".join(f"{label}{' ' * (room - width(label))}  {p:.4f}" for label, p in lines)
+        labels = map(model.vocabulary.label, tokens)
+        pairs = zip(labels, probabilities, strict=True)
+        return "\n".join(columns([[label, f"{p:.4f}"] for label, p in pairs]))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     parts, lowest, left = [], 1.0, len(answer.text)
     for i, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):

@@ -12,6 +12,7 @@ from logitlab.checks import ParameterError, Range, Seen, check_number
 from logitlab.cli.arguments import (
     COUNT,
     add_command,
+    add_options,
     number_of,
     numbers_in,
     option_of,
@@ -57,9 +58,7 @@ def add(commands: Any) -> None:
         metavar="ROWS",
         help="a .npy file of logits, shape (n, V); the bundled rows by default",
     )
-    parser.add_argument(
-        "--prompt-ids", metavar="IDS", help="tokens before every row of your own: 5,17,5"
-    )
+    add_options(parser, ("--prompt-ids", "IDS", "tokens before every row of your own: 5,17,5"))
     grid = parser.add_argument_group("grid")
     for key in _AXES:
         grid.add_argument(
@@ -83,34 +82,33 @@ def add(commands: Any) -> None:
         default=[],
         help="a request key of an engine's own, the same at every point",
     )
-    grid.add_argument(
-        "--zip",
-        action="store_true",
-        help="first values together, then second ones, instead of all combinations",
+    add_options(
+        grid,
+        ("--zip", None, "first values together, then second ones, instead of all combinations"),
+        ("--engine", "NAMES", "whose chain it is; several names make an axis", "openrouter"),
     )
-    grid.add_argument(
-        "--engine",
-        metavar="NAMES",
-        default="openrouter",
-        help="whose chain it is; several names make an axis",
-    )
-    measured = parser.add_argument_group("what is measured")
-    measured.add_argument("--metrics", metavar="NAMES", help=", ".join(MEASURES))
-    measured.add_argument(
+    measures = parser.add_argument_group("what is measured")
+    add_options(measures, ("--metrics", "NAMES", ", ".join(MEASURES)))
+    measures.add_argument(
         "--reduce", choices=REDUCTIONS, default="mean", help="what is kept of the rows (mean)"
     )
-    measured.add_argument(
-        "--draws", metavar="N", help="estimate by so many draws a row, with intervals"
+    add_options(
+        measures,
+        ("--draws", "N", "estimate by so many draws a row, with intervals"),
+        ("--seed", "N", "of the draws"),
     )
-    measured.add_argument("--seed", metavar="N", help="of the draws")
-    work = parser.add_argument_group("work")
-    work.add_argument("--workers", metavar="N", default="1", help="processes (1)")
-    work.add_argument("--chunk", metavar="N", default="256", help="rows sent away together (256)")
-    work.add_argument("--checkpoint", metavar="FILE", help="to go on from if this is cut off")
-    work.add_argument("--quiet", action="store_true", help="show no bar")
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", help="write the table as CSV; printed by default")
-    output.add_argument("--plot", metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+    add_options(
+        parser.add_argument_group("work"),
+        ("--workers", "N", "processes (1)", "1"),
+        ("--chunk", "N", "rows sent away together (256)", "256"),
+        ("--checkpoint", "FILE", "to go on from if this is cut off"),
+        ("--quiet", None, "show no bar"),
+    )
+    add_options(
+        parser.add_argument_group("output"),
+        ("--out", "FILE", "write the table as CSV; printed by default"),
+        ("--plot", "FILE", "draw a figure: .png, .svg or .pdf"),
+    )
 
 
 def _sweep(arguments: argparse.Namespace) -> str:

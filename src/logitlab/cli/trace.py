@@ -10,20 +10,19 @@ from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
     add_command,
+    add_coupling,
     add_engine,
+    add_options,
     add_request,
     add_row,
-    bundled_row,
     request_of,
     row_of,
     top_of,
     whole,
 )
 from logitlab.cli.text import as_json, table, top_tokens
-from logitlab.draw import COUPLINGS
 from logitlab.engines.resolve import resolve
 from logitlab.numerics import softmax
-from logitlab.request.params import SamplingParams
 from logitlab.sampling.reports import distribution, trace as trace_of
 from logitlab.sampling.sample import Draws, sample
 from logitlab.steps.chain import Trace
@@ -31,16 +30,17 @@ from numpy.typing import NDArray
 
 __all__ = ["add"]
 
-_DEMO_ROW = 3
-_DEMO = SamplingParams(
-    repetition_penalty=1.1, temperature=0.8, top_k=50, top_p=0.9, min_p=0.05, seed=7
+_DEMO = (
+    "--row 3 --repetition-penalty 1.1 --temperature 0.8 --top-k 50 --top-p 0.9 --min-p 0.05 "
+    "--seed 7"
 )
+_NEXT = "Next: logitlab trace --row 3 --temperature 1.5 --min-p 0.1"
 
 
 def add(commands: Any) -> None:
     """Add ``demo`` and ``trace``."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
-    demo.set_defaults(run=_demo)
+    demo.set_defaults(run=lambda _: _demo(trace))
     trace = add_command(
         commands,
         "trace",
@@ -52,21 +52,22 @@ def add(commands: Any) -> None:
     add_request(trace)
     show = trace.add_argument_group("output")
     add_engine(show)
-    show.add_argument("--draws", metavar="N", default="10", help="how many tokens to draw (10)")
-    show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
-    show.add_argument("--top", metavar="N", help="how many top tokens to show at each stage")
-    show.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    which = show.add_mutually_exclusive_group()
-    which.add_argument("--token", metavar="TEXT", help="how likely it is; ␣ stands for a space")
-    which.add_argument("--token-id", metavar="N", help="the same, by its id")
+    add_options(show, ("--draws", "N", "how many tokens to draw (10)", "10"))
+    add_coupling(show)
+    add_options(
+        show,
+        ("--top", "N", "how many top tokens to show at each stage"),
+        ("--json", None, "print JSON instead of a table"),
+    )
+    add_options(
+        show.add_mutually_exclusive_group(),
+        ("--token", "TEXT", "how likely it is; ␣ stands for a space"),
+        ("--token-id", "N", "the same, by its id"),
+    )
 
 
-def _demo(_: argparse.Namespace) -> str:
-    row = bundled_row(_DEMO_ROW)
-    trace = trace_of(row.logits, _DEMO, context=row.context)
-    draws = sample(row.logits, _DEMO, context=row.context, size=10)
-    hint = f"Next: logitlab trace --row {_DEMO_ROW} --temperature 1.5 --min-p 0.1"
-    return "\n".join([_table(row, trace, draws, None), "", hint])
+def _demo(trace: argparse.ArgumentParser) -> str:
+    return f"{_trace(trace.parse_args(_DEMO.split()))}\n\n{_NEXT}"
 
 
 def _trace(arguments: argparse.Namespace) -> str:
@@ -82,8 +83,7 @@ def _trace(arguments: argparse.Namespace) -> str:
     if token is not None:
         fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
-        top = 10 if top is None else top
-        return as_json(_report(row, request, trace, draws, coupling, top, fate))
+        return as_json(_trace_report(row, request, trace, draws, coupling, top, fate))
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
     lines = [_table(row, trace, draws, top, own, fate)]
     notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
@@ -137,8 +137,8 @@ def _table(
     trace: Trace,
     draws: Draws,
     top: int | None,
-    own: str = "",
-    fate: _Fate | None = None,
+    own: str,
+    fate: _Fate | None,
 ) -> str:
     """Return the stages as lines: name, kept, entropy, mass removed, most likely tokens."""
     head = ["stage", "kept", "entropy", "removed"]
@@ -159,13 +159,13 @@ def _table(
     return "\n".join([*lines, "", title, labels]).rstrip()
 
 
-def _report(
+def _trace_report(
     row: Row,
     request: dict[str, Any],
     trace: Trace,
     draws: Draws,
     coupling: str,
-    top: int,
+    top: int | None,
     fate: _Fate | None,
 ) -> dict[str, Any]:
     """Return the stages and draws as a JSON object."""

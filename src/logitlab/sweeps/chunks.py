@@ -183,16 +183,16 @@ class Stream:
                 chunk = Chunk(at, stop, rows[part], _part_of(context, part.start, part.stop))
                 if at not in ends:
                     if any(at < start < stop for start in ends):
-                        raise _difference(f"other chunks from row {at} on")
+                        raise _other_rows(f"other chunks from row {at} on")
                     yield chunk
                 elif stop > last or chunk.seal != done[at, stop]:
-                    raise _difference(f"others in rows {at} to {stop - 1}")
+                    raise _other_rows(f"others in rows {at} to {stop - 1}")
                 at = stop
         if any(stop > last for _, stop in done):
-            raise _difference(f"only {last}")
+            raise _other_rows(f"only {last}")
 
 
-def _difference(seen: str) -> ParameterError:
+def _other_rows(seen: str) -> ParameterError:
     hint = "Give the chunks that the first run had, or another checkpoint."
     return ParameterError("rows", "those of the checkpoint", Seen(seen), hint)
 

@@ -99,8 +99,7 @@ class _Queue:
         except BrokenExecutor as error:
             self.refusals += 1
             if self.refusals >= TRIES:
-                message = f"{chunk} could not be sent: {_sentence(error)}"
-                raise RuntimeError(message) from error
+                raise RuntimeError(f"{chunk} could not be sent: {_sentence(error)}") from error
             self._replace_pool([chunk], error)
             return False
         self.refusals = 0
@@ -131,8 +130,7 @@ class _Queue:
         self.failures[chunk.start] += 1
         if self.failures[chunk.start] >= TRIES:
             why = "cancelled" if error is None else _sentence(error)
-            message = f"{chunk} failed {TRIES} times, the last time with {why}"
-            raise RuntimeError(message) from error
+            raise RuntimeError(f"{chunk} failed {TRIES} times, the last time with {why}") from error
 
     def _replace_pool(self, chunks: Iterable[Chunk], error: BrokenExecutor) -> None:
         """Take a new pool, and suspect whatever was in flight."""
