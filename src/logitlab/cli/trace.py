@@ -40,7 +40,7 @@ _NEXT = "Next: logitlab trace --row 3 --temperature 1.5 --min-p 0.1"
 def add(commands: Any) -> None:
     """Add ``demo`` and ``trace``."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
-    demo.set_defaults(run=lambda _: _demo(trace))
+    demo.set_defaults(run=lambda _: _demo(commands.choices["trace"]))
     trace = add_command(
         commands,
         "trace",

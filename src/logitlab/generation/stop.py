@@ -100,7 +100,7 @@ class _Needle:
     def __init__(self, stop: str) -> None:
         self.stop = stop
         self.matched = 0  # length of the longest end of the text that begins the stop string
-        self._found = False
+        self._is_complete = False
         self._borders = [0] * len(stop)  # of stop[: i + 1]: its longest end that begins it, too
         border = 0
         for i in range(1, len(stop)):
@@ -117,11 +117,11 @@ class _Needle:
 
         ``before`` is the number of characters read so far. After a match nothing is looked for.
         """
-        if self._found:
+        if self._is_complete:
             return None
         for place, character in enumerate(text):
             self.matched = self._next(self.matched, character)
             if self.matched == len(self.stop):
-                self._found, self.matched = True, 0
+                self._is_complete, self.matched = True, 0
                 return before + place + 1 - len(self.stop)
         return None
