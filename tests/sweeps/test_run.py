@@ -30,7 +30,7 @@ from logitlab import (
 from logitlab.engines.resolve import resolve
 from logitlab.models import NGram, Recorded, Recorder
 from logitlab.sweeps import Histogram
-from logitlab.sweeps.chunks import Rows, missing
+from logitlab.sweeps.chunks import Rows, gaps
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
 
@@ -178,10 +178,10 @@ def test_part_of_a_file_travels_as_its_place(tmp_path: Path) -> None:
     assert Rows(np.asarray(memmap) + 0, None).file is None
 
 
-def test_spans_that_are_missing() -> None:
-    assert missing([], 5) == [(0, 5)]
-    assert missing([(3, 4), (0, 2)], 5) == [(2, 3), (4, 5)]
-    assert missing([(0, 5)], 5) == []
+def test_spans_between_those_that_are_done() -> None:
+    assert gaps([], 5) == [(0, 5)]
+    assert gaps([(3, 4), (0, 2)], 5) == [(2, 3), (4, 5)]
+    assert gaps([(0, 5)], 5) == []
 
 
 def test_the_result_is_labelled() -> None:

@@ -76,8 +76,8 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
         schema = json_of("--json-schema", arguments.json_schema)
         if not isinstance(schema, dict | bool):
             raise ParameterError("--json-schema", "a file with a JSON schema", schema)
-        wrapped = {"name": "schema", "schema": schema}
-        request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
+        form = {"name": "schema", "schema": schema}
+        request["response_format"] = {"type": "json_schema", "json_schema": form}
     count = 1 if arguments.n is None else whole("--n", arguments.n, COUNT)
     text = _stdin() if arguments.prompt == "-" else arguments.prompt
     model = load(arguments.model)

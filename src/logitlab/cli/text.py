@@ -72,10 +72,10 @@ def table(
     cells = _top_cells(row, logits, 8 if top is None else top)
     if top is None:
         room = shutil.get_terminal_size((100, 24)).columns - width(lines[0])
-        shown = max(map(len, cells))
-        while shown > 1 and max(sum(width(c) + 2 for c in line[:shown]) for line in cells) > room:
-            shown -= 1
-        cells = [line[:shown] for line in cells]
+        count = max(map(len, cells))
+        while count > 1 and max(sum(width(c) + 2 for c in line[:count]) for line in cells) > room:
+            count -= 1
+        cells = [line[:count] for line in cells]
     pairs = zip(lines, [["top tokens"], *cells], strict=True)
     return ["  ".join([line, *tops]).rstrip() for line, tops in pairs]
 

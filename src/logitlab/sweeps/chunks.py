@@ -19,7 +19,7 @@ from logitlab.numerics import FloatArray
 from logitlab.steps.context import Context
 from numpy.typing import NDArray
 
-__all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "missing", "rows_of"]
+__all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "gaps", "rows_of"]
 
 RowsLike: TypeAlias = "Any | str | PathLike[str] | Recorded | Iterable[Any]"
 Span: TypeAlias = tuple[int, int]
@@ -134,7 +134,7 @@ class Rows:
 
     def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
         """Yield chunks of at most ``size`` rows, but for spans that are done."""
-        for first, last in missing(done, self.shape[0]):
+        for first, last in gaps(done, self.shape[0]):
             for start in range(first, last, size):
                 stop = min(start + size, last)
                 context = _part_of(self.context, start, stop)
@@ -197,7 +197,7 @@ def _other_rows(seen: str) -> ParameterError:
     return ParameterError("rows", "those of the checkpoint", Seen(seen), hint)
 
 
-def missing(done: Iterable[Span], count: int) -> list[Span]:
+def gaps(done: Iterable[Span], count: int) -> list[Span]:
     """Return the spans of rows that are not done."""
     spans = sorted(done)
     starts, stops = (*(start for start, _ in spans), count), (0, *(stop for _, stop in spans))

@@ -45,10 +45,10 @@ class Tree:
         """
         logits = raw if logits is None else logits
         if self.points:
-            lent = logits.view()
-            lent.flags.writeable = False
+            view = logits.view()
+            view.flags.writeable = False
             for place, measure in enumerate(measures):
-                out[:, place, self.points] = measure(raw, lent)[:, None]
+                out[:, place, self.points] = measure(raw, view)[:, None]
         for chain, tree in self.branches.values():
             tree.measure(measures, raw, context, out, chain(logits, context))
 

@@ -77,9 +77,9 @@ def _content(thing: Any) -> tuple[bytes, Iterable[Any]]:
     if isinstance(thing, set | frozenset):
         return b"".join(sorted(map(digest, thing))), ()
     if isinstance(thing, str | bytes | int | float | complex | np.ndarray | np.generic | None):
-        return _pickled(thing), ()
+        return _pickle_of(thing), ()
     has_state = hasattr(thing, "__dict__") or hasattr(type(thing), "__slots__")
-    return b"", [type(thing), thing.__getstate__() if has_state else _pickled(thing)]
+    return b"", [type(thing), thing.__getstate__() if has_state else _pickle_of(thing)]
 
 
 def _names(code: CodeType) -> set[str]:
@@ -91,7 +91,7 @@ def _is_library(module: str | None) -> bool:
     return (module or "").split(".")[0] in {"logitlab", "numpy", "scipy", "builtins"}
 
 
-def _pickled(thing: Any) -> bytes:
+def _pickle_of(thing: Any) -> bytes:
     try:
         return pickle.dumps(thing, protocol=4)
     except Exception as error:  # whatever the object raises when it is pickled

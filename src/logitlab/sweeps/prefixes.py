@@ -76,7 +76,7 @@ class Order:
         """Return the index of the running sum over each prefix."""
         return np.minimum(n, len(self.weights)) - 1
 
-    def reaching(self, places: IntArray) -> IntArray:
+    def count_from(self, places: IntArray) -> IntArray:
         """Return how many tokens are at least as likely as those at some places."""
         return np.asarray(len(self) - self.values[::-1].searchsorted(self.values[places], "left"))
 
@@ -84,7 +84,7 @@ class Order:
         """Return ``count``, and those as likely as the last one where all of them are to stay."""
         if ties != "all":
             return count
-        return np.asarray(np.where(count < n, np.minimum(n, self.reaching(count - 1)), n))
+        return np.asarray(np.where(count < n, np.minimum(n, self.count_from(count - 1)), n))
 
     def nucleus_size(self, n: IntArray, p: Float64, at_p: str) -> IntArray:
         """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
@@ -129,7 +129,7 @@ class RowPoints:
     program : Program
     measures : sequence of Measure
         Only shared ones.
-    raw, headed : ndarray, shape (V,)
+    raw, after_head : ndarray, shape (V,)
         The row as given, and after the program's head; None where that is empty.
     out : ndarray of float64, shape (M, P)
         Gets the numbers of the program's points.
@@ -142,7 +142,7 @@ class RowPoints:
         program: Program,
         measures: Sequence[Measure],
         raw: FloatArray,
-        headed: FloatArray | None,
+        after_head: FloatArray | None,
         out: Float64,
         doubt: BoolArray,
     ) -> None:
@@ -150,21 +150,21 @@ class RowPoints:
         self.measures = measures
         self.out = out
         self.doubt = doubt
-        self.is_headed = headed is not None
-        row = raw if headed is None else headed
+        self.has_head = after_head is not None
+        row = raw if after_head is None else after_head
         rising = np.sort(row)
         order = Order(rising[int(rising.searchsorted(-np.inf, "right")) :][::-1])
         names = {measure.name for measure in measures}
         if "mass_removed" in names:
-            self.removed = self._removed(order, raw, headed)
+            self.mass_after = self._mass_after(order, raw, after_head)
         group = order.group(row[raw.argmax()]) if "agreement" in names else (0, 0)
-        self.first = Stage(order, group, program.lowest and headed is None)
+        self.first = Stage(order, group, program.lowest and after_head is None)
 
-    def _removed(self, order: Order, raw: FloatArray, headed: FloatArray | None) -> Float64:
+    def _mass_after(self, order: Order, raw: FloatArray, after_head: FloatArray | None) -> Float64:
         """Return the raw probability of what stands after each prefix, from that of length 1."""
         mass = order.mass
-        if headed is not None:
-            best = np.argsort(-headed, kind="stable")
+        if after_head is not None:
+            best = np.argsort(-after_head, kind="stable")
             mass = np.cumsum(np.exp(raw[best].astype(np.float64) - float(raw.max())))
         return np.asarray(np.maximum(1 - mass / mass[-1], 0))
 
@@ -175,24 +175,24 @@ class RowPoints:
 
     def _descend(self, branch: Branch, stage: Stage, n: IntArray) -> None:
         order, group, lowest = stage
-        for cut in branch.cuts:
-            n, doubt = cut.step.prefix(order, n, cut.values)
+        for step, values in branch.cuts:
+            n, doubt = step.prefix(order, n, values)
             if doubt is not None:
                 self.doubt[branch.points] |= doubt
         if not branch.after:
             self._measure(branch.points, stage, n)
-        for step, members, rest in branch.after:
+        for temperature, members, rest in branch.after:
             length = n[members]
-            if step.value == 0:
+            if temperature.value == 0:
                 tied = len(order) > 1 and bool(order.values[0] == order.values[1])
                 best = Order(order.values[:1], tied)
                 self._descend(rest, stage._replace(order=best), np.ones_like(length))
-            elif length.min(initial=len(order)) < len(order) and _is_far(order.values, step):
+            elif length.min(initial=len(order)) < len(order) and _is_far(order.values, temperature):
                 # What does not fit the dtype is moved, and how far depends on all survivors.
                 self.doubt[rest.points] = True
             else:
-                value = np.array([[step.value]])
-                cooler = Order(step.on_rows(order.values[None], value)[0])
+                value = np.array([[temperature.value]])
+                cooler = Order(temperature.on_rows(order.values[None], value)[0])
                 wider = group
                 if group[0] < len(cooler) and group[1]:
                     low, high = cooler.group(cooler.values[group[0]])
@@ -220,12 +220,12 @@ class RowPoints:
             self.out[place, points] = values
 
     def _mass_removed(self, points: IntArray, order: Order, n: IntArray) -> Float64:
-        if self.is_headed:  # equal logits after penalties may have been unequal before
+        if self.has_head:  # equal logits after penalties may have been unequal before
             follower = order.values[np.minimum(n, len(order) - 1)]
             tied = (n < len(order)) & (order.values[n - 1] == follower)
             self.doubt[points] |= tied | order.tied_after
         # Beyond the last weight that counts, the sum stands still.
-        removed = self.removed[np.minimum(n, len(self.removed)) - 1]
+        removed = self.mass_after[np.minimum(n, len(self.mass_after)) - 1]
         return np.asarray(np.where(n == len(self.first.order), 0, removed))
 
     def _agreement(self, points: IntArray, stage: Stage, n: IntArray, mass: Float64) -> Float64:

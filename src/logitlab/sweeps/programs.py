@@ -18,19 +18,11 @@ from logitlab.steps.step import RandomStep, SparseStep, Step, Transform, Truncat
 from logitlab.steps.temperature import Temperature
 from numpy.typing import NDArray
 
-__all__ = ["Branch", "Cut", "Program", "programs_of", "split", "why_dense"]
+__all__ = ["Branch", "Program", "programs_of", "split", "why_dense"]
 
 Signature = tuple[tuple[Any, ...], ...]
 Group = dict[Signature, list[tuple[int, tuple[Any, ...]]]]
 """Points and their steps, by the kinds of these."""
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A truncation with one value for each point, shape (g,)."""
-
-    step: Truncation
-    values: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -41,13 +33,14 @@ class Branch:
     ----------
     points : ndarray of intp, shape (g,)
         Which points of the grid these are.
-    cuts : tuple of Cut
+    cuts : tuple of (Truncation, ndarray)
+        Each with one value for each point, shape (g,).
     after : tuple of (Temperature, ndarray, Branch)
         Each temperature that follows, which of these points it is of, and what comes then.
     """
 
     points: IntArray
-    cuts: tuple[Cut, ...]
+    cuts: tuple[tuple[Truncation, NDArray[Any]], ...]
     after: tuple[tuple[Temperature, IntArray, Branch], ...]
 
 
@@ -156,7 +149,7 @@ def _branch(points: IntArray, steps: Sequence[Any], columns: list[NDArray[Any]])
     cuts = []
     for i, (step, values) in enumerate(zip(steps, columns, strict=True)):
         if isinstance(step, Truncation):
-            cuts.append(Cut(step, values))
+            cuts.append((step, values))
             continue
         after = []
         for t in np.unique(values):

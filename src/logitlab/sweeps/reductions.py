@@ -213,7 +213,7 @@ class Quantiles(Reduction):
         # Each slot has as many numbers as there are rows.
         first = rows * np.arange(math.prod(shape[:-1]), dtype=np.int64)[:, None]
         places = np.cumsum(total["counts"]).searchsorted(first + ranks, "left")
-        return _decoded(total["keys"][places] % _CODES).reshape(shape)
+        return _numbers_of_codes(total["keys"][places] % _CODES).reshape(shape)
 
     def ticks(self, rows: int) -> NDArray[Any]:
         """Return the levels."""
@@ -230,7 +230,7 @@ def _code(values: Float64) -> IntArray:
     return np.asarray(np.where(np.signbit(values) & (size < _NAN), -size, size) + _CODES // 2)
 
 
-def _decoded(codes: IntArray) -> Float64:
+def _numbers_of_codes(codes: IntArray) -> Float64:
     size = codes - _CODES // 2
     values = (np.abs(size) << _SHIFT).astype(np.uint32).view(np.float32).astype(np.float64)
     return np.copysign(values, size)
@@ -286,8 +286,8 @@ class Histogram(Reduction):
         if ends is None:
             hint = "Nobody knows where its values lie."
             raise ParameterError("edges", f"given for {measure.name}", edges, hint)
-        spaced = np.geomspace if measure.range == "tokens" and size > 1 else np.linspace
-        return np.asarray(spaced(*ends, edges + 1))
+        spacing = np.geomspace if measure.range == "tokens" and size > 1 else np.linspace
+        return np.asarray(spacing(*ends, edges + 1))
 
     def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
         """Return counts of 0."""

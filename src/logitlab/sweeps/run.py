@@ -306,7 +306,7 @@ def _run(
     if in_flight is not None:
         check_integer("in_flight", in_flight, _CHUNK_SIZES)
     if executor is not None and not _is_threads(executor):
-        _ = job.packed  # says at once what cannot be sent
+        _ = job.payload  # says at once what cannot be sent
     limit = 1 if executor is None else in_flight or 2 * _workers(executor)
     total, count = job.start(source.shape[1]), source.shape[0]
     file = None if checkpoint is None else Checkpoint(checkpoint, _identity(job, source, grid))
@@ -314,26 +314,26 @@ def _run(
     for start, stop, seal, part in file.records() if file else ():
         job.reduction.merge(total, part, start)
         done[start, stop] = seal
-    finished = sum(stop - start for start, stop in done)
+    ready = sum(stop - start for start, stop in done)
     if count is not None and any(stop > count for _, stop in done):
         raise ParameterError("checkpoint", f"of {count} rows", checkpoint)
     if count is not None and executor is not None:
-        chunk = max(1, min(chunk, -(-(count - finished) // (_SHARES * max(limit // 2, 1)))))
+        chunk = max(1, min(chunk, -(-(count - ready) // (_SHARES * max(limit // 2, 1)))))
 
     with Progress("rows", progress) as bar:
-        bar.update(finished, count)
+        bar.update(ready, count)
 
         def collect(rows: Chunk, part: Part) -> None:
-            nonlocal finished
+            nonlocal ready
             if file:
                 seal = rows.seal if isinstance(source, Stream) else 0
                 file.append(rows.start, rows.stop, seal, part)
             job.reduction.merge(total, part, rows.start)
-            finished += rows.stop - rows.start
-            bar.update(finished, count)
+            ready += rows.stop - rows.start
+            bar.update(ready, count)
 
         execute(job, source.chunks(chunk, done), executor or Here(), limit, collect)
-    return job.reduction.finish(total, finished), finished
+    return job.reduction.finish(total, ready), ready
 
 
 def _is_threads(executor: Executor) -> bool:

@@ -52,11 +52,6 @@ class DrawJob(Job):
         """Three numbers of each measure."""
         return 3 * len(self.measures)
 
-    def settings(self) -> dict[str, Any]:
-        """Return what a checkpoint has to know."""
-        own = {"seed": str(self.seed), "draws": self.draws, "coupling": self.coupling}
-        return super().settings() | own
-
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
         """Return the numbers of checked rows: shape (n, 3 M, P)."""
         out = np.empty((3, len(self.measures), len(self.chains), len(rows)))
@@ -85,7 +80,7 @@ def _numbers_of_draws(
     """Return one number for each draw."""
     if measure in DRAWN.values():
         return np.asarray(measure.function(tokens, report, rows), np.float64)
-    lent = tokens.view()
-    lent.flags.writeable = False
+    view = tokens.view()
+    view.flags.writeable = False
     rule = "a function from tokens (n, draws) to as many numbers"
-    return numbers_of(measure, measure.function(lent), tokens.shape, rule, f"{tokens.shape}")
+    return numbers_of(measure, measure.function(view), tokens.shape, rule, f"{tokens.shape}")

@@ -66,7 +66,9 @@ class Job(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return what a checkpoint has to know beside rows, chains and metrics."""
-        return {"reduce": repr(self.reduction)}
+        own = dataclasses.fields(self)[len(dataclasses.fields(Job)) :]
+        settings = {field.name: str(getattr(self, field.name)) for field in own}
+        return {"reduce": repr(self.reduction), **settings}
 
     def __call__(self, chunk: Chunk) -> Part:
         """Return what the rows of a chunk come to."""
@@ -100,7 +102,7 @@ class Job(ABC):
         return dataclasses.replace(self, chains=chains, batch=None)
 
     @cached_property
-    def packed(self) -> bytes:
+    def payload(self) -> bytes:
         """The job as bytes, made once.
 
         Raises
@@ -121,12 +123,12 @@ class Job(ABC):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker unpacks a job once, however many chunks it gets.
-        return _job_of, (self.packed,)
+        return _job_of, (self.payload,)
 
 
 @lru_cache(maxsize=2)
-def _job_of(packed: bytes) -> Job:
-    kind, fields = pickle.loads(packed)
+def _job_of(payload: bytes) -> Job:
+    kind, fields = pickle.loads(payload)
     job: Job = kind(*fields)
     return job
 
@@ -174,9 +176,9 @@ class SweepJob(Job):
         self._tree.measure(self.measures, rows, context, out)
         doubt = np.zeros((len(rows), len(self.chains)), np.bool_)
         for program in self.programs:
-            headed = program.head(rows, context) if program.head.steps else None
+            after_head = program.head(rows, context) if program.head.steps else None
             for i, row in enumerate(rows):
-                after = None if headed is None else headed[i]
+                after = None if after_head is None else after_head[i]
                 RowPoints(program, self.measures, row, after, out[i], doubt[i]).measure()
         for i in np.flatnonzero(doubt.any(axis=1)).tolist():
             own = None if context is None else context.for_rows((len(rows),), slice(i, i + 1))

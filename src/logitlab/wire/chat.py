@@ -214,14 +214,14 @@ class _Reports:
         self._unspelled = unspelled(task.constraint, self._vocabulary)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._characters = 0
-        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self._entries: deque[tuple[int, dict[str, Any]]] = deque()
 
     def add(self, token: int, logprobs: Logprobs) -> None:
         """Take a token and its log-probabilities."""
         tops = zip(logprobs.top_tokens.tolist(), logprobs.top_logprobs.tolist(), strict=True)
         entry = self._entry(token, float(logprobs.logprobs))
         entry["top_logprobs"] = [self._entry(other, value) for other, value in tops]
-        self._waiting.append((self._characters, entry))
+        self._entries.append((self._characters, entry))
         if token not in self._unspelled:
             self._characters += len(self._decoder.decode(self._vocabulary[token]))
 
@@ -235,8 +235,8 @@ class _Reports:
 
     def take(self, characters: int) -> list[dict[str, Any]]:
         """Return what is reported of the tokens that begin within so many characters."""
-        count = sum(start < characters for start, _ in self._waiting)
-        return [self._waiting.popleft()[1] for _ in range(count)]
+        count = sum(start < characters for start, _ in self._entries)
+        return [self._entries.popleft()[1] for _ in range(count)]
 
 
 def _choice(index: int, answer: Generation, task: _Task) -> dict[str, Any]:
