@@ -56,7 +56,7 @@ class DrawJob(Job):
         """Return the numbers of checked rows: shape (n, 3 M, P)."""
         out = np.empty((3, len(self.measures), len(self.chains), len(rows)))
         luck: dict[str, Any] = {"seed": self.seed, "size": self.draws, "coupling": self.coupling}
-        luck["sequence"] = np.arange(start, start + len(rows))
+        luck["sequence"] = np.arange(start, start + len(rows), dtype=np.int64)
         options: dict[str, Any] = {"top_logprobs": 1, "mode": "processed"}
         for point, chain in enumerate(self.chains):
             tokens = sample(rows, chain, context=context, **luck).tokens
