@@ -12,6 +12,7 @@ left to the dense chain.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +31,7 @@ Float64 = NDArray[np.float64]
 _STANDSTILL = 38.0
 
 
+@dataclass(eq=False)
 class Order:
     """A row in descending order, and the running sums of its weights.
 
@@ -41,9 +43,8 @@ class Order:
         Whether the token after the last one here was as likely.
     """
 
-    def __init__(self, values: FloatArray, tied_after: bool = False) -> None:
-        self.values = values
-        self.tied_after = tied_after
+    values: FloatArray
+    tied_after: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
