@@ -25,7 +25,7 @@ import numpy as np
 from logitlab import SamplingParams, engines, entropy, support_size, sweep
 from logitlab.sweeps.chunks import Chunk, rows_of
 from logitlab.sweeps.grid import chains_of, grid_of
-from logitlab.sweeps.measures import resolve
+from logitlab.sweeps.measures import measures_of
 from logitlab.sweeps.reductions import Mean
 from logitlab.sweeps.work import SweepJob
 
@@ -64,35 +64,35 @@ def loop() -> Iterator[str]:
     """The grid of 10 000 points on 1000 rows, and a sample of the loop over chains."""
     rows = make("real", 1000, SIZE)
     start = time.perf_counter()
-    found = sweep(rows, BIG, METRICS, progress=False)
-    shared = time.perf_counter() - start
+    result = sweep(rows, BIG, METRICS, progress=False)
+    shared_time = time.perf_counter() - start
     rng = np.random.default_rng(0)
     names = list(BIG)
     points = list(itertools.product(*(range(len(values)) for values in BIG.values())))
-    picked = [points[i] for i in rng.choice(len(points), SAMPLED, replace=False)]
+    places = [points[i] for i in rng.choice(len(points), SAMPLED, replace=False)]
     here = rng.choice(len(rows), SAMPLED, replace=False)
     each = sweep(rows[here], BIG, METRICS, reduce="rows", progress=False)
     times, wrong, worst = [], 0, 0.0
-    for at in picked:
+    for at in places:
         point = {name: float(BIG[name][i]) for name, i in zip(names, at, strict=True)}
         chain = engines.openrouter(SamplingParams.from_request(point))
         for i, row in enumerate(rows[here]):
             start = time.perf_counter()
             final = chain(row)
-            measured = entropy(final), support_size(final)
+            numbers = entropy(final), support_size(final)
             times.append(time.perf_counter() - start)
-            worst = max(worst, abs(float(measured[0]) - each.values["entropy"][at][i]))
-            wrong += int(measured[1]) != each.values["support_size"][at][i]
+            worst = max(worst, abs(float(numbers[0]) - each.values["entropy"][at][i]))
+            wrong += int(numbers[1]) != each.values["support_size"][at][i]
     dense = statistics.mean(times) * len(points) * len(rows)
     yield f"grid of {len(points):,} points (50 temperatures x 20 top_p x 10 min_p), 1000 real rows,"
-    yield f"V = {SIZE}, entropy and survivors, one process; {found.plan}"
+    yield f"V = {SIZE}, entropy and survivors, one process; {result.plan}"
     yield ""
     yield "| | seconds | ms a row |"
     yield "| --- | --- | --- |"
-    yield f"| sweep | {shared:.1f} | {shared:.1f} |"
+    yield f"| sweep | {shared_time:.1f} | {shared_time:.1f} |"
     yield f"| loop of chains, extrapolated | {dense:,.0f} | {dense:,.0f} |"
     yield ""
-    yield f"ratio {dense / shared:,.0f} (target 20). The loop was timed on {SAMPLED} points x"
+    yield f"ratio {dense / shared_time:,.0f} (target 20). The loop was timed on {SAMPLED} points x"
     yield f"{SAMPLED} rows drawn at random: {len(times)} chains of"
     yield f"{1e3 * statistics.mean(times):.2f} ms. On these, survivors differ in {wrong}; the"
     yield f"largest difference in entropy is {worst:.1e} nats (target 1e-6)."
@@ -105,17 +105,17 @@ def throughput() -> Iterator[str]:
     yield "| chunk, V = 49 152, 200 points | rows/s |"
     yield "| --- | --- |"
     for chunk in (1, 4, 16, 64):
-        taken = seconds(lambda c=chunk: sweep(rows, MIDDLE, METRICS, chunk=c, progress=False))  # type: ignore[misc]
-        yield f"| {chunk} | {count / taken:.0f} |"
+        duration = seconds(lambda c=chunk: sweep(rows, MIDDLE, METRICS, chunk=c, progress=False))  # type: ignore[misc]
+        yield f"| {chunk} | {count / duration:.0f} |"
     yield ""
     yield "| vocabulary, 200 points | real rows/s | flat rows/s |"
     yield "| --- | --- | --- |"
     for size in (8192, 32000, 49152, 128256):
         cells = []
         for kind in ("real", "flat"):
-            held = make(kind, count, size)
-            taken = seconds(lambda h=held: sweep(h, MIDDLE, METRICS, progress=False))  # type: ignore[misc]
-            cells.append(f"{count / taken:.0f}")
+            logits = make(kind, count, size)
+            duration = seconds(lambda h=logits: sweep(h, MIDDLE, METRICS, progress=False))  # type: ignore[misc]
+            cells.append(f"{count / duration:.0f}")
         yield f"| {size:,} | {' | '.join(cells)} |"
     yield ""
     yield "| points (temperatures x top_p x min_p), V = 49 152 | rows/s | points x rows/s |"
@@ -125,14 +125,17 @@ def throughput() -> Iterator[str]:
             name: np.linspace(*ends, n)
             for (name, ends), n in zip(
                 {"temperature": (0.7, 2), "top_p": (0.9, 0.2), "min_p": (0.05, 0.4)}.items(),
-                shape, strict=True,
+                shape,
+                strict=True,
             )
-        }  # fmt: skip
-        job = SweepJob(chains_of(grid_of(grid), "openrouter", None, SIZE), resolve(METRICS), Mean())
+        }
+        job = SweepJob(
+            chains_of(grid_of(grid), "openrouter", None, SIZE), measures_of(METRICS), Mean(), None
+        )
         _ = job.programs
-        taken = seconds(lambda j=job: j(Chunk(0, count, rows, None)))  # type: ignore[misc]
-        total = len(job.chains) * count / taken
-        yield f"| {' x '.join(map(str, shape))} | {count / taken:.0f} | {total:,.0f} |"
+        duration = seconds(lambda j=job: j(Chunk(0, count, rows, None)))  # type: ignore[misc]
+        total = len(job.chains) * count / duration
+        yield f"| {' x '.join(map(str, shape))} | {count / duration:.0f} | {total:,.0f} |"
 
 
 def workers() -> Iterator[str]:
@@ -149,23 +152,27 @@ def workers() -> Iterator[str]:
                 return sweep(file, MIDDLE, METRICS, executor=pool, chunk=16, progress=False)
 
             bits = {np.asarray(run(pool)).tobytes() for pool in (one, two)}
-            spent = [_spent(one), _spent(two)]
+            processor = [_processor_time(one), _processor_time(two)]
             for _ in range(rounds):
                 single, double = seconds(lambda: run(one)), seconds(lambda: run(two))
                 ratios.append(single / double)
                 times.append((single, double))
-            spent = [(_spent(pool) - s) / rounds for pool, s in zip((one, two), spent, strict=True)]
+            processor = [
+                (_processor_time(pool) - s) / rounds
+                for pool, s in zip((one, two), processor, strict=True)
+            ]
     yield f"{count} rows of a file, V = {SIZE}, 200 points, chunks of 16, {rounds} rounds:"
     one_best, two_best = (min(column) for column in zip(*times, strict=True))
     yield f"one worker {one_best:.1f} s, two {two_best:.1f} s at best, {one_best / two_best:.2f}"
     yield "times as fast (target 1.7); round by round"
     yield f"{', '.join(f'{r:.2f}' for r in sorted(ratios))}."
-    yield f"Processor time of the workers: {spent[0]:.1f} s for the one, {spent[1]:.1f} s for both."
+    yield f"Processor time of the workers: {processor[0]:.1f} s for the one, {processor[1]:.1f} s"
+    yield "for both."
     yield "Mean load of the two cores in these minutes, this script's included:"
     yield f"{os.getloadavg()[1]:.1f}. {'Same bits.' if len(bits) == 1 else 'OTHER BITS.'}"
 
 
-def _spent(pool: ProcessPoolExecutor) -> float:
+def _processor_time(pool: ProcessPoolExecutor) -> float:
     """Return the processor time of the workers of a pool so far, in seconds."""
     stats = (Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2] for pid in pool._processes)
     ticks = sum(int(number) for stat in stats for number in stat.split()[11:13])
@@ -187,11 +194,11 @@ def sweep_big(file: str) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     start = time.perf_counter()
-    found = sweep(file, grid, METRICS, reduce="quantiles", progress=False)
-    taken = time.perf_counter() - start
+    result = sweep(file, grid, METRICS, reduce="quantiles", progress=False)
+    duration = time.perf_counter() - start
     stop.set()
     watcher.join()
-    print(f"{found.rows} {taken:.0f} {(peak[0] - before) / 1e3:.0f} {peak[0] / 1e3:.0f}")
+    print(f"{result.rows} {duration:.0f} {(peak[0] - before) / 1e3:.0f} {peak[0] / 1e3:.0f}")
 
 
 def _anonymous() -> int:
@@ -207,32 +214,33 @@ def memory() -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "big.npy"
         count = 2 * 10**9 // (4 * SIZE)
-        mapped = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, SIZE))
-        mapped[:: count // 50] = make("real", 1, SIZE)  # the others are holes: all logits equal
-        size = mapped.nbytes
-        del mapped
+        memmap = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, SIZE))
+        memmap[:: count // 50] = make("real", 1, SIZE)  # the others are holes: all logits equal
+        size = memmap.nbytes
+        del memmap
         code = _MEMORY.format(path=[str(Path(__file__).parent), *sys.path], file=str(file))
-        printed = subprocess.check_output([sys.executable, "-c", code], text=True)
-    rows, taken, beyond, all_ = printed.split()
-    yield f"{rows} rows, {size / 1e9:.2f} GB mapped, 8 points, quantiles, in {taken} s: the peak of"
-    yield f"memory that is not the map was {all_} MB, {beyond} MB more than before (target 600)."
+        output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    rows, duration, beyond, all_ = output.split()
+    yield f"{rows} rows, {size / 1e9:.2f} GB mapped, 8 points, quantiles, in {duration} s:"
+    yield f"the peak of memory that is not the map was {all_} MB, {beyond} MB more than before"
+    yield "(target 600)."
 
 
 def shipping() -> Iterator[str]:
     """What travels, and what a chunk costs beside its rows."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npy"
-        held = make("real", 64, SIZE)
-        np.save(file, held)
+        logits = make("real", 64, SIZE)
+        np.save(file, logits)
         yield "| points | job | chunk of a file | of an array | answer | to a worker and back |"
         yield "| --- | --- | --- | --- | --- | --- |"
         with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
             for grid in (MIDDLE, BIG):
                 chains = chains_of(grid_of(grid), "openrouter", None, SIZE)
-                job = SweepJob(chains, resolve(METRICS), Mean())
+                job = SweepJob(chains, measures_of(METRICS), Mean(), None)
                 chunk = next(iter(rows_of(file, None).chunks(64, {})))
-                array = next(iter(rows_of(held, None).chunks(64, {})))
-                nothing = Chunk(0, 0, held[:0], None)
+                array = next(iter(rows_of(logits, None).chunks(64, {})))
+                nothing = Chunk(0, 0, logits[:0], None)
                 pool.submit(job, nothing).result()
                 trips = (pool.submit(job, nothing) for _ in range(20))
                 trip = min(seconds(future.result) for future in trips)
@@ -252,15 +260,15 @@ PARTS = {
 
 
 def main() -> int:
-    chosen = sys.argv[1:] or list(PARTS)
+    names = sys.argv[1:] or list(PARTS)
     lines = ["# Sweeps", "", machine(), ""]
     print("\n".join(lines))
-    for name in chosen:
+    for name in names:
         title, part = PARTS[name]
         for line in (f"## {title}", "", *part(), ""):
             print(line, flush=True)
             lines.append(line)
-    if len(chosen) == len(PARTS):
+    if len(names) == len(PARTS):
         RESULTS.write_text("\n".join(lines), "utf-8")
     return 0
 

@@ -37,10 +37,10 @@ def test_the_table(
 
 def test_json_is_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(out(capsys, "--parameter", "top_k", "--json"))
-    found = claims.check("top_k")
+    findings = claims.check("top_k")
     assert report["page"] == claims.PAGE
-    assert [one["name"] for one in report["claims"]] == [one.claim.name for one in found]
-    assert [one["measured"] for one in report["claims"]] == [dict(one.measured) for one in found]
+    assert [one["name"] for one in report["claims"]] == [one.claim.name for one in findings]
+    assert [one["measured"] for one in report["claims"]] == [dict(one.measured) for one in findings]
     assert report["claims"][0]["holds"] is True
     assert report["claims"][0]["section"] == "Top K"
 
@@ -56,19 +56,19 @@ def test_the_status_is_1_if_one_fails(
     with pytest.raises(SystemExit) as left:
         main(["claims", "--parameter", "min_p"])
     assert left.value.code == 1
-    printed = capsys.readouterr().out
-    assert "FAILS" in printed
-    assert "FAIL.\n" in printed
+    output = capsys.readouterr().out
+    assert "FAILS" in output
+    assert "FAIL.\n" in output
 
 
 def test_what_is_not_run_says_so(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "llguidance", None)
-    printed = out(capsys, "--parameter", "tools")
-    assert "llguidance is not installed:" in printed
-    assert "'logitlab[structured]'" in printed
-    assert "1 claim: 1 was not run; no experiment fails." in printed
+    output = out(capsys, "--parameter", "tools")
+    assert "llguidance is not installed:" in output
+    assert "'logitlab[structured]'" in output
+    assert "1 claim: 1 was not run; no experiment fails." in output
 
 
 def test_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_report_is_written_and_replaced(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     where = tmp_path / "new" / "report"
-    printed = out(capsys, "--parameter", "min_p", "--write", str(where))
-    assert f"{where / 'report.md'} and 1 figure" in printed
+    output = out(capsys, "--parameter", "min_p", "--write", str(where))
+    assert f"{where / 'report.md'} and 1 figure" in output
     assert sorted(path.name for path in where.iterdir()) == ["min_p.png", "report.md"]
     text = (where / "report.md").read_text("utf-8")
     assert "## min_p" in text

@@ -61,9 +61,13 @@ def test_demo_shows_stages_and_draws_quickly() -> None:
     stages = lines[header + 1 : header + 7]
     names = [line.split()[0] for line in stages]
     assert names == [
-        "logits", "RepetitionPenalty(1.1)", "Temperature(0.8)", "TopK(50)", "TopP(0.9)",
+        "logits",
+        "RepetitionPenalty(1.1)",
+        "Temperature(0.8)",
+        "TopK(50)",
+        "TopP(0.9)",
         "MinP(0.05)",
-    ]  # fmt: skip
+    ]
     assert stages[0].split()[1] == "49152"
     assert stages[3].split()[1] == "50"
     assert len({line.index("␣king") for line in stages}) == 1  # aligned
@@ -75,11 +79,28 @@ def test_demo_shows_stages_and_draws_quickly() -> None:
 def test_trace_json_is_what_the_library_says() -> None:
     report = json.loads(
         ok(
-            "trace", "--row", "5", "--temperature", "1.5", "--top-p", "0.9", "--seed", "-3",
-            "--frequency-penalty", "0.5", "--logit-bias", "28=-100", "--logit-bias", "3=2",
-            "--draws", "4", "--top", "3", "--json",
+            "trace",
+            "--row",
+            "5",
+            "--temperature",
+            "1.5",
+            "--top-p",
+            "0.9",
+            "--seed",
+            "-3",
+            "--frequency-penalty",
+            "0.5",
+            "--logit-bias",
+            "28=-100",
+            "--logit-bias",
+            "3=2",
+            "--draws",
+            "4",
+            "--top",
+            "3",
+            "--json",
         )
-    )  # fmt: skip
+    )
     rows = load()
     params = SamplingParams(
         temperature=1.5, top_p=0.9, seed=-3, frequency_penalty=0.5, logit_bias={28: -100, 3: 2}
@@ -110,10 +131,10 @@ def test_own_logits(tmp_path: Path) -> None:
     output = ok("trace", "--logits", str(file), "--row", "1", "--top-k", "2", "--seed", "1")
     assert f"row 1 of {file}" in output
     assert "#2 0.778" in output
-    penalised = ok(
+    with_penalty = ok(
         "trace", "--logits", str(file), "--prompt-ids", "0,0", "--frequency-penalty", "1"
     )
-    assert "FrequencyPenalty(1.0)" in penalised
+    assert "FrequencyPenalty(1.0)" in with_penalty
     one = tmp_path / "one.npy"
     np.save(one, np.zeros(4))
     assert "TopK(1)" in ok("trace", "--logits", str(one), "--top-k", "1", "--draws", "0")
@@ -260,9 +281,16 @@ def test_engines_compares_and_names_the_stage() -> None:
     assert "Once upon a time" in lines[0]
     assert lines[1] == "request: temperature 2, top_p 0.8"
     assert [line.split()[1] for line in lines[4:13]] == [
-        "openrouter", "openai", "vllm", "sglang", "aphrodite", "transformers", "llama_cpp",
-        "mlx_lm", "koboldcpp",
-    ]  # fmt: skip
+        "openrouter",
+        "openai",
+        "vllm",
+        "sglang",
+        "aphrodite",
+        "transformers",
+        "llama_cpp",
+        "mlx_lm",
+        "koboldcpp",
+    ]
     assert all(len(line) <= 100 for line in lines[4:13])
     (line,) = [line for line in lines if line.startswith("A D")]
     assert line.startswith("A D  at temperature: mlx_lm applies it last (0.7246)")
@@ -280,32 +308,49 @@ def test_engines_tells_who_refuses_and_goes_on() -> None:
 def test_engines_json_is_what_the_library_says() -> None:
     report = json.loads(
         ok(
-            "engines", "--row", "13", "--presence-penalty", "1", "--set", "repeat_last_n=3",
-            "--engines", "vllm, llama_cpp", "--json",
+            "engines",
+            "--row",
+            "13",
+            "--presence-penalty",
+            "1",
+            "--set",
+            "repeat_last_n=3",
+            "--engines",
+            "vllm, llama_cpp",
+            "--json",
         )
-    )  # fmt: skip
+    )
     rows = load()
-    compared = compare_engines(
+    comparison = compare_engines(
         rows.logits[13],
         {"presence_penalty": 1, "repeat_last_n": 3},
         context=Context(prompt=rows.prompt_ids[13]),
         engines=["vllm", "llama_cpp"],
     )
     assert list(report["engines"]) == ["vllm", "llama_cpp"]
-    assert report["engines"]["llama_cpp"]["chain"] == repr(compared.chains["llama_cpp"])
-    assert report["total_variation"] == compared.total_variation.tolist()
+    assert report["engines"]["llama_cpp"]["chain"] == repr(comparison.chains["llama_cpp"])
+    assert report["total_variation"] == comparison.total_variation.tolist()
     stages = report["partings"][0]["stages"]
     assert [stage["key"] for stage in stages] == [
-        stage.key for stage in compared.partings("vllm", "llama_cpp")
+        stage.key for stage in comparison.partings("vllm", "llama_cpp")
     ]
 
 
 def test_engines_takes_all_engines_and_own_logits(tmp_path: Path) -> None:
     np.save(tmp_path / "row.npy", np.array([3.0, 1.0, 1.0, 1.0, 0.0]))
     text = ok(
-        "engines", "--logits", str(tmp_path / "row.npy"), "--engines", "all", "--top-k", "2",
-        "--temperature", "1", "--top", "2",
-    )  # fmt: skip
+        "engines",
+        "--logits",
+        str(tmp_path / "row.npy"),
+        "--engines",
+        "all",
+        "--top-k",
+        "2",
+        "--temperature",
+        "1",
+        "--top",
+        "2",
+    )
     for name in engines.ENGINES:
         assert name in text
     assert "#0 0.881" in text
@@ -316,8 +361,9 @@ def test_trace_shows_the_chain_of_an_engine() -> None:
     assert "SortedChain(TopK(40), TopP(0.5), MinP(0.05), Temperature(0.8))" in text
     assert "10 draws of logitlab's own generator, seed 1:" in text
     assert text.splitlines()[-1] == "min_p is absent: llama_cpp uses 0.05."
-    own = ok("trace", "--engine", "mlx_lm", "--set", "presence_context_size=3",
-             "--presence-penalty", "1")  # fmt: skip
+    own = ok(
+        "trace", "--engine", "mlx_lm", "--set", "presence_context_size=3", "--presence-penalty", "1"
+    )
     assert "PresencePenalty(1.0, last_n=3)" in own
 
 
@@ -360,12 +406,19 @@ def test_engines_prints_the_differences() -> None:
     assert every.count("\n| `") == 2 * len(engines.ENGINES)
 
 
-# ---------------------------------------------------------------- generate
-
-
 def test_generate_writes_on_the_bundled_model() -> None:
-    words = ["generate", "Once upon a time", "--temperature", "0.9", "--min-p", "0.05",
-             "--seed", "7", "--max-tokens", "80"]  # fmt: skip
+    words = [
+        "generate",
+        "Once upon a time",
+        "--temperature",
+        "0.9",
+        "--min-p",
+        "0.05",
+        "--seed",
+        "7",
+        "--max-tokens",
+        "80",
+    ]
     result = run(*words)
     assert result.returncode == 0
     params = SamplingParams(temperature=0.9, min_p=0.05, seed=7, max_tokens=80)
@@ -410,11 +463,11 @@ def test_generate_shows_probabilities_as_lines_or_colours(
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert main(words) == 0
-    coloured = capsys.readouterr().out
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
+    colours = capsys.readouterr().out
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", colours)
     text = generate(NGram.bundled(), "Once upon", seed=3, max_tokens=6).text
     assert plain == f"{text}\n\nprobability: to 0.02 to 0.1 to 0.3 to 0.7 to 1\n"
-    assert coloured.count("\x1b[38;5;") == 6 + 5
+    assert colours.count("\x1b[38;5;") == 6 + 5
 
 
 @pytest.mark.parametrize(
@@ -435,9 +488,6 @@ def test_generate_says_what_is_wrong(words: list[str], message: str) -> None:
     assert result.stdout == ""
 
 
-# ---------------------------------------------------------------- chat
-
-
 def test_chat_answers_a_request_body(tmp_path: Path) -> None:
     request = {"messages": [{"role": "user", "content": "Once"}], "seed": 3, "max_tokens": 6}
     file = tmp_path / "request.json"
@@ -451,12 +501,12 @@ def test_chat_answers_a_request_body(tmp_path: Path) -> None:
     text = "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if c["choices"])
     assert text == whole["choices"][0]["message"]["content"]
     file.write_text(json.dumps({**request, "top_p": 2}), "utf-8")
-    refused = run("chat", str(file))
-    assert refused.returncode == 2
-    assert json.loads(refused.stdout)["error"]["metadata"] == {"parameter": "top_p"}
-    streamed = run("chat", str(file), "--stream")
-    assert streamed.returncode == 2
-    assert streamed.stdout == refused.stdout
+    refusal = run("chat", str(file))
+    assert refusal.returncode == 2
+    assert json.loads(refusal.stdout)["error"]["metadata"] == {"parameter": "top_p"}
+    stream = run("chat", str(file), "--stream")
+    assert stream.returncode == 2
+    assert stream.stdout == refusal.stdout
     file.write_text("{", "utf-8")
     assert "request must be a file of JSON" in run("chat", str(file)).stderr
     assert "request must be a readable file" in run("chat", str(tmp_path / "none.json")).stderr
@@ -470,5 +520,5 @@ def test_generate_under_a_schema(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert 2 <= len(json.loads(result.stdout)) <= 4
     file.write_text('{"uniqueItems": true}', "utf-8")
-    refused = run("generate", "A", "--json-schema", str(file))
-    assert "uniqueItems must be absent: it cannot be enforced" in refused.stderr
+    refusal = run("generate", "A", "--json-schema", str(file))
+    assert "uniqueItems must be absent: it cannot be enforced" in refusal.stderr

@@ -38,9 +38,22 @@ def test_it_prints_the_table_of_the_library(file: Path, capsys: Any) -> None:
 
 
 def test_files_figure_and_workers(file: Path, tmp_path: Path, capsys: Any) -> None:
-    table, figure, held = (tmp_path / name for name in ("out.csv", "out.png", "held"))
-    text = out(capsys, file, *OPTIONS, "--metrics", "entropy,support", "--out", table,
-               "--plot", figure, "--workers", "2", "--checkpoint", held)  # fmt: skip
+    table, figure, checkpoint = (tmp_path / name for name in ("out.csv", "out.png", "held"))
+    text = out(
+        capsys,
+        file,
+        *OPTIONS,
+        "--metrics",
+        "entropy,support",
+        "--out",
+        table,
+        "--plot",
+        figure,
+        "--workers",
+        "2",
+        "--checkpoint",
+        checkpoint,
+    )
     assert table.read_text() == sweep(file, GRID, ["entropy", "support"]).to_csv()
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert text.splitlines() == [
@@ -49,7 +62,7 @@ def test_files_figure_and_workers(file: Path, tmp_path: Path, capsys: Any) -> No
         f"table: {table}",
         f"figure: {figure}",
     ]
-    assert held.exists()
+    assert checkpoint.exists()
 
 
 def test_the_bundled_rows_have_their_prompts(capsys: Any) -> None:
@@ -66,18 +79,33 @@ def test_draws(file: Path, capsys: Any) -> None:
     assert out(capsys, file, "--temperature", "1.0", "--draws", "10", "--seed", "4") == expected
 
 
+def test_coins_and_states_are_axes(file: Path, capsys: Any) -> None:
+    expected = sweep(file, {"xtc_probability": [0.0, 0.25, 0.5, 0.75, 1.0]}).to_csv()
+    assert out(capsys, file, "--xtc-probability", "0:1:0.25") == expected
+    grid: dict[str, Any] = {"mirostat": [2], "mirostat_tau": [1, 2, 3]}
+    for engine in ("openrouter", "llama_cpp"):
+        expected = sweep(file, grid, "support", engine=engine).to_csv()
+        words = f"--mirostat 2 --mirostat-tau 1:3:1 --metrics support --engine {engine}"
+        assert out(capsys, file, *words.split()) == expected
+
+
 def test_options_of_all_kinds(file: Path, capsys: Any) -> None:
     context = Context(prompt=[3, 4])
     grid: dict[str, Any] = {"frequency_penalty": [-0.5, 0.5], "top_k": [2, 4]}
     request: dict[str, Any] = {"logit_bias": {2: 1.5}, "repeat_last_n": 5}
     expected = sweep(
-        file, grid, engine="llama_cpp",
-        request=request, context=context, zipped=True, reduce="quantiles",
-    ).to_csv()  # fmt: skip
+        file,
+        grid,
+        engine="llama_cpp",
+        request=request,
+        context=context,
+        zipped=True,
+        reduce="quantiles",
+    ).to_csv()
     words = "--frequency-penalty -0.5,0.5 --top-k 2:4:2 --zip --engine llama_cpp --logit-bias 2=1.5"
     words += " --set repeat_last_n=5 --prompt-ids 3,4 --reduce quantiles"
-    found = out(capsys, file, *words.split())
-    assert found == expected
+    table = out(capsys, file, *words.split())
+    assert table == expected
 
 
 @pytest.mark.parametrize(
@@ -129,9 +157,11 @@ def test_rows_that_are_none(capsys: Any) -> None:
     ],
 )
 def test_outputs_are_looked_at_before_anything_is_computed(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr("logitlab.cli.sweep.sweep", None)
     assert main(["sweep", "--temperature", "1", *arguments]) == 2
     assert message in capsys.readouterr().err
@@ -140,10 +170,10 @@ def test_outputs_are_looked_at_before_anything_is_computed(
 def test_an_interrupt_tells_how_to_go_on(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("logitlab.cli.sweep.sweep", interrupted)
+    monkeypatch.setattr("logitlab.cli.sweep.sweep", interrupt)
     assert main(["sweep", "--temperature", "1", "--checkpoint", "c"]) == 130
-    told = capsys.readouterr().err
-    assert told == "logitlab: interrupted.\nThe same command goes on from c.\n"
+    message = capsys.readouterr().err
+    assert message == "logitlab: interrupted.\nThe same command goes on from c.\n"

@@ -39,8 +39,8 @@ def rows() -> NDArray[Any]:
     return np.random.default_rng(1).normal(size=(60, 9)).astype(np.float32)
 
 
-def bits(found: Sweep) -> bytes:
-    return np.asarray(found).tobytes()
+def bits(result: Sweep) -> bytes:
+    return np.asarray(result).tobytes()
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
@@ -48,19 +48,19 @@ def test_an_interrupted_sweep_goes_on_and_recomputes_nothing(
     reduce: str, rows: NDArray[Any], tmp_path: Path
 ) -> None:
     edges: Any = {"histogram": Histogram([0.0, 1.0, 2.0])}
-    kept = edges.get(reduce, reduce)
-    whole = bits(sweep(rows, {"top_k": [0]}, Counting(), reduce=kept))
+    reduction = edges.get(reduce, reduce)
+    whole = bits(sweep(rows, {"top_k": [0]}, Counting(), reduce=reduction))
     file = tmp_path / "sweep"
     first = Counting(stop=34)
     with pytest.raises(KeyboardInterrupt):
-        sweep(rows, {"top_k": [0]}, first, reduce=kept, chunk=10, checkpoint=file)
+        sweep(rows, {"top_k": [0]}, first, reduce=reduction, chunk=10, checkpoint=file)
     second = Counting()
-    found = sweep(rows, {"top_k": [0]}, second, reduce=kept, chunk=7, checkpoint=file)
-    assert bits(found) == whole
+    result = sweep(rows, {"top_k": [0]}, second, reduce=reduction, chunk=7, checkpoint=file)
+    assert bits(result) == whole
     assert second.rows == 30
     third = Counting()
-    found = sweep(rows, {"top_k": [0]}, third, reduce=kept, checkpoint=file)
-    assert (bits(found), third.rows) == (whole, 0)
+    result = sweep(rows, {"top_k": [0]}, third, reduce=reduction, checkpoint=file)
+    assert (bits(result), third.rows) == (whole, 0)
 
 
 def test_a_stream_goes_on_if_it_is_the_same(rows: NDArray[Any], tmp_path: Path) -> None:
@@ -72,16 +72,18 @@ def test_a_stream_goes_on_if_it_is_the_same(rows: NDArray[Any], tmp_path: Path) 
     whole = bits(sweep(rows, {"top_k": [0]}, Counting()))
     with pytest.raises(KeyboardInterrupt):
         sweep(stream(), {"top_k": [0]}, Counting(30), chunk=10, checkpoint=file)
-    for wrong, seen in (
+    for wrong, where in (
         ((rows[i : i + 15] for i in range(0, 60, 15)), "rows 10 to 19|row 10 on"),
         ((rows[i : i + 20] + 1 for i in range(0, 60, 20)), "others in rows 0 to 9"),
         ((rows[:10],), "only 10"),
     ):
-        with pytest.raises(ParameterError, match=f"rows must be those of the checkpoint.*({seen})"):
+        with pytest.raises(
+            ParameterError, match=f"rows must be those of the checkpoint.*({where})"
+        ):
             sweep(iter(wrong), {"top_k": [0]}, Counting(), chunk=10, checkpoint=file)
     again = Counting()
-    found = sweep(stream(), {"top_k": [0]}, again, chunk=10, checkpoint=file)
-    assert (bits(found), again.rows) == (whole, 30)
+    result = sweep(stream(), {"top_k": [0]}, again, chunk=10, checkpoint=file)
+    assert (bits(result), again.rows) == (whole, 30)
 
 
 def test_another_sweep_is_refused_and_the_difference_named(
@@ -92,7 +94,7 @@ def test_another_sweep_is_refused_and_the_difference_named(
     sweep(rows, GRID, checkpoint=file, context=context)
     other = rows.copy()
     other[0, 0] += 1
-    for change, named in (
+    for change, keys in (
         ({"rows": other}, "bytes"),
         ({"rows": rows[:50]}, "bytes, shape"),
         ({"grid": {**GRID, "top_p": [0.5, 0.9]}}, "engine or request, grid"),
@@ -101,9 +103,10 @@ def test_another_sweep_is_refused_and_the_difference_named(
         ({"engine": "vllm"}, "engine or request"),
         ({"request": {"min_p": 0.1}}, "engine or request"),
         ({"context": Context([2])}, "context"),
+        ({"request": {"xtc_probability": 0.5}}, "engine or request"),
     ):
         arguments: dict[str, Any] = {"rows": rows, "grid": GRID, "context": context} | change
-        message = rf"checkpoint must be of the same sweep; this one differs in {named}, got"
+        message = rf"checkpoint must be of the same sweep; this one differs in {keys}, got"
         with pytest.raises(ParameterError, match=message):
             sweep(**arguments, checkpoint=file)
     sweep(rows, GRID, checkpoint=file, context=context)
@@ -123,22 +126,22 @@ def test_every_cut_is_a_torn_tail_or_refused_and_every_flip_is_refused(tmp_path:
     file, copy = tmp_path / "sweep", tmp_path / "copy"
     arguments: Any = {"grid": {"top_k": [0]}, "metrics": "entropy", "chunk": 2}
     whole = bits(sweep(rows, **arguments, checkpoint=file))
-    written = file.read_bytes()
-    for cut in range(0, len(written), 29):
-        copy.write_bytes(written[:cut])
+    content = file.read_bytes()
+    for cut in range(0, len(content), 29):
+        copy.write_bytes(content[:cut])
         assert bits(sweep(rows, **arguments, checkpoint=copy)) == whole
-        assert len(copy.read_bytes()) == len(written)
-    refused = 0
-    for at in range(0, len(written), 19):
-        flipped = bytearray(written)
-        flipped[at] ^= 0x10
-        copy.write_bytes(bytes(flipped))
+        assert len(copy.read_bytes()) == len(content)
+    refusals = 0
+    for at in range(0, len(content), 19):
+        flip = bytearray(content)
+        flip[at] ^= 0x10
+        copy.write_bytes(bytes(flip))
         with pytest.raises(ParameterError, match="checkpoint must be"):
             sweep(rows, **arguments, checkpoint=copy)
-        assert copy.read_bytes() == bytes(flipped)  # left as it is
-        refused += 1
-    assert refused > 50
-    copy.write_bytes(written + bytes(100))
+        assert copy.read_bytes() == bytes(flip)  # left as it is
+        refusals += 1
+    assert refusals > 50
+    copy.write_bytes(content + bytes(100))
     with pytest.raises(ParameterError, match="other bytes in the head of the record at byte"):
         sweep(rows, **arguments, checkpoint=copy)
 
@@ -156,9 +159,9 @@ def test_no_checkpoint_at_all(rows: NDArray[Any], tmp_path: Path) -> None:
 
 def test_draws_have_checkpoints_too(rows: NDArray[Any], tmp_path: Path) -> None:
     file = tmp_path / "drawn"
-    found = simulate(rows, GRID, seed=1, draws=5, checkpoint=file, chunk=9)
-    assert bits(simulate(rows, GRID, seed=1, draws=5, checkpoint=file)) == bits(found)
-    assert bits(simulate(rows, GRID, seed=1, draws=5, chunk=60)) == bits(found)
+    result = simulate(rows, GRID, seed=1, draws=5, checkpoint=file, chunk=9)
+    assert bits(simulate(rows, GRID, seed=1, draws=5, checkpoint=file)) == bits(result)
+    assert bits(simulate(rows, GRID, seed=1, draws=5, chunk=60)) == bits(result)
     with pytest.raises(ParameterError, match="differs in seed"):
         simulate(rows, GRID, seed=2, draws=5, checkpoint=file)
 
@@ -175,3 +178,19 @@ def test_draws_that_can_go_on_have_a_seed(rows: NDArray[Any], tmp_path: Path) ->
     with pytest.raises(ParameterError, match="seed must be given with a checkpoint, got None"):
         simulate(rows, GRID, draws=5, checkpoint=tmp_path / "sweep")
     assert not (tmp_path / "sweep").exists()
+
+
+def test_coins_and_states_go_on_where_they_were_cut_off(rows: NDArray[Any], tmp_path: Path) -> None:
+    grid = {"xtc_probability": [0.0, 0.5], "mirostat": [0, 2]}
+    options: dict[str, Any] = {"state": {"mirostat": 2.5}, "chunk": 7}
+    file = tmp_path / "sweep"
+    whole = sweep(rows, grid, ["entropy", Counting()], **options)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(rows, grid, ["entropy", Counting(150)], **options, checkpoint=file)
+    metrics: list[Any] = ["entropy", Counting()]
+    result = sweep(rows, grid, metrics, **options, checkpoint=file)
+    assert bits(result) == bits(whole)
+    assert result.state == {"mirostat": 2.5}
+    for other in ({"mirostat": 2.0}, None):
+        with pytest.raises(ParameterError, match="this one differs in engine or request, got"):
+            sweep(rows, grid, metrics, state=other, checkpoint=file)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from logitlab import ParameterError, Transform
 from logitlab.steps.truncation import TopK
-from logitlab.sweeps.identity import identified
+from logitlab.sweeps.identity import digest
 
 FACTOR = 2
 
@@ -67,46 +67,54 @@ class Own(Transform):
 
 
 MAKERS = [
-    closing, with_default, from_module, Column, lambda k: Column(k).method, Own, TopK,
-    lambda k: partial(column, k=k), lambda k: np.full(100, k), lambda k: {"a": [k, (k,)]},
-]  # fmt: skip
+    closing,
+    with_default,
+    from_module,
+    Column,
+    lambda k: Column(k).method,
+    Own,
+    TopK,
+    lambda k: partial(column, k=k),
+    lambda k: np.full(100, k),
+    lambda k: {"a": [k, (k,)]},
+]
 
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_what_a_function_or_step_holds_counts(make: Any) -> None:
-    one, again = identified(make(3)), identified(make(3))
-    assert one == again != identified(make(9))
+    one, again = digest(make(3)), digest(make(3))
+    assert one == again != digest(make(9))
 
 
 def test_the_code_counts_and_its_place_does_not() -> None:
     plus, minus = (eval(f"lambda x: x {sign} 1") for sign in "+-")
-    assert identified(plus) != identified(minus)
-    assert identified(plus) == identified(eval("lambda x: x + 1"))
-    assert identified(np.exp) != identified(np.log)
+    assert digest(plus) != digest(minus)
+    assert digest(plus) == digest(eval("lambda x: x + 1"))
+    assert digest(np.exp) != digest(np.log)
 
 
 def test_a_function_may_call_itself() -> None:
     def depth(n: int) -> int:
         return depth(n - 1) if n else 0
 
-    assert identified(depth) == identified(depth)
+    assert digest(depth) == digest(depth)
 
 
 def test_the_order_of_a_set_does_not_count() -> None:
     code = (
-        "from logitlab.sweeps.identity import identified\n"
-        "print(identified(lambda v: v in {'a', 'b', 'c', 'd', 'e'}).hex())\n"
+        "from logitlab.sweeps.identity import digest\n"
+        "print(digest(lambda v: v in {'a', 'b', 'c', 'd', 'e'}).hex())\n"
     )
-    printed = {
+    digests = {
         subprocess.check_output(
             [sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}
         )
         for seed in ("1", "2")
     }
-    assert len(printed) == 1
+    assert len(digests) == 1
 
 
 def test_what_cannot_be_told_from_others_is_refused() -> None:
     lock = threading.Lock()
     with pytest.raises(ParameterError, match="checkpoint must be None for this metric or step"):
-        identified(lambda logits: lock)
+        digest(lambda logits: lock)

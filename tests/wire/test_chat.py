@@ -16,12 +16,24 @@ from toys import END, Bigrams
 MODEL = NGram.bundled()
 ASKED: dict[str, Any] = {
     "model": "brothers/grimm",
-    "messages": [{"role": "system", "content": "You tell tales."},
-                 {"role": "user", "content": "Once upon a time"}],
-    "seed": 7, "max_tokens": 24, "temperature": 0.8, "top_p": 0.95, "min_p": 0.02, "top_k": 100,
-    "top_a": 0.01, "frequency_penalty": 0.1, "presence_penalty": 0.1, "repetition_penalty": 1.05,
-    "logit_bias": {"65": -1}, "verbosity": "high", "stop": ["."],
-}  # fmt: skip
+    "messages": [
+        {"role": "system", "content": "You tell tales."},
+        {"role": "user", "content": "Once upon a time"},
+    ],
+    "seed": 7,
+    "max_tokens": 24,
+    "temperature": 0.8,
+    "top_p": 0.95,
+    "min_p": 0.02,
+    "top_k": 100,
+    "top_a": 0.01,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.1,
+    "repetition_penalty": 1.05,
+    "logit_bias": {"65": -1},
+    "verbosity": "high",
+    "stop": ["."],
+}
 
 
 def parameters(request: dict[str, Any]) -> dict[str, Any]:
@@ -121,14 +133,19 @@ def test_tokens_that_are_cut_off_are_not_reported() -> None:
     request = {"prompt": "a", "logit_bias": {"2": 100}, "stop": "bb", "logprobs": True}
     choice = chat(request, Bigrams())["choices"][0]
     assert (choice["message"]["content"], choice["logprobs"]["content"]) == ("", [])
-    ended = chat({"prompt": "a", "logit_bias": {str(END): 100}, "logprobs": True}, Bigrams())
-    assert ended["choices"][0]["logprobs"]["content"] == []
-    assert ended["usage"]["completion_tokens"] == 1
+    to_end = chat({"prompt": "a", "logit_bias": {str(END): 100}, "logprobs": True}, Bigrams())
+    assert to_end["choices"][0]["logprobs"]["content"] == []
+    assert to_end["usage"]["completion_tokens"] == 1
 
 
 def test_keys_beyond_the_twenty() -> None:
-    request = {**ASKED, "user": "me", "provider": {"order": ["x"]}, "max_tokens": None,
-               "max_completion_tokens": 3}  # fmt: skip
+    request = {
+        **ASKED,
+        "user": "me",
+        "provider": {"order": ["x"]},
+        "max_tokens": None,
+        "max_completion_tokens": 3,
+    }
     body = chat(request, MODEL)
     assert body["usage"]["completion_tokens"] == 3
     assert body["logitlab"]["ignored"] == ["provider", "user"]
@@ -141,8 +158,8 @@ def test_keys_beyond_the_twenty() -> None:
 def test_an_engine_reads_keys_of_its_own() -> None:
     request = {**ASKED, "repeat_last_n": 1, "smoothing_factor": 0.5}
     body = chat(request, MODEL, engine="llama_cpp")
-    asked = parameters(request)
-    answer = generate(MODEL, ASKED["messages"], asked, engine="llama_cpp")
+    sampling = parameters(request)
+    answer = generate(MODEL, ASKED["messages"], sampling, engine="llama_cpp")
     assert body["choices"][0]["message"]["content"] == answer.text
     assert body["logitlab"]["ignored"] == ["smoothing_factor"]
     assert any("top_a is ignored by llama_cpp" in note for note in body["logitlab"]["notes"])
@@ -180,15 +197,22 @@ def test_a_body_that_is_none() -> None:
     assert "a map, the body of a request" in chat([], MODEL)["error"]["message"]  # type: ignore[arg-type]
 
 
-# ---------------------------------------------------------------- structure
-
-CITY = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 12}},
-        "required": ["city"], "additionalProperties": False}  # fmt: skip
+CITY = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 12}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 CALLING: dict[str, Any] = {
-    "messages": ASKED["messages"], "seed": 3, "max_tokens": 300, "temperature": 0.8,
-    "tools": [{"type": "function", "function": {"name": "weather", "parameters": CITY}},
-              {"type": "function", "function": {"name": "now"}}],
-}  # fmt: skip
+    "messages": ASKED["messages"],
+    "seed": 3,
+    "max_tokens": 300,
+    "temperature": 0.8,
+    "tools": [
+        {"type": "function", "function": {"name": "weather", "parameters": CITY}},
+        {"type": "function", "function": {"name": "now"}},
+    ],
+}
 
 
 @pytest.mark.parametrize("n", [1, 3])
@@ -216,8 +240,8 @@ def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
         plain = [{key: call[key] for key in ("id", "type", "function")} for call in calls]
         assert plain == message.get("tool_calls", [])
         assert mine[-1]["finish_reason"] == choice_["finish_reason"] == answer.finish_reason
-        given = [part["logprobs"]["content"] for part in mine if part["logprobs"]]
-        reports = [entry for entries in given for entry in entries]
+        per_part = [part["logprobs"]["content"] for part in mine if part["logprobs"]]
+        reports = [entry for entries in per_part for entry in entries]
         assert reports == choice_["logprobs"]["content"]
         assert len(reports) >= len(answer.tokens) - 1
     ids = [call["id"] for c in body["choices"] for call in c["message"].get("tool_calls", [])]
@@ -235,13 +259,11 @@ def test_a_schema_constrains_the_content() -> None:
 
 
 def test_what_is_wrong_with_tools() -> None:
-    named = {"type": "function", "function": {"name": "nobody"}}
-    error = chat({**CALLING, "tool_choice": named}, MODEL)["error"]
+    choice = {"type": "function", "function": {"name": "nobody"}}
+    error = chat({**CALLING, "tool_choice": choice}, MODEL)["error"]
     assert error["message"].startswith("tool_choice must be one of the tools")
     assert "error" in chat({"messages": ASKED["messages"], "tool_choice": "required"}, MODEL)
 
-
-# ---------------------------------------------------------------- odd requests
 
 JSON: dict[str, Any] = {"type": "json_object"}
 
@@ -256,15 +278,18 @@ def deep(levels: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "parameter", "message"),
     [
-        ({"response_format": {**JSON, "schema": {"required": ["a"]}}}, "response_format",
-         "response_format must be of type json_schema where it has a schema"),
+        (
+            {"response_format": {**JSON, "schema": {"required": ["a"]}}},
+            "response_format",
+            "response_format must be of type json_schema where it has a schema",
+        ),
         ({"response_format": deep(500)}, "response_format", "nested less deeply"),
         ({"max_completion_tokens": "x"}, "max_completion_tokens", "an integer >= 1, got 'x'."),
         ({"max_completion_tokens": 3}, "max_completion_tokens", "equal to max_tokens where both"),
         ({"messages": None, "prompt": ["a"]}, "prompt", "prompt must be a text, got ['a']."),
         ({"stream_options": "yes"}, "stream_options", "stream_options must be a map, got 'yes'."),
     ],
-)  # fmt: skip
+)
 def test_odd_requests_are_refused(change: dict[str, Any], parameter: str, message: str) -> None:
     error = chat({**ASKED, **change}, MODEL)["error"]
     assert error["metadata"] == {"parameter": parameter}

@@ -21,10 +21,18 @@ URL = "http://lab.invalid/api/v1"
 MESSAGES: Any = [{"role": "user", "content": "Once upon a time"}]
 # What OpenAI's client knows, and what it sends as an extra body.
 KNOWN: dict[str, Any] = {
-    "seed": 7, "max_tokens": 20, "temperature": 0.8, "top_p": 0.95, "frequency_penalty": 0.1,
-    "presence_penalty": 0.1, "logit_bias": {"65": -1}, "verbosity": "high", "stop": ["."],
-    "logprobs": True, "top_logprobs": 2,
-}  # fmt: skip
+    "seed": 7,
+    "max_tokens": 20,
+    "temperature": 0.8,
+    "top_p": 0.95,
+    "frequency_penalty": 0.1,
+    "presence_penalty": 0.1,
+    "logit_bias": {"65": -1},
+    "verbosity": "high",
+    "stop": ["."],
+    "logprobs": True,
+    "top_logprobs": 2,
+}
 EXTRA: dict[str, Any] = {"min_p": 0.02, "top_k": 100, "top_a": 0.01, "repetition_penalty": 1.05}
 CANNOT = {"verbosity"}
 ANSWER = generate(MODEL, MESSAGES, KNOWN | EXTRA)
@@ -84,10 +92,10 @@ def test_openai_streamed() -> None:
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == ANSWER.finish_reason
     assert chunks[-1].usage is not None
     assert chunks[-1].usage.completion_tokens == ANSWER.usage.completion_tokens
-    ended: dict[str, Any] = {"seed": 7, "max_tokens": 400, "stop": ["."]}
-    with completions.stream(model="grimm", messages=MESSAGES, **ended) as events:
+    until_stop: dict[str, Any] = {"seed": 7, "max_tokens": 400, "stop": ["."]}
+    with completions.stream(model="grimm", messages=MESSAGES, **until_stop) as events:
         final = events.get_final_completion()
-    answer = generate(MODEL, MESSAGES, ended)
+    answer = generate(MODEL, MESSAGES, until_stop)
     assert answer.finish_reason == "stop"
     assert final.choices[0].message.content == answer.text
 
@@ -109,9 +117,9 @@ def test_openai_asynchronous() -> None:
 
 def test_openrouter_plain_and_streamed() -> None:
     # This client has no argument for some.
-    asked = {key: value for key, value in (KNOWN | EXTRA).items() if key not in CANNOT}
-    answer = generate(MODEL, MESSAGES, asked)
-    request = {**asked, "messages": MESSAGES, "model": "brothers/grimm"}
+    parameters = {key: value for key, value in (KNOWN | EXTRA).items() if key not in CANNOT}
+    answer = generate(MODEL, MESSAGES, parameters)
+    request = {**parameters, "messages": MESSAGES, "model": "brothers/grimm"}
     result = router().chat.send(**request)
     [choice] = result.choices
     assert choice.message.content == answer.text
@@ -181,9 +189,6 @@ def test_what_goes_wrong_in_a_stream_is_an_event() -> None:
     assert events[-1] == "[DONE]"
 
 
-# ---------------------------------------------------------------- structure
-
-
 class Tailor(pydantic.BaseModel, extra="forbid"):
     name: Annotated[str, pydantic.Field(min_length=1, max_length=16)]
     age: Annotated[int, pydantic.Field(ge=0, le=120)]
@@ -219,9 +224,12 @@ WEATHER: Any = {
     },
 }
 CALL: dict[str, Any] = {
-    "tools": [WEATHER], "tool_choice": "required", "parallel_tool_calls": False, "seed": 2,
+    "tools": [WEATHER],
+    "tool_choice": "required",
+    "parallel_tool_calls": False,
+    "seed": 2,
     "max_tokens": 200,
-}  # fmt: skip
+}
 
 
 def test_openai_calls_tools() -> None:
@@ -238,10 +246,10 @@ def test_openai_calls_tools() -> None:
     assert call.function.arguments == answer.tool_calls[0].arguments
     with completions.stream(model="grimm", messages=MESSAGES, **CALL) as events:
         final = events.get_final_completion()
-    streamed: Any = final.choices[0].message.tool_calls
-    assert streamed[0].function.arguments == call.function.arguments
-    assert streamed[0].id == call.id
-    assert streamed[0].function.parsed_arguments["days"] in (1, 2)
+    calls: Any = final.choices[0].message.tool_calls
+    assert calls[0].function.arguments == call.function.arguments
+    assert calls[0].id == call.id
+    assert calls[0].function.parsed_arguments["days"] in (1, 2)
 
 
 def test_openrouter_calls_tools_and_constrains() -> None:
@@ -250,8 +258,9 @@ def test_openrouter_calls_tools_and_constrains() -> None:
     [call] = result.choices[0].message.tool_calls
     assert result.choices[0].finish_reason == "tool_calls"
     assert (call.function.name, call.function.arguments) == (
-        "weather", answer.tool_calls[0].arguments
-    )  # fmt: skip
+        "weather",
+        answer.tool_calls[0].arguments,
+    )
     pieces = [
         piece
         for chunk in router().chat.send(messages=MESSAGES, model="grimm", stream=True, **CALL)
@@ -262,10 +271,10 @@ def test_openrouter_calls_tools_and_constrains() -> None:
     assert "".join(piece.function.arguments or "" for piece in pieces) == call.function.arguments
     schema = {"name": "tailor", "schema": Tailor.model_json_schema()}
     form: Any = {"type": "json_schema", "json_schema": schema}
-    constrained = router().chat.send(
+    completion = router().chat.send(
         messages=MESSAGES, model="grimm", response_format=form, seed=4, max_tokens=200
     )
-    content: Any = constrained.choices[0].message.content
+    content: Any = completion.choices[0].message.content
     Tailor.model_validate_json(content)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from logitlab.checks import ParameterError
-from logitlab.cli.arguments import joined
+from logitlab.cli.arguments import in_words_of_options, join_negative_values
 from logitlab.request.params import parameter_table
 from logitlab.version import __version__
 
@@ -20,7 +20,8 @@ _COMMANDS = ("trace", "generate", "chat", "engines", "claims", "sweep")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 2 for a mistake, 130 if interrupted."""
-    arguments = _parser().parse_args(joined(sys.argv[1:] if argv is None else argv))
+    words = join_negative_values(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(words)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show ␣ shows something else
             stream.reconfigure(errors="replace")
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for part in (text, "\n") if isinstance(text, str) else text:
             print(part, end="", flush=True)
     except (ParameterError, ImportError) as error:
-        print(f"logitlab: error: {error}", file=sys.stderr)
+        print(f"logitlab: error: {in_words_of_options(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("logitlab: interrupted.", file=sys.stderr)

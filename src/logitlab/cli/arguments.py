@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Collection, Sequence
+import sys
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
 from logitlab.datasets import load
-from logitlab.engines import ENGINES
+from logitlab.draw import COUPLINGS
+from logitlab.engines.engine import ENGINES
 from logitlab.models import BUNDLED
 from logitlab.numerics import FloatArray
 from logitlab.request.params import PARAMETERS, TWENTY
@@ -20,19 +22,29 @@ from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
 
 __all__ = [
+    "COUNT",
     "Row",
+    "add_command",
+    "add_coupling",
     "add_engine",
     "add_model",
+    "add_options",
     "add_request",
     "add_row",
-    "bundled",
-    "joined",
-    "needs_context",
+    "bundled_row",
+    "in_words_of_options",
+    "join_negative_values",
+    "json_of",
+    "number_of",
+    "numbers_in",
+    "option_of",
     "request_of",
     "row_of",
+    "top_of",
     "whole",
 ]
 
+COUNT = Range(1, integer=True)
 ONE_TOKEN = ("distribution", "draw")
 
 
@@ -49,80 +61,122 @@ class Row:
         """Return a token as something the eye can tell apart."""
         return f"#{token}" if self.vocabulary is None else self.vocabulary.label(token)
 
-    def described(self, tokens: list[tuple[int, float, float]]) -> list[dict[str, Any]]:
+    def entries(self, tokens: list[tuple[int, float, float]]) -> list[dict[str, Any]]:
         """Return (id, logit, probability) of tokens as JSON objects."""
         return [
             {"id": token, "label": self.label(token), "logit": logit, "probability": probability}
             for token, logit, probability in tokens
         ]
 
+    def report(self, request: dict[str, Any], **results: Any) -> dict[str, Any]:
+        """Return what a request makes of the row as a JSON object."""
+        size = len(self.logits)
+        return {"row": self.title, "vocabulary_size": size, "request": request, **results}
 
-def joined(words: Sequence[str]) -> list[str]:
+
+def join_negative_values(words: Sequence[str]) -> list[str]:
     """Return ``--key=-1e-3`` for ``--key -1e-3``, which argparse would take for an option."""
-    joined: list[str] = []
+    lines: list[str] = []
     for word in words:
-        before = joined[-1] if joined else ""
+        before = lines[-1] if lines else ""
         is_option = before.startswith("--") and before != "--" and "=" not in before
         first = re.split("[,:]", word)[0]
-        if word.startswith("-") and _literal(first) is not first and is_option:
-            joined[-1] += "=" + word
+        if word.startswith("-") and number_of(first) is not first and is_option:
+            lines[-1] += "=" + word
         else:
-            joined.append(word)
-    return joined
+            lines.append(word)
+    return lines
+
+
+def add_command(commands: Any, name: str, run: Callable[..., Any], **words: str) -> Any:
+    """Add a command, with its help and description, and return its parser."""
+    parser = commands.add_parser(name, allow_abbrev=False, **words)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_options(parser: Any, *options: tuple[str | None, ...]) -> None:
+    """Add options to a parser or a group: name, metavar, help, and a default where there is one.
+
+    One without a metavar is a flag.
+    """
+    for name, metavar, words, *default in options:
+        kind: dict[str, Any] = {"action": "store_true"}
+        if metavar is not None:
+            kind = {"metavar": metavar, "default": default[0] if default else None}
+        parser.add_argument(name, help=words, **kind)
 
 
 def add_row(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a row of logits."""
-    where = parser.add_argument_group("logits")
-    where.add_argument("--row", metavar="N", help="row of the recording or file (default 0)")
-    where.add_argument(
-        "--prompt", metavar="TEXT", help="the bundled row whose prompt contains TEXT"
+    add_options(
+        parser.add_argument_group("logits"),
+        ("--row", "N", "row of the recording or file (default 0)"),
+        ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
+        ("--logits", "FILE", "your own .npy of shape (V,) or (n, V)"),
+        ("--prompt-ids", "IDS", "tokens before your row: 5,17,5"),
     )
-    where.add_argument("--logits", metavar="FILE", help="your own .npy of shape (V,) or (n, V)")
-    where.add_argument("--prompt-ids", metavar="IDS", help="tokens before your row: 5,17,5")
+
+
+def option_of(key: str) -> str:
+    """Return the option of a parameter."""
+    return "--" + key.replace("_", "-")
 
 
 def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
     """Add an option for each parameter of some roles."""
     request = parser.add_argument_group("request")
     beyond = parser.add_argument_group("request, beyond the page")
-    repeated = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
+    lists = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
     for parameter in PARAMETERS.values():
         if parameter.role not in roles:
             continue
         group = request if parameter.key in TWENTY else beyond
         group.add_argument(
-            "--" + parameter.key.replace("_", "-"),
+            option_of(parameter.key),
             dest=parameter.key,
-            metavar=repeated.get(parameter.key, "VALUE"),
-            action="append" if parameter.key in repeated else "store",
+            metavar=lists.get(parameter.key, "VALUE"),
+            action="append" if parameter.key in lists else "store",
             help=f"{parameter.rule}: {parameter.sentence}",
         )
     request.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[],
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
         help="a request key of an engine's own, as JSON: repeat_last_n=32",
-    )  # fmt: skip
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses a model."""
     parser.add_argument(
-        "--model", metavar="FILE", default=BUNDLED,
+        "--model",
+        metavar="FILE",
+        default=BUNDLED,
         help=f"a .gguf file, a recorded run (.npy), or {BUNDLED} (the default)",
-    )  # fmt: skip
+    )
 
 
 def add_engine(parser: Any) -> None:
     """Add the option that chooses an engine, to a parser or a group of its options."""
     parser.add_argument(
-        "--engine", choices=ENGINES, default="openrouter", metavar="NAME",
+        "--engine",
+        choices=ENGINES,
+        default="openrouter",
+        metavar="NAME",
         help="whose chain it is: " + ", ".join(ENGINES),
-    )  # fmt: skip
+    )
 
 
-def needs_context(error: ParameterError) -> ParameterError:
-    """Return the error in words of the command line."""
-    if error.name != "context":
+def add_coupling(parser: Any) -> None:
+    """Add the option that chooses how numbers become tokens."""
+    parser.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
+
+
+def in_words_of_options(error: Exception) -> Exception:
+    """Return an error in words of the command line."""
+    if not isinstance(error, ParameterError) or error.name != "context":
         return error
     hint = "A penalty counts the tokens before your row."
     return ParameterError("--prompt-ids", "given with a penalty", None, hint)
@@ -130,25 +184,26 @@ def needs_context(error: ParameterError) -> ParameterError:
 
 def row_of(arguments: argparse.Namespace) -> Row:
     """Return the row that the options choose."""
-    if arguments.logits is None:
-        if arguments.prompt_ids is not None:
-            raise ParameterError(
-                "--prompt-ids", "given together with --logits", arguments.prompt_ids
-            )
-        if arguments.prompt is not None:
-            if arguments.row is not None:
-                raise ParameterError("--row", "absent where --prompt is given", arguments.row)
-            return bundled(_find(arguments.prompt))
-        last = len(load()) - 1
-        row = "0" if arguments.row is None else arguments.row
-        return bundled(whole("--row", row, Range(0, last, integer=True)))
-    if arguments.prompt is not None:
-        hint = "A file of logits has no prompts: choose with --row."
-        raise ParameterError("--prompt", "absent where --logits is given", arguments.prompt, hint)
-    return _own(arguments.logits, arguments.row, arguments.prompt_ids)
+    row, prompt, ids = arguments.row, arguments.prompt, arguments.prompt_ids
+    if arguments.logits is not None:
+        if prompt is not None:
+            hint = "A file of logits has no prompts: choose with --row."
+            raise ParameterError("--prompt", "absent where --logits is given", prompt, hint)
+        return _row_of_file(arguments.logits, row, ids)
+    if ids is not None:
+        raise ParameterError("--prompt-ids", "given together with --logits", ids)
+    if prompt is None:
+        return bundled_row(_row_number(row, len(load())))
+    if row is not None:
+        raise ParameterError("--row", "absent where --prompt is given", row)
+    return bundled_row(_row_of_prompt(prompt))
 
 
-def bundled(index: int) -> Row:
+def _row_number(text: str | None, count: int) -> int:
+    return whole("--row", "0" if text is None else text, Range(0, count - 1, integer=True))
+
+
+def bundled_row(index: int) -> Row:
     """Return a row of the bundled recording."""
     rows = load()
     return Row(
@@ -159,34 +214,32 @@ def bundled(index: int) -> Row:
     )
 
 
-def _find(text: str) -> int:
+def _row_of_prompt(text: str) -> int:
     prompts = load().prompts
-    found = [i for i, prompt in enumerate(prompts) if text in prompt]
-    if len(found) != 1:
-        listing = found or range(len(prompts))
-        choices = "".join(f"\n  --row {i:<3} {prompts[i][:60]!r}" for i in listing)
-        hint = f"No model runs here; choose a recorded prompt:{choices}"
+    rows = [i for i, prompt in enumerate(prompts) if text in prompt]
+    if len(rows) != 1:
+        lines = (f"\n  --row {i:<3} {prompts[i][:60]!r}" for i in rows or range(len(prompts)))
+        hint = f"No model runs here; choose a recorded prompt:{''.join(lines)}"
         raise ParameterError("--prompt", "part of exactly one bundled prompt", text, hint)
-    return found[0]
+    return rows[0]
 
 
-def _own(file: str, row: str | None, prompt_ids: str | None) -> Row:
+def _row_of_file(file: str, row: str | None, prompt_ids: str | None) -> Row:
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # numpy passes on whatever its parsers stumble over
         reason = getattr(error, "strerror", None) or "Its contents are not those of a .npy file"
         raise ParameterError("--logits", "a readable .npy file", file, f"{reason}.") from None
     if array.ndim not in (1, 2) or not array.size:
-        found = Seen(f"shape {array.shape}")
-        raise ParameterError("--logits", "an array of shape (V,) or (n, V), not empty", found)
+        rule = "an array of shape (V,) or (n, V), not empty"
+        raise ParameterError("--logits", rule, Seen(f"shape {array.shape}"))
     rows = np.atleast_2d(array)
-    index = whole("--row", "0" if row is None else row, Range(0, len(rows) - 1, integer=True))
+    index = _row_number(row, len(rows))
     logits = check_logits(rows[index], "--logits")
     context = None
     if prompt_ids is not None:
-        ids = [_literal(part.strip()) for part in prompt_ids.split(",")]
-        known = Range(0, len(logits) - 1, integer=True)
-        context = Context(prompt=known.check("--prompt-ids", ids))
+        rule_of_ids = Range(0, len(logits) - 1, integer=True)
+        context = Context(prompt=rule_of_ids.check("--prompt-ids", numbers_in(prompt_ids)))
     return Row(f"row {index} of {file}", np.array(logits), context)
 
 
@@ -194,19 +247,14 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the request body that the options spell."""
     request: dict[str, Any] = {}
     for key in PARAMETERS:
-        given = getattr(arguments, key, None)
-        if given is None:
-            continue
-        if key == "stop":
-            request[key] = given
-        elif key == "logit_bias":
-            pairs = [entry.partition("=") for entry in given]
-            keys = [key.strip() for key, _, _ in pairs]
-            if len(set(keys)) < len(keys):
-                raise ParameterError("--logit-bias", "given once for each token", " ".join(given))
-            request["logit_bias"] = {key.strip(): _literal(value) for key, _, value in pairs}
-        else:
-            request[key] = _literal(given)
+        value = getattr(arguments, key, None)
+        if key == "logit_bias" and value is not None:
+            pairs = [entry.partition("=") for entry in value]
+            request[key] = {token.strip(): number_of(bias) for token, _, bias in pairs}
+            if len(request[key]) < len(pairs):
+                raise ParameterError("--logit-bias", "given once for each token", " ".join(value))
+        elif value is not None:
+            request[key] = value if key == "stop" else number_of(value)
     for text in arguments.set:
         key, value = _pair(text)
         if key in request:
@@ -217,18 +265,31 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _pair(text: str) -> tuple[str, Any]:
     """Return key and value of ``key=value``: JSON, or else a string."""
-    key, found, value = (part.strip() for part in text.partition("="))
-    if not (key and found and value):
+    key, _, value = (part.strip() for part in text.partition("="))
+    if not (key and value):
         raise ParameterError("--set", "KEY=VALUE", text)
     try:
-        parsed = json.loads(value)
-        json.dumps(parsed, allow_nan=False)
+        content = json.loads(value)
+        json.dumps(content, allow_nan=False)
     except ValueError:
         return key, value
-    return key, parsed
+    return key, content
 
 
-def _literal(text: str) -> Any:
+def json_of(name: str, file: str) -> Any:
+    """Return what a JSON file holds, or raise `ParameterError` that names the option."""
+    try:
+        if file == "-":
+            return json.load(sys.stdin)
+        with open(file, encoding="utf-8") as lines:
+            return json.load(lines)
+    except OSError as error:
+        raise ParameterError(name, "a readable file", file, f"{error.strerror}.") from None
+    except (ValueError, RecursionError) as error:
+        raise ParameterError(name, "a file of JSON", file, f"{error}.") from None
+
+
+def number_of(text: str) -> Any:
     """Return the number that a text is, or the text itself for the checks to refuse."""
     for number in (int, float):
         try:
@@ -238,6 +299,17 @@ def _literal(text: str) -> Any:
     return text
 
 
+def numbers_in(text: str) -> list[Any]:
+    """Return the numbers of ``5,17,5``."""
+    return [number_of(part.strip()) for part in text.split(",")]
+
+
 def whole(name: str, text: str, rule: Range) -> int:
     """Return the integer that an option holds."""
-    return check_integer(name, _literal(text), rule)
+    return check_integer(name, number_of(text), rule)
+
+
+def top_of(arguments: argparse.Namespace, row: Row) -> int | None:
+    """Return how many top tokens to show, or None for as many as there is room for."""
+    rule = Range(0, len(row.logits), integer=True)
+    return None if arguments.top is None else whole("--top", arguments.top, rule)

@@ -5,82 +5,76 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Iterator
+from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
-from logitlab.claims import PAGE, Finding, findings
-from logitlab.claims.report import check_directory, summary, write
+from logitlab.cli.arguments import add_command, add_options
 from logitlab.cli.text import as_json
 
 __all__ = ["add"]
 
 _WIDEST, _NARROWEST = 120, 72
-_HEAD = ("the page states", "measured", "verdict")
+_TITLES = ("the page states", "measured", "verdict")
 
 
 def add(commands: Any) -> None:
     """Add ``claims``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "claims",
+        _claims,
         help="what the parameters are said to do, put to the test",
         description="Run an experiment for every effect that OpenRouter's page of parameters "
         "states. The status is 1 if one of them fails.",
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=_claims)
-    parser.add_argument(
-        "--parameter", metavar="KEY", help="only the claims about one of the twenty, or general"
+    add_options(
+        parser, ("--parameter", "KEY", "only the claims about one of the twenty, or general")
     )
-    show = parser.add_mutually_exclusive_group()
-    show.add_argument("--json", action="store_true", help="print JSON, with unrounded numbers")
-    show.add_argument(
-        "--write", metavar="DIR", help="write report.md and a figure for each parameter into DIR"
+    add_options(
+        parser.add_mutually_exclusive_group(),
+        ("--json", None, "print JSON, with unrounded numbers"),
+        ("--write", "DIR", "write report.md and a figure for each parameter into DIR"),
     )
 
 
 def _claims(arguments: argparse.Namespace) -> Iterator[str]:
-    begun = findings(arguments.parameter)
-    if arguments.write is not None:  # what is wrong is said before anything is run
-        check_directory(arguments.write)
-    return _told(arguments, begun)
+    """Yield what is printed, while the experiments run."""
+    from logitlab.claims import PAGE, findings
+    from logitlab.claims.report import check_directory, summary, write
 
-
-def _told(arguments: argparse.Namespace, begun: Iterator[Finding]) -> Iterator[str]:
-    done: list[Finding] = []
-    if arguments.json:
-        done = list(begun)
-        yield as_json({"page": PAGE, "claims": [_described(one) for one in done]}) + "\n"
-    elif arguments.write is not None:
-        done = list(begun)
-        files = write(done, arguments.write)
-        yield f"{files[0]} and {len(files) - 1} figures. {summary(done)}\n"
+    experiments = findings(arguments.parameter)
+    results = []
+    if arguments.write is not None:
+        check_directory(arguments.write)  # before anything is run
+        results = list(experiments)
+        files = write(results, arguments.write)
+        yield f"{files[0]} and {len(files) - 1} figures. {summary(results)}\n"
+    elif arguments.json:
+        results = list(experiments)
+        yield as_json({"page": PAGE, "claims": list(map(_entry, results))}) + "\n"
     else:
         widths = _widths()
-        yield _row(_HEAD, widths)
-        for one in begun:
-            if not done or done[-1].claim.parameter != one.claim.parameter:
-                yield f"\n{one.claim.parameter} (section {one.claim.section})\n"
-            done.append(one)
-            yield _row((one.claim.statement, one.sentence, one.verdict), widths)
-        yield f"\n{summary(done)}\n"
-    if any(one.holds is False for one in done):
+        yield _row(_TITLES, widths)
+        for finding in experiments:
+            claim = finding.claim
+            if not results or results[-1].claim.parameter != claim.parameter:
+                yield f"\n{claim.parameter} (section {claim.section})\n"
+            results.append(finding)
+            yield _row((claim.statement, finding.sentence, finding.verdict), widths)
+        yield f"\n{summary(results)}\n"
+    if any(finding.holds is False for finding in results):
         raise SystemExit(1)
 
 
-def _described(one: Finding) -> dict[str, Any]:
-    claim = one.claim
+def _entry(finding: Any) -> dict[str, Any]:
+    """Return a finding as a JSON object."""
+    of_claim = ("name", "parameter", "section", "url", "statement", "wording", "remark")
+    of_finding = ("holds", "verdict", "sentence")
     return {
-        "name": claim.name,
-        "parameter": claim.parameter,
-        "section": claim.section,
-        "url": claim.url,
-        "statement": claim.statement,
-        "wording": claim.wording,
-        "remark": claim.remark,
-        "holds": one.holds,
-        "verdict": one.verdict,
-        "sentence": one.sentence,
-        "measured": dict(one.measured),
+        **{name: getattr(finding.claim, name) for name in of_claim},
+        **{name: getattr(finding, name) for name in of_finding},
+        "measured": dict(finding.measured),
     }
 
 
@@ -94,12 +88,9 @@ def _widths() -> tuple[int, int, int]:
 
 def _row(cells: tuple[str, str, str], widths: tuple[int, int, int]) -> str:
     """Return lines of three wrapped cells."""
-    parts = [wrap(cell, width) or [""] for cell, width in zip(cells, widths, strict=True)]
-    lines = []
-    for i in range(max(map(len, parts))):
-        line = [
-            (part[i] if i < len(part) else "").ljust(width)
-            for part, width in zip(parts, widths, strict=True)
-        ]
-        lines.append("  " + "  ".join(line).rstrip() + "\n")
-    return "".join(lines)
+    parts = [wrap(cell, width) for cell, width in zip(cells, widths, strict=True)]
+    lines = (
+        "  ".join(part.ljust(width) for part, width in zip(line, widths, strict=True))
+        for line in zip_longest(*parts, fillvalue="")
+    )
+    return "".join(f"  {line.rstrip()}\n" for line in lines)

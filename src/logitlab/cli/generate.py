@@ -10,11 +10,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen
-from logitlab.cli.arguments import ONE_TOKEN, add_engine, add_model, add_request, request_of, whole
-from logitlab.cli.chat import json_of
-from logitlab.cli.text import as_json, width
-from logitlab.draw import COUPLINGS, resolve_seed
+from logitlab.checks import ParameterError, Seen
+from logitlab.cli.arguments import (
+    COUNT,
+    ONE_TOKEN,
+    add_command,
+    add_coupling,
+    add_engine,
+    add_model,
+    add_options,
+    add_request,
+    json_of,
+    request_of,
+    whole,
+)
+from logitlab.cli.text import as_json, columns
+from logitlab.draw import resolve_seed
 from logitlab.generation.generate import generate, stream
 from logitlab.generation.result import Generation, Piece
 from logitlab.models import Model, load
@@ -30,32 +41,33 @@ _COLOURS = ((0.02, 202), (0.1, 214), (0.3, 250), (0.7, 75), (1.0, 33))
 
 def add(commands: Any) -> None:
     """Add ``generate``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "generate",
+        _generate,
         help="let a model write: the bundled one, or your own",
         description="Let a model write, at most 256 tokens unless --max-tokens says otherwise. The "
         "bundled model has read the Grimms' fairy tales.",
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=_generate)
     parser.add_argument("prompt", help="the beginning of the text; - reads it from standard input")
     add_model(parser)
-    parser.add_argument(
-        "--chat", action="store_true", help="the prompt is what a user says to the model"
+    add_options(
+        parser,
+        ("--chat", None, "the prompt is what a user says to the model"),
+        ("--n", "N", "how many answers (1)"),
     )
-    parser.add_argument("--n", metavar="N", help="how many answers (1)")
     add_request(parser, (*ONE_TOKEN, "ending"))
-    parser.add_argument(
-        "--json-schema", metavar="FILE", help="the text is JSON that is valid under this schema"
-    )
+    schema = "the text is JSON that is valid under this schema"
+    add_options(parser, ("--json-schema", "FILE", schema))
     show = parser.add_argument_group("output")
     add_engine(show)
-    show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
-    show.add_argument(
-        "--show-probs", action="store_true",
-        help="colour each token by the model's own probability; one token a line in a file",
-    )  # fmt: skip
-    show.add_argument("--json", action="store_true", help="print JSON, with every token")
+    add_coupling(show)
+    colours = "colour each token by the model's own probability; one token a line in a file"
+    add_options(
+        show,
+        ("--show-probs", None, colours),
+        ("--json", None, "print JSON, with every token"),
+    )
 
 
 def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
@@ -64,25 +76,24 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
         schema = json_of("--json-schema", arguments.json_schema)
         if not isinstance(schema, dict | bool):
             raise ParameterError("--json-schema", "a file with a JSON schema", schema)
-        wrapped = {"name": "schema", "schema": schema}
-        request["response_format"] = {"type": "json_schema", "json_schema": wrapped}
-    count = None
-    if arguments.n is not None:
-        count = whole("--n", arguments.n, Range(1, integer=True))
+        form = {"name": "schema", "schema": schema}
+        request["response_format"] = {"type": "json_schema", "json_schema": form}
+    count = 1 if arguments.n is None else whole("--n", arguments.n, COUNT)
     text = _stdin() if arguments.prompt == "-" else arguments.prompt
     model = load(arguments.model)
-    told: dict[str, Any] = {"engine": arguments.engine, "coupling": arguments.coupling}
+    options: dict[str, Any] = {"engine": arguments.engine, "coupling": arguments.coupling}
     prompt: Any = [{"role": "user", "content": text}] if arguments.chat else text
     if arguments.show_probs or arguments.json:
-        request["logprobs"], told["logprobs_mode"] = True, "raw"
-    if count is None and not (arguments.show_probs or arguments.json):
+        request["logprobs"], options["logprobs_mode"] = True, "raw"
+    elif arguments.n is None:
         seed = resolve_seed(request.get("seed"))
-        pieces = stream(model, prompt, {**request, "seed": seed}, **told)
-        return _streamed(pieces, text, arguments.chat, seed)
-    answers = generate(model, prompt, request, n=count or 1, **told)
+        pieces = stream(model, prompt, {**request, "seed": seed}, **options)
+        return _text_of(pieces, text, arguments.chat, seed)
+    answers = generate(model, prompt, request, n=count, **options)
     if arguments.json:
-        return as_json({"model": model.name, "prompt": text, "request": request,
-                        "answers": [_described(answer, model) for answer in answers]})  # fmt: skip
+        entries = [_answer_entry(answer, model) for answer in answers]
+        report = {"model": model.name, "prompt": text, "request": request, "answers": entries}
+        return as_json(report)
     return _blocks(answers, model, arguments.show_probs)
 
 
@@ -97,13 +108,13 @@ def _blocks(answers: Sequence[Generation], model: Model, shows: bool) -> Iterato
     """Yield one answer after the other; where Ctrl-C came, leave with its status."""
     for i, answer in enumerate(answers):
         head = f"--- {i + 1} of {len(answers)}\n" if len(answers) > 1 else ""
-        yield f"{head}{_coloured(answer, model) if shows else answer.text}\n"
+        yield f"{head}{_colours_of(answer, model) if shows else answer.text}\n"
         _tell(answer)
     if any(answer.finish_reason == "interrupted" for answer in answers):
         raise SystemExit(_INTERRUPTED)
 
 
-def _streamed(pieces: Iterator[Piece], text: str, chat: bool, seed: int) -> Iterator[str]:
+def _text_of(pieces: Iterator[Piece], text: str, chat: bool, seed: int) -> Iterator[str]:
     """Yield the text as it comes, after the prompt where somebody reads along."""
     if sys.stdout.isatty() and not chat:
         yield text
@@ -132,7 +143,7 @@ def _tell(answer: Generation) -> None:
     )
 
 
-def _described(answer: Generation, model: Model) -> dict[str, Any]:
+def _answer_entry(answer: Generation, model: Model) -> dict[str, Any]:
     """Return an answer as a JSON object."""
     assert answer.logprobs is not None
     pairs = zip(answer.tokens.tolist(), answer.logprobs.logprobs.tolist(), strict=True)
@@ -152,16 +163,15 @@ def _described(answer: Generation, model: Model) -> dict[str, Any]:
     }
 
 
-def _coloured(answer: Generation, model: Model) -> str:
+def _colours_of(answer: Generation, model: Model) -> str:
     """Return the text with every token in the colour of its probability, or a line for each."""
     assert answer.logprobs is not None
     probabilities = np.exp(answer.logprobs.logprobs).tolist()
     tokens = answer.tokens.tolist()
     if not _has_colours():
-        labels = [model.vocabulary.label(token) for token in tokens]
-        room = max(map(width, labels), default=0)
-        lines = zip(labels, probabilities, strict=True)
-        return "\n".join(f"{label}{' ' * (room - width(label))}  {p:.4f}" for label, p in lines)
+        labels = map(model.vocabulary.label, tokens)
+        pairs = zip(labels, probabilities, strict=True)
+        return "\n".join(columns([[label, f"{p:.4f}"] for label, p in pairs]))
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     parts, lowest, left = [], 1.0, len(answer.text)
     for i, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_number
-from logitlab.cli.arguments import needs_context, request_of, whole
+from logitlab.cli.arguments import (
+    COUNT,
+    add_command,
+    add_options,
+    number_of,
+    numbers_in,
+    option_of,
+    request_of,
+    whole,
+)
 from logitlab.datasets import load
 from logitlab.request.params import DISTRIBUTION, PARAMETERS
 from logitlab.steps.context import Context
@@ -19,7 +28,6 @@ from logitlab.sweeps.reductions import REDUCTIONS
 
 __all__ = ["add"]
 
-_POSITIVE = Range(1, integer=True)
 _MOST = 10**6
 _AXES = tuple(key for key in DISTRIBUTION if key != "logit_bias")
 
@@ -34,79 +42,91 @@ class _Axis(argparse.Action):
         setattr(namespace, self.dest, [*axes, (option, values)])
 
 
-def _option(key: str) -> str:
-    return "--" + key.replace("_", "-")
-
-
 def add(commands: Any) -> None:
     """Add ``sweep``."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "sweep",
+        _sweep,
         help="a grid of parameters over rows of logits",
         description="Measure every combination of parameters on rows of logits. VALUES are numbers "
         "and ranges: 0.5,0.9,1 or 0:2:0.1 (from, to, step).",
-        allow_abbrev=False,
     )
-    parser.set_defaults(run=_sweep)
     parser.add_argument(
-        "rows", nargs="?", metavar="ROWS",
+        "rows",
+        nargs="?",
+        metavar="ROWS",
         help="a .npy file of logits, shape (n, V); the bundled rows by default",
-    )  # fmt: skip
-    parser.add_argument(
-        "--prompt-ids", metavar="IDS", help="tokens before every row of your own: 5,17,5"
     )
+    add_options(parser, ("--prompt-ids", "IDS", "tokens before every row of your own: 5,17,5"))
     grid = parser.add_argument_group("grid")
     for key in _AXES:
         grid.add_argument(
-            _option(key), dest="axes", metavar="VALUES", action=_Axis,
+            option_of(key),
+            dest="axes",
+            metavar="VALUES",
+            action=_Axis,
             help=f"{PARAMETERS[key].rule}: {PARAMETERS[key].sentence}",
-        )  # fmt: skip
-    grid.add_argument("--logit-bias", metavar="ID=VALUE", action="append", dest="logit_bias",
-                      help="the same at every point")  # fmt: skip
-    grid.add_argument("--set", metavar="KEY=VALUE", action="append", default=[],
-                      help="a request key of an engine's own, the same at every point")  # fmt: skip
+        )
     grid.add_argument(
-        "--zip", action="store_true",
-        help="first values together, then second ones, instead of all combinations",
-    )  # fmt: skip
-    grid.add_argument("--engine", metavar="NAMES", default="openrouter",
-                      help="whose chain it is; several names make an axis")  # fmt: skip
-    measured = parser.add_argument_group("what is measured")
-    measured.add_argument("--metrics", metavar="NAMES", help=", ".join(MEASURES))
-    measured.add_argument("--reduce", choices=REDUCTIONS, default="mean",
-                          help="what is kept of the rows (mean)")  # fmt: skip
-    measured.add_argument("--draws", metavar="N",
-                          help="estimate by so many draws a row, with intervals")  # fmt: skip
-    measured.add_argument("--seed", metavar="N", help="of the draws")
-    work = parser.add_argument_group("work")
-    work.add_argument("--workers", metavar="N", default="1", help="processes (1)")
-    work.add_argument("--chunk", metavar="N", default="256", help="rows sent away together (256)")
-    work.add_argument("--checkpoint", metavar="FILE", help="to go on from if this is cut off")
-    work.add_argument("--quiet", action="store_true", help="show no bar")
-    output = parser.add_argument_group("output")
-    output.add_argument("--out", metavar="FILE", help="write the table as CSV; printed by default")
-    output.add_argument("--plot", metavar="FILE", help="draw a figure: .png, .svg or .pdf")
+        "--logit-bias",
+        metavar="ID=VALUE",
+        action="append",
+        dest="logit_bias",
+        help="the same at every point",
+    )
+    grid.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a request key of an engine's own, the same at every point",
+    )
+    add_options(
+        grid,
+        ("--zip", None, "first values together, then second ones, instead of all combinations"),
+        ("--engine", "NAMES", "whose chain it is; several names make an axis", "openrouter"),
+    )
+    measures = parser.add_argument_group("what is measured")
+    add_options(measures, ("--metrics", "NAMES", ", ".join(MEASURES)))
+    measures.add_argument(
+        "--reduce", choices=REDUCTIONS, default="mean", help="what is kept of the rows (mean)"
+    )
+    add_options(
+        measures,
+        ("--draws", "N", "estimate by so many draws a row, with intervals"),
+        ("--seed", "N", "of the draws"),
+    )
+    add_options(
+        parser.add_argument_group("work"),
+        ("--workers", "N", "processes (1)", "1"),
+        ("--chunk", "N", "rows sent away together (256)", "256"),
+        ("--checkpoint", "FILE", "to go on from if this is cut off"),
+        ("--quiet", None, "show no bar"),
+    )
+    add_options(
+        parser.add_argument_group("output"),
+        ("--out", "FILE", "write the table as CSV; printed by default"),
+        ("--plot", "FILE", "draw a figure: .png, .svg or .pdf"),
+    )
 
 
 def _sweep(arguments: argparse.Namespace) -> str:
-    workers = whole("--workers", arguments.workers, _POSITIVE)
+    workers = whole("--workers", arguments.workers, COUNT)
     plot = import_module("logitlab.plot") if arguments.plot else None
     _check_outputs(arguments)
     with nullcontext() if workers == 1 else _pool(workers) as executor:
         try:
-            found = _found(arguments, executor)
-        except ParameterError as error:
-            raise needs_context(error) from None
+            result = _result(arguments, executor)
         except RuntimeError as error:
             raise ParameterError("ROWS", "worked on", Seen("a failure"), f"{error}.") from error
-    told = [repr(found), str(found.plan)]
-    table = found.to_csv(arguments.out)
-    if arguments.out:
-        told.append(f"table: {arguments.out}")
+    table = result.to_csv(arguments.out)
     if arguments.plot:
-        _figure(plot, found).savefig(arguments.plot)
-        told.append(f"figure: {arguments.plot}")
-    return "\n".join(told) if arguments.out else table.rstrip("\n")
+        _figure(plot, result).savefig(arguments.plot)
+    if not arguments.out:
+        return table.rstrip("\n")
+    figure = [f"figure: {arguments.plot}"] if arguments.plot else []
+    return "\n".join([repr(result), str(result.plan), f"table: {arguments.out}", *figure])
 
 
 def _pool(workers: int) -> Any:
@@ -134,65 +154,62 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
             raise ParameterError("--plot", "absent for more than two axes", arguments.plot)
 
 
-def _figure(plot: Any, found: Sweep) -> Any:
+def _figure(plot: Any, result: Sweep) -> Any:
     """Return a figure with a picture of each metric, one below the other."""
     from matplotlib.figure import Figure
 
-    count = len(found.values)
+    count = len(result.values)
     figure = Figure(figsize=(7.5, 4 * count), dpi=150, layout="constrained")
     axes = figure.subplots(count, squeeze=False)[:, 0]
-    for ax, name in zip(axes, found.values, strict=True):
-        plot.sweep(found, show=name, ax=ax)
+    for ax, name in zip(axes, result.values, strict=True):
+        plot.sweep(result, show=name, ax=ax)
     return figure
 
 
-def _found(arguments: argparse.Namespace, executor: Any) -> Sweep:
-    grid: dict[str, Any] = {}
-    engine = arguments.engine
-    if "," in engine:
-        grid["engine"] = [name.strip() for name in engine.split(",")]
-        engine = "openrouter"
+def _result(arguments: argparse.Namespace, executor: Any) -> Sweep:
+    engines = [name.strip() for name in arguments.engine.split(",")]
+    grid: dict[str, Any] = {"engine": engines} if len(engines) > 1 else {}
     for option, text in arguments.axes or ():
         grid[option[2:].replace("-", "_")] = _values(option, text)
     if not grid:
         raise ParameterError("--temperature", "given, or another parameter of the grid", None)
     request = argparse.Namespace(logit_bias=arguments.logit_bias, set=arguments.set)
-    rows, context = _rows(arguments)
-    common: dict[str, Any] = {
-        "engine": engine,
+    rows, context = _rows_and_context(arguments)
+    options: dict[str, Any] = {
+        "engine": arguments.engine if len(engines) == 1 else "openrouter",
         "request": request_of(request),
         "context": context,
         "zipped": arguments.zip,
         "executor": executor,
-        "chunk": whole("--chunk", arguments.chunk, _POSITIVE),
+        "chunk": whole("--chunk", arguments.chunk, COUNT),
         "checkpoint": arguments.checkpoint,
         "progress": False if arguments.quiet else None,
     }
     if arguments.metrics is not None:
-        common["metrics"] = [name.strip() for name in arguments.metrics.split(",")]
+        options["metrics"] = [name.strip() for name in arguments.metrics.split(",")]
+    seed = arguments.seed
     if arguments.draws is None:
-        if arguments.seed is not None:
-            raise ParameterError("--seed", "given together with --draws", arguments.seed)
-        return sweep(rows, grid, reduce=arguments.reduce, **common)
+        if seed is not None:
+            raise ParameterError("--seed", "given together with --draws", seed)
+        return sweep(rows, grid, reduce=arguments.reduce, **options)
     if arguments.reduce != "mean":
         raise ParameterError("--reduce", "mean where tokens are drawn", arguments.reduce)
     draws = whole("--draws", arguments.draws, Range(2, integer=True))
-    seed = None if arguments.seed is None else whole("--seed", arguments.seed, Range(integer=True))
-    return simulate(rows, grid, draws=draws, seed=seed, **common)
+    seed = None if seed is None else whole("--seed", seed, Range(integer=True))
+    return simulate(rows, grid, draws=draws, seed=seed, **options)
 
 
-def _rows(arguments: argparse.Namespace) -> tuple[Any, Context | None]:
+def _rows_and_context(arguments: argparse.Namespace) -> tuple[Any, Context | None]:
     """Return the rows and the tokens before them."""
     ids = arguments.prompt_ids
     if arguments.rows is None:
         if ids is not None:
             raise ParameterError("--prompt-ids", "given together with ROWS", ids)
-        recorded = load()
-        return recorded.logits, Context(prompt=[prompt.tolist() for prompt in recorded.prompt_ids])
+        recording = load()
+        return recording.logits, Context(prompt=[ids.tolist() for ids in recording.prompt_ids])
     if ids is None:
         return Path(arguments.rows), None
-    given = [_number(part) for part in ids.split(",")]
-    tokens = Range(0, integer=True).check("--prompt-ids", given)
+    tokens = Range(0, integer=True).check("--prompt-ids", numbers_in(ids))
     return Path(arguments.rows), Context(prompt=tokens)
 
 
@@ -200,7 +217,7 @@ def _values(name: str, text: str) -> list[Any]:
     """Return the numbers of ``0.5,0.9`` and ``0:2:0.1``, ends included."""
     values: list[Any] = []
     for part in text.split(","):
-        ends = [_number(end) for end in part.split(":")]
+        ends = [number_of(end) for end in part.split(":")]
         if len(ends) == 1:
             values += ends
             continue
@@ -215,13 +232,3 @@ def _values(name: str, text: str) -> list[Any]:
         else:
             values += [round(low + i * step, 12) for i in range(count)]
     return values
-
-
-def _number(text: str) -> Any:
-    """Return the number that a text is, or the text itself for the checks to refuse."""
-    for number in (int, float):
-        try:
-            return text if "_" in text else number(text)
-        except ValueError:
-            continue
-    return text

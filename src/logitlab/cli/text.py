@@ -13,12 +13,12 @@ from logitlab.cli.arguments import Row
 from logitlab.numerics import FloatArray
 from logitlab.sampling.reports import logprobs
 
-__all__ = ["as_json", "columns", "table", "top_cells", "top_tokens", "width"]
+__all__ = ["as_json", "columns", "table", "top_tokens"]
 
 
-def top_tokens(logits: FloatArray, count: int) -> list[list[tuple[int, float, float]]]:
+def top_tokens(logits: FloatArray, top: int | None) -> list[list[tuple[int, float, float]]]:
     """Return (id, logit, probability) of the most likely survivors of each row, shape (n, V)."""
-    count = min(count, logits.shape[-1])
+    count = min(10 if top is None else top, logits.shape[-1])
     report = logprobs(logits, logits.argmax(axis=-1), top_logprobs=count)
     return [
         [
@@ -30,7 +30,7 @@ def top_tokens(logits: FloatArray, count: int) -> list[list[tuple[int, float, fl
     ]
 
 
-def top_cells(row: Row, logits: FloatArray, count: int) -> list[list[str]]:
+def _top_cells(row: Row, logits: FloatArray, count: int) -> list[list[str]]:
     """Return aligned cells ``token probability``, one list for each row of logits."""
     lines = [
         [(row.label(token), f"{probability:.3f}") for token, _, probability in line]
@@ -49,17 +49,16 @@ def top_cells(row: Row, logits: FloatArray, count: int) -> list[list[str]]:
     ]
 
 
-def columns(rows: list[list[str]], left: int = 1) -> list[str]:
-    """Return rows as lines of aligned columns: the first ``left`` to the left, others right."""
+def columns(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines of aligned columns: the first to the left, others to the right."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell + " " * (room - width(cell)) if i < left else " " * (room - width(cell)) + cell
+    return [
+        "  ".join(
+            cell + " " * (room - width(cell)) if i == 0 else " " * (room - width(cell)) + cell
             for i, (cell, room) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells))
-    return lines
+        )
+        for row in rows
+    ]
 
 
 def table(
@@ -70,13 +69,13 @@ def table(
     ``top`` is how many; None stands for as many as the terminal is wide.
     """
     lines = columns([head, *body])
-    cells = top_cells(row, logits, 8 if top is None else top)
+    cells = _top_cells(row, logits, 8 if top is None else top)
     if top is None:
         room = shutil.get_terminal_size((100, 24)).columns - width(lines[0])
-        shown = max(map(len, cells))
-        while shown > 1 and max(sum(width(c) + 2 for c in line[:shown]) for line in cells) > room:
-            shown -= 1
-        cells = [line[:shown] for line in cells]
+        count = max(map(len, cells))
+        while count > 1 and max(sum(width(c) + 2 for c in line[:count]) for line in cells) > room:
+            count -= 1
+        cells = [line[:count] for line in cells]
     pairs = zip(lines, [["top tokens"], *cells], strict=True)
     return ["  ".join([line, *tops]).rstrip() for line, tops in pairs]
 

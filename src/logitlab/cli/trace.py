@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
     Row,
+    add_command,
+    add_coupling,
     add_engine,
+    add_options,
     add_request,
     add_row,
-    bundled,
-    needs_context,
     request_of,
     row_of,
+    top_of,
     whole,
 )
 from logitlab.cli.text import as_json, table, top_tokens
-from logitlab.draw import COUPLINGS
 from logitlab.engines.resolve import resolve
 from logitlab.numerics import softmax
-from logitlab.request.params import SamplingParams
 from logitlab.sampling.reports import distribution, trace as trace_of
 from logitlab.sampling.sample import Draws, sample
 from logitlab.steps.chain import Trace
@@ -31,71 +30,66 @@ from numpy.typing import NDArray
 
 __all__ = ["add"]
 
-_DEMO_ROW = 3
-_DEMO = SamplingParams(
-    repetition_penalty=1.1, temperature=0.8, top_k=50, top_p=0.9, min_p=0.05, seed=7
+_DEMO = (
+    "--row 3 --repetition-penalty 1.1 --temperature 0.8 --top-k 50 --top-p 0.9 --min-p 0.05 "
+    "--seed 7"
 )
+_NEXT = "Next: logitlab trace --row 3 --temperature 1.5 --min-p 0.1"
 
 
 def add(commands: Any) -> None:
     """Add ``demo`` and ``trace``."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
-    demo.set_defaults(run=_demo)
-    trace = commands.add_parser(
+    demo.set_defaults(run=lambda _: _demo(commands.choices["trace"]))
+    trace = add_command(
+        commands,
         "trace",
+        _trace,
         help="what a request makes of a row of logits",
         description="Show every stage of the chain that a request means, then draw from it.",
-        allow_abbrev=False,
     )
-    trace.set_defaults(run=_trace)
     add_row(trace)
     add_request(trace)
     show = trace.add_argument_group("output")
     add_engine(show)
-    show.add_argument("--draws", metavar="N", default="10", help="how many tokens to draw (10)")
-    show.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
-    show.add_argument("--top", metavar="N", help="how many top tokens to show at each stage")
-    show.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    which = show.add_mutually_exclusive_group()
-    which.add_argument("--token", metavar="TEXT", help="how likely it is; ␣ stands for a space")
-    which.add_argument("--token-id", metavar="N", help="the same, by its id")
+    add_options(show, ("--draws", "N", "how many tokens to draw (10)", "10"))
+    add_coupling(show)
+    add_options(
+        show,
+        ("--top", "N", "how many top tokens to show at each stage"),
+        ("--json", None, "print JSON instead of a table"),
+    )
+    add_options(
+        show.add_mutually_exclusive_group(),
+        ("--token", "TEXT", "how likely it is; ␣ stands for a space"),
+        ("--token-id", "N", "the same, by its id"),
+    )
 
 
-def _demo(_: argparse.Namespace) -> str:
-    row = bundled(_DEMO_ROW)
-    trace = trace_of(row.logits, _DEMO, context=row.context)
-    draws = sample(row.logits, _DEMO, context=row.context, size=10)
-    hint = f"Next: logitlab trace --row {_DEMO_ROW} --temperature 1.5 --min-p 0.1"
-    return "\n".join([_table(row, trace, draws, None), "", hint])
+def _demo(trace: argparse.ArgumentParser) -> str:
+    return f"{_trace(trace.parse_args(_DEMO.split()))}\n\n{_NEXT}"
 
 
 def _trace(arguments: argparse.Namespace) -> str:
-    row = row_of(arguments)
-    request = request_of(arguments)
+    row, request = row_of(arguments), request_of(arguments)
+    coupling = arguments.coupling
     size = whole("--draws", arguments.draws, Range(0, 10**6, integer=True))
-    top = None
-    if arguments.top is not None:
-        top = whole("--top", arguments.top, Range(0, len(row.logits), integer=True))
+    top = top_of(arguments, row)
     token = _token_of(arguments, row)
     resolved = resolve(request, arguments.engine, size=len(row.logits))
-    try:
-        trace = trace_of(row.logits, resolved, context=row.context)
-    except ParameterError as error:
-        raise needs_context(error) from None
-    draws = sample(
-        row.logits, resolved, context=row.context, size=size, coupling=arguments.coupling
-    )
+    trace = trace_of(row.logits, resolved, context=row.context)
+    draws = sample(row.logits, resolved, context=row.context, size=size, coupling=coupling)
     fate = None
     if token is not None:
         fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
-        top = 10 if top is None else top
-        return _json(row, request, trace, draws, arguments.coupling, top, fate)
+        return as_json(_trace_report(row, request, trace, draws, coupling, top, fate))
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
+    lines = [_table(row, trace, draws, top, own, fate)]
     notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
-    told = [] if fate is None else ["", fate.sentence(row)]
-    notes = ["", *notes] if notes else []
-    return "\n".join([_table(row, trace, draws, top, own, fate), *told, *notes])
+    for part in ([fate.sentence(row)] if fate else [], notes):
+        lines += ["", *part] if part else []
+    return "\n".join(lines)
 
 
 def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
@@ -124,8 +118,8 @@ class _Fate:
         self.probability = float(probs[token])
         self.rank = 1 + int(np.count_nonzero(probs > probs[token]))
         self.kept = int(np.count_nonzero(probs))
-        gone = np.flatnonzero(trace.logits[:, token] == -np.inf)
-        self.removed_by = trace.names[gone[0]] if len(gone) else None
+        removals = np.flatnonzero(trace.logits[:, token] == -np.inf)
+        self.removed_by = trace.names[removals[0]] if len(removals) else None
 
     def sentence(self, row: Row) -> str:
         """Say it."""
@@ -143,8 +137,8 @@ def _table(
     trace: Trace,
     draws: Draws,
     top: int | None,
-    own: str = "",
-    fate: _Fate | None = None,
+    own: str,
+    fate: _Fate | None,
 ) -> str:
     """Return the stages as lines: name, kept, entropy, mass removed, most likely tokens."""
     head = ["stage", "kept", "entropy", "removed"]
@@ -160,42 +154,38 @@ def _table(
             digits = ".4f" if probability >= 5e-5 else ".0e"
             line.append(format(probability, digits) if probability else "–")
     lines = [row.title, repr(trace.chain), "", *table(head, body, row, trace.logits, top)]
-    drawn = "  ".join(row.label(int(token)) for token in draws.tokens)
+    labels = "  ".join(row.label(int(token)) for token in draws.tokens)
     title = f"{len(draws.tokens)} draws{own}, seed {draws.seed}:"
-    return "\n".join([*lines, "", title, drawn]).rstrip()
+    return "\n".join([*lines, "", title, labels]).rstrip()
 
 
-def _json(
+def _trace_report(
     row: Row,
-    request: Mapping[str, Any],
+    request: dict[str, Any],
     trace: Trace,
     draws: Draws,
     coupling: str,
-    top: int,
+    top: int | None,
     fate: _Fate | None,
-) -> str:
+) -> dict[str, Any]:
+    """Return the stages and draws as a JSON object."""
+    tops = top_tokens(trace.logits, top)
     stages = [
         {
             "name": name,
             "kept": int(trace.kept[i]),
             "entropy": float(trace.entropy[i]),
             "mass_removed": float(trace.mass_removed[i]),
-            "top": row.described(tokens),
+            "top": row.entries(tops[i]),
         }
-        for i, (name, tokens) in enumerate(
-            zip(trace.names, top_tokens(trace.logits, top), strict=True)
-        )
+        for i, name in enumerate(trace.names)
     ]
-    drawn = [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()]
+    tokens = [{"id": token, "label": row.label(token)} for token in draws.tokens.tolist()]
     about = {} if fate is None else {"token": {"label": row.label(fate.token), **vars(fate)}}
-    return as_json(
-        {
-            "row": row.title,
-            "vocabulary_size": len(row.logits),
-            "request": dict(request),
-            "chain": repr(trace.chain),
-            "stages": stages,
-            "draws": {"seed": draws.seed, "coupling": coupling, "tokens": drawn},
-            **about,
-        }
+    return row.report(
+        request,
+        chain=repr(trace.chain),
+        stages=stages,
+        draws={"seed": draws.seed, "coupling": coupling, "tokens": tokens},
+        **about,
     )

@@ -27,8 +27,8 @@ def are_prompts(prompt: object) -> bool:
 def prompt_ids(model: Model, prompt: Any, tools: Sequence[Tool] = ()) -> IntArray:
     """Return the token ids of one prompt that leaves room for an answer, or raise."""
     is_array = isinstance(prompt, np.ndarray) and prompt.ndim > 0
-    known = is_array or (isinstance(prompt, str | Sequence) and not isinstance(prompt, bytes))
-    if not known or not len(prompt):
+    is_prompt = is_array or (isinstance(prompt, str | Sequence) and not isinstance(prompt, bytes))
+    if not is_prompt or not len(prompt):
         raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
     if isinstance(prompt, str):
         tokens: Any = model.encode(prompt)

@@ -64,7 +64,7 @@ class StoppedText:
         self._pending += new
         end = self._length if self.match is None else self.match.start
         if not final:
-            end = min(end, self._held)
+            end = min(end, self._open_start)
         piece = self._pending[: end - self._shown]
         self._pending = self._pending[end - self._shown :]
         self._shown = end
@@ -72,16 +72,14 @@ class StoppedText:
         return piece
 
     @property
-    def _held(self) -> int:
+    def _open_start(self) -> int:
         """Where the earliest stop string begins that further characters could complete."""
-        return min(
-            (self._length - needle.matched for needle in self._needles), default=self._length
-        )
+        return min((self._length - needle.reach for needle in self._needles), default=self._length)
 
     @property
     def settled(self) -> bool:
         """Whether a stop string was found that none can precede any more."""
-        return self.match is not None and self.match.start <= self._held
+        return self.match is not None and self.match.start <= self._open_start
 
     @property
     def shown(self) -> str:
@@ -99,29 +97,29 @@ class _Needle:
 
     def __init__(self, stop: str) -> None:
         self.stop = stop
-        self.matched = 0  # length of the longest end of the text that begins the stop string
-        self._found = False
+        self.reach = 0  # length of the longest end of the text that begins the stop string
+        self._is_complete = False
         self._borders = [0] * len(stop)  # of stop[: i + 1]: its longest end that begins it, too
         border = 0
         for i in range(1, len(stop)):
             border = self._next(border, stop[i])
             self._borders[i] = border
 
-    def _next(self, matched: int, character: str) -> int:
-        while matched and self.stop[matched] != character:
-            matched = self._borders[matched - 1]
-        return matched + (self.stop[matched] == character)
+    def _next(self, reach: int, character: str) -> int:
+        while reach and self.stop[reach] != character:
+            reach = self._borders[reach - 1]
+        return reach + (self.stop[reach] == character)
 
     def find(self, text: str, before: int) -> int | None:
         """Read on, and return where the first match begins once it is complete.
 
         ``before`` is the number of characters read so far. After a match nothing is looked for.
         """
-        if self._found:
+        if self._is_complete:
             return None
         for place, character in enumerate(text):
-            self.matched = self._next(self.matched, character)
-            if self.matched == len(self.stop):
-                self._found, self.matched = True, 0
+            self.reach = self._next(self.reach, character)
+            if self.reach == len(self.stop):
+                self._is_complete, self.reach = True, 0
                 return before + place + 1 - len(self.stop)
         return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from logitlab.sweeps.reductions import Each, Histogram, Mean, Quantiles
 from logitlab.sweeps.result import Sweep, SweepPlan
-from logitlab.sweeps.simulating import simulate
-from logitlab.sweeps.sweeping import sweep
+from logitlab.sweeps.run import simulate, sweep
 
 __all__ = [
     "Each",

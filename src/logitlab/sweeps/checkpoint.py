@@ -23,9 +23,9 @@ from logitlab.sweeps.reductions import Part
 __all__ = ["Checkpoint"]
 
 _MAGIC = b"logitlab sweep 1\n"
-_HEAD = struct.Struct("<4sQQQII")  # mark, start, stop, length, seal, checksum of the payload
+_RECORD = struct.Struct("<4sQQQII")  # mark, start, stop, length, seal, checksum of the payload
 _MARK = b"rows"
-_CRC = struct.Struct("<I")
+_LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
 _HINT = "Delete it, or name another, to start anew."
 
 
@@ -46,44 +46,42 @@ class Checkpoint:
 
     def __init__(self, path: str | os.PathLike[str], request: dict[str, Any]) -> None:
         self.path = Path(path)
-        self._header = _framed(json.dumps(request, sort_keys=True).encode())
+        content = json.dumps(request, sort_keys=True).encode()
+        self._header = _MAGIC + _with_checksum(_LENGTH.pack(len(content)) + content)
+        self._end = 0
         if self.path.is_dir() or not self.path.parent.is_dir():
             raise ParameterError("checkpoint", "a file in an existing folder", str(path))
-        if self.path.exists() and self.path.stat().st_size:
-            self._check(request)
-        else:
-            self._end = 0
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                start = file.read(len(self._header))
+                # What is shorter was cut off in its very first write.
+                if not self._header.startswith(start):
+                    raise self._difference(file, json.loads(content))
+                if len(start) == len(self._header):
+                    self._end = file.tell()
 
-    def _check(self, request: dict[str, Any]) -> None:
-        whole = _MAGIC + self._header
-        with self.path.open("rb") as file:
-            found = file.read(len(whole))
-            if whole.startswith(found) and len(found) < len(whole):
-                self._end = 0  # cut off in its very first write
-                return
-            file.seek(0)
-            if file.read(len(_MAGIC)) != _MAGIC:
-                rule = "a checkpoint of a sweep, or a file that is not there yet"
-                raise ParameterError("checkpoint", rule, str(self.path))
-            held = _unframed(file)
-            if held is None:
-                raise self._damaged("its header")
-            try:
-                before = json.loads(held)
-            except ValueError:
-                raise self._damaged("its header") from None
-            now = json.loads(json.dumps(request))
-            keys = sorted(before.keys() | now.keys())
-            differ = [key for key in keys if before.get(key) != now.get(key)]
-            if differ:
-                rule = f"of the same sweep; this one differs in {', '.join(differ)}"
-                raise ParameterError("checkpoint", rule, str(self.path), _HINT)
-            self._end = file.tell()
+    def _difference(self, file: BinaryIO, request: dict[str, Any]) -> ParameterError:
+        """Return the error of a file that begins otherwise."""
+        file.seek(0)
+        if file.read(len(_MAGIC)) != _MAGIC:
+            rule = "a checkpoint of a sweep, or a file that is not there yet"
+            return ParameterError("checkpoint", rule, str(self.path))
+        try:
+            length = file.read(_LENGTH.size)
+            content = file.read(min(_LENGTH.unpack(length)[0], 1 << 32))
+            if file.read(_CHECKSUM.size) != _with_checksum(length + content)[-_CHECKSUM.size :]:
+                return self._damage("its header")
+            other = json.loads(content)
+        except (struct.error, ValueError):
+            return self._damage("its header")
+        keys = sorted(other.keys() | request.keys())
+        differences = ", ".join(key for key in keys if other.get(key) != request.get(key))
+        rule = f"of the same sweep; this one differs in {differences}"
+        return ParameterError("checkpoint", rule, str(self.path), _HINT)
 
-    def _damaged(self, where: str) -> ParameterError:
-        rule = "as it was written"
+    def _damage(self, where: str) -> ParameterError:
         seen = Seen(f"other bytes in {where} of {self.path}")
-        return ParameterError("checkpoint", rule, seen, _HINT)
+        return ParameterError("checkpoint", "as it was written", seen, _HINT)
 
     def records(self) -> Iterator[tuple[int, int, int, Part]]:
         """Yield (start, stop, seal, part) of each finished chunk.
@@ -96,29 +94,28 @@ class Checkpoint:
         if not self._end:
             return
         size = self.path.stat().st_size
+        spans: list[tuple[int, int]] = []
         with self.path.open("rb") as file:
-            file.seek(self._end)
-            seen: list[tuple[int, int]] = []
             while True:
-                begin = file.tell()
-                head = file.read(_HEAD.size + _CRC.size)
-                if len(head) < _HEAD.size + _CRC.size:
+                file.seek(self._end)
+                head = file.read(_RECORD.size + _CHECKSUM.size)
+                if len(head) < _RECORD.size + _CHECKSUM.size:
                     if not head.startswith(_MARK[: len(head)]):
-                        raise self._damaged(f"byte {begin}")
+                        raise self._damage(f"byte {self._end}")
                     return  # the end, or a torn head
-                fields, crc = head[: _HEAD.size], _CRC.unpack(head[_HEAD.size :])[0]
-                mark, start, stop, length, seal, sum_ = _HEAD.unpack(fields)
-                if mark != _MARK or crc32(fields) != crc:
-                    raise self._damaged(f"the head of the record at byte {begin}")
+                fields = head[: _RECORD.size]
+                mark, start, stop, length, seal, checksum = _RECORD.unpack(fields)
+                if mark != _MARK or head != _with_checksum(fields):
+                    raise self._damage(f"the head of the record at byte {self._end}")
                 if file.tell() + length > size:
                     return  # a torn payload: the length is right, and the file ends before it does
                 payload = file.read(length)
-                overlaps = any(start < b and a < stop for a, b in seen)
-                if crc32(payload) != sum_ or overlaps:
-                    raise self._damaged(f"the record of rows {start} to {stop - 1}")
+                overlaps = any(start < b and a < stop for a, b in spans)
+                if crc32(payload) != checksum or overlaps:
+                    raise self._damage(f"the record of rows {start} to {stop - 1}")
                 with np.load(io.BytesIO(payload), allow_pickle=False) as arrays:
-                    part = {name: arrays[name] for name in arrays.files}
-                seen.append((start, stop))
+                    part = dict(arrays)
+                spans.append((start, stop))
                 yield start, stop, seal, part
                 self._end = file.tell()
 
@@ -127,33 +124,16 @@ class Checkpoint:
         buffer = io.BytesIO()
         np.savez(buffer, **part)  # type: ignore[arg-type]
         payload = buffer.getvalue()
-        fields = _HEAD.pack(_MARK, start, stop, len(payload), seal, crc32(payload))
-        record = fields + _CRC.pack(crc32(fields)) + payload
+        fields = _RECORD.pack(_MARK, start, stop, len(payload), seal, crc32(payload))
+        record = _with_checksum(fields) + payload
         with self.path.open("r+b" if self._end else "wb") as file:
-            if not self._end:
-                record = _MAGIC + self._header + record
             file.seek(self._end)
             file.truncate()
-            file.write(record)
+            file.write(record if self._end else self._header + record)
             file.flush()
             os.fsync(file.fileno())
             self._end = file.tell()
 
 
-def _framed(content: bytes) -> bytes:
-    fields = struct.pack("<Q", len(content)) + content
-    return fields + _CRC.pack(crc32(fields))
-
-
-def _unframed(file: BinaryIO) -> bytes | None:
-    """Return what `_framed` has put into a file, or None if it is not whole."""
-    head = file.read(8)
-    if len(head) < 8:
-        return None
-    length = struct.unpack("<Q", head)[0]
-    if length > 1 << 32:
-        return None
-    content, crc = file.read(length), file.read(_CRC.size)
-    if len(crc) < _CRC.size or _CRC.unpack(crc)[0] != crc32(head + content):
-        return None
-    return content
+def _with_checksum(content: bytes) -> bytes:
+    return content + _CHECKSUM.pack(crc32(content))

@@ -6,6 +6,7 @@ import math
 import mmap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -18,7 +19,7 @@ from logitlab.numerics import FloatArray
 from logitlab.steps.context import Context
 from numpy.typing import NDArray
 
-__all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "missing", "rows_of"]
+__all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "gaps", "rows_of"]
 
 RowsLike: TypeAlias = "Any | str | PathLike[str] | Recorded | Iterable[Any]"
 Span: TypeAlias = tuple[int, int]
@@ -71,6 +72,9 @@ class Chunk:
     rows: FileRows | FloatArray
     context: Context | None
 
+    def __str__(self) -> str:
+        return f"rows {self.start} to {self.stop - 1}"
+
     @property
     def seal(self) -> int:
         """Return a checksum of the logits."""
@@ -86,8 +90,15 @@ class Chunk:
 class Rows:
     """Rows that are all there: an array, or a file.
 
+    Parameters
+    ----------
+    array : ndarray, shape (..., V)
+    context : Context or None
+
     Attributes
     ----------
+    batch : tuple of int
+        How the rows were laid out.
     shape : tuple of int
         Rows, and tokens of the vocabulary.
     identity : dict
@@ -95,9 +106,12 @@ class Rows:
     """
 
     def __init__(self, array: FloatArray, context: Context | None) -> None:
-        self.array = array
-        self.shape: tuple[int, int] = array.shape
-        self.file = _file_of(array)
+        self.batch: tuple[int, ...] | None = array.shape[:-1]
+        self.array = _two_axes(array)
+        self.shape: tuple[int, int] = self.array.shape
+        self.file = _file_of(self.array)
+        if context is not None and array.ndim > 2:
+            context = context.for_rows(array.shape[:-1], slice(None))
         self.context = context
         if context is not None:
             for name in ("prompt", "output"):
@@ -108,23 +122,23 @@ class Rows:
         """What tells these rows from others."""
         # A file tells of a change itself; an array has to be looked at as a whole.
         count = _SAMPLED if self.file else len(self.array)
-        places = np.unique(np.linspace(0, len(self.array) - 1, count).astype(np.int64))
+        places = np.unique(np.linspace(0, len(self.array) - 1, count).astype(np.intp))
         checksum = 0
         for place in places if len(self.array) else ():
             checksum = crc32(np.ascontiguousarray(self.array[place]).tobytes(), checksum)
-        known = {"shape": list(self.shape), "dtype": self.array.dtype.str, "bytes": checksum}
+        identity = {"shape": list(self.shape), "dtype": self.array.dtype.str, "bytes": checksum}
         if self.file:
-            about = Path(self.file.path).stat()
-            known |= {"bytes of the file": about.st_size, "time of the file": about.st_mtime_ns}
-        return known
+            stat = Path(self.file.path).stat()
+            identity |= {"bytes of the file": stat.st_size, "time of the file": stat.st_mtime_ns}
+        return identity
 
     def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
         """Yield chunks of at most ``size`` rows, but for spans that are done."""
-        for first, last in missing(done, self.shape[0]):
+        for first, last in gaps(done, self.shape[0]):
             for start in range(first, last, size):
                 stop = min(start + size, last)
-                rows = self.file or self.array[start:stop]
-                yield Chunk(start, stop, rows, _context_of(self.context, start, stop))
+                context = _part_of(self.context, start, stop)
+                yield Chunk(start, stop, self.file or self.array[start:stop], context)
 
 
 class Stream:
@@ -136,12 +150,16 @@ class Stream:
         Arrays of shape (n, V), or pairs of such an array and a `Context`.
     """
 
+    batch: tuple[int, ...] | None = None
+    context: Context | None = None
+
     def __init__(self, chunks: Iterable[Any]) -> None:
-        self._items = iter(chunks)
-        self._first = next(self._items, None)
-        if self._first is None:
+        items = iter(chunks)
+        first = next(items, None)
+        if first is None:
             raise ParameterError("rows", "at least one chunk of rows", Seen("none"))
-        self.shape: tuple[int | None, int] = None, _item(self._first)[0].shape[1]
+        self._items = chain([first], items)
+        self.shape: tuple[int | None, int] = None, _item(first)[0].shape[1]
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -150,48 +168,40 @@ class Stream:
 
     def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
         """Yield chunks of at most ``size`` rows, but for spans that are done, with their seals."""
-        finished = dict(done.keys())
-        start = 0
-        item, self._first = self._first, None
-        while item is not None:
+        ends = dict(done.keys())
+        last = 0
+        for item in self._items:
             rows, context = _item(item)
             if rows.shape[1] != self.shape[1]:
                 rule = f"of {self.shape[1]} tokens in every chunk"
                 raise ParameterError("rows", rule, Seen(f"shape {rows.shape}"))
-            last = start + len(rows)
-            at = start
+            first, last = last, last + len(rows)
+            at = first
             while at < last:
-                stop = finished.get(at, min(at + size, last))
-                part = slice(at - start, stop - start)
-                here = _context_of(context, part.start, part.stop)
-                chunk = Chunk(at, stop, rows[part], here)
-                if at not in finished:
-                    later = [first for first in finished if at < first < stop]
-                    if later:
-                        raise _other(f"other chunks from row {at} on")
+                stop = ends.get(at, min(at + size, last))
+                part = slice(at - first, stop - first)
+                chunk = Chunk(at, stop, rows[part], _part_of(context, part.start, part.stop))
+                if at not in ends:
+                    if any(at < start < stop for start in ends):
+                        raise _other_rows(f"other chunks from row {at} on")
                     yield chunk
                 elif stop > last or chunk.seal != done[at, stop]:
-                    raise _other(f"others in rows {at} to {stop - 1}")
+                    raise _other_rows(f"others in rows {at} to {stop - 1}")
                 at = stop
-            start = last
-            item = next(self._items, None)
-        if any(stop > start for _, stop in done):
-            raise _other(f"only {start}")
+        if any(stop > last for _, stop in done):
+            raise _other_rows(f"only {last}")
 
 
-def _other(seen: str) -> ParameterError:
+def _other_rows(seen: str) -> ParameterError:
     hint = "Give the chunks that the first run had, or another checkpoint."
     return ParameterError("rows", "those of the checkpoint", Seen(seen), hint)
 
 
-def missing(done: Iterable[Span], count: int) -> list[Span]:
+def gaps(done: Iterable[Span], count: int) -> list[Span]:
     """Return the spans of rows that are not done."""
-    left, at = [], 0
-    for start, stop in sorted(done):
-        if start > at:
-            left.append((at, start))
-        at = stop
-    return [*left, (at, count)] if at < count else left
+    spans = sorted(done)
+    starts, stops = (*(start for start, _ in spans), count), (0, *(stop for _, stop in spans))
+    return [(stop, start) for stop, start in zip(stops, starts, strict=True) if stop < start]
 
 
 def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
@@ -199,16 +209,13 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     if context is not None and not isinstance(context, Context):
         raise ParameterError("context", "a Context or None", context)
     if isinstance(rows, Recorded):
-        return Rows(_two_axes(rows.logits), context)
+        return Rows(rows.logits, context)
     if isinstance(rows, str | PathLike):
-        return Rows(_two_axes(_opened(Path(rows))), context)
+        return Rows(_map_file(Path(rows)), context)
     if isinstance(rows, list | tuple) and _are_chunks(rows):
         rows = iter(rows)
     if hasattr(rows, "__array__") or isinstance(rows, Sequence):
-        array: FloatArray = check_array(cast(Any, rows), "rows")
-        if context is not None and array.ndim > 2:
-            context = context.for_rows(array.shape[:-1], slice(None))
-        return Rows(_two_axes(array), context)
+        return Rows(check_array(cast(Any, rows), "rows"), context)
     if not isinstance(rows, Iterable):
         rule = "an array, the path of a .npy file, a recording, or an iterable of chunks"
         raise ParameterError("rows", rule, rows)
@@ -226,7 +233,7 @@ def _are_chunks(items: Sequence[Any]) -> bool:
     return all(len(shape) == 2 for shape in shapes) and len(set(shapes)) > 1
 
 
-def _opened(path: Path) -> FloatArray:
+def _map_file(path: Path) -> FloatArray:
     if not path.is_file():
         raise ParameterError("rows", "an existing .npy file", str(path))
     try:
@@ -240,9 +247,7 @@ def _opened(path: Path) -> FloatArray:
 
 
 def _two_axes(array: FloatArray) -> FloatArray:
-    if array.ndim == 2:
-        return array
-    return array.reshape(-1, array.shape[-1])
+    return array if array.ndim == 2 else array.reshape(-1, array.shape[-1])
 
 
 def _item(item: Any) -> tuple[FloatArray, Context | None]:
@@ -254,15 +259,12 @@ def _item(item: Any) -> tuple[FloatArray, Context | None]:
     return array, context
 
 
-def _context_of(context: Context | None, start: int, stop: int) -> Context | None:
+def _part_of(context: Context | None, start: int, stop: int) -> Context | None:
     """Return the context of some rows; one that serves all rows as it is."""
     if context is None:
         return None
-    parts = (
-        ids.reshape(ids.shape[-1]) if ids.size == ids.shape[-1] else ids[start:stop]
-        for ids in (context.prompt, context.output)
-    )
-    return Context(*parts)
+    tokens = (context.prompt, context.output)
+    return Context(*(i.reshape(-1) if i.size == i.shape[-1] else i[start:stop] for i in tokens))
 
 
 def _file_of(array: NDArray[Any]) -> FileRows | None:

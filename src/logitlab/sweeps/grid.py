@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 import numpy as np
 from logitlab.checks import ParameterError, check_flag
 from logitlab.engines.engine import Engine, get, read_request
-from logitlab.engines.resolve import resolve
+from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.request.params import DISTRIBUTION
-from logitlab.steps.chain import Chain, State
+from logitlab.steps.chain import Chain, State, check_state
 from logitlab.steps.step import Transform
 
-__all__ = ["EngineLike", "Grid", "chains_of", "grid_of"]
+__all__ = ["EngineLike", "Grid", "at_state", "chains_of", "grid_of", "values_of"]
 
 EngineLike: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
 
@@ -50,10 +50,18 @@ class Grid:
 
     def points(self) -> list[dict[str, Any]]:
         """Return the parameters of every point, in C order."""
-        each = zip(*self.values.values()) if self.zipped else itertools.product(  # noqa: B905
-            *self.values.values()
-        )  # fmt: skip
-        return [dict(zip(self.values, point, strict=True)) for point in each]
+        columns = self.values.values()
+        points = zip(*columns, strict=True) if self.zipped else itertools.product(*columns)
+        return [dict(zip(self.values, point, strict=True)) for point in points]
+
+    def axes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the axes, and the parameters that are zipped to the first of them."""
+        axes: dict[str, Any] = {
+            name: np.array(values) if all(isinstance(v, int | float) for v in values) else [*values]
+            for name, values in self.values.items()
+        }
+        first = next(iter(axes))
+        return ({first: axes.pop(first)}, axes) if self.zipped else (axes, {})
 
 
 def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
@@ -62,53 +70,82 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     if not isinstance(grid, Mapping) or not grid:
         hint = "Write {'temperature': [0.5, 1.0], 'top_p': [0.9, 1.0]}."
         raise ParameterError("grid", "a map from parameters to sequences of values", grid, hint)
-    values = {}
-    for key, given in grid.items():
+    values: dict[str, tuple[Any, ...]] = {}
+    for key, column in grid.items():
         if not isinstance(key, str):
             raise ParameterError("grid", "a map whose keys are names of parameters", key)
-        listed = given.tolist() if isinstance(given, np.ndarray) else given
-        if not isinstance(listed, Sequence | range) or isinstance(listed, str) or not len(listed):
-            raise ParameterError(key, "a sequence of at least one value", given)
-        values[key] = tuple(v.item() if isinstance(v, np.generic) else v for v in listed)
-    if zipped and len(set(map(len, values.values()))) > 1:
-        first = next(iter(values))
-        key = next(key for key in values if len(values[key]) != len(values[first]))
-        rule = f"as many values as {first} has, {len(values[first])}, where they are zipped"
-        raise ParameterError(key, rule, len(values[key]))
+        entries = column.tolist() if isinstance(column, np.ndarray) else column
+        is_sequence = isinstance(entries, Sequence | range) and not isinstance(entries, str)
+        if not is_sequence or not len(entries):
+            raise ParameterError(key, "a sequence of at least one value", column)
+        values[key] = tuple(v.item() if isinstance(v, np.generic) else v for v in entries)
+    first, *others = values
+    for key in others if zipped else ():
+        if len(values[key]) != len(values[first]):
+            rule = f"as many values as {first} has, {len(values[first])}, where they are zipped"
+            raise ParameterError(key, rule, len(values[key]))
     return Grid(values, zipped)
 
 
-def chains_of(
-    grid: Grid, engine: EngineLike, request: Any, size: int, state: State | None = None
-) -> list[Chain]:
+def values_of(request: Request) -> Mapping[str, Any]:
+    """Return what a request of any form says by key, or raise `ParameterError`."""
+    if isinstance(request, Transform) or (isinstance(request, Resolved) and request.is_chain):
+        hint = "A grid changes parameters: give `engine` a function from a point to a chain."
+        raise ParameterError("request", "SamplingParams, a map or None", request, hint)
+    if isinstance(request, Resolved):
+        return request.given
+    return {} if request is None else read_request(request)
+
+
+def chains_of(grid: Grid, engine: EngineLike, request: Request, size: int) -> list[Chain]:
     """Return the chain of every point of a grid, for a vocabulary of so many tokens."""
-    base = {} if request is None else read_request(request)
-    for key in base.keys() & grid.values.keys():
-        raise ParameterError("request", f"free of {key}, which the grid has", base[key])
+    values = values_of(request)
+    engine = request.engine if isinstance(request, Resolved) else engine
+    for key in values.keys() & grid.values.keys():
+        raise ParameterError("request", f"free of {key}, which the grid has", values[key])
     for choice in grid.values.get(ENGINE, (engine,)):
-        _check_names(grid, _engine(choice))
-    return [_chain(base | point, engine, size).at_any(state) for point in grid.points()]
+        _check_names(grid, _recipe(choice))
+    return [_chain({**values, **point}, engine, size) for point in grid.points()]
 
 
-def _engine(engine: EngineLike) -> Engine | Callable[[dict[str, Any]], Transform]:
-    if callable(engine) and not isinstance(engine, Engine):
-        return engine
-    return get(engine)
+def _recipe(engine: EngineLike) -> Engine | Callable[[dict[str, Any]], Transform]:
+    return engine if callable(engine) and not isinstance(engine, Engine) else get(engine)
 
 
-def _check_names(grid: Grid, engine: Engine | Callable[[dict[str, Any]], Transform]) -> None:
+def _check_names(grid: Grid, recipe: Any) -> None:
     """Raise for a parameter of the grid that could change nothing."""
-    if not isinstance(engine, Engine):
-        return
-    known = (*DISTRIBUTION, *engine.own_keys, ENGINE)
+    names = (*DISTRIBUTION, *recipe.own_keys, ENGINE) if isinstance(recipe, Engine) else grid.values
     for key in grid.values:
-        if key not in known:
-            rule = f"a map whose keys are among {', '.join(known)}"
+        if key not in names:
+            rule = f"a map whose keys are among {', '.join(names)}"
             raise ParameterError("grid", rule, key)
 
 
 def _chain(request: dict[str, Any], engine: EngineLike, size: int) -> Chain:
-    recipe = _engine(request.pop(ENGINE, engine))
+    recipe = _recipe(request.pop(ENGINE, engine))
     if isinstance(recipe, Engine):
         return resolve(request, recipe, size=size).chain
     return resolve(recipe(request)).chain
+
+
+def at_state(
+    grid: Grid, chains: Sequence[Chain], state: State | None
+) -> tuple[list[Chain], dict[str, Any] | None]:
+    """Return the chains in a state, and which it is, or None where no chain has one.
+
+    Raises
+    ------
+    ParameterError
+        For a key of the state that no chain has.
+    """
+    names = list(dict.fromkeys(name for chain in chains for name in chain.stateful))
+    values: dict[str, Any] = dict(check_state(state))
+    for key in values.keys() - set(names):
+        raise ParameterError("state", f"a map whose keys are among {names}", key)
+    for name in names:
+        firsts = [chain.init().get(name, math.nan) for chain in chains]
+        points = np.stack(np.broadcast_arrays(*firsts))
+        is_same = bool((points == points[0]).all())
+        first = points[0].tolist() if is_same else points.reshape(*grid.shape, *points.shape[1:])
+        values.setdefault(name, first)
+    return [chain.at_any(state) for chain in chains], values or None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Iterable
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -11,10 +12,10 @@ from typing import Any
 import numpy as np
 from logitlab.checks import ParameterError
 
-__all__ = ["identified"]
+__all__ = ["digest"]
 
 
-def identified(thing: Any) -> bytes:
+def digest(thing: Any) -> bytes:
     """Return a digest of a function or an object: equal where it computes the same.
 
     Of a function of the user's its code counts, with defaults, what it closes over, and the values
@@ -30,73 +31,55 @@ def identified(thing: Any) -> bytes:
     --------
     >>> def power(n):
     ...     return lambda x: x**n
-    >>> identified(power(2)) == identified(power(2)), identified(power(2)) == identified(power(3))
+    >>> digest(power(2)) == digest(power(2)), digest(power(2)) == digest(power(3))
     (True, False)
     """
-    digest = hashlib.sha256()
-    _add(digest, thing, [])
-    return digest.digest()
+    sha = hashlib.sha256()
+    _add(sha, thing, [])
+    return sha.digest()
 
 
-def _add(digest: Any, thing: Any, above: list[Any]) -> None:
+def _add(sha: Any, thing: Any, above: list[Any]) -> None:
     if any(thing is other for other in above):  # a function that calls itself
-        digest.update(b"again")
+        sha.update(b"again")
         return
-    above = [*above, thing]
+    name, parts = _content(thing)
+    sha.update(name)
+    for part in parts:
+        _add(sha, part, [*above, thing])
+
+
+def _content(thing: Any) -> tuple[bytes, Iterable[Any]]:
+    """Return the name of a thing, and what it consists of."""
+    if isinstance(thing, CodeType):
+        return thing.co_code + repr(thing.co_names).encode(), thing.co_consts
     if isinstance(thing, FunctionType) and not _is_named(thing):
-        _add_code(digest, thing.__code__)
-        parts: list[Any] = [thing.__defaults__, thing.__kwdefaults__]
-        parts += [cell.cell_contents for cell in thing.__closure__ or ()]
         names = sorted(_names(thing.__code__) & thing.__globals__.keys())
-        parts += [thing.__globals__[name] for name in names]
-        for part in parts:
-            _add(digest, part, above)
-    elif isinstance(thing, FunctionType | BuiltinFunctionType | np.ufunc):
+        values = [thing.__globals__[name] for name in names]
+        closure = [cell.cell_contents for cell in thing.__closure__ or ()]
+        return b"", [thing.__code__, thing.__defaults__, thing.__kwdefaults__, *closure, *values]
+    if isinstance(thing, FunctionType | BuiltinFunctionType | np.ufunc):
         name = getattr(thing, "__qualname__", thing.__name__)
-        digest.update(f"{getattr(thing, '__module__', '')}.{name}".encode())
-    elif isinstance(thing, ModuleType):
-        digest.update(thing.__name__.encode())
-    elif isinstance(thing, partial):
-        _add(digest, [thing.func, thing.args, thing.keywords], above)
-    elif isinstance(thing, MethodType):
-        _add(digest, thing.__func__, above)
-        _add(digest, thing.__self__, above)
-    elif isinstance(thing, type):
-        digest.update(f"{thing.__module__}.{thing.__qualname__}".encode())
-        if not _is_library(thing.__module__):
-            for base in thing.__bases__:
-                _add(digest, base, above)
-            for name, value in sorted(vars(thing).items()):
-                if isinstance(value, FunctionType):
-                    digest.update(name.encode())
-                    _add(digest, value, above)
-    elif isinstance(thing, list | tuple):
-        digest.update(f"{type(thing).__name__} {len(thing)}".encode())
-        for part in thing:
-            _add(digest, part, above)
-    elif isinstance(thing, dict):
-        digest.update(f"dict {len(thing)}".encode())
-        for key, value in thing.items():
-            _add(digest, key, above)
-            _add(digest, value, above)
-    elif isinstance(thing, set | frozenset):
-        digest.update(b"".join(sorted(identified(part) for part in thing)))
-    elif isinstance(thing, str | bytes | int | float | complex | np.ndarray | np.generic | None):
-        digest.update(_pickled(thing))
-    else:
-        _add(digest, type(thing), above)
-        has_state = hasattr(thing, "__dict__") or hasattr(type(thing), "__slots__")
-        _add(digest, thing.__getstate__() if has_state else _pickled(thing), above)
-
-
-def _add_code(digest: Any, code: CodeType) -> None:
-    digest.update(code.co_code)
-    digest.update(repr(code.co_names).encode())
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            _add_code(digest, const)
-        else:
-            _add(digest, const, [])
+        return f"{getattr(thing, '__module__', '')}.{name}".encode(), ()
+    if isinstance(thing, ModuleType):
+        return thing.__name__.encode(), ()
+    if isinstance(thing, partial):
+        return b"partial", [thing.func, thing.args, thing.keywords]
+    if isinstance(thing, MethodType):
+        return b"method", [thing.__func__, thing.__self__]
+    if isinstance(thing, type):
+        methods = [pair for pair in vars(thing).items() if isinstance(pair[1], FunctionType)]
+        own = () if _is_library(thing.__module__) else (*thing.__bases__, *sorted(methods))
+        return f"{thing.__module__}.{thing.__qualname__}".encode(), own
+    if isinstance(thing, list | tuple | dict):
+        parts = thing.items() if isinstance(thing, dict) else thing
+        return f"{type(thing).__name__} {len(thing)}".encode(), parts
+    if isinstance(thing, set | frozenset):
+        return b"".join(sorted(map(digest, thing))), ()
+    if isinstance(thing, str | bytes | int | float | complex | np.ndarray | np.generic | None):
+        return _pickle_of(thing), ()
+    has_state = hasattr(thing, "__dict__") or hasattr(type(thing), "__slots__")
+    return b"", [type(thing), thing.__getstate__() if has_state else _pickle_of(thing)]
 
 
 def _names(code: CodeType) -> set[str]:
@@ -108,7 +91,7 @@ def _is_library(module: str | None) -> bool:
     return (module or "").split(".")[0] in {"logitlab", "numpy", "scipy", "builtins"}
 
 
-def _pickled(thing: Any) -> bytes:
+def _pickle_of(thing: Any) -> bytes:
     try:
         return pickle.dumps(thing, protocol=4)
     except Exception as error:  # whatever the object raises when it is pickled

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,7 +13,7 @@ from logitlab.checks import ParameterError, Seen
 from logitlab.numerics import FloatArray
 from numpy.typing import NDArray
 
-__all__ = ["MEASURES", "Measure", "Metrics", "resolve"]
+__all__ = ["MEASURES", "Measure", "Metrics", "measures_of", "numbers_of"]
 
 Metrics: TypeAlias = "str | Callable[..., Any] | Sequence[str | Callable[..., Any]]"
 
@@ -48,16 +47,9 @@ class Measure:
 
     def __call__(self, raw: FloatArray, final: FloatArray) -> NDArray[np.float64]:
         """Return the numbers of some rows, both of shape (n, V)."""
-        found = self.function(raw, final) if self.pair else self.function(final)
-        try:
-            values = np.asarray(found, np.float64)
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if values.shape != (len(final),):
-            rule = "a function from logits (n, V) to n numbers, one for each row"
-            seen = Seen(f"a result of shape {np.shape(found)} for {len(final)} rows")
-            raise ParameterError(f"metrics, {self.name}", rule, seen)
-        return values
+        values = self.function(raw, final) if self.pair else self.function(final)
+        rule = "a function from logits (n, V) to n numbers, one for each row"
+        return numbers_of(self, values, (len(final),), rule, f"{len(final)} rows")
 
     def bounds(self, size: int) -> tuple[float, float] | None:
         """Return the ends of its range for V tokens, or None where they are not known."""
@@ -65,23 +57,37 @@ class Measure:
         return ends.get(self.range)
 
 
-def _against_raw(measure: Callable[..., Any], raw: FloatArray, final: FloatArray) -> Any:
-    return measure(final, raw)
+def numbers_of(
+    measure: Measure, values: Any, shape: tuple[int, ...], rule: str, source: str
+) -> NDArray[np.float64]:
+    """Return what a function came to as numbers of a shape, or raise `ParameterError`."""
+    try:
+        numbers = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        numbers = np.empty(0)
+    if numbers.shape != shape:
+        seen = Seen(f"a result of shape {np.shape(values)} for {source}")
+        raise ParameterError(f"metrics, {measure.name}", rule, seen)
+    return numbers
 
 
-_KNOWN = (
+def _kl_divergence_from_raw(raw: FloatArray, final: FloatArray) -> Any:
+    return metrics.kl_divergence(final, raw)
+
+
+_METRICS = (
     Measure("entropy", "nats", metrics.entropy, shared=True, range="nats"),
     Measure("perplexity", "tokens", metrics.perplexity, shared=True, range="tokens"),
     Measure("support_size", "tokens", metrics.support_size, shared=True, range="tokens"),
     Measure("top_probability", "probability", metrics.top_probability, shared=True, range="unit"),
     Measure("mass_removed", "probability", metrics.mass_removed, True, True, "unit"),
     Measure("agreement", "probability", metrics.agreement, True, True, "unit"),
-    Measure("kl_divergence", "nats", partial(_against_raw, metrics.kl_divergence), True),
+    Measure("kl_divergence", "nats", _kl_divergence_from_raw, True),
     Measure("js_divergence", "nats", metrics.js_divergence, True, range=""),
     Measure("total_variation", "probability", metrics.total_variation, True, range="unit"),
 )
 
-MEASURES: dict[str, Measure] = {measure.name: measure for measure in _KNOWN}
+MEASURES: dict[str, Measure] = {measure.name: measure for measure in _METRICS}
 """The metrics that a sweep knows by name."""
 MEASURES["support"] = dataclasses.replace(MEASURES["support_size"], name="support")
 
@@ -90,26 +96,23 @@ _BY_FUNCTION = {
 }
 
 
-def resolve(wanted: Metrics, known: Mapping[str, Measure] = MEASURES) -> tuple[Measure, ...]:
+def measures_of(names: Metrics, table: Mapping[str, Measure] = MEASURES) -> tuple[Measure, ...]:
     """Return the measures that names and functions stand for, or raise `ParameterError`."""
-    each = [wanted] if isinstance(wanted, str) or callable(wanted) else wanted
-    if not isinstance(each, Sequence) or not each:
-        raise ParameterError("metrics", "a name, a function, or a sequence of those", wanted)
-    found: list[Measure] = []
-    for entry in each:
-        if isinstance(entry, str) and entry in known:
-            measure = known[entry]
+    entries = [names] if isinstance(names, str) or callable(names) else names
+    if not isinstance(entries, Sequence) or not entries:
+        raise ParameterError("metrics", "a name, a function, or a sequence of those", names)
+    measures: dict[str, Measure] = {}
+    for entry in entries:
+        if isinstance(entry, str) and entry in table:
+            measure = table[entry]
         elif callable(entry):
-            measure = _BY_FUNCTION.get(entry) or _own(entry)
+            name = getattr(entry, "__name__", type(entry).__name__)
+            own = Measure(name, str(getattr(entry, "unit", "")), entry)
+            measure = _BY_FUNCTION.get(entry, own)
         else:
-            names = ", ".join(map(repr, known))
-            raise ParameterError("metrics", f"functions, or among {names}", entry)
-        if any(measure.name == other.name for other in found):
+            choices = ", ".join(map(repr, table))
+            raise ParameterError("metrics", f"functions, or among {choices}", entry)
+        if measure.name in measures:
             raise ParameterError("metrics", "of different names", measure.name)
-        found.append(measure)
-    return tuple(found)
-
-
-def _own(function: Callable[..., Any]) -> Measure:
-    name = getattr(function, "__name__", type(function).__name__)
-    return Measure(name, str(getattr(function, "unit", "")), function)
+        measures[measure.name] = measure
+    return tuple(measures.values())

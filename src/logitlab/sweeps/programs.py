@@ -7,28 +7,22 @@ is divided and summed once, and each truncation cuts all points at once.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from logitlab.numerics import IntArray
 from logitlab.steps.chain import Chain
-from logitlab.steps.step import RowStep, SparseStep, Step, Transform, Truncation
+from logitlab.steps.step import RandomStep, SparseStep, Step, Transform, Truncation
 from logitlab.steps.temperature import Temperature
 from numpy.typing import NDArray
 
-__all__ = ["Branch", "Cut", "Program", "programs_of", "split", "why_dense"]
+__all__ = ["Branch", "Program", "programs_of", "split", "why_dense"]
 
 Signature = tuple[tuple[Any, ...], ...]
-
-
-@dataclass(frozen=True)
-class Cut:
-    """A truncation with one value for each point, shape (g,)."""
-
-    step: Truncation
-    values: NDArray[Any]
+Group = dict[Signature, list[tuple[int, tuple[Any, ...]]]]
+"""Points and their steps, by the kinds of these."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +31,16 @@ class Branch:
 
     Attributes
     ----------
-    points : ndarray of int64, shape (g,)
+    points : ndarray of intp, shape (g,)
         Which points of the grid these are.
-    cuts : tuple of Cut
+    cuts : tuple of (Truncation, ndarray)
+        Each with one value for each point, shape (g,).
     after : tuple of (Temperature, ndarray, Branch)
         Each temperature that follows, which of these points it is of, and what comes then.
     """
 
     points: IntArray
-    cuts: tuple[Cut, ...]
+    cuts: tuple[tuple[Truncation, NDArray[Any]], ...]
     after: tuple[tuple[Temperature, IntArray, Branch], ...]
 
 
@@ -72,12 +67,16 @@ def why_dense(chain: Chain) -> str:
         return f"{type(chain).__name__} runs its steps in a way of its own"
     if chain.precision != "double":
         return f"{chain.precision} precision"
-    _, rest = split(chain)
-    for step in rest:
+    for step in split(chain)[1]:
+        name = type(step).__name__
+        if isinstance(step, RandomStep):
+            return f"{name} tosses a coin, so that the chain is a mixture"
+        if isinstance(step, Truncation) and type(step).prefix is Truncation.prefix:
+            return f"{name} keeps no prefix of a sorted row"
         if not _is_cut(step):
-            return f"{type(step).__name__} is not known for all prefixes of a row at once"
+            return f"{name} is not known for all prefixes of a row at once"
         if isinstance(step, Step) and np.ndim(step.value):
-            return f"{type(step).__name__} has a value for each row"
+            return f"{name} has a value for each row"
     return ""
 
 
@@ -97,34 +96,31 @@ def split(chain: Chain) -> tuple[Chain, tuple[Any, ...]]:
 
 def programs_of(chains: Sequence[Chain], points: Sequence[int]) -> list[Program]:
     """Return the programs that together are the chains of some points."""
-    heads: dict[Chain, dict[Signature, list[tuple[int, tuple[Any, ...]]]]] = {}
+    heads: dict[Chain, Group] = {}
     for point in points:
         head, steps = split(chains[point])
         heads.setdefault(head, {}).setdefault(_signature(steps), []).append((point, steps))
-    programs = []
-    for head, groups in heads.items():
-        merged: dict[Signature, list[tuple[int, list[Any]]]] = {}
-        kinds: dict[Signature, tuple[Any, ...]] = {}
-        for signature in sorted(groups, key=len, reverse=True):
-            into = next((s for s in merged if _embedded(signature, s) is not None), signature)
-            if into not in merged:
-                merged[into] = []
-                kinds[into] = groups[into][0][1]
-            places = _embedded(signature, into) or []
-            neutral = [step.neutral for step in kinds[into]]
-            for point, steps in groups[signature]:
-                values = list(neutral)
-                for place, step in zip(places, steps, strict=True):
-                    values[place] = step.value
-                merged[into].append((point, values))
-        for signature, members in merged.items():
-            index = np.array([point for point, _ in members], np.int64)
-            columns = list(zip(*(values for _, values in members), strict=True))
-            steps = kinds[signature]
-            lowest = all(getattr(step, "ties", "lowest") != "highest" for step in steps)
-            body = _branch(index, steps, [np.array(column) for column in columns])
-            programs.append(Program(head, body, lowest))
-    return programs
+    return [program for head, group in heads.items() for program in _programs_after(head, group)]
+
+
+def _programs_after(head: Chain, group: Group) -> Iterator[Program]:
+    """Yield the programs of points that begin alike: a short list of kinds joins a longer one."""
+    rows: dict[Signature, list[tuple[int, list[Any]]]] = {}
+    for short in sorted(group, key=len, reverse=True):
+        long = next((s for s in rows if _embedding(short, s, group[s][0][1]) is not None), short)
+        model = group[long][0][1]
+        places = _embedding(short, long, model) or ()
+        for point, steps in group[short]:
+            values = [step.neutral for step in model]
+            for place, step in zip(places, steps, strict=True):
+                values[place] = step.value
+            rows.setdefault(long, []).append((point, values))
+    for signature, members in rows.items():
+        model = group[signature][0][1]
+        points = np.array([point for point, _ in members], np.intp)
+        columns = [np.array(column) for column in zip(*(row for _, row in members), strict=True)]
+        lowest = all(getattr(step, "ties", "lowest") != "highest" for step in model)
+        yield Program(head, _branch(points, model, columns), lowest)
 
 
 def _signature(steps: Sequence[Any]) -> Signature:
@@ -134,27 +130,32 @@ def _signature(steps: Sequence[Any]) -> Signature:
     )
 
 
-def _embedded(short: Signature, long: Signature) -> list[int] | None:
-    """Return where the kinds of one signature stand in another, in order, or None."""
+def _embedding(short: Signature, long: Signature, steps: Sequence[Any]) -> list[int] | None:
+    """Return where the kinds of one signature stand in another, in order, or None.
+
+    What stands between them has to have a neutral value.
+    """
     places: list[int] = []
     for kind in short:
         start = places[-1] + 1 if places else 0
         if kind not in long[start:]:
             return None
         places.append(long.index(kind, start))
-    return places
+    others = (step for i, step in enumerate(steps) if i not in places)
+    return None if any(step.neutral is None for step in others) else places
 
 
-def _branch(points: IntArray, steps: Sequence[RowStep], columns: list[NDArray[Any]]) -> Branch:
+def _branch(points: IntArray, steps: Sequence[Any], columns: list[NDArray[Any]]) -> Branch:
     cuts = []
     for i, (step, values) in enumerate(zip(steps, columns, strict=True)):
         if isinstance(step, Truncation):
-            cuts.append(Cut(step, values))
+            cuts.append((step, values))
             continue
         after = []
         for t in np.unique(values):
-            here = np.flatnonzero(values == t)
-            rest = _branch(points[here], steps[i + 1 :], [c[here] for c in columns[i + 1 :]])
-            after.append((dataclasses.replace(step, t=float(t)), here, rest))
+            members = np.flatnonzero(values == t)
+            later = [column[members] for column in columns[i + 1 :]]
+            rest = _branch(points[members], steps[i + 1 :], later)
+            after.append((dataclasses.replace(step, t=float(t)), members, rest))
         return Branch(points, tuple(cuts), tuple(after))
     return Branch(points, tuple(cuts), ())

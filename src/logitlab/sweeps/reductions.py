@@ -6,6 +6,7 @@ which rows were worked on together, where, or in which order.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from logitlab.numerics import IntArray
 from logitlab.sweeps.measures import Measure
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["REDUCTIONS", "Each", "Histogram", "Mean", "Part", "Quantiles", "Reduction", "reduction"]
+__all__ = [
+    "REDUCTIONS",
+    "Each",
+    "Histogram",
+    "Mean",
+    "Part",
+    "Quantiles",
+    "Reduction",
+    "reduction_of",
+]
 
 Part: TypeAlias = dict[str, NDArray[Any]]
 Float64 = NDArray[np.float64]
@@ -79,12 +89,12 @@ class Each(Reduction):
 
     def merge(self, total: Part, part: Part, start: int) -> None:
         """Put rows in their place."""
-        new, held = part["values"], total["values"]
-        if start + len(new) > len(held):
-            room = max(start + len(new), 2 * len(held))
-            total["values"] = np.empty((room, *new.shape[1:]))
-            total["values"][: len(held)] = held
-        total["values"][start : start + len(new)] = new
+        new, old = part["values"], total["values"]
+        stop = start + len(new)
+        if stop > len(old):
+            total["values"] = np.empty((max(stop, 2 * len(old)), *new.shape[1:]))
+            total["values"][: len(old)] = old
+        total["values"][start:stop] = new
 
     def finish(self, total: Part, rows: int) -> Float64:
         """Return shape (M, P, rows)."""
@@ -106,14 +116,12 @@ class Mean(Reduction):
 
     def add(self, part: Part, values: Float64) -> None:
         """Add rows."""
-        finite = np.isfinite(values)
-        if not finite.all():
-            odd = np.isnan(values), values == np.inf, values == -np.inf
-            part["odd"] += [kind.sum(axis=0) for kind in odd]
-            values = np.where(finite, values, 0)
-        if np.abs(values).max(initial=0) >= 2.0**_TOP:
-            seen = float(np.abs(values).max())
-            raise ParameterError("metrics", f"below 2**{_TOP} to be averaged", seen)
+        odd = np.isnan(values), values == np.inf, values == -np.inf
+        part["odd"] += [kind.sum(axis=0) for kind in odd]
+        values = np.where(np.isfinite(values), values, 0)
+        largest = float(np.abs(values).max(initial=0))
+        if largest >= 2.0**_TOP:
+            raise ParameterError("metrics", f"below 2**{_TOP} to be averaged", largest)
         top = np.trunc(values * 2.0**-20)
         rest = values - top * 2.0**20
         middle = np.trunc(rest * 2.0**20)
@@ -135,12 +143,10 @@ class Mean(Reduction):
             ((top << 2 * _STEP) + (middle << _STEP) + low) / (rows << _BITS) if rows else np.nan
             for top, middle, low in zip(*limbs, strict=True)
         ]
-        nan, up, down = total["odd"]
-        result = np.array(means, np.float64).reshape(shape)
-        result[up > 0] = np.inf
-        result[down > 0] = -np.inf
-        result[(nan > 0) | ((up > 0) & (down > 0))] = np.nan
-        return result
+        nan, up, down = total["odd"] > 0
+        finite = np.array(means, np.float64).reshape(shape)
+        kinds = [nan | (up & down), up, down]
+        return np.select(kinds, [np.nan, np.inf, -np.inf], finite)
 
 
 def _carry(limbs: IntArray, more: Any) -> None:
@@ -186,32 +192,28 @@ class Quantiles(Reduction):
 
     def add(self, part: Part, values: Float64) -> None:
         """Count rows."""
-        slots = np.arange(values[0].size).reshape(values.shape[1:]) if len(values) else 0
+        _, *places = values.shape
+        slots = np.arange(math.prod(places), dtype=np.int64).reshape(places)
         keys, counts = np.unique(slots * _CODES + _code(values), return_counts=True)
-        self._count(part, keys, counts)
+        self.merge(part, {"keys": keys, "counts": counts}, 0)
 
     def merge(self, total: Part, part: Part, start: int) -> None:
         """Add counts."""
-        self._count(total, part["keys"], part["counts"])
-
-    def _count(self, part: Part, keys: IntArray, counts: IntArray) -> None:
-        both = np.concatenate([part["keys"], keys])
-        part["keys"], kind = np.unique(both, return_inverse=True)
-        held = np.concatenate([part["counts"], counts])
-        part["counts"] = np.zeros(len(part["keys"]), np.int64)
-        np.add.at(part["counts"], kind, held)
+        keys, counts = (np.concatenate([total[key], part[key]]) for key in ("keys", "counts"))
+        total["keys"], slots = np.unique(keys, return_inverse=True)
+        total["counts"] = np.zeros(len(total["keys"]), np.int64)
+        np.add.at(total["counts"], slots, counts)
 
     def finish(self, total: Part, rows: int) -> Float64:
         """Return shape (M, P, quantiles)."""
-        shape = tuple(total["shape"].tolist())
-        slots = int(np.prod(shape))
+        shape = (*total["shape"].tolist(), len(self.ticks(rows)))
         if not rows:
-            return np.full((*shape, len(self.ticks(0))), np.nan)
+            return np.full(shape, np.nan)
         ranks = np.maximum(np.ceil(self.ticks(rows) * rows - 1e-9), 1).astype(np.int64)
         # Each slot has as many numbers as there are rows.
-        running = np.cumsum(total["counts"])
-        found = running.searchsorted(np.arange(slots)[:, None] * rows + ranks, "left")
-        return _decoded(total["keys"][found] % _CODES).reshape(*shape, len(ranks))
+        first = rows * np.arange(math.prod(shape[:-1]), dtype=np.int64)[:, None]
+        places = np.cumsum(total["counts"]).searchsorted(first + ranks, "left")
+        return _numbers_of_codes(total["keys"][places] % _CODES).reshape(shape)
 
     def ticks(self, rows: int) -> NDArray[Any]:
         """Return the levels."""
@@ -228,7 +230,7 @@ def _code(values: Float64) -> IntArray:
     return np.asarray(np.where(np.signbit(values) & (size < _NAN), -size, size) + _CODES // 2)
 
 
-def _decoded(codes: IntArray) -> Float64:
+def _numbers_of_codes(codes: IntArray) -> Float64:
     size = codes - _CODES // 2
     values = (np.abs(size) << _SHIFT).astype(np.uint32).view(np.float32).astype(np.float64)
     return np.copysign(values, size)
@@ -258,23 +260,22 @@ class Histogram(Reduction):
     axis: ClassVar[str] = "bin"
 
     def __post_init__(self) -> None:
-        edges = self.edges
+        edges: Any = self.edges
         if isinstance(edges, Mapping):
-            kept: Any = tuple((str(key), _edges(value)) for key, value in edges.items())
-            kept = dict(kept)
+            edges = {str(key): _edges(value) for key, value in edges.items()}
         else:
-            kept = _edges(edges)
-        object.__setattr__(self, "edges", kept)
+            edges = _edges(edges)
+        object.__setattr__(self, "edges", edges)
 
     def edges_of(self, measures: Sequence[Measure], size: int) -> list[Float64]:
         """Return the edges of each measure, equally many."""
-        found = [self._of(measure, size) for measure in measures]
-        if len(set(map(len, found))) > 1:
+        edges = [self._of(measure, size) for measure in measures]
+        if len(set(map(len, edges))) > 1:
             raise ParameterError("edges", "equally many for every metric", self.edges)
-        return found
+        return edges
 
     def _of(self, measure: Measure, size: int) -> Float64:
-        edges = self.edges
+        edges: Any = self.edges
         if isinstance(edges, dict):
             if measure.name not in edges:
                 raise ParameterError("edges", f"a map that has {measure.name}", edges)
@@ -285,28 +286,27 @@ class Histogram(Reduction):
         if ends is None:
             hint = "Nobody knows where its values lie."
             raise ParameterError("edges", f"given for {measure.name}", edges, hint)
-        spaced = np.geomspace if measure.range == "tokens" and size > 1 else np.linspace
-        return np.asarray(spaced(*ends, edges + 1))
+        spacing = np.geomspace if measure.range == "tokens" and size > 1 else np.linspace
+        return np.asarray(spacing(*ends, edges + 1))
 
     def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
         """Return counts of 0."""
         edges = np.stack(self.edges_of(measures, size))
-        return {
-            "counts": np.zeros((columns, points, edges.shape[1] - 1), np.int64),
-            "edges": edges,
-        }
+        shape = columns, points, edges.shape[1] - 1
+        return {"counts": np.zeros(shape, np.int64), "edges": edges}
 
     def add(self, part: Part, values: Float64) -> None:
         """Count rows."""
         bins = part["counts"].shape[-1]
         points = np.broadcast_to(np.arange(values.shape[-1]), values[:, 0].shape)
         for place, edges in enumerate(part["edges"]):
-            known = ~np.isnan(values[:, place])
-            found = edges.searchsorted(values[:, place][known], "right") - 1
+            numbers = values[:, place]
+            is_number = ~np.isnan(numbers)
             # The last edge belongs to the last bin, as in numpy.
-            key = points[known] * bins + np.clip(found, 0, bins - 1)
-            counted = np.bincount(key, minlength=values.shape[-1] * bins)
-            part["counts"][place] += counted.reshape(-1, bins)
+            slots = np.clip(edges.searchsorted(numbers[is_number], "right") - 1, 0, bins - 1)
+            keys = (points[is_number] * bins + slots).astype(np.intp, copy=False)
+            counts = np.bincount(keys, minlength=values.shape[-1] * bins)
+            part["counts"][place] += counts.reshape(-1, bins)
 
     def merge(self, total: Part, part: Part, start: int) -> None:
         """Add counts."""
@@ -342,11 +342,11 @@ REDUCTIONS: dict[str, Reduction] = {
 """The reductions that have a name."""
 
 
-def reduction(wanted: str | Reduction) -> Reduction:
+def reduction_of(reduce: str | Reduction) -> Reduction:
     """Return the reduction of a name; a reduction is its own."""
-    if isinstance(wanted, Reduction):
-        return wanted
-    if not isinstance(wanted, str) or wanted not in REDUCTIONS:
+    if isinstance(reduce, Reduction):
+        return reduce
+    if not isinstance(reduce, str) or reduce not in REDUCTIONS:
         names = ", ".join(map(repr, REDUCTIONS))
-        raise ParameterError("reduce", f"one of {names}, Quantiles or Histogram", wanted)
-    return REDUCTIONS[wanted]
+        raise ParameterError("reduce", f"one of {names}, Quantiles or Histogram", reduce)
+    return REDUCTIONS[reduce]

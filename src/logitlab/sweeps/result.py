@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
@@ -39,12 +38,8 @@ class SweepPlan:
     reasons: Mapping[str, int]
 
     def __str__(self) -> str:
-        lines = []
-        if self.shared:
-            lines.append(f"{self.shared} points share one order of each row")
-        for reason, count in self.reasons.items():
-            lines.append(f"{count} points {reason}")
-        return "\n".join(lines)
+        reasons = {"share one order of each row": self.shared, **self.reasons}
+        return "\n".join(f"{count} points {reason}" for reason, count in reasons.items() if count)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,6 +67,10 @@ class Sweep:
         Ends of the confidence intervals, of `simulate`.
     seed : int or None
         The seed that was drawn with, of `simulate`.
+    state : dict of str to float or ndarray, or None
+        In which state the chains were, by the name of the step; None where no chain has one. What
+        was not given is the initial state: a number, or an array over the grid where points
+        differ, NaN where the chain of a point has no such step.
     """
 
     axes: dict[str, Any]
@@ -84,6 +83,7 @@ class Sweep:
     low: dict[str, Float64] = field(default_factory=dict)
     high: dict[str, Float64] = field(default_factory=dict)
     seed: int | None = None
+    state: dict[str, Any] | None = None
 
     def __repr__(self) -> str:
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
@@ -100,40 +100,41 @@ class Sweep:
 
         Infinite and undefined numbers stay Python's own.
         """
-        lists = ("values", "edges", "low", "high")
-        axes = {name: _listed(values) for name, values in self.axes.items()}
-        result: dict[str, Any] = {"axes": axes, "units": dict(self.units), "rows": self.rows}
-        for name in lists:
-            held = {key: array.tolist() for key, array in getattr(self, name).items()}
-            if held:
-                result[name] = held
-        if self.zipped:
-            result["zipped"] = {name: _listed(values) for name, values in self.zipped.items()}
+        result: dict[str, Any] = {
+            "axes": {name: _entries(values) for name, values in self.axes.items()},
+            "units": dict(self.units),
+            "rows": self.rows,
+        }
+        for name in ("values", "edges", "low", "high", "zipped"):
+            arrays = {key: _entries(array) for key, array in getattr(self, name).items()}
+            if arrays:
+                result[name] = arrays
         if self.seed is not None:
             result["seed"] = self.seed
-        result["plan"] = str(self.plan)
-        return result
+        if self.state is not None:
+            result["state"] = {key: np.asarray(mu).tolist() for key, mu in self.state.items()}
+        return result | {"plan": str(self.plan)}
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the long table: one line for each place of the arrays, in C order."""
-        lines = list(itertools.product(*map(_listed, self.axes.values())))
-        table: dict[str, list[Any]] = {}
-        for i, name in enumerate(self.axes):
-            table[name] = [line[i] for line in lines]
-            if i == 0:
-                each = len(lines) // len(self.axes[name])
-                for other, values in self.zipped.items():
-                    table[other] = [value for value in _listed(values) for _ in range(each)]
-        if self.edges:
-            bins = table["bin"]
-            for name, ends in self.edges.items():
-                table[f"{name}_from"] = ends[:-1][bins].tolist()
-                table[f"{name}_to"] = ends[1:][bins].tolist()
+        first, *rest = self.axes
+        sizes = [len(values) for values in self.axes.values()]
+        along = {first: 0, **dict.fromkeys(self.zipped, 0)}
+        along |= {name: i for i, name in enumerate(rest, start=1)}
+        places = np.indices(sizes).reshape(len(sizes), -1).tolist()
+        table = {
+            name: [entries[place] for place in places[i]]
+            for name, i in along.items()
+            for entries in [_entries((self.axes | self.zipped)[name])]
+        }
+        for name, ends in self.edges.items():
+            table[f"{name}_from"] = ends[:-1][table["bin"]].tolist()
+            table[f"{name}_to"] = ends[1:][table["bin"]].tolist()
         for name, array in self.values.items():
             table[name] = array.ravel().tolist()
-            for end in ("low", "high"):
-                if name in getattr(self, end):
-                    table[f"{name}_{end}"] = getattr(self, end)[name].ravel().tolist()
+            for end, arrays in (("low", self.low), ("high", self.high)):
+                if name in arrays:
+                    table[f"{name}_{end}"] = arrays[name].ravel().tolist()
         return table
 
     def to_csv(self, path: str | PathLike[str] | None = None) -> str:
@@ -180,16 +181,13 @@ class Sweep:
         """
         names = tuple(self.axes)
         arrays = {
-            name: (names, array, {"units": self.units[name]}) for name, array in self.values.items()
+            name + end: (names, array, {"units": self.units[name]})
+            for end, part in (("", self.values), ("_low", self.low), ("_high", self.high))
+            for name, array in part.items()
         }
-        for end in ("low", "high"):
-            for name, array in getattr(self, end).items():
-                arrays[f"{name}_{end}"] = (names, array, {"units": self.units[name]})
         coordinates: dict[str, Any] = {
-            name: _coordinate(values) for name, values in self.axes.items()
-        }
-        coordinates |= {
-            name: (names[0], _coordinate(values)) for name, values in self.zipped.items()
+            name: (name if name in names else names[0], _coordinate(values))
+            for name, values in (self.axes | self.zipped).items()
         }
         for name, ends in self.edges.items():
             coordinates[f"{name}_from"] = ("bin", ends[:-1])
@@ -213,41 +211,41 @@ class Sweep:
         Examples
         --------
         >>> from logitlab import sweep
-        >>> found = sweep([[0.0, 0.0]], {"top_k": [1, 2]}, "support")
-        >>> found.at(top_k=2)
+        >>> result = sweep([[0.0, 0.0]], {"top_k": [1, 2]}, "support")
+        >>> result.at(top_k=2)
         {'support': np.float64(2.0)}
         """
-        first = next(iter(self.axes))
-        known = {name: name for name in self.axes} | dict.fromkeys(self.zipped, first)
-        index: dict[str, int | slice] = {name: slice(None) for name in self.axes}
+        first, *_ = self.axes
+        along = {name: name for name in self.axes} | dict.fromkeys(self.zipped, first)
+        index: dict[str, int | slice] = dict.fromkeys(self.axes, slice(None))
         for name, value in point.items():
-            if name not in known:
-                raise ParameterError("point", f"of axes among {', '.join(known)}", name)
-            index[known[name]] = _place(name, value, (self.axes | self.zipped)[name])
+            if name not in along:
+                raise ParameterError("point", f"of axes among {', '.join(along)}", name)
+            index[along[name]] = _index_of(name, value, (self.axes | self.zipped)[name])
         return {name: array[tuple(index.values())][()] for name, array in self.values.items()}
 
 
-def _place(name: str, value: Any, values: Any) -> int:
+def _index_of(name: str, value: Any, values: Any) -> int:
     """Return where a value stands on an axis."""
-    listed = _listed(values)
-    if value in listed:
-        return listed.index(value)
-    numbers = [entry for entry in listed if isinstance(entry, int | float)]
+    entries = _entries(values)
+    if value in entries:
+        return entries.index(value)
+    numbers = [entry for entry in entries if isinstance(entry, int | float)]
     hint = ""
     if isinstance(value, int | float) and numbers:
         nearest = min(numbers, key=lambda entry: abs(entry - value))
         if abs(nearest - value) <= 1e-9 * max(abs(nearest), abs(value)):
-            return listed.index(nearest)
+            return entries.index(nearest)
         hint = f"The nearest is {nearest!r}."
     raise ParameterError(name, "a value of the axis", value, hint)
 
 
-def _listed(values: Any) -> list[Any]:
+def _entries(values: Any) -> list[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
-def _coordinate(values: Any) -> Any:
+def _coordinate(values: Any) -> list[Any]:
     """Return values as xarray takes them: numbers and names as they are, others as text."""
-    listed = _listed(values)
-    plain = all(isinstance(value, int | float | str) for value in listed)
-    return listed if plain else list(map(str, listed))
+    entries = _entries(values)
+    is_plain = all(isinstance(value, int | float | str) for value in entries)
+    return entries if is_plain else list(map(str, entries))

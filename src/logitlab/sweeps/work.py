@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from itertools import chain
+from typing import Any, Self
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_logits
 from logitlab.numerics import FloatArray, blocks, widened
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.step import Step
 from logitlab.sweeps.chunks import Chunk
-from logitlab.sweeps.dense import Tree, measure_point, tree_of
+from logitlab.sweeps.dense import Tree, tree_of
 from logitlab.sweeps.measures import Measure
+from logitlab.sweeps.prefixes import RowPoints
 from logitlab.sweeps.programs import Program, programs_of, why_dense
 from logitlab.sweeps.reductions import Part, Reduction
-from logitlab.sweeps.shared import measure_prefixes
 from numpy.typing import NDArray
 
 __all__ = ["Job", "SweepJob"]
 
-_TOGETHER = 1 << 18  # logits of rows that are worked on together
+_BLOCK_LOGITS = 1 << 18  # logits of rows that are worked on together
 _BUFFER = 1 << 21  # numbers that wait to be reduced
 
 
+@dataclass(eq=False, repr=False)
 class Job(ABC):
     """What is to be done with every chunk.
 
@@ -36,14 +42,14 @@ class Job(ABC):
         One for each point.
     measures : sequence of Measure
     reduction : Reduction
+    batch : tuple of int or None
+        The shape against which values for each row broadcast; None where nobody knows it.
     """
 
-    def __init__(
-        self, chains: Sequence[Chain], measures: Sequence[Measure], reduction: Reduction
-    ) -> None:
-        self.chains = chains
-        self.measures = measures
-        self.reduction = reduction
+    chains: Sequence[Chain]
+    measures: Sequence[Measure]
+    reduction: Reduction
+    batch: tuple[int, ...] | None
 
     @abstractmethod
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
@@ -60,7 +66,9 @@ class Job(ABC):
 
     def settings(self) -> dict[str, Any]:
         """Return what a checkpoint has to know beside rows, chains and metrics."""
-        return {"reduce": repr(self.reduction)}
+        own = dataclasses.fields(self)[len(dataclasses.fields(Job)) :]
+        settings = {field.name: str(getattr(self, field.name)) for field in own}
+        return {"reduce": repr(self.reduction), **settings}
 
     def __call__(self, chunk: Chunk) -> Part:
         """Return what the rows of a chunk come to."""
@@ -68,19 +76,33 @@ class Job(ABC):
         size = rows.shape[1]
         part = self.start(size)
         numbers = max(1, self.columns * len(self.chains))
-        for block in blocks(rows.shape, min(_TOGETHER, size * max(1, _BUFFER // numbers))):
+        for block in blocks(rows.shape, min(_BLOCK_LOGITS, size * max(1, _BUFFER // numbers))):
+            first = chunk.start + block.start
             try:
-                here = widened(check_logits(rows[block], "rows"))
+                logits = widened(check_logits(rows[block], "rows"))
             except ParameterError:
-                raise _wrong_row(rows[block], chunk.start + block.start) from None
+                raise _wrong_row(rows[block], first) from None
             context = chunk.context
             if context is not None and block != slice(0, len(rows)):
                 context = context.for_rows(rows.shape[:1], block)
-            self.reduction.add(part, self.numbers(here, context, chunk.start + block.start))
+            job = self.for_rows(slice(first, first + len(logits)))
+            self.reduction.add(part, job.numbers(logits, context, first))
         return part
 
     @cached_property
-    def packed(self) -> bytes:
+    def _has_row_values(self) -> bool:
+        steps = chain.from_iterable(self.chains)
+        return any(isinstance(step, Step) and np.ndim(step.value) > 0 for step in steps)
+
+    def for_rows(self, rows: slice) -> Self:
+        """Return the job for some of all rows: their own values, where each has one."""
+        if self.batch is None or not self._has_row_values:
+            return self
+        chains = [each.for_rows(self.batch, rows) for each in self.chains]
+        return dataclasses.replace(self, chains=chains, batch=None)
+
+    @cached_property
+    def payload(self) -> bytes:
         """The job as bytes, made once.
 
         Raises
@@ -88,30 +110,26 @@ class Job(ABC):
         ParameterError
             For functions that cannot be sent to another process.
         """
-        content = type(self), self._parts()
+        fields = tuple(getattr(self, field.name) for field in dataclasses.fields(self))
         try:
-            return pickle.dumps(content, pickle.HIGHEST_PROTOCOL)
+            return pickle.dumps((type(self), fields), pickle.HIGHEST_PROTOCOL)
         except Exception as error:
             try:
                 import cloudpickle  # comes with dask, and can send lambdas
             except ImportError:
                 rule = "functions of a module, which another process can import"
                 raise ParameterError("metrics", rule, Seen("others"), f"{error}.") from None
-            packed: bytes = cloudpickle.dumps(content)
-            return packed
-
-    def _parts(self) -> tuple[Any, ...]:
-        return self.chains, self.measures, self.reduction
+            return bytes(cloudpickle.dumps((type(self), fields)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A worker unpacks a job once, however many chunks it gets.
-        return _unpacked, (self.packed,)
+        return _job_of, (self.payload,)
 
 
 @lru_cache(maxsize=2)
-def _unpacked(packed: bytes) -> Job:
-    kind, parts = pickle.loads(packed)
-    job: Job = kind(*parts)
+def _job_of(payload: bytes) -> Job:
+    kind, fields = pickle.loads(payload)
+    job: Job = kind(*fields)
     return job
 
 
@@ -132,47 +150,38 @@ class SweepJob(Job):
     """
 
     @cached_property
+    def _reasons(self) -> list[str]:
+        """Why each point is dense, or ""."""
+        own = ", ".join(measure.name for measure in self.measures if not measure.shared)
+        rest = f"{own}: of all logits" if own else ""
+        return [why_dense(chain) or rest for chain in self.chains]
+
+    @property
     def reasons(self) -> dict[str, int]:
         """Why points are dense, and how many."""
-        own = [measure.name for measure in self.measures if not measure.shared]
-        found: dict[str, int] = {}
-        for chain in self.chains:
-            reason = why_dense(chain)
-            if not reason and own:
-                reason = f"{', '.join(own)}: of all logits"
-            if reason:
-                told = f"run the dense chain: {reason}"
-                found[told] = found.get(told, 0) + 1
-        return found
-
-    @cached_property
-    def _is_dense(self) -> list[bool]:
-        own = not all(measure.shared for measure in self.measures)
-        return [own or bool(why_dense(chain)) for chain in self.chains]
+        return dict(Counter(f"run the dense chain: {why}" for why in self._reasons if why))
 
     @cached_property
     def programs(self) -> list[Program]:
         """The programs of the shared points."""
-        return programs_of(self.chains, [i for i, dense in enumerate(self._is_dense) if not dense])
+        return programs_of(self.chains, [i for i, why in enumerate(self._reasons) if not why])
 
     @cached_property
     def _tree(self) -> Tree:
-        return tree_of(self.chains, [i for i, dense in enumerate(self._is_dense) if dense])
+        return tree_of(self.chains, [i for i, why in enumerate(self._reasons) if why])
 
     def numbers(self, rows: FloatArray, context: Context | None, start: int) -> NDArray[np.float64]:
         """Return the numbers of checked rows: shape (n, M, P)."""
         out = np.empty((len(rows), len(self.measures), len(self.chains)))
-        if any(self._is_dense):
-            self._tree.measure(self.measures, rows, context, out)
+        self._tree.measure(self.measures, rows, context, out)
         doubt = np.zeros((len(rows), len(self.chains)), np.bool_)
         for program in self.programs:
-            headed = program.head(rows, context) if program.head.steps else None
+            after_head = program.head(rows, context) if program.head.steps else None
             for i, row in enumerate(rows):
-                after = None if headed is None else headed[i]
-                measure_prefixes(program, self.measures, row, after, out[i], doubt[i])
+                after = None if after_head is None else after_head[i]
+                RowPoints(program, self.measures, row, after, out[i], doubt[i]).measure()
         for i in np.flatnonzero(doubt.any(axis=1)).tolist():
             own = None if context is None else context.for_rows((len(rows),), slice(i, i + 1))
-            for point in np.flatnonzero(doubt[i]).tolist():
-                chain = self.chains[point]
-                out[i, :, point] = measure_point(chain, self.measures, rows[i : i + 1], own)[0]
+            tree = tree_of(self.chains, np.flatnonzero(doubt[i]).tolist())
+            tree.measure(self.measures, rows[i : i + 1], own, out[i : i + 1])
         return out

@@ -67,14 +67,13 @@ def chat(
     'top_p must be in [0, 1], got 2.0.'
     """
     try:
-        asked = _Asked(request, model, get(engine))
-        resolved = asked.resolved
-        answers = generate(model, asked.prompt, resolved, n=asked.count, progress=False)
+        task = _Task(request, model, get(engine))
+        answers = generate(model, task.prompt, task.resolved, n=task.count, progress=False)
     except ParameterError as error:
         return error_body(error)
-    head = asked.head(answers[0].seed, "chat.completion")
-    choices = [_choice(i, answer, asked) for i, answer in enumerate(answers)]
-    return {**head, "choices": choices, "usage": _usage(answers), "logitlab": asked.told(answers)}
+    choices = [_choice(i, answer, task) for i, answer in enumerate(answers)]
+    head = task.head(answers[0].seed, "chat.completion")
+    return {**head, "choices": choices, **task.summary(answers)}
 
 
 def chat_stream(
@@ -106,10 +105,10 @@ def chat_stream(
     >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
     ({'role': 'assistant', 'content': ''}, 6)
     """
-    asked = _Asked(request, model, get(engine))
-    seed = resolve_seed(asked.resolved.seed)
-    pieces = stream(model, asked.prompt, asked.resolved, n=asked.count, seed=seed)
-    return _chunks(asked, pieces, seed)
+    task = _Task(request, model, get(engine))
+    seed = resolve_seed(task.resolved.seed)
+    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed)
+    return _chunks(task, pieces, seed)
 
 
 def events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -137,84 +136,92 @@ def error_body(error: ParameterError, code: int = 400) -> dict[str, Any]:
     return {"error": {"code": code, "message": str(error), "metadata": metadata}}
 
 
-class _Asked:
+def _check_type(name: str, value: Any, kind: Any, rule: str) -> Any:
+    """Return a value of some type, or raise `ParameterError`."""
+    if not isinstance(value, kind):
+        raise ParameterError(name, rule, value)
+    return value
+
+
+class _Task:
     """A request body, read and checked."""
 
     def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
-        if not isinstance(request, Mapping):
-            raise ParameterError("request", "a map, the body of a request", request)
-        given = {key: value for key, value in request.items() if value is not None}
-        if not isinstance(model, Model):
-            raise ParameterError("model", "a Model to answer", model)
-        own = {key for key in engine.own_keys if key in given}
-        known = {key: value for key, value in given.items() if key in PARAMETERS or key in own}
-        if "max_completion_tokens" in given:
-            limit = check_integer("max_completion_tokens", given["max_completion_tokens"], _LIMIT)
-            if known.setdefault("max_tokens", limit) != limit:
+        _check_type("request", request, Mapping, "a map, the body of a request")
+        body = {key: value for key, value in request.items() if value is not None}
+        self.request = body
+        self.model = _check_type("model", model, Model, "a Model to answer")
+        keys = {*PARAMETERS, *engine.own_keys}
+        parameters = {key: value for key, value in body.items() if key in keys}
+        if "max_completion_tokens" in body:
+            limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
+            if parameters.setdefault("max_tokens", limit) != limit:
                 rule = "equal to max_tokens where both are given"
                 raise ParameterError("max_completion_tokens", rule, limit)
-        self.request = given
-        self.model = model
-        self.resolved = resolve_for(model, known, Options(engine=engine))
+        self.resolved = resolve_for(model, parameters, Options(engine=engine))
         self.constraint = constraint_of_values(self.resolved.given)
-        self.count = check_integer("n", given.get("n", 1), _ANSWERS)
-        check_flag("stream", given.get("stream", False))
-        name = given.get("model", model.name)
-        if not isinstance(name, str):
-            raise ParameterError("model", "the name of a model", name)
-        self.name = name
-        options = given.get("stream_options", {})
-        if not isinstance(options, Mapping):
-            raise ParameterError("stream_options", "a map", options)
+        self.count = check_integer("n", body.get("n", 1), _ANSWERS)
+        check_flag("stream", body.get("stream", False))
+        self.name = _check_type("model", body.get("model", model.name), str, "the name of a model")
+        options = _check_type("stream_options", body.get("stream_options", {}), Mapping, "a map")
         self.tells_usage = options.get("include_usage") is not False
-        read = {*PARAMETERS, *own, *_KEYS} - ({"prompt"} if "messages" in given else set())
-        self.ignored = sorted(map(str, given.keys() - read))
-        if "messages" in given or "prompt" not in given:
-            self.prompt: Any = check_messages(given.get("messages"))
-        elif isinstance(given["prompt"], str):
-            self.prompt = given["prompt"]
+        is_text = "prompt" in body and "messages" not in body
+        ignored = body.keys() - keys - {key for key in _KEYS if is_text or key != "prompt"}
+        self.ignored = sorted(map(str, ignored))
+        if is_text:
+            self.prompt: Any = _check_type("prompt", body["prompt"], str, "a text")
         else:
-            raise ParameterError("prompt", "a text", given["prompt"])
+            self.prompt = check_messages(body.get("messages"))
 
     def head(self, seed: int, kind: str) -> dict[str, Any]:
         """Return what a body and all chunks of a stream begin with."""
         import hashlib  # a tenth of the time of importing logitlab
 
-        known = repr([sorted(self.request.items(), key=repr), seed, self.model.name])
+        identity = repr([sorted(self.request.items(), key=repr), seed, self.model.name])
+        digest = hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
         return {
-            "id": "gen-" + hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()[:24],
+            "id": f"gen-{digest[:24]}",
             "object": kind,
             "created": int(time.time()),
             "model": self.name,
             "system_fingerprint": f"logitlab-{self.model.name}",
         }
 
-    def told(self, answers: Sequence[Generation]) -> dict[str, Any]:
-        """Return what logitlab knows beyond the fields of the wire."""
+    def summary(self, answers: Sequence[Generation]) -> dict[str, Any]:
+        """Return what a body ends with: usage, and what logitlab knows beyond the wire."""
+        prompt = answers[0].usage.prompt_tokens
+        completion = sum(answer.usage.completion_tokens for answer in answers)
         return {
-            "seed": answers[0].seed,
-            "finish": [answer.finish.sentence for answer in answers],
-            "ignored": self.ignored,
-            "notes": [note.sentence for note in answers[0].notes],
+            "usage": {
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+                "total_tokens": prompt + completion,
+            },
+            "logitlab": {
+                "seed": answers[0].seed,
+                "finish": [answer.finish.sentence for answer in answers],
+                "ignored": self.ignored,
+                "notes": [note.sentence for note in answers[0].notes],
+            },
         }
 
 
 class _Reports:
     """What is reported of each token, until its text can be seen."""
 
-    def __init__(self, asked: _Asked) -> None:
-        self._vocabulary = asked.model.vocabulary
-        self._unspelled = unspelled(asked.constraint, self._vocabulary)
+    def __init__(self, task: _Task) -> None:
+        self._vocabulary = task.model.vocabulary
+        self._unspelled = unspelled(task.constraint, self._vocabulary)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._characters = 0
-        self._waiting: deque[tuple[int, dict[str, Any]]] = deque()
+        self._entries: deque[tuple[int, dict[str, Any]]] = deque()
 
     def add(self, token: int, logprobs: Logprobs) -> None:
         """Take a token and its log-probabilities."""
         tops = zip(logprobs.top_tokens.tolist(), logprobs.top_logprobs.tolist(), strict=True)
         entry = self._entry(token, float(logprobs.logprobs))
         entry["top_logprobs"] = [self._entry(other, value) for other, value in tops]
-        self._waiting.append((self._characters, entry))
+        self._entries.append((self._characters, entry))
         if token not in self._unspelled:
             self._characters += len(self._decoder.decode(self._vocabulary[token]))
 
@@ -228,23 +235,21 @@ class _Reports:
 
     def take(self, characters: int) -> list[dict[str, Any]]:
         """Return what is reported of the tokens that begin within so many characters."""
-        taken = []
-        while self._waiting and self._waiting[0][0] < characters:
-            taken.append(self._waiting.popleft()[1])
-        return taken
+        count = sum(start < characters for start, _ in self._entries)
+        return [self._entries.popleft()[1] for _ in range(count)]
 
 
-def _choice(index: int, answer: Generation, asked: _Asked) -> dict[str, Any]:
+def _choice(index: int, answer: Generation, task: _Task) -> dict[str, Any]:
     logprobs = None
     if answer.logprobs is not None:
-        reports = _Reports(asked)
+        reports = _Reports(task)
         for place, token in enumerate(answer.tokens.tolist()):
             reports.add(token, answer.logprobs.at(place))
         logprobs = {"content": reports.take(len(answer.text)), "refusal": None}
     message: dict[str, Any] = {"role": "assistant", "content": answer.content, "refusal": None}
     if answer.tool_calls:
         message["tool_calls"] = [
-            _begun(answer.seed, answer.sequence, i, call.name, call.arguments)
+            _call_entry(answer.seed, answer.sequence, i, call.name, call.arguments)
             for i, call in enumerate(answer.tool_calls)
         ]
     return {
@@ -256,7 +261,7 @@ def _choice(index: int, answer: Generation, asked: _Asked) -> dict[str, Any]:
     }
 
 
-def _begun(seed: int, sequence: int, index: int, name: str, arguments: str) -> dict[str, Any]:
+def _call_entry(seed: int, sequence: int, index: int, name: str, arguments: str) -> dict[str, Any]:
     """Return a call, whole or as far as it is known."""
     function = {"name": name, "arguments": arguments}
     return {"id": call_id(seed, sequence, index), "type": "function", "function": function}
@@ -265,11 +270,11 @@ def _begun(seed: int, sequence: int, index: int, name: str, arguments: str) -> d
 class _Stream:
     """The chunks of one answer."""
 
-    def __init__(self, asked: _Asked, head: Mapping[str, Any], seed: int, index: int) -> None:
+    def __init__(self, task: _Task, head: Mapping[str, Any], seed: int, index: int) -> None:
         self._head, self._index, self._seed = head, index, seed
-        self._reports = _Reports(asked)
+        self._reports = _Reports(task)
         self._characters = 0
-        constraint = asked.constraint
+        constraint = task.constraint
         self._parser = constraint.parser() if isinstance(constraint, Tools) else None
 
     def chunk(self, delta: dict[str, Any], finish: Finish | None = None) -> dict[str, Any]:
@@ -289,10 +294,9 @@ class _Stream:
         if piece.logprobs is not None:
             self._reports.add(piece.token, piece.logprobs)
         self._characters += len(piece.text)
-        ended = piece.generation is not None
         parts: Sequence[str | CallPiece] = [piece.text] if piece.text else []
         if self._parser is not None:
-            parts = self._parser.add(piece.text, final=ended)
+            parts = self._parser.add(piece.text, final=piece.generation is not None)
         for part in parts:
             yield self.chunk({"content": part} if isinstance(part, str) else self._call(part))
         if piece.generation is not None:
@@ -301,26 +305,20 @@ class _Stream:
     def _call(self, part: CallPiece) -> dict[str, Any]:
         call: dict[str, Any] = {"function": {"arguments": part.arguments}}
         if part.name is not None:
-            call = _begun(self._seed, self._index, part.index, part.name, part.arguments)
+            call = _call_entry(self._seed, self._index, part.index, part.name, part.arguments)
         return {"tool_calls": [{"index": part.index, **call}]}
 
 
-def _chunks(asked: _Asked, pieces: Iterator[Piece], seed: int) -> Iterator[dict[str, Any]]:
-    head = asked.head(seed, "chat.completion.chunk")
-    streams = [_Stream(asked, head, seed, index) for index in range(asked.count)]
-    for one in streams:
-        yield one.chunk({"role": "assistant", "content": ""})
+def _chunks(task: _Task, pieces: Iterator[Piece], seed: int) -> Iterator[dict[str, Any]]:
+    head = task.head(seed, "chat.completion.chunk")
+    streams = [_Stream(task, head, seed, index) for index in range(task.count)]
+    for answer in streams:
+        yield answer.chunk({"role": "assistant", "content": ""})
     answers: list[Generation] = []
     for piece in pieces:
         yield from streams[piece.index].chunks(piece)
         if piece.generation is not None:
             answers.append(piece.generation)
     answers.sort(key=lambda answer: answer.sequence)
-    if asked.tells_usage:
-        yield {**head, "choices": [], "usage": _usage(answers), "logitlab": asked.told(answers)}
-
-
-def _usage(answers: Sequence[Generation]) -> dict[str, int]:
-    prompt = answers[0].usage.prompt_tokens
-    drawn = sum(answer.usage.completion_tokens for answer in answers)
-    return {"prompt_tokens": prompt, "completion_tokens": drawn, "total_tokens": prompt + drawn}
+    if task.tells_usage:
+        yield {**head, "choices": [], **task.summary(answers)}

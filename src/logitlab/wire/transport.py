@@ -57,7 +57,7 @@ def transport(
     library: Any = needs("sdk", "httpx") if httpx is None else httpx
     if not isinstance(model, Model):
         raise ParameterError("model", "a Model", model)
-    chosen = get(engine)
+    recipe = get(engine)
 
     class Events(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         """Server-sent events, made as they are read."""
@@ -72,26 +72,25 @@ def transport(
             while event := await _in_thread(next, self._events, b""):
                 yield event
 
-    def respond(status: int, body: dict[str, Any]) -> Any:
+    def respond(body: dict[str, Any]) -> Any:
+        status = body["error"]["code"] if "error" in body else 200
         headers = {"content-type": "application/json"}
         return library.Response(status, headers=headers, content=json.dumps(body).encode())
 
     def answer(path: str, content: bytes) -> Any:
         if not path.endswith(_PATH):
-            error = ParameterError("path", f"…{_PATH}", path)
-            return respond(404, error_body(error, 404))
+            return respond(error_body(ParameterError("path", f"…{_PATH}", path), 404))
         try:
             request = json.loads(content)
         except (ValueError, RecursionError):
-            error = ParameterError("request", "JSON", content.decode("utf-8", "replace"))
-            return respond(400, error_body(error))
+            text = content.decode("utf-8", "replace")
+            return respond(error_body(ParameterError("request", "JSON", text)))
         if not (isinstance(request, dict) and request.get("stream")):
-            body = chat(request, model, engine=chosen)
-            return respond(body["error"]["code"] if "error" in body else 200, body)
+            return respond(chat(request, model, engine=recipe))
         try:
-            stream = Events(chat_stream(request, model, engine=chosen))
+            stream = Events(chat_stream(request, model, engine=recipe))
         except ParameterError as error:
-            return respond(400, error_body(error))
+            return respond(error_body(error))
         return library.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)
 
     class Transport(library.BaseTransport, library.AsyncBaseTransport):  # type: ignore[misc]

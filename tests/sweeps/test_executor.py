@@ -61,32 +61,32 @@ def test_any_chunk_and_any_executor_give_the_same_bits(
     with ThreadPoolExecutor(3) as threads:
         same(alone, sweep(file, GRID, METRICS, reduce=reduce, executor=threads, chunk=7))
     same(alone, sweep(file, GRID, METRICS, reduce=reduce, executor=processes, chunk=13))
-    held = np.load(file)
-    pieces = (held[i : i + 11] for i in range(0, len(held), 11))
+    array = np.load(file)
+    pieces = (array[i : i + 11] for i in range(0, len(array), 11))
     same(alone, sweep(pieces, GRID, METRICS, reduce=reduce, executor=processes, chunk=5))
 
 
 def test_a_stream_is_read_as_it_is_needed(file: Path) -> None:
-    held = np.load(file)
-    taken = []
+    array = np.load(file)
+    reads = []
 
     def pieces() -> Iterator[NDArray[Any]]:
         for i in range(0, 100, 10):
-            taken.append(i)
-            yield held[i : i + 10]
+            reads.append(i)
+            yield array[i : i + 10]
 
     ahead = []
 
     class Counting(Executor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            ahead.append(len(taken))
+            ahead.append(len(reads))
             future: Future[Any] = Future()
             future.set_result(fn(*args))
             return future
 
     sweep(pieces(), GRID, "entropy", executor=Counting(), in_flight=2)
-    assert max(seen - i for i, seen in enumerate(ahead)) <= 2
-    assert len(taken) == 10
+    assert max(place - i for i, place in enumerate(ahead)) <= 2
+    assert len(reads) == 10
 
 
 def test_dask_workers(file: Path, tmp_path: Path) -> None:
@@ -98,13 +98,13 @@ def test_dask_workers(file: Path, tmp_path: Path) -> None:
         distributed.Client(cluster) as client,
     ):
         executor = client.get_executor()
-        found = sweep(file, GRID, METRICS, executor=executor, chunk=10)
+        result = sweep(file, GRID, METRICS, executor=executor, chunk=10)
         own = sweep(file, GRID, lambda x: x.max(axis=-1), executor=executor, chunk=40)
         kills = FailsOnce(tmp_path / "tried", at=50.0, kill=True)
-        killed = sweep(file, {"top_k": [0]}, kills, executor=executor, chunk=10)
-    same(found, sweep(file, GRID, METRICS))
+        kill_result = sweep(file, {"top_k": [0]}, kills, executor=executor, chunk=10)
+    same(result, sweep(file, GRID, METRICS))
     assert own.values["<lambda>"].shape == (3, 2)
-    assert killed.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+    assert kill_result.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
     assert (tmp_path / "tried0").exists()
 
 
@@ -115,8 +115,8 @@ def test_a_chunk_that_fails_is_tried_again(
     with ThreadPoolExecutor(2) as threads:
         executor = {"here": None, "threads": threads, "processes": processes}[kind]
         fails = FailsOnce(tmp_path / "tried", at=50.0, times=2)
-        found = sweep(file, {"top_k": [0]}, fails, executor=executor, chunk=10)
-        assert found.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+        result = sweep(file, {"top_k": [0]}, fails, executor=executor, chunk=10)
+        assert result.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
         never = FailsOnce(tmp_path / "never", at=50.0, times=9)
         with pytest.raises(RuntimeError, match=r"rows 30 to 39 failed 3 times, .* disk is gone"):
             sweep(file, {"top_k": [0]}, never, executor=executor, chunk=10)
@@ -126,8 +126,8 @@ def test_a_chunk_that_fails_is_tried_again(
 def test_a_killed_worker_is_replaced(file: Path, tmp_path: Path) -> None:
     kills = FailsOnce(tmp_path / "tried", at=50.0, times=2, kill=True)
     with ProcessPoolExecutor(2, SERVER) as pool:
-        found = sweep(file, {"top_k": [0]}, kills, executor=pool, chunk=10)
-    assert found.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
+        result = sweep(file, {"top_k": [0]}, kills, executor=pool, chunk=10)
+    assert result.values["fails"].tolist() == [np.load(file).max(axis=-1).mean()]
     always = FailsOnce(tmp_path / "always", at=50.0, times=9, kill=True)
     with (
         ProcessPoolExecutor(2, SERVER) as pool,
@@ -162,9 +162,9 @@ def test_a_pool_that_is_broken_beforehand_is_replaced() -> None:
     rows = np.eye(5)
     with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
         assert isinstance(pool.submit(os._exit, 1).exception(), BrokenExecutor)
-        found = sweep(rows, {"temperature": [1.0, 2.0]}, executor=pool)
-    assert found.rows == 5
-    assert np.array_equal(np.asarray(found), np.asarray(sweep(rows, {"temperature": [1.0, 2.0]})))
+        result = sweep(rows, {"temperature": [1.0, 2.0]}, executor=pool)
+    assert result.rows == 5
+    assert np.array_equal(np.asarray(result), np.asarray(sweep(rows, {"temperature": [1.0, 2.0]})))
 
 
 def test_no_row_is_lost_when_workers_die_while_chunks_are_still_being_read(tmp_path: Path) -> None:
@@ -177,9 +177,9 @@ def test_no_row_is_lost_when_workers_die_while_chunks_are_still_being_read(tmp_p
 
     metric = FailsOnce(tmp_path / "tried", float(rows[13].max()), kill=True)
     with ProcessPoolExecutor(2, multiprocessing.get_context("forkserver")) as pool:
-        found = sweep(slowly(), {"top_k": [0]}, metric, executor=pool)
-    assert found.rows == 60
-    assert found.values["fails"] == pytest.approx(rows.max(axis=1).mean(), rel=1e-12)
+        result = sweep(slowly(), {"top_k": [0]}, metric, executor=pool)
+    assert result.rows == 60
+    assert result.values["fails"] == pytest.approx(rows.max(axis=1).mean(), rel=1e-12)
 
 
 def test_a_pool_that_takes_nothing_at_all_is_an_error() -> None:

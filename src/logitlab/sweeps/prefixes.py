@@ -12,8 +12,9 @@ left to the dense chain.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from logitlab.numerics import BoolArray, FloatArray, IntArray
@@ -22,14 +23,15 @@ from logitlab.sweeps.measures import Measure
 from logitlab.sweeps.programs import Branch, Program
 from numpy.typing import NDArray
 
-__all__ = ["Order", "measure_prefixes"]
+__all__ = ["Order", "RowPoints"]
 
 Float64 = NDArray[np.float64]
 
 # Weights below 2**-54 change no running sum that starts at 1: the dense one stands still, too.
-_NEGLIGIBLE = 38.0
+_STANDSTILL = 38.0
 
 
+@dataclass(eq=False)
 class Order:
     """A row in descending order, and the running sums of its weights.
 
@@ -41,9 +43,8 @@ class Order:
         Whether the token after the last one here was as likely.
     """
 
-    def __init__(self, values: FloatArray, tied_after: bool = False) -> None:
-        self.values = values
-        self.tied_after = tied_after
+    values: FloatArray
+    tied_after: bool = False
 
     def __len__(self) -> int:
         return len(self.values)
@@ -58,7 +59,7 @@ class Order:
     @cached_property
     def weights(self) -> Float64:
         """``p / p_max`` of the tokens that can change a running sum."""
-        head = np.negative(self.depth[: self.depth.searchsorted(_NEGLIGIBLE, "right")])
+        head = np.negative(self.depth[: self.depth.searchsorted(_STANDSTILL, "right")])
         return cast(Float64, np.exp(head, out=head))
 
     @cached_property
@@ -76,24 +77,22 @@ class Order:
         """Return the index of the running sum over each prefix."""
         return np.minimum(n, len(self.weights)) - 1
 
-    def reaching(self, places: IntArray) -> IntArray:
+    def count_from(self, places: IntArray) -> IntArray:
         """Return how many tokens are at least as likely as those at some places."""
-        rising = self.values[::-1]
-        found: IntArray = len(self) - rising.searchsorted(self.values[places], "left")
-        return found
+        return np.asarray(len(self) - self.values[::-1].searchsorted(self.values[places], "left"))
 
     def with_ties(self, count: IntArray, n: IntArray, ties: str) -> IntArray:
         """Return ``count``, and those as likely as the last one where all of them are to stay."""
         if ties != "all":
             return count
-        return np.asarray(np.where(count < n, np.minimum(n, self.reaching(count - 1)), n))
+        return np.asarray(np.where(count < n, np.minimum(n, self.count_from(count - 1)), n))
 
     def nucleus_size(self, n: IntArray, p: Float64, at_p: str) -> IntArray:
         """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
         total = self.mass[self.last(n)]
         if at_p == "keep":
             p = np.nextafter(p, 2)
-        # The least mass whose quotient rounds to p or beyond, found from some units below.
+        # The least mass whose quotient rounds to p or beyond, from some units below.
         least = p * total * (1 - 2.0**-51)
         while (below := (least >= 0.5) & (least / total < p)).any():
             least = np.where(below, np.nextafter(least, np.inf), least)
@@ -106,77 +105,103 @@ class Order:
         return above, len(self) - int(rising.searchsorted(logit, "left"))
 
 
-class _Row:
-    """One row under one program, and the numbers of its points so far."""
+class Stage(NamedTuple):
+    """What a row is between two temperatures.
+
+    Attributes
+    ----------
+    order : Order
+    group : tuple of int
+        Where those stand that are as likely as the model's own first choice: from, up to.
+    lowest : bool
+        Whether the lowest id among them is the first to come and the last to go.
+    """
+
+    order: Order
+    group: tuple[int, int]
+    lowest: bool
+
+
+class RowPoints:
+    """The points of one program on one row.
+
+    Parameters
+    ----------
+    program : Program
+    measures : sequence of Measure
+        Only shared ones.
+    raw, after_head : ndarray, shape (V,)
+        The row as given, and after the program's head; None where that is empty.
+    out : ndarray of float64, shape (M, P)
+        Gets the numbers of the program's points.
+    doubt : ndarray of bool, shape (P,)
+        Set where only the dense chain can tell.
+    """
 
     def __init__(
         self,
+        program: Program,
         measures: Sequence[Measure],
-        lowest: bool,
+        raw: FloatArray,
+        after_head: FloatArray | None,
         out: Float64,
         doubt: BoolArray,
-        raw: FloatArray,
-        headed: FloatArray | None,
     ) -> None:
+        self.body = program.body
         self.measures = measures
         self.out = out
         self.doubt = doubt
-        row = raw if headed is None else headed
-        values = np.sort(row)[::-1]
-        self.order = Order(values[: len(values) - int(values[::-1].searchsorted(-np.inf, "right"))])
-        self.lowest = lowest and headed is None
-        self.is_headed = headed is not None
-        functions = {measure.name for measure in measures}
-        if "mass_removed" in functions:
-            self.removed = self._removed(raw, headed)
-        self.group = (0, 0)
-        if "agreement" in functions:
-            self.group = self.order.group(row[raw.argmax()])
+        self.has_head = after_head is not None
+        row = raw if after_head is None else after_head
+        rising = np.sort(row)
+        order = Order(rising[int(rising.searchsorted(-np.inf, "right")) :][::-1])
+        names = {measure.name for measure in measures}
+        if "mass_removed" in names:
+            self.mass_after = self._mass_after(order, raw, after_head)
+        group = order.group(row[raw.argmax()]) if "agreement" in names else (0, 0)
+        self.first = Stage(order, group, program.lowest and after_head is None)
 
-    def _removed(self, raw: FloatArray, headed: FloatArray | None) -> Float64:
+    def _mass_after(self, order: Order, raw: FloatArray, after_head: FloatArray | None) -> Float64:
         """Return the raw probability of what stands after each prefix, from that of length 1."""
-        if headed is None:
-            mass = self.order.mass
-        else:
-            best = np.argsort(-headed, kind="stable")
-            gap = raw[best].astype(np.float64) - float(raw.max())
-            mass = np.cumsum(np.exp(gap))
+        mass = order.mass
+        if after_head is not None:
+            best = np.argsort(-after_head, kind="stable")
+            mass = np.cumsum(np.exp(raw[best].astype(np.float64) - float(raw.max())))
         return np.asarray(np.maximum(1 - mass / mass[-1], 0))
 
-    def run(self, branch: Branch) -> None:
-        n = np.full(len(branch.points), len(self.order), np.int64)
-        self._descend(branch, self.order, n, self.group, self.lowest)
+    def measure(self) -> None:
+        """Measure all points."""
+        n = np.full(len(self.body.points), len(self.first.order), np.intp)
+        self._descend(self.body, self.first, n)
 
-    def _descend(
-        self, branch: Branch, order: Order, n: IntArray, group: tuple[int, int], lowest: bool
-    ) -> None:
-        for cut in branch.cuts:
-            n, doubt = cut.step.prefix(order, n, cut.values)
+    def _descend(self, branch: Branch, stage: Stage, n: IntArray) -> None:
+        order, group, lowest = stage
+        for step, values in branch.cuts:
+            n, doubt = step.prefix(order, n, values)
             if doubt is not None:
                 self.doubt[branch.points] |= doubt
         if not branch.after:
-            self._measure(branch.points, order, n, group, lowest)
-        for step, here, rest in branch.after:
-            length = n[here]
-            if step.value == 0:
+            self._measure(branch.points, stage, n)
+        for temperature, members, rest in branch.after:
+            length = n[members]
+            if temperature.value == 0:
                 tied = len(order) > 1 and bool(order.values[0] == order.values[1])
-                first = Order(order.values[:1], tied)
-                self._descend(rest, first, np.ones_like(length), group, lowest)
-            elif length.min(initial=len(order)) < len(order) and _is_far(order.values, step):
+                best = Order(order.values[:1], tied)
+                self._descend(rest, stage._replace(order=best), np.ones_like(length))
+            elif length.min(initial=len(order)) < len(order) and _is_far(order.values, temperature):
                 # What does not fit the dtype is moved, and how far depends on all survivors.
                 self.doubt[rest.points] = True
             else:
-                value = np.array([[step.value]])
-                divided = Order(step.on_rows(order.values[None], value)[0])
+                value = np.array([[temperature.value]])
+                cooler = Order(temperature.on_rows(order.values[None], value)[0])
                 wider = group
-                if group[0] < len(divided) and group[1]:
-                    low, high = divided.group(divided.values[group[0]])
+                if group[0] < len(cooler) and group[1]:
+                    low, high = cooler.group(cooler.values[group[0]])
                     wider = min(low, group[0]), max(high, group[1])
-                self._descend(rest, divided, length, wider, lowest and wider == group)
+                self._descend(rest, Stage(cooler, wider, lowest and wider == group), length)
 
-    def _measure(
-        self, points: IntArray, order: Order, n: IntArray, group: tuple[int, int], lowest: bool
-    ) -> None:
+    def _measure(self, points: IntArray, stage: Stage, n: IntArray) -> None:
+        order = stage.order
         last = order.last(n)
         mass = order.mass[last]
         for place, measure in enumerate(self.measures):
@@ -192,28 +217,20 @@ class _Row:
                 case "mass_removed":
                     values = self._mass_removed(points, order, n)
                 case _:
-                    values = self._agreement(points, order, n, mass, group, lowest)
+                    values = self._agreement(points, stage, n, mass)
             self.out[place, points] = values
 
     def _mass_removed(self, points: IntArray, order: Order, n: IntArray) -> Float64:
-        if self.is_headed:  # equal logits after penalties may have been unequal before
+        if self.has_head:  # equal logits after penalties may have been unequal before
             follower = order.values[np.minimum(n, len(order) - 1)]
             tied = (n < len(order)) & (order.values[n - 1] == follower)
             self.doubt[points] |= tied | order.tied_after
         # Beyond the last weight that counts, the sum stands still.
-        removed = self.removed[np.minimum(n, len(self.removed)) - 1]
-        return np.asarray(np.where(n == len(self.order), 0, removed))
+        removed = self.mass_after[np.minimum(n, len(self.mass_after)) - 1]
+        return np.asarray(np.where(n == len(self.first.order), 0, removed))
 
-    def _agreement(
-        self,
-        points: IntArray,
-        order: Order,
-        n: IntArray,
-        mass: Float64,
-        group: tuple[int, int],
-        lowest: bool,
-    ) -> Float64:
-        low, high = group
+    def _agreement(self, points: IntArray, stage: Stage, n: IntArray, mass: Float64) -> Float64:
+        order, (low, high), lowest = stage
         if not lowest:  # which of the equally likely tokens are left?
             self.doubt[points] |= (low < n) & (n < high)
         p = np.exp(-order.depth[low]) / mass if low < len(order) else 0.0
@@ -224,28 +241,3 @@ def _is_far(values: FloatArray, step: Temperature) -> bool:
     """Whether a quotient would overflow the dtype."""
     most = max(abs(float(values[0])), abs(float(values[-1])))
     return most >= float(step.t) * float(np.finfo(values.dtype).max)  # type: ignore[arg-type]
-
-
-def measure_prefixes(
-    program: Program,
-    measures: Sequence[Measure],
-    raw: FloatArray,
-    headed: FloatArray | None,
-    out: Float64,
-    doubt: BoolArray,
-) -> None:
-    """Measure the points of a program on one row.
-
-    Parameters
-    ----------
-    program : Program
-    measures : sequence of Measure
-        Only shared ones.
-    raw, headed : ndarray, shape (V,)
-        The row as given, and after the program's head; None where that is empty.
-    out : ndarray of float64, shape (M, P)
-        Gets the numbers of the program's points.
-    doubt : ndarray of bool, shape (P,)
-        Set where only the dense chain can tell.
-    """
-    _Row(measures, program.lowest, out, doubt, raw, headed).run(program.body)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass, field
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -49,31 +50,26 @@ def execute(
     RuntimeError
         For a chunk that has failed `TRIES` times, with its rows.
     """
-    _Run(job, chunks, executor, in_flight, collect).all()
+    _Queue(job, chunks, executor, in_flight, collect).run()
 
 
-class _Run:
-    def __init__(
-        self,
-        job: Job,
-        chunks: Iterator[Chunk],
-        executor: Executor,
-        in_flight: int,
-        collect: Callable[[Chunk, Part], None],
-    ) -> None:
-        self.job = job
-        self.chunks = chunks
-        self.executor = executor
-        self.in_flight = in_flight
-        self.collect = collect
-        self.own: Executor | None = None
-        self.pending: dict[Future[Part], Chunk] = {}
-        self.again: deque[Chunk] = deque()
-        self.suspects: deque[Chunk] = deque()
-        self.failures: dict[int, int] = {}
-        self.refusals = 0  # broken pools in a row that took nothing
+@dataclass
+class _Queue:
+    """Chunks to come, those in flight, and those to be tried again."""
 
-    def all(self) -> None:
+    job: Job
+    chunks: Iterator[Chunk]
+    executor: Executor
+    in_flight: int
+    collect: Callable[[Chunk, Part], None]
+    own: Executor | None = None
+    pending: dict[Future[Part], Chunk] = field(default_factory=dict)
+    again: deque[Chunk] = field(default_factory=deque)
+    suspects: deque[Chunk] = field(default_factory=deque)
+    failures: Counter[int] = field(default_factory=Counter)
+    refusals: int = 0  # broken pools in a row that took nothing
+
+    def run(self) -> None:
         try:
             self._fill()
             while self.pending or self.suspects:
@@ -103,70 +99,61 @@ class _Run:
         except BrokenExecutor as error:
             self.refusals += 1
             if self.refusals >= TRIES:
-                raise RuntimeError(f"{_rows(chunk)} could not be sent: {_told(error)}") from error
-            self._broken([chunk], error, alone=False)
+                raise RuntimeError(f"{chunk} could not be sent: {_sentence(error)}") from error
+            self._replace_pool([chunk], error)
             return False
         self.refusals = 0
         return True
 
     def _take(self, done: dict[Future[Part], Chunk]) -> None:
-        alone = len(done) == 1 and not self.pending
-        broken: list[Chunk] = []
-        last: BrokenExecutor | None = None
+        is_alone = len(done) == 1 and not self.pending
+        suspects: list[Chunk] = []
+        breakage: BrokenExecutor | None = None
         for future, chunk in done.items():
             error = None if future.cancelled() else future.exception()
             if isinstance(error, ParameterError):
                 raise error
             if isinstance(error, BrokenExecutor):
-                broken.append(chunk)
-                last = error
+                suspects.append(chunk)
+                breakage = error
             elif error is not None or future.cancelled():
-                self._failed(chunk, error)
+                self._count_failure(chunk, error)
                 self.again.append(chunk)
             else:
                 self.collect(chunk, future.result())
-        if last is not None:
-            self._broken(broken, last, alone)
+        if breakage is not None:
+            if is_alone:
+                self._count_failure(suspects[0], breakage)
+            self._replace_pool(suspects, breakage)
 
-    def _failed(self, chunk: Chunk, error: BaseException | None) -> None:
-        self.failures[chunk.start] = self.failures.get(chunk.start, 0) + 1
+    def _count_failure(self, chunk: Chunk, error: BaseException | None) -> None:
+        self.failures[chunk.start] += 1
         if self.failures[chunk.start] >= TRIES:
-            why = "cancelled" if error is None else _told(error)
-            message = f"{_rows(chunk)} failed {TRIES} times, the last time with {why}"
-            raise RuntimeError(message) from error
+            why = "cancelled" if error is None else _sentence(error)
+            raise RuntimeError(f"{chunk} failed {TRIES} times, the last time with {why}") from error
 
-    def _broken(self, chunks: list[Chunk], error: BrokenExecutor, alone: bool) -> None:
+    def _replace_pool(self, chunks: Iterable[Chunk], error: BrokenExecutor) -> None:
         """Take a new pool, and suspect whatever was in flight."""
-        suspected = [*chunks, *self.pending.values()]
-        self.pending.clear()
-        self.suspects.extendleft(reversed(suspected))
-        if alone:
-            self._failed(chunks[0], error)
         from concurrent.futures import ProcessPoolExecutor  # not there in every Python
 
+        suspects = [*chunks, *self.pending.values()]
+        self.pending.clear()
+        self.suspects.extendleft(reversed(suspects))
+        pool = self.executor
         # What is behind a pool of another kind, nobody here can start again.
-        if not isinstance(self.executor, ProcessPoolExecutor):
-            rows = f"rows {min(chunk.start for chunk in suspected)} and others"
+        if not isinstance(pool, ProcessPoolExecutor):
+            rows = f"rows {min(chunk.start for chunk in suspects)} and others"
             raise RuntimeError(f"the executor broke while it had {rows}: {error}") from error
-        before = self.executor
-        before.shutdown(wait=True, cancel_futures=True)
-        self.executor = self.own = ProcessPoolExecutor(
-            before._max_workers,  # type: ignore[attr-defined]
-            before._mp_context,
-            before._initializer,
-            before._initargs,
-        )
+        pool.shutdown(wait=True, cancel_futures=True)
+        state = pool._max_workers, pool._mp_context, pool._initializer, pool._initargs  # type: ignore[attr-defined]
+        self.executor = self.own = ProcessPoolExecutor(*state)
 
 
-def _rows(chunk: Chunk) -> str:
-    return f"rows {chunk.start} to {chunk.stop - 1}"
-
-
-def _told(error: BaseException) -> str:
-    told = f"{type(error).__name__}: {error}"
+def _sentence(error: BaseException) -> str:
+    sentence = f"{type(error).__name__}: {error}"
     if type(error).__name__ == "BrokenProcessPool":
-        told += (
+        sentence += (
             " A script that starts processes calls sweep under `if __name__ == '__main__':`, or"
             " every worker runs the script again."
         )
-    return told
+    return sentence
