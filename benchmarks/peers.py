@@ -158,9 +158,6 @@ def mlx_lm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     return run
 
 
-# ---------------------------------------------------------------- llama.cpp
-
-
 class _Token(ctypes.Structure):
     _fields_ = (("id", ctypes.c_int32), ("logit", ctypes.c_float), ("p", ctypes.c_float))
 

@@ -84,9 +84,6 @@ def unpacked(stored: Any, name: str) -> list[Array]:
     return np.split(stored[name], stored[f"{name}_ends"][:-1])
 
 
-# ---------------------------------------------------------------- rows and requests
-
-
 def _row(kind: str, rng: np.random.Generator, rows: Array, n: int) -> Array:
     row = rows[n % len(rows)]
     if kind == "real":

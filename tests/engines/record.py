@@ -93,9 +93,6 @@ def _own(case: Case, n: int) -> Case:
     return Case(case.logits, case.params | own, case.prompt, case.output)
 
 
-# ---------------------------------------------------------------- recording
-
-
 def record(engine: str) -> None:
     """Run an engine on its requests and store what it answers."""
     module, variant = RECORDED[engine]

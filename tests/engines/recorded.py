@@ -72,8 +72,6 @@ def same_survivors(answer: Answer, ours: Array) -> bool:
     return bool(np.array_equal(np.flatnonzero(ours > TINY), answer.survivors[answer.probs > TINY]))
 
 
-# ---------------------------------------------------------------- what is excluded, and why
-
 UNSTABLE = "equal tokens at the cut: torch's CPU sort is not stable above 16 tokens"
 ROUNDING = "the cut lies within what sums of float32 over a whole vocabulary round"
 KERNEL = "a limit of the Triton kernels: ties or a tail stay, or the least likely token goes"

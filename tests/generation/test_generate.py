@@ -20,9 +20,6 @@ from toys import END, FULL, Bigrams, Hazard, same
 MODEL = Bigrams()
 
 
-# ---------------------------------------------------------------- interrupted, cut, resumed
-
-
 @given(st.integers(0, 40), st.sampled_from([{}, {"stop": ["a b", "é"]}, {"top_k": 1}]))
 @settings(max_examples=15)
 def test_a_generation_that_was_cut_can_be_resumed(length: int, more: dict[str, Any]) -> None:
@@ -146,9 +143,6 @@ def test_the_least_that_a_model_is() -> None:
             return np.zeros((len(states), 2))
 
     assert len(generate(Least(), [0], max_tokens=3).tokens) == 3
-
-
-# ---------------------------------------------------------------- what is wrong is said at once
 
 
 class Endless(Bigrams):

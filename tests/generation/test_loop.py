@@ -30,9 +30,6 @@ from toys import END, FULL, NOTE, Bigrams, Hazard, same
 MODEL = Bigrams()
 
 
-# ---------------------------------------------------------------- against a plain loop
-
-
 @pytest.mark.parametrize("engine", ["openrouter", "vllm", "sglang", "llama_cpp", "mlx_lm"])
 @pytest.mark.parametrize("coupling", ["inverse", "gumbel"])
 def test_each_token_is_a_sample_of_the_engines_chain(engine: str, coupling: Any) -> None:
@@ -107,9 +104,6 @@ def test_the_trace_keeps_every_stage_of_every_token() -> None:
         assert trace.names[-1] == "TopA(0.01)"
 
 
-# ---------------------------------------------------------------- alone as in any batch
-
-
 def test_a_generation_is_the_same_alone_and_in_any_batch() -> None:
     prompts: list[Any] = [[1], [2, 3, 4], [1], [5, 5, 5, 5, 5, 6], [1, 9]]
     requests = [{**FULL, "temperature": t, "max_tokens": m}
@@ -177,9 +171,6 @@ def test_a_prompt_is_read_once_for_all_its_answers() -> None:
     assert model.calls == [[3], [1] * 5]
 
 
-# ---------------------------------------------------------------- where a text ends
-
-
 @given(st.integers(0, 10**6), stop_strings())
 def test_text_is_the_unstopped_text_up_to_the_earliest_match(seed: int, stops: list[str]) -> None:
     free = generate(MODEL, [1, 2], seed=seed, max_tokens=40)
@@ -228,9 +219,6 @@ def test_a_bias_forbids_the_end() -> None:
     assert END not in generate(MODEL, [1], {"logit_bias": {"0": -100}}, seed=1).tokens.tolist()
 
 
-# ---------------------------------------------------------------- verbosity
-
-
 @pytest.mark.parametrize(("verbosity", "factor"), [("low", 1.5), ("medium", 1), ("high", 1 / 1.5)])
 def test_expected_length_under_verbosity(verbosity: str, factor: float) -> None:
     """The length is geometric, its mean (1 - h) / (h f); z-test at a false-alarm rate of 1e-6."""
@@ -275,9 +263,6 @@ def test_verbosity_multiplies_the_odds_of_ending_at_every_engine(engine: str) ->
     assert high[1:] / high[1:].sum() == pytest.approx(medium[1:] / medium[1:].sum())
 
 
-# ---------------------------------------------------------------- penalties over a text
-
-
 @pytest.mark.parametrize(
     ("key", "values"),
     [
@@ -295,9 +280,6 @@ def test_repetition_falls_with_each_penalty(key: str, values: tuple[float, ...])
         rates.append([1 - len(set(answer.tokens.tolist())) / 30 for answer in answers])
     for weaker, stronger in pairwise(rates):
         assert stats.ttest_rel(weaker, stronger, alternative="greater").pvalue < 1e-4
-
-
-# ---------------------------------------------------------------- the bundled model
 
 
 def test_greedy_text_of_the_bundled_model() -> None:

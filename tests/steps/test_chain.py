@@ -269,9 +269,6 @@ def test_a_chain_gives_its_parts() -> None:
     assert FULL[4:6] == Chain(Temperature(0.9), TopK(50))
 
 
-# ---------------------------------------------------------------- precision
-
-
 def float32(value: float) -> np.float32:
     return np.float32(value)
 

@@ -17,7 +17,7 @@ from logitlab.numerics import FloatArray
 __all__ = ["Gguf"]
 
 ARCHITECTURES = ("llama",)
-_ENDS = ("eos", "eot", "eom")
+_END_KEYS = ("eos", "eot", "eom")
 
 
 class Gguf(Model):
@@ -60,7 +60,7 @@ class Gguf(Model):
         self._tokenizer = GgufTokenizer(file)
         self.name = file.path.stem
         self.vocabulary = self._tokenizer.vocabulary
-        ends = (file.metadata.get(f"tokenizer.ggml.{end}_token_id") for end in _ENDS)
+        ends = (file.metadata.get(f"tokenizer.ggml.{end}_token_id") for end in _END_KEYS)
         self.end_ids = frozenset(int(end) for end in ends if end is not None)
         self._template: str | None = file.metadata.get("tokenizer.chat_template")
         self._names = {
