@@ -100,7 +100,7 @@ def _order(engine: Engine) -> str:
             letters.append("(FP)")
         elif isinstance(step, Step) and step.key in LETTERS:
             letters.append(LETTERS[step.key])
-    return " ".join(letters)
+    return " ".join(letters) or "–"
 
 
 def _counted_tokens(engine: Engine) -> str:
@@ -122,10 +122,12 @@ def _counted_tokens(engine: Engine) -> str:
                 counted[words] += kinds[type(step)]
     if len(counted) == 1:
         return next(iter(counted))
-    return "; ".join(f"{letters}: {words}" for words, letters in counted.items())
+    return "; ".join(f"{letters}: {words}" for words, letters in counted.items()) or "–"
 
 
-def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
+def _word(kind: type[TopK | TopP], option: str) -> Callable[[Engine], str]:
+    """Return what says how an engine's step of some kind takes an option; "–" is without one."""
+
     def tell(engine: Engine) -> str:
         chain = _full(engine)
         step = next((step for step in chain if isinstance(step, kind)), None)
@@ -133,16 +135,10 @@ def _ties(kind: type[TopK | TopP]) -> Callable[[Engine], str]:
             return "–"
         if engine.logprobs == "undocumented":
             return engine.logprobs
-        return "as sorted" if isinstance(chain, SortedChain) else words_of(step)["ties"].short
+        is_sorted = option == "ties" and isinstance(chain, SortedChain)
+        return "as sorted" if is_sorted else words_of(step)[option].short
 
     return tell
-
-
-def _at_p(engine: Engine) -> str:
-    step = next(step for step in _full(engine) if isinstance(step, TopP))
-    if engine.logprobs == "undocumented":
-        return engine.logprobs
-    return words_of(step)["at_p"].short
 
 
 def _used(engine: Engine, key: str, value: Any) -> str:
@@ -160,8 +156,7 @@ def _used(engine: Engine, key: str, value: Any) -> str:
 
 def _temperature(engine: Engine) -> str:
     zero, tiny = _used(engine, "temperature", 0), _used(engine, "temperature", 1e-3)
-    words = {"0": "greedy", "refused": "refused"}
-    return f"{words[zero]}; {'as it is' if tiny == '0.001' else tiny}"
+    return f"{'greedy' if zero == '0' else zero}; {'as it is' if tiny == '0.001' else tiny}"
 
 
 def _top_p_zero(engine: Engine) -> str:
@@ -182,7 +177,11 @@ def _ignored(engine: Engine) -> str:
     keys = [
         f"`{key}`"
         for key in DISTRIBUTION
-        if key in TWENTY and any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ()))
+        if key in TWENTY
+        and (
+            key not in engine.reads | engine.rules.keys()
+            or any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ()))
+        )
     ]
     return " ".join(keys) or "–"
 
@@ -190,9 +189,9 @@ def _ignored(engine: Engine) -> str:
 _CHAIN: dict[str, Callable[[Engine], str]] = {
     "order": _order,
     "penalties count": _counted_tokens,
-    "ties at top_k": _ties(TopK),
-    "ties at top_p": _ties(TopP),
-    "mass exactly p": _at_p,
+    "ties at top_k": _word(TopK, "ties"),
+    "ties at top_p": _word(TopP, "ties"),
+    "mass exactly p": _word(TopP, "at_p"),
     "logprobs": lambda engine: engine.logprobs,
 }
 _REQUEST: dict[str, Callable[[Engine], str]] = {

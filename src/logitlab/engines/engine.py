@@ -416,8 +416,8 @@ def engine(build: Any = None, **declarations: Any) -> Any:
 
     Examples
     --------
-    >>> from logitlab import Chain, Temperature, TopK, sample
-    >>> @engine
+    >>> from logitlab import Chain, Temperature, TopK, engines, sample
+    >>> @engines.engine
     ... def cool(p):
     ...     return Chain(Temperature(p.temperature / 2), TopK(p.top_k))
     >>> cool({"temperature": 1, "top_k": 5})
@@ -426,6 +426,11 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     top_p is ignored by cool: it has no such parameter.
     >>> int(sample([0.0, 9.0], {"temperature": 0.1}, engine="cool", seed=7).tokens)
     1
+
+    An engine stays known until it is taken out:
+
+    >>> engines.ENGINES.pop("cool")
+    <Engine cool: >
     """
     if build is None:
         return lambda build: engine(build, **declarations)
@@ -449,7 +454,8 @@ def get(engine: EngineLike) -> Engine:
 
     Examples
     --------
-    >>> get("mlx_lm")
+    >>> from logitlab import engines
+    >>> engines.get("mlx_lm")
     <Engine mlx_lm: mlx-lm 0.32.2>
     """
     if isinstance(engine, Engine):
