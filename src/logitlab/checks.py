@@ -265,8 +265,7 @@ def check_number(name: str, value: Any, rule: Range = Range()) -> float:
     """Return one Python float of the range, or raise `ParameterError`."""
     array = rule.check(name, value)
     if array.ndim:
-        noun = rule.rule().removeprefix("a ")
-        raise ParameterError(name, f"one {noun}", value)
+        raise ParameterError(name, f"one {rule.rule().removeprefix('a ')}", value)
     return float(array)
 
 

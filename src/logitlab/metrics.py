@@ -114,8 +114,7 @@ def support_size(logits: ArrayLike) -> IntArray:
     >>> int(support_size([2.0, -1e4, -np.inf]))
     2
     """
-    array = check_logits(logits)
-    counts: IntArray = np.count_nonzero(array > -np.inf, axis=-1)
+    counts: IntArray = np.count_nonzero(check_logits(logits) > -np.inf, axis=-1)
     return counts
 
 

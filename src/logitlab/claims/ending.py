@@ -83,8 +83,7 @@ def _immediate(lab: Lab) -> Measured:
     decode = lab.model.vocabulary.decode
     right = 0
     for whole, cut in pairs:
-        counts = range(1, len(whole.tokens))
-        needed = (n for n in counts if "the" in decode(whole.tokens[:n]))
+        needed = (n for n in range(1, len(whole.tokens)) if "the" in decode(whole.tokens[:n]))
         in_time = len(cut.tokens) == next(needed, len(whole.tokens))
         right += in_time and cut.text == _before_match(whole.text, ["the"])
     met = sum("the" in whole.text for whole, _ in pairs)

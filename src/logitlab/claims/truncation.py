@@ -74,8 +74,7 @@ def _smallest_set(lab: Lab) -> Measured:
 @CLAIMS.about("top_p", "lower", "A lower value makes the answer more predictable.")
 def _lower(lab: Lab) -> Measured:
     values = [0.1, 0.3, 0.5, 0.7, 0.9, 0.99]
-    rows = lab.rows.logits[::4]
-    cut = np.array([lab.logits({"top_p": value}, rows) for value in values])
+    cut = np.array([lab.logits({"top_p": value}, lab.rows.logits[::4]) for value in values])
     counts = survivors(cut).sum(axis=-1)
     entropy = entropies(cut)
     steps = (np.diff(counts, axis=0) >= 0) & (np.diff(entropy, axis=0) > -1e-12)

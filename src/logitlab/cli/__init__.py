@@ -20,8 +20,7 @@ _COMMANDS = ("trace", "generate", "chat", "engines", "claims", "sweep")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0, 2 for a mistake, 130 if interrupted."""
-    words = join_negative_values(sys.argv[1:] if argv is None else argv)
-    arguments = _parser().parse_args(words)
+    arguments = _parser().parse_args(join_negative_values(sys.argv[1:] if argv is None else argv))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a terminal that cannot show ␣ shows something else
             stream.reconfigure(errors="replace")

@@ -95,8 +95,7 @@ def _trace(arguments: argparse.Namespace) -> str:
 def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
     """Return the token that is asked about, or raise `ParameterError`."""
     if arguments.token_id is not None:
-        rule = Range(0, len(row.logits) - 1, integer=True)
-        return whole("--token-id", arguments.token_id, rule)
+        return whole("--token-id", arguments.token_id, Range(0, len(row.logits) - 1, integer=True))
     if arguments.token is None:
         return None
     if row.vocabulary is None:

@@ -73,8 +73,7 @@ def character(code: int) -> str:
     """Return one character as Rust's syntax writes it anywhere."""
     text = chr(code)
     if text.isascii() and not text.isalnum() and text not in " <>_\"',:;=@`!%":
-        plain = 0x20 < code < 0x7F and text != "/"
-        return f"\\{text}" if plain else f"\\x{code:02x}"
+        return f"\\{text}" if 0x20 < code < 0x7F and text != "/" else f"\\x{code:02x}"
     return text
 
 

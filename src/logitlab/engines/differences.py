@@ -81,8 +81,7 @@ def _markdown(head: dict[str, Callable[[Engine], str]], engines: list[Engine]) -
 
 def _full(engine: Engine) -> Chain:
     """Return the chain of a request with every parameter that the engine takes."""
-    taken = {key: value for key, value in _PROBE.items() if _answer(engine, key, value)}
-    return engine(taken)
+    return engine({key: value for key, value in _PROBE.items() if _answer(engine, key, value)})
 
 
 def _answer(engine: Engine, key: str, value: Any) -> bool:

@@ -166,8 +166,7 @@ def vllm_triton(row: Final, seed: int, place: Place) -> int:
     ----------
     vLLM, ``vllm/v1/worker/gpu/sample/gumbel.py``.
     """
-    hashed = _murmur3(seed, place.position, len(row.logits))
-    u = (hashed.astype(np.float64) + 0.5) / 2.0**32
+    u = (_murmur3(seed, place.position, len(row.logits)).astype(np.float64) + 0.5) / 2.0**32
     return int(np.argmax(row.logits.astype(np.float64) - np.log(-np.log1p(-u))))
 
 

@@ -426,10 +426,7 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     top_p is ignored by cool: it has no such parameter.
     >>> int(sample([0.0, 9.0], {"temperature": 0.1}, engine="cool", seed=7).tokens)
     1
-
-    An engine stays known until it is taken out:
-
-    >>> engines.ENGINES.pop("cool")
+    >>> engines.ENGINES.pop("cool")  # it stays known until it is taken out
     <Engine cool: >
     """
     if build is None:
@@ -466,8 +463,7 @@ def get(engine: EngineLike) -> Engine:
 
 def as_refusal(error: ParameterError, engine: Engine) -> ParameterError:
     """Return an error of `SamplingParams` as that of the page whose rules it has."""
-    says = f"It documents {error.rule}."
-    return refusal(error.name, error.rule, error.value, engine.name, says)
+    return refusal(error.name, error.rule, error.value, engine.name, f"It documents {error.rule}.")
 
 
 def read_request(request: Any) -> Given:
@@ -500,5 +496,4 @@ def refuse_whole(given: Mapping[str, Any]) -> None:
     for key, does in acts.items():
         if does:
             hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
-            rule = "absent where single tokens are sampled"
-            raise ParameterError(key, rule, given[key], hint)
+            raise ParameterError(key, "absent where single tokens are sampled", given[key], hint)

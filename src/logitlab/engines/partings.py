@@ -123,8 +123,7 @@ def _next_change(steps: Steps, first: Program, second: Program, straight: bool =
         return _Change((*steps[:i], goal[i], *steps[i:]), there[0], _only(second, goal[i], first))
     if here[0] == there[0]:
         replaced = (*steps[:i], goal[i], *steps[i + 1 :])
-        reason = _difference((first, steps[i]), (second, goal[i]))
-        return _Change(replaced, here[0], reason)
+        return _Change(replaced, here[0], _difference((first, steps[i]), (second, goal[i])))
     later, earlier = there.index(here[0]), here.index(there[0])
     if not straight and (later, -_rank(here[0])) > (earlier, -_rank(there[0])):
         behind = max(here.index(key) for key in there[:later] if key in here)

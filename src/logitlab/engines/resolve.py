@@ -113,8 +113,7 @@ def resolve(
     if isinstance(request, Transform):
         return _of_chain(request, whose, keywords, ending)
     if request is not None and not isinstance(request, SamplingParams | Mapping):
-        rule = "SamplingParams, a map, a chain or None"
-        raise ParameterError("request", rule, request)
+        raise ParameterError("request", "SamplingParams, a map, a chain or None", request)
     if keywords:
         body = request.to_request() if isinstance(request, SamplingParams) else request or {}
         request = {**body, **keywords}

@@ -241,8 +241,7 @@ class Unmodelled(Refuse):
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
-            hint = f"{target.engine} goes on, but {self.says}."
-            raise RefusalError(key, self.rule, value, hint)
+            raise RefusalError(key, self.rule, value, f"{target.engine} goes on, but {self.says}.")
         return value, None
 
 

@@ -180,8 +180,7 @@ class Transformers(Model):
                 answer = self._read_pieces(rows[0], caches[0])
             else:
                 answer = self._read_padded(rows, caches)
-            logits = answer.logits[:, -1, : len(self.vocabulary)]
-            result: FloatArray = logits.float().cpu().numpy()
+            result: FloatArray = answer.logits[:, -1, : len(self.vocabulary)].float().cpu().numpy()
         return result
 
     def _call(self, ids: list[list[int]], **options: Any) -> Any:

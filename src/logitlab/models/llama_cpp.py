@@ -226,8 +226,7 @@ class _Memory:
         for begin in range(0, len(new), self._width):
             self._decode(slot, new[begin : begin + self._width], start + begin)
         text.live = len(text.tokens)
-        last = self._lib.llama_get_logits_ith(self._context, -1)
-        return np.ctypeslib.as_array(last, (columns,))
+        return np.ctypeslib.as_array(self._lib.llama_get_logits_ith(self._context, -1), (columns,))
 
     def _decode(self, slot: int, tokens: list[int], start: int) -> None:
         batch = self._batch

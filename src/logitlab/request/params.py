@@ -479,6 +479,5 @@ def parameter_table(beyond: bool = False) -> str:
         default = "–" if absent else str(parameter.default)
         default = default.lower() if isinstance(parameter.default, bool) else default
         origin = f" {parameter.origin} |" if beyond else ""
-        cells = f"| `{parameter.key}` | {kind} | {default} |{origin} {parameter.sentence} |"
-        lines.append(cells)
+        lines.append(f"| `{parameter.key}` | {kind} | {default} |{origin} {parameter.sentence} |")
     return "\n".join(lines)

@@ -335,5 +335,4 @@ def _padded_with_others(tokens: IntArray, count: int) -> IntArray:
     """Return ``tokens`` and as many of the lowest other ids as it takes to make ``count``."""
     if len(tokens) == count:
         return tokens
-    others = np.setdiff1d(np.arange(count), tokens)
-    return np.concatenate([tokens, others])[:count]
+    return np.concatenate([tokens, np.setdiff1d(np.arange(count), tokens)])[:count]

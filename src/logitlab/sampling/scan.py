@@ -221,8 +221,7 @@ def nuclei(heads: list[Head], ties: str) -> list[IntArray | None]:
         beyond = share[i] < head.p
         if tokens[i] is None and (head.is_rough or beyond) and share[i] > head.p / 4:
             count = max(head.scan.handy, 8 * _FIRST_LOOK) if beyond else _FIRST_LOOK
-            again = Head(head.scan, head.p, count, rough=False)
-            tokens[i] = _nuclei([again], ties)[0][0]
+            tokens[i] = _nuclei([Head(head.scan, head.p, count, rough=False)], ties)[0][0]
         if tokens[i] is None:
             tokens[i] = _wide_nucleus(divided(head.scan.row, head.scan.t), head.p, ties)
     return tokens
@@ -282,8 +281,7 @@ def _wide_nucleus(row: FloatArray, p: float, ties: str) -> IntArray | None:
             place -= step
         step *= 2
     between = np.sort(row[np.flatnonzero((row > low) & (row <= high))])[::-1]
-    gap = between.astype(np.float64) - float(row.max())
-    mass_at = above + np.cumsum(np.exp(gap)) / total
+    mass_at = above + np.cumsum(np.exp(between.astype(np.float64) - float(row.max()))) / total
     place = int(np.searchsorted(mass_at, p))
     doubt = len(row) * 2.0**-50
     if place == len(mass_at) or np.abs(np.append(above, mass_at) - p).min() < doubt:

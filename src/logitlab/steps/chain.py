@@ -290,8 +290,7 @@ class Chain(Transform):
             return self
         known = {**self.init(), **check_state(state)}
         for key in known.keys() - self.stateful.keys():
-            rule = f"a map whose keys are among {list(self.stateful)}"
-            raise ParameterError("state", rule, key)
+            raise ParameterError("state", f"a map whose keys are among {list(self.stateful)}", key)
         return self.of(
             *(s.at(known[s.name]) if isinstance(s, StatefulStep) else s for s in self.steps)
         )

@@ -112,8 +112,7 @@ def repetition_penalty(
     >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
     array([ 1., -2.,  2.])
     """
-    step = RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal)
-    return step(logits, context)
+    return RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal)(logits, context)
 
 
 def frequency_penalty(
@@ -298,8 +297,7 @@ class RepetitionPenalty(_Penalty):
         if self.slope == 1 or self.last_n is None:
             return value
         batch, size = logits.shape[:-1], logits.shape[-1]
-        newer = self.last_n - self.last_n // 2
-        near = context.counts(batch, size, self.scope, newer, self.fill)
+        near = context.counts(batch, size, self.scope, self.last_n - self.last_n // 2, self.fill)
         is_near = np.isin(seen.row * size + seen.token, near.row * size + near.token)
         older = np.where(value > 1, 1 + (value - 1) * value.dtype.type(self.slope), value)
         return np.where(is_near, value, older)

@@ -139,8 +139,7 @@ class TopK(Truncation):
 
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, None]:
         """Take the first k, and what is equal to the last of them."""
-        count = np.where(values == 0, n, np.minimum(n, values))
-        return order.with_ties(count, n, self.ties), None
+        return order.with_ties(np.where(values == 0, n, np.minimum(n, values)), n, self.ties), None
 
     def reorder(self, candidates: Any, value: Any) -> bool:
         """Sort the k best to the front."""

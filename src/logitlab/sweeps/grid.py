@@ -117,8 +117,7 @@ def _check_names(grid: Grid, recipe: Any) -> None:
     names = (*DISTRIBUTION, *recipe.own_keys, ENGINE) if isinstance(recipe, Engine) else grid.values
     for key in grid.values:
         if key not in names:
-            rule = f"a map whose keys are among {', '.join(names)}"
-            raise ParameterError("grid", rule, key)
+            raise ParameterError("grid", f"a map whose keys are among {', '.join(names)}", key)
 
 
 def _chain(request: dict[str, Any], engine: EngineLike, size: int) -> Chain:

@@ -126,8 +126,7 @@ class Mean(Reduction):
         rest = values - top * 2.0**20
         middle = np.trunc(rest * 2.0**20)
         low = np.rint((rest - middle * 2.0**-20) * 2.0**_BITS)
-        limbs = (limb.astype(np.int64).sum(axis=0) for limb in (top, middle, low))
-        _carry(part["limbs"], limbs)
+        _carry(part["limbs"], (limb.astype(np.int64).sum(axis=0) for limb in (top, middle, low)))
 
     def merge(self, total: Part, part: Part, start: int) -> None:
         """Add sums."""
@@ -145,8 +144,7 @@ class Mean(Reduction):
         ]
         nan, up, down = total["odd"] > 0
         finite = np.array(means, np.float64).reshape(shape)
-        kinds = [nan | (up & down), up, down]
-        return np.select(kinds, [np.nan, np.inf, -np.inf], finite)
+        return np.select([nan | (up & down), up, down], [np.nan, np.inf, -np.inf], finite)
 
 
 def _carry(limbs: IntArray, more: Any) -> None:

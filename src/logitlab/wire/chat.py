@@ -107,8 +107,7 @@ def chat_stream(
     """
     task = _Task(request, model, get(engine))
     seed = resolve_seed(task.resolved.seed)
-    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed)
-    return _chunks(task, pieces, seed)
+    return _chunks(task, stream(model, task.prompt, task.resolved, n=task.count, seed=seed), seed)
 
 
 def events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:
@@ -132,8 +131,7 @@ def error_body(error: ParameterError, code: int = 400) -> dict[str, Any]:
     >>> error_body(ParameterError("top_p", "in [0, 1]", 2))["error"]["metadata"]
     {'parameter': 'top_p'}
     """
-    metadata = {"parameter": error.name}
-    return {"error": {"code": code, "message": str(error), "metadata": metadata}}
+    return {"error": {"code": code, "message": str(error), "metadata": {"parameter": error.name}}}
 
 
 def _check_type(name: str, value: Any, kind: Any, rule: str) -> Any:

@@ -83,8 +83,7 @@ class GgufFile:
 
     def count(self, key: str, default: int | None = None) -> int:
         """Return a number of something, at least 1."""
-        value = self.get(key, default)
-        return check_integer(key, value, Range(1, 2**32, integer=True))
+        return check_integer(key, self.get(key, default), Range(1, 2**32, integer=True))
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Return a tensor of this shape as float32.

@@ -236,8 +236,7 @@ def _attention(queries: Array, keys: Array, values: Array, positions: NDArray[np
         here = slice(*np.searchsorted(positions, (end - _PAGE, end)))
         scores = np.matmul(keys[:, None, :end], query_groups[here][..., None])[..., 0]
         scores *= np.float32(width**-0.5)
-        later = np.arange(end) > positions[here, None, None, None]
-        np.copyto(scores, -np.inf, where=later)
+        np.copyto(scores, -np.inf, where=np.arange(end) > positions[here, None, None, None])
         weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
         weights /= weights.sum(axis=-1, keepdims=True)
         mix[here] = np.matmul(weights[..., None, :], values[:, None, :end])[..., 0, :]

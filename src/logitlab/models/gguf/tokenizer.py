@@ -99,8 +99,7 @@ def _library_tokenizer(
     pairs = [(pair[:cut], pair[cut + 1 :]) for pair in merges for cut in [pair.index(" ", 1)]]
     ids = {token: i for i, token in reversed(tuple(enumerate(tokens)))}
     # Vocabularies of tiktoken have words that no merges lead to.
-    model = models.BPE(vocab=ids, merges=pairs, ignore_merges=split == "llama-bpe")
-    tokenizer = Tokenizer(model)
+    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=pairs, ignore_merges=split == "llama-bpe"))
     cuts: dict[str, list[Any]] = {
         "gpt-2": [],
         "smollm": [pre_tokenizers.Digits(individual_digits=True)],

@@ -104,8 +104,7 @@ class NGram(Model):
         >>> NGram.fit("to be or not to be", vocabulary_size=260)
         <NGram ngram: 260 tokens>
         """
-        rule = Range(257, integer=True)
-        size = check_integer("vocabulary_size", vocabulary_size, rule)
+        size = check_integer("vocabulary_size", vocabulary_size, Range(257, integer=True))
         texts = check_texts(texts)
         return cls(
             BPE.train(texts, size),

@@ -45,8 +45,7 @@ class Candidates:
     def take_first(self, count: int) -> None:
         """Sort so many to the front, and keep those."""
         count = min(count, len(self.order))
-        places = np.arange(count) if self.is_sorted else partial_sort(self.values, count)
-        self._take(places)
+        self._take(np.arange(count) if self.is_sorted else partial_sort(self.values, count))
 
     def take_nucleus(self, p: Any) -> None:
         """Sort as far as it takes, and keep the first that reach the mass p."""
