@@ -81,6 +81,19 @@ def test_mirostat_switches_the_other_samplers_off() -> None:
     assert repr(chain) == "SortedChain(LogitBias({3: 1.0}), Temperature(0.5), Mirostat(5.0))"
 
 
+def test_what_mirostat_or_samplers_leave_out_is_told() -> None:
+    full = {"top_k": 5, "top_p": 0.9, "typical_p": 0.5, "xtc_probability": 0.1, "temperature": 1}
+    full |= {"repeat_penalty": 1.1, "frequency_penalty": 1, "min_p": 0.1}
+    told = engines.llama_cpp.translate(full | {"mirostat": 2})
+    left_out = {note.key for note in told.notes if note.effect == "ignored"}
+    assert left_out == full.keys() - {"temperature", "repeat_penalty"} | {"repetition_penalty"}
+    assert str(engines.llama_cpp.translate({"top_k": 5, "samplers": ["top_p"]})) == (
+        "top_k is ignored by llama_cpp: samplers does not name it.\n"
+        "top_p is absent: llama_cpp uses 0.95."
+    )
+    assert not [note for note in engines.llama_cpp.translate(full).notes if note.effect == "ignored"]
+
+
 def test_a_parameter_beyond_the_page_is_told_wherever_it_counts_as_absent() -> None:
     asked = {"xtc_probability": 0.5}
     [note] = translate(asked, "openrouter").notes

@@ -11,6 +11,7 @@ from logitlab.engines.about import about
 from logitlab.engines.rules import (
     ABSENT,
     Ignore,
+    LeftOut,
     Note,
     Option,
     Rule,
@@ -208,7 +209,7 @@ class Engine:
         if not self._own.isdisjoint(given):
             request, aliased = self._named(given, notes)
         temperature = request.get("temperature", self.defaults.get("temperature", 1))
-        target = Target(self.name, size, temperature == 0, aliased)
+        target = Target(self.name, size, temperature == 0, aliased, request)
         values: dict[str, Any] = {}
         keys: Iterable[str] = request
         if self._senders:
@@ -217,7 +218,9 @@ class Engine:
         for key in keys:
             self._arrive(key, request, target, values, notes)
         for key, default in self._defaults.items():
-            if key not in request and key not in values:
+            rules = self.rules.get(key, ())
+            left_out = any(isinstance(rule, LeftOut) and rule.why(request) for rule in rules)
+            if key not in request and key not in values and not left_out:
                 values[key] = default
                 sentence = f"{key} is absent: {self.name} uses {brief_number(default)}."
                 notes.append(Note(key, "default", sentence, None, default))
@@ -316,12 +319,8 @@ class Engine:
             raise ParameterError("engine", rule, self.name, f"They are {self.logprobs}.")
         if self.logprobs == "processed":
             return chain
-        kinds: dict[str, tuple[type, ...]] = {
-            "raw": (),
-            "penalised": (SparseStep,),
-            "tempered": (SparseStep, Temperature),
-        }
-        steps = (s for s in chain if isinstance(s, kinds[self.logprobs]))
+        kinds = {"penalised": (SparseStep,), "tempered": (SparseStep, Temperature)}
+        steps = (s for s in chain if isinstance(s, kinds.get(self.logprobs, ())))
         return chain.of(*(s for s in steps if not (isinstance(s, Temperature) and s.value == 0)))
 
     def draw(

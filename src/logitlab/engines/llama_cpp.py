@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from logitlab.checks import ParameterError, Range, check_integer
@@ -11,6 +13,7 @@ from logitlab.engines.rules import (
     Clamp,
     Ignore,
     InVocabulary,
+    LeftOut,
     Off,
     Option,
     Refuse,
@@ -70,6 +73,35 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
     "logit_bias": (InVocabulary(False),),
     "seed": (Off(lambda seed: seed in (-1, 0xFFFFFFFF), "-1 and 4294967295"),),
 }
+_SAMPLER_OF = {
+    "repetition_penalty": "penalties",
+    "frequency_penalty": "penalties",
+    "presence_penalty": "penalties",
+    "top_k": "top_k",
+    "typical_p": "typ_p",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "xtc_probability": "xtc",
+    "xtc_threshold": "xtc",
+    "temperature": "temperature",
+}
+
+
+def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
+    """Tell why the server's chain has no such sampler, "" if it has one."""
+    if request.get("mirostat"):
+        words = "mirostat switches off all but logit_bias and temperature"
+        return "" if sampler == "temperature" else words
+    return "" if sampler in request.get("samplers", _SAMPLERS) else "samplers does not name it"
+
+
+_SERVER_RULES: dict[str, tuple[Rule, ...]] = _LLAMA_RULES | {
+    key: (
+        *_LLAMA_RULES.get(key, ()),
+        LeftOut(partial(_left_out, sampler), "where samplers or mirostat leave it out"),
+    )
+    for key, sampler in _SAMPLER_OF.items()
+}
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _LLAMA = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.cpp"
 _LLAMA_LUCK = (
@@ -87,7 +119,7 @@ def _llama_penalties(p: Values, last_n: int) -> tuple[Step, ...]:
 @engine(
     title="llama.cpp, llama-server of xllamacpp 2026.10.11549",
     source=_LLAMA,
-    rules=_LLAMA_RULES,
+    rules=_SERVER_RULES,
     defaults=_DEFAULTS,
     options={
         "repeat_last_n": Option(

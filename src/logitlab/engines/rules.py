@@ -24,6 +24,7 @@ __all__ = [
     "Greedy",
     "Ignore",
     "InVocabulary",
+    "LeftOut",
     "Note",
     "Off",
     "Option",
@@ -119,12 +120,15 @@ class Target(NamedTuple):
         Whether temperature is 0.
     aliased : frozenset of str
         Documented keys whose value came under the engine's own name.
+    request : mapping
+        All that was requested, by documented names.
     """
 
     engine: str
     size: int | None
     greedy: bool
-    aliased: frozenset[str] = frozenset()
+    aliased: frozenset[str]
+    request: Mapping[str, Any]
 
 
 Outcome: TypeAlias = tuple[Any, Note | None]
@@ -169,6 +173,31 @@ class Ignore(Rule):
     def describe(self) -> str:
         """Say that it is ignored."""
         return "ignored"
+
+
+@dataclass(frozen=True)
+class LeftOut(Rule):
+    """Other keys of a request may leave the parameter out.
+
+    Parameters
+    ----------
+    why : callable
+        ``why(request)`` tells the reason, and "" where it is not left out.
+    when : str
+        The same for any request, after "ignored".
+    """
+
+    why: Callable[[Mapping[str, Any]], str]
+    when: str
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Leave the value out, if so."""
+        why = self.why(target.request)
+        return Ignore(why).apply(key, value, target) if why else (value, None)
+
+    def describe(self) -> str:
+        """Say when it is ignored."""
+        return f"ignored {self.when}"
 
 
 @dataclass(frozen=True)
