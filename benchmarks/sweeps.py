@@ -130,7 +130,10 @@ def throughput() -> Iterator[str]:
             )
         }
         job = SweepJob(
-            chains_of(grid_of(grid), "openrouter", None, SIZE), measures_of(METRICS), Mean(), None
+            chains_of(grid_of(grid), "openrouter", None, SIZE)[0],
+            measures_of(METRICS),
+            Mean(),
+            None,
         )
         _ = job.programs
         duration = seconds(lambda j=job: j(Chunk(0, count, rows, None)))  # type: ignore[misc]
@@ -236,7 +239,7 @@ def shipping() -> Iterator[str]:
         yield "| --- | --- | --- | --- | --- | --- |"
         with ProcessPoolExecutor(1, multiprocessing.get_context("forkserver")) as pool:
             for grid in (MIDDLE, BIG):
-                chains = chains_of(grid_of(grid), "openrouter", None, SIZE)
+                chains, _ = chains_of(grid_of(grid), "openrouter", None, SIZE)
                 job = SweepJob(chains, measures_of(METRICS), Mean(), None)
                 chunk = next(iter(rows_of(file, None).chunks(64, {})))
                 array = next(iter(rows_of(logits, None).chunks(64, {})))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -179,6 +180,32 @@ def test_an_engine_of_ones_own_works_wherever_engines_are_asked_for() -> None:
     assert str(halved).startswith("halved")
     text = ll.generate(MODEL, [1], FULL, engine=halved, seed=1, max_tokens=4)
     assert pickle.loads(pickle.dumps(text)).options.engine is halved
+
+
+def test_an_engine_of_ones_own_may_read_a_value_beside_others_only() -> None:
+    def warm(p: Any) -> ll.Chain:
+        steps = [ll.TopK(p.top_k)] if p.temperature > 1 else []
+        return ll.Chain(ll.Temperature(p.temperature), *steps)
+
+    engine = engines.Engine("warm", warm)
+    assert repr(engine({"temperature": 2, "top_k": 1})) == "Chain(Temperature(2.0), TopK(1))"
+    assert engine.translate({"temperature": 2, "top_k": 1, "min_p": 0.1}).notes[0].key == "min_p"
+
+
+def test_a_function_that_is_no_engine_is_refused() -> None:
+    for build, message in (
+        (lambda p: 5, "engine must be a function that returns a Chain, got 5."),
+        (
+            lambda p: ll.TopK(p.top_k),
+            "engine must be a function that returns a Chain, got TopK(0).",
+        ),
+        (
+            lambda p: ll.Chain(ll.TopK(p.topk)),
+            "engine must be built from parameters, got 'topk'. No such parameter.",
+        ),
+    ):
+        with pytest.raises(ll.ParameterError, match=f"^{re.escape(message)}$"):
+            engines.Engine("none", build)  # type: ignore[arg-type]
 
 
 def test_an_engine_of_ones_own_declares_only_what_it_changes() -> None:

@@ -119,6 +119,8 @@ def test_a_trace_shows_the_mixture_or_one_side() -> None:
     )
     assert ll.trace(ROW, request, coins=True).names[-1] == "ExcludeTopChoices(0.22)"
     assert ll.trace(ROW, request, coins=False).names == ("logits", "TopP(0.9)")
+    with pytest.raises(ll.ParameterError, match=r"^coins must be True or False, got \[False\]\.$"):
+        ll.trace(ROW, request, coins=[False])  # type: ignore[arg-type]
     assert trace.logits[0].tobytes() == ROW.tobytes()
     later = Chain(Xtc(0.5, threshold=0.22), TopP(0.7))
     for i in (1, 2):

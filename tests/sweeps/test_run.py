@@ -318,6 +318,15 @@ def test_engines_round_rows_of_double_precision_as_their_chains_do(engine: str) 
             assert np.array_equal(result.values["entropy"][i, j], entropy(chain(rows)))
 
 
+def test_what_an_engine_does_not_have_is_told_once() -> None:
+    grid = {"typical_p": [0.2, 0.9], "temperature": [0.5, 1.0]}
+    [note] = sweep(ROWS, grid, "entropy", engine="vllm").notes
+    assert (note.key, note.effect) == ("typical_p", "ignored")
+    drawn = simulate(ROWS, {"top_k": [2]}, seed=1, request={"typical_P": 9})
+    assert [note.effect for note in drawn.notes] == ["unknown"]
+    assert drawn.to_dict()["notes"] == [drawn.notes[0].sentence]
+
+
 def test_coins_are_the_mixture_that_distribution_tells() -> None:
     rows = ROWS.astype(np.float64)
     grid: dict[str, Any] = {"xtc_probability": [0.0, 0.25, 1.0], "temperature": [0.7, 1.3]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -120,6 +121,9 @@ def _sweep(arguments: argparse.Namespace) -> str:
             result = _result(arguments, executor)
         except RuntimeError as error:
             raise ParameterError("ROWS", "worked on", Seen("a failure"), f"{error}.") from error
+    for note in result.notes:
+        if note.effect not in ("default", "beyond"):  # the rest would surprise
+            print(note.sentence, file=sys.stderr)
     table = result.to_csv(arguments.out)
     if arguments.plot:
         _figure(plot, result).savefig(arguments.plot)

@@ -10,6 +10,7 @@ from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, che
 from logitlab.engines.about import about
 from logitlab.engines.rules import (
     ABSENT,
+    USED,
     Ignore,
     LeftOut,
     Note,
@@ -104,8 +105,6 @@ class Engine:
     >>> from logitlab import engines, SamplingParams
     >>> engines.vllm(SamplingParams(temperature=0.8, top_p=0.9))
     Chain(Temperature(0.8), TopP(0.9, ties='highest', sums='ascending'), precision='single')
-    >>> engines.vllm
-    <Engine vllm: vLLM 0.32.0, V1 sampler in torch>
     """
 
     name: str
@@ -137,7 +136,7 @@ class Engine:
         senders = {
             key for key, rules in self.rules.items() if any(isinstance(r, Send) for r in rules)
         }
-        derived = {"reads": names_read(self.build, absent), "_absent": absent}
+        derived = {"reads": names_read(self.build, absent, absent | USED), "_absent": absent}
         derived |= {"_defaults": defaults, "_senders": senders, "_own": frozenset(self.own_keys)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -163,8 +162,7 @@ class Engine:
         Parameters
         ----------
         request : SamplingParams or mapping
-            A mapping is a request body: its values may lie outside OpenRouter's ranges, and the
-            engine's own rules decide.
+            A mapping is a request body, which the engine's own rules judge, not OpenRouter's.
         vocabulary_size : int, optional
             For the rules that depend on it.
 
@@ -224,6 +222,11 @@ class Engine:
                 values[key] = default
                 sentence = f"{key} is absent: {self.name} uses {brief_number(default)}."
                 notes.append(Note(key, "default", sentence, None, default))
+        if not self.is_bundled:
+            new = names_read(self.build, self._absent | values) - self.reads
+            object.__setattr__(self, "reads", self.reads | new)
+            if not new.isdisjoint(request):  # left out above, but read beside these values
+                return self.arrive(given, size)
         return Translation(self.name, FrozenDict(self._absent | values), tuple(notes))
 
     def _named(self, given: Given, notes: list[Note]) -> tuple[dict[str, Any], frozenset[str]]:
@@ -339,25 +342,22 @@ class Engine:
         logits : array_like, shape (..., V)
         request : SamplingParams or mapping
         context : Context, optional
-            The tokens so far: they tell how far an engine is. Without them this is the first token
-            after a prompt of one.
+            Without it this is the first token after a prompt of one.
         seed : int, optional
             None takes the seed of the request.
         step : int, optional
-            How many tokens the generator of this request has drawn, where that is not the length
-            of the output.
+            How many tokens its generator has drawn, where that is not the length of the output.
 
         Returns
         -------
         ndarray of int64, shape (...)
-            One token for each row, a number for a single one. Each row is a request of its own
-            with the same seed; those of `openrouter` are numbered, as by `sample`.
+            One token for each row, a number for a single one. Each row is a request of its own,
+            with the same seed; `openrouter` numbers them, as `sample` does.
 
         Raises
         ------
         ParameterError
-            If this engine's draws cannot be repeated here, there is no seed, or the request or
-            the logits are wrong.
+            If these draws cannot be repeated here, or for no seed, a bad request, bad logits.
 
         Examples
         --------
@@ -411,7 +411,7 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     Raises
     ------
     ParameterError
-        For a name that another engine has.
+        For a name that another engine has, or what builds no chain of parameters.
 
     Examples
     --------
@@ -462,7 +462,9 @@ def get(engine: EngineLike) -> Engine:
 
 def as_refusal(error: ParameterError, engine: Engine) -> ParameterError:
     """Return an error of `SamplingParams` as that of the page whose rules it has."""
-    return refusal(error.name, error.rule, error.value, engine.name, f"It documents {error.rule}.")
+    beyond = error.name in PARAMETERS.keys() - set(TWENTY)
+    says = f"By {PARAMETERS[error.name].origin} it is" if beyond else "It documents"
+    return refusal(error.name, error.rule, error.value, engine.name, f"{says} {error.rule}.")
 
 
 def read_request(request: Any) -> Given:

@@ -18,6 +18,7 @@ from logitlab.request.params import NEUTRAL, PARAMETERS
 
 __all__ = [
     "ABSENT",
+    "USED",
     "Clamp",
     "Documented",
     "Drop",
@@ -455,6 +456,13 @@ def brief_number(value: Any) -> str:
     return str(value)
 
 
+USED: dict[str, Any] = {
+    key: {0: 1.0} if key == "logit_bias" else 2 if isinstance(value, int) else 0.5
+    for key, value in NEUTRAL.items()
+}
+"""Values that are not neutral, one for each parameter that shapes the distribution."""
+
+
 class _Recorder(Values):
     """Values that note which of them are read."""
 
@@ -464,21 +472,23 @@ class _Recorder(Values):
 
     def __getattribute__(self, name: str) -> Any:
         if not name.startswith("_"):
+            if name not in object.__getattribute__(self, "__dict__"):
+                raise ParameterError("engine", "built from parameters", name, "No such parameter.")
             object.__getattribute__(self, "__dict__")["_read"].add(name)
         return object.__getattribute__(self, name)
 
 
-def names_read(build: Callable[[Values], Any], absent: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of the values that an engine's chain is built from.
+def names_read(build: Callable[[Values], Any], *values: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of those values that an engine's chains are built from.
 
-    The chain is built twice, since it may look at some of them only where others are there: of what
-    absent keys mean, and with every parameter in use.
+    Raises
+    ------
+    ParameterError
+        If that is no chain, or it is built from what is no parameter.
     """
-    used: dict[str, Any] = {
-        key: {0: 1.0} if key == "logit_bias" else 2 if isinstance(value, int) else 0.5
-        for key, value in NEUTRAL.items()
-    }
-    recorders = _Recorder(absent), _Recorder({**absent, **used})
+    recorders = [_Recorder(each) for each in values]
     for recorder in recorders:
-        build(recorder)
+        chain = build(recorder)
+        if not hasattr(chain, "without_neutral"):  # chains alone have that
+            raise ParameterError("engine", "a function that returns a Chain", chain)
     return frozenset().union(*(vars(recorder)["_read"] for recorder in recorders))

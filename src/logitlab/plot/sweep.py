@@ -112,7 +112,7 @@ def sweep(
             "Show the entropy, or another metric, over two.",
         )
     [(name, values)] = points.values.items()
-    chains = chains_of(points, engine, params, len(row))
+    chains, _ = chains_of(points, engine, params, len(row))
     x = Range().check(name, values)
     order = np.argsort(x, kind="stable")
     probs = np.array([softmax(chain(row, context)) for chain in chains])[order]

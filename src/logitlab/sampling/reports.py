@@ -13,6 +13,7 @@ from logitlab.checks import (
     Seen,
     check_array,
     check_choice,
+    check_flag,
     check_integer,
     check_logits,
 )
@@ -219,6 +220,7 @@ def trace(
     array = check_logits(logits)
     chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
     if coins is not None:
+        check_flag("coins", coins)
         chain = chain.branch([coins] * len(chain.coins)).without_neutral()
     return chain.trace(array, context)
 
@@ -280,7 +282,7 @@ def logprobs(
     if ids.shape[: len(batch)] != batch or ids.ndim > len(batch) + 1:
         rule = f"of shape {batch} or {(*batch, 'n')}".replace("'", "")
         raise ParameterError("tokens", rule, Seen(f"shape {ids.shape}"))
-    resolved = resolve(request, engine or "openrouter", size=size)
+    resolved = resolve(request, "openrouter" if engine is None else engine, size=size)
     if mode is None and engine is None and resolved.shapes:
         hint = "Raw ones know nothing of the request; an engine reports its own kind."
         rule = "'raw' or 'processed' for a request that shapes the distribution"

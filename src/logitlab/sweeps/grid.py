@@ -12,6 +12,7 @@ import numpy as np
 from logitlab.checks import ParameterError, check_flag
 from logitlab.engines.engine import Engine, get, read_request
 from logitlab.engines.resolve import Request, Resolved, resolve
+from logitlab.engines.rules import Note
 from logitlab.request.params import DISTRIBUTION
 from logitlab.steps.chain import Chain, State, check_state
 from logitlab.steps.step import Transform
@@ -97,19 +98,24 @@ def values_of(request: Request) -> Mapping[str, Any]:
     return {} if request is None else read_request(request)
 
 
-def chains_of(grid: Grid, engine: EngineLike, request: Request, size: int) -> list[Chain]:
-    """Return the chain of every point of a grid, for a vocabulary of so many tokens."""
+def chains_of(
+    grid: Grid, engine: EngineLike, request: Request, size: int
+) -> tuple[list[Chain], tuple[Note, ...]]:
+    """Return the chain of every point, for a vocabulary of so many tokens, and all that is told."""
     values = values_of(request)
     engine = request.engine if isinstance(request, Resolved) else engine
     for key in values.keys() & grid.values.keys():
         raise ParameterError("request", f"free of {key}, which the grid has", values[key])
     for choice in grid.values.get(ENGINE, (engine,)):
         _check_names(grid, _recipe(choice))
-    return [_chain({**values, **point}, engine, size) for point in grid.points()]
+    every = [_resolved({**values, **point}, engine, size) for point in grid.points()]
+    notes = {note.sentence: note for resolved in every for note in resolved.notes}
+    return [resolved.chain for resolved in every], tuple(notes.values())
 
 
-def _recipe(engine: EngineLike) -> Engine | Callable[[dict[str, Any]], Transform]:
-    return engine if callable(engine) and not isinstance(engine, Engine) else get(engine)
+def _recipe(engine: Any) -> Engine | Callable[[dict[str, Any]], Transform]:
+    is_recipe = callable(engine) and not isinstance(engine, Engine | Transform)
+    return engine if is_recipe else get(engine)
 
 
 def _check_names(grid: Grid, recipe: Any) -> None:
@@ -120,11 +126,11 @@ def _check_names(grid: Grid, recipe: Any) -> None:
             raise ParameterError("grid", f"a map whose keys are among {', '.join(names)}", key)
 
 
-def _chain(request: dict[str, Any], engine: EngineLike, size: int) -> Chain:
+def _resolved(request: dict[str, Any], engine: EngineLike, size: int) -> Resolved:
     recipe = _recipe(request.pop(ENGINE, engine))
     if isinstance(recipe, Engine):
-        return resolve(request, recipe, size=size).chain
-    return resolve(recipe(request)).chain
+        return resolve(request, recipe, size=size)
+    return resolve(recipe(request))
 
 
 def at_state(

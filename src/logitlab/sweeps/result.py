@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, needs
+from logitlab.engines.rules import Note
 from numpy.typing import NDArray
 
 __all__ = ["Sweep", "SweepPlan"]
@@ -71,6 +72,8 @@ class Sweep:
         In which state the chains were, by the name of the step; None where no chain has one. What
         was not given is the initial state: a number, or an array over the grid where points
         differ, NaN where the chain of a point has no such step.
+    notes : tuple of Note
+        What the engines make of the points' values, and of the request's, each sentence once.
     """
 
     axes: dict[str, Any]
@@ -84,6 +87,7 @@ class Sweep:
     high: dict[str, Float64] = field(default_factory=dict)
     seed: int | None = None
     state: dict[str, Any] | None = None
+    notes: tuple[Note, ...] = ()
 
     def __repr__(self) -> str:
         axes = " x ".join(f"{len(values)} {name}" for name, values in self.axes.items())
@@ -113,7 +117,7 @@ class Sweep:
             result["seed"] = self.seed
         if self.state is not None:
             result["state"] = {key: np.asarray(mu).tolist() for key, mu in self.state.items()}
-        return result | {"plan": str(self.plan)}
+        return result | {"plan": str(self.plan), "notes": [note.sentence for note in self.notes]}
 
     def columns(self) -> dict[str, list[Any]]:
         """Return the long table: one line for each place of the arrays, in C order."""

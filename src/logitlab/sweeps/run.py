@@ -16,6 +16,7 @@ import numpy as np
 from logitlab.checks import ParameterError, Range, check_choice, check_integer, check_number
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines.resolve import Request
+from logitlab.engines.rules import Note
 from logitlab.progress import Progress
 from logitlab.steps.chain import Chain, State
 from logitlab.steps.context import Context
@@ -137,7 +138,9 @@ def sweep(
     >>> result.axes["top_p"], result.units["entropy"]
     (array([0.5, 0.9, 1. ]), 'nats')
     """
-    source, points, chains, state = _task(rows, grid, engine, request, context, state, zipped)
+    source, points, chains, notes, state = _task(
+        rows, grid, engine, request, context, state, zipped
+    )
     measures, reduction = measures_of(metrics), reduction_of(reduce)
     edges = reduction.edges_of(measures, source.shape[1])
     axis = reduction.axis
@@ -159,6 +162,7 @@ def sweep(
         others,
         dict(zip(names, edges, strict=False)),
         state=state,
+        notes=notes,
     )
 
 
@@ -238,7 +242,9 @@ def simulate(
     >>> bool(((result.low["agreement"] < exact) & (exact < result.high["agreement"])).all())
     True
     """
-    source, points, chains, state = _task(rows, grid, engine, request, context, state, zipped)
+    source, points, chains, notes, state = _task(
+        rows, grid, engine, request, context, state, zipped
+    )
     measures = measures_of(metrics, DRAWN)
     check_integer("draws", draws, _DRAWS)
     check_choice("coupling", coupling, COUPLINGS)
@@ -263,7 +269,7 @@ def simulate(
     mean, low, high = (dict(zip(names, numbers, strict=True)) for numbers in (mean, low, high))
     plan = SweepPlan(0, len(chains), {"draw from each chain by itself": len(chains)})
     units = {measure.name: measure.unit for measure in measures}
-    return Sweep(axes, mean, units, count, plan, others, {}, low, high, seed, state)
+    return Sweep(axes, mean, units, count, plan, others, {}, low, high, seed, state, notes)
 
 
 def _task(
@@ -274,11 +280,12 @@ def _task(
     context: Context | None,
     state: State | None,
     zipped: bool,
-) -> tuple[Rows | Stream, Grid, list[Chain], dict[str, Any] | None]:
-    """Return the rows, the grid, the chain of each point, and the state they are in."""
+) -> tuple[Rows | Stream, Grid, list[Chain], tuple[Note, ...], dict[str, Any] | None]:
+    """Return the rows, the grid, the chain of each point, the notes, and the state they are in."""
     source, points = rows_of(rows, context), grid_of(grid, zipped)
-    chains = chains_of(points, engine, request, source.shape[1])
-    return source, points, *at_state(points, chains, state)
+    chains, notes = chains_of(points, engine, request, source.shape[1])
+    chains, told = at_state(points, chains, state)
+    return source, points, chains, notes, told
 
 
 def _wilson(p: NDArray[Any], n: int, z: float) -> tuple[NDArray[Any], NDArray[Any]]:
