@@ -99,6 +99,8 @@ class Engine:
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str
         The parameters that its chain is built from.
+    is_bundled : bool
+        Whether it comes with this package, and so is to know every parameter of the page.
 
     Examples
     --------
@@ -123,6 +125,7 @@ class Engine:
     variant_of: str = ""
     is_page: bool = False
     reads: frozenset[str] = field(default=frozenset(), init=False)
+    is_bundled: bool = field(default=False, init=False)
 
     _absent: ClassVar[dict[str, Any]]
     _defaults: ClassVar[Mapping[str, Any]]
@@ -136,7 +139,10 @@ class Engine:
         senders = {
             key for key, rules in self.rules.items() if any(isinstance(r, Send) for r in rules)
         }
-        derived = {"reads": names_read(self.build, absent, absent | USED), "_absent": absent}
+        home = self.build.__module__
+        is_bundled = home.startswith("logitlab.engines.") and home != __name__
+        reads = names_read(self.build, absent, absent | USED)
+        derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "_absent": absent}
         derived |= {"_defaults": defaults, "_senders": senders, "_own": frozenset(self.own_keys)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
@@ -144,12 +150,6 @@ class Engine:
         if silent and self.is_bundled:
             rule = "read, or declared by a rule, for every parameter of the page"
             raise ParameterError(f"the rules of {self.name}", rule, sorted(silent))
-
-    @property
-    def is_bundled(self) -> bool:
-        """Whether it comes with this package, and so is to know every parameter of the page."""
-        home = self.build.__module__
-        return home.startswith("logitlab.engines.") and home != __name__
 
     @property
     def own_keys(self) -> tuple[str, ...]:
