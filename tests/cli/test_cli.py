@@ -356,6 +356,36 @@ def test_engines_takes_all_engines_and_own_logits(tmp_path: Path) -> None:
     assert "#0 0.881" in text
 
 
+def test_trace_tells_how_likely_one_token_is(tmp_path: Path) -> None:
+    rows = load()
+    [king] = [i for i in range(49152) if rows.vocabulary[i] == b" king"]
+    x = rows.logits[3].astype(np.float64)
+    probs = np.sort(np.exp(x - x.max()) / np.exp(x - x.max()).sum())[::-1]
+    p = np.exp(x[king] - x.max()) / np.exp(x - x.max()).sum()
+    kept = 1 + int(np.searchsorted(probs.cumsum(), 0.5))
+    expected = p / probs[:kept].sum()
+    asked = ["trace", "--row", "3", "--top-p", "0.5"]
+    for token in (["--token", "␣king"], ["--token", " king"], ["--token-id", str(king)]):
+        text = ok(*asked, *token)
+        assert f"␣king (id {king}) is drawn with probability {expected:.6g}: number 1 of" in text
+        told = json.loads(ok(*asked, *token, "--json"))["token"]
+        assert told["stages"] == pytest.approx([p, expected], rel=1e-6)
+        assert (told["token"], told["rank"], told["kept"]) == (king, 1, kept)
+        assert told["probability"] == pytest.approx(expected, rel=1e-6)
+    text = ok(*asked, "--token", "␣zebra")
+    assert "cannot be drawn: TopP(0.5) removes it." in text
+    np.save(tmp_path / "row.npy", np.array([1.0, 0.0]))
+    for arguments, message in (
+        (["--row", "3", "--token", "kingqueen"], "--token must be"),
+        (["--row", "3", "--token-id", "49152"], "--token-id must be an integer in [0, 49151]"),
+        (["--logits", str(tmp_path / "row.npy"), "--token", "a"], "--token must be absent where"),
+        (["--token", "a", "--token-id", "3"], "not allowed with"),
+    ):
+        result = run("trace", *arguments)
+        assert result.returncode == 2
+        assert message in result.stderr
+
+
 def test_trace_shows_the_chain_of_an_engine() -> None:
     text = ok("trace", "--row", "3", "--engine", "llama_cpp", "--top-p", "0.5", "--seed", "1")
     assert "SortedChain(TopK(40), TopP(0.5), MinP(0.05), Temperature(0.8))" in text
