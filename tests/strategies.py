@@ -74,6 +74,8 @@ def logits(
     levels = np.array(
         [special[c] if c < len(special) else x for c, x in zip(codes, ordinary, strict=True)], kind
     )
+    if draw(st.booleans()):  # as after a truncation
+        levels = np.append(levels, np.array([-np.inf], kind))
     array: np.ndarray[Any, Any] = levels[_picks(draw, (*batch, size), len(levels))]
     empty = ~np.isfinite(array).any(axis=-1)
     array[empty, 0] = 0
@@ -104,6 +106,14 @@ TRUNCATIONS = tuple(kind for kind in STEPS if issubclass(kind, Truncation))
 PREFIX_CUTS = tuple(kind for kind in TRUNCATIONS if kind.prefix is not Truncation.prefix)
 RANDOM = tuple(kind for kind in STEPS if issubclass(kind, RandomStep))
 STATEFUL = tuple(kind for kind in STEPS if issubclass(kind, StatefulStep))
+
+
+def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
+    """Kinds of steps that can stand in one chain, which has each state once."""
+    kinds = st.lists(st.sampled_from(STEPS), max_size=length)
+    return kinds.filter(lambda chosen: all(chosen.count(kind) < 2 for kind in STATEFUL))
+
+
 PENALTIES = tuple(kind for kind in STEPS if "scope" in {f.name for f in dataclasses.fields(kind)})
 
 _UNIT = [0.0, 1.0, 0.5, 0.9, 1e-3]

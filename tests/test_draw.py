@@ -77,4 +77,6 @@ def test_the_stream_is_fixed_for_good() -> None:
     assert float(uniform(7)) == 0.9447383441388699
     assert uniform(7, [0, 1], 3).tolist() == [0.2793206449389326, 0.7577662744498852]
     assert float(uniform(-(2**70), 2**40, 2**31)) == 0.9069484637160625
+    assert [float(uniform(7, coin=c)) for c in (0, 1)] == [0.8037168586946389, 0.5649618842650814]
+    assert float(uniform(-(2**70), 2**40, 2**31, coin=3)) == 0.3551605891724833
     assert gumbel(7, [0, 49151]).tolist() == [2.3438557508824176, 2.05527417501803]

@@ -153,7 +153,7 @@ class Range:
         return "any" if self.low == -np.inf else f"{self.low:g} or above"
 
     def check(self, name: str, value: ArrayLike) -> NDArray[Any]:
-        """Return a read-only array of ``value``: float64 or int64, of any shape.
+        """Return an array of ``value``: float64 or int64, of any shape.
 
         Raises
         ------

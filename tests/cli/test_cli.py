@@ -356,6 +356,14 @@ def test_engines_takes_all_engines_and_own_logits(tmp_path: Path) -> None:
     assert "#0 0.881" in text
 
 
+def test_trace_tells_what_an_engine_does_not_read_in_either_form() -> None:
+    asked = ["trace", "--top-a", "0.2", "--engine", "vllm"]
+    [note] = json.loads(ok(*asked, "--json"))["notes"]
+    assert (note["key"], note["effect"]) == ("top_a", "ignored")
+    assert ok(*asked).splitlines()[-1] == note["sentence"]
+    assert "foo is not modelled here" in ok("trace", "--set", "foo=1")
+
+
 def test_trace_tells_how_likely_one_token_is(tmp_path: Path) -> None:
     rows = load()
     [king] = [i for i in range(49152) if rows.vocabulary[i] == b" king"]

@@ -11,7 +11,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from logitlab import ExcludeTopChoices, SortedChain, TypicalP, engines, softmax, translate
+from logitlab import (
+    Chain,
+    ExcludeTopChoices,
+    MaxSurprise,
+    Mirostat,
+    ParameterError,
+    SortedChain,
+    TopK,
+    TypicalP,
+    Xtc,
+    engines,
+    softmax,
+    survivors,
+    translate,
+)
 
 from engines.cases import VECTORS
 
@@ -56,7 +70,7 @@ def test_llama_cpps_mirostat(example: dict[str, Any]) -> None:
         assert chain.init()["mirostat"] == pytest.approx(example["mu_before"], rel=1e-7)
     p = softmax(bound(np.array(example["logits"], np.float32)))[example["selected_id"]]
     after = chain.update(state, np.log(p))["mirostat"]
-    assert after == pytest.approx(example["mu_after_reference"], rel=3e-7)
+    assert np.float32(after) == np.float32(example["mu_after_reference"])
 
 
 @of("transformers", "typical_p")
@@ -94,6 +108,30 @@ def test_what_mirostat_or_samplers_leave_out_is_told() -> None:
     assert "ignored" not in str(engines.llama_cpp.translate(full))
 
 
+def test_what_koboldcpps_order_leaves_out_is_told() -> None:
+    asked = {"top_k": 5, "min_p": 0.3, "temperature": 0.5, "rep_pen": 1.2, "top_a": 0.1}
+    asked |= {"frequency_penalty": 0.4, "rep_pen_slope": 2.0}
+    notes = engines.koboldcpp.translate(asked | {"sampler_order": [1]}).notes
+    assert {note.key for note in notes if note.effect == "ignored"} == {
+        "top_k", "min_p", "temperature", "repetition_penalty", "frequency_penalty", "rep_pen_slope",
+    }  # fmt: skip
+    assert not [note for note in notes if note.effect in ("default", "renamed")]
+    assert "does not name" not in str(engines.koboldcpp.translate(asked))
+
+
+def test_what_stands_beside_mirostat_is_told_for_keys_of_the_engines_own() -> None:
+    asked = {"mirostat": 2, "samplers": ["top_k"], "repeat_last_n": 3}
+    notes = engines.llama_cpp.translate(asked).notes
+    ignored = [note.key for note in notes if note.effect == "ignored"]
+    assert ignored == ["samplers", "repeat_last_n"]
+
+
+def test_a_far_target_of_mirostat_keeps_all() -> None:
+    x = np.linspace(-5, 5, 9000)
+    for bits in (600.0, 5e3):
+        assert survivors(x, Chain(MaxSurprise(bits))).tokens[0].size == 9000
+
+
 def test_a_parameter_beyond_the_page_is_told_wherever_it_counts_as_absent() -> None:
     asked = {"xtc_probability": 0.5}
     [note] = translate(asked, "openrouter").notes
@@ -106,3 +144,16 @@ def test_a_parameter_beyond_the_page_is_told_wherever_it_counts_as_absent() -> N
         )
         if not reads:
             assert translate(asked, name).values["xtc_probability"] == 0
+
+
+def test_a_chain_has_one_state_of_a_name_and_its_coins_have_sides() -> None:
+    with pytest.raises(ParameterError, match="step must be the only mirostat of its chain, got"):
+        Chain(Mirostat(5.0), Mirostat(1.0))
+    with pytest.raises(ParameterError, match="acts must be one for each of 1 coins, got"):
+        Chain(Xtc(0.5)).branch([])
+    with pytest.raises(ParameterError, match="chain must be free of coins where candidates are"):
+        SortedChain(Xtc(0.5, threshold=0.2), TopK(1)).ordered([2.0, 1.0])
+    assert len(Chain(Xtc(1.0)).branches()) == 1
+    assert Chain(Mirostat(5.0)).update({}, -1.0) == Chain(Mirostat(5.0)).update(
+        {"mirostat": 10.0}, -1.0
+    )

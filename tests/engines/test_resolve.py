@@ -189,7 +189,11 @@ def test_an_engine_of_ones_own_may_read_a_value_beside_others_only() -> None:
 
     engine = engines.Engine("warm", warm)
     assert repr(engine({"temperature": 2, "top_k": 1})) == "Chain(Temperature(2.0), TopK(1))"
-    assert engine.translate({"temperature": 2, "top_k": 1, "min_p": 0.1}).notes[0].key == "min_p"
+    [note] = engine.translate({"temperature": 2, "top_k": 1, "min_p": 0.1}).notes
+    assert (note.key, note.effect) == ("min_p", "ignored")
+    # What one request taught is no part of the next answer.
+    [note] = engine.translate({"temperature": 1, "top_k": 1}).notes
+    assert (note.key, note.effect) == ("top_k", "ignored")
 
 
 def test_a_function_that_is_no_engine_is_refused() -> None:
@@ -208,9 +212,16 @@ def test_a_function_that_is_no_engine_is_refused() -> None:
             engines.Engine("none", build)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("declared", [{"defaults": {"top_kk": 3}}, {"rules": {"top_kk": ()}}])
+def test_what_an_engine_declares_is_about_parameters(declared: dict[str, Any]) -> None:
+    message = "the declarations of none must be about parameters that it can have, got ['top_kk']."
+    with pytest.raises(ParameterError, match=f"^{re.escape(message)}$"):
+        engines.Engine("none", lambda p: Chain(), **declared)
+
+
 def test_an_engine_of_ones_own_declares_only_what_it_changes() -> None:
     told = ll.translate({"top_p": 0.9, "top_k": 3}, halved)
-    assert str(told) == "top_p is ignored by halved: it has no such parameter."
+    assert str(told) == "top_p is ignored by halved: its chain does not read it."
 
 
 def test_engines_pickle_by_name() -> None:
@@ -234,3 +245,20 @@ def test_names_of_engines_are_taken_once() -> None:
 
     with pytest.raises(ParameterError, match="engine must be a function with a name of its own"):
         engines.engine(vllm)
+
+
+def test_what_is_resolved_takes_no_keywords() -> None:
+    resolved = resolve({"top_k": 2}, "vllm")
+    with pytest.raises(ParameterError, match="max_tokens must be absent beside a request that is"):
+        ll.generate(MODEL, [1], resolved, seed=1, max_tokens=4)
+
+
+def test_a_keyword_takes_the_place_of_the_requests_alias() -> None:
+    asked = {"repeat_penalty": 1.5}
+    keywords = {"repetition_penalty": 1.1}
+    chain = resolve(asked, "llama_cpp", keywords=keywords).chain
+    assert "RepetitionPenalty(1.1" in repr(chain)
+
+
+def test_log_probabilities_of_a_chain_are_the_models_own() -> None:
+    assert resolve(Chain(TopK(2)), "sglang").reported("engine") is None

@@ -84,7 +84,7 @@ def test_a_text_can_begin_in_a_state() -> None:
     text = generate(MODEL, [1], REQUESTS[0], seed=4, trace=True, state=state, max_tokens=1)
     assert text.traces is not None
     assert text.traces[0].names[-1] == "MaxSurprise(0.5)"
-    with pytest.raises(ll.ParameterError, match="state must be a map whose keys are among"):
+    with pytest.raises(ll.ParameterError, match="state must be absent where no step has one"):
         generate(MODEL, [1], BASE, state=state)
 
 
@@ -109,3 +109,23 @@ def test_the_wire_takes_them_too() -> None:
     assert answer["logitlab"]["ignored"] == []
     assert len(answer["logitlab"]["notes"]) == 2
     assert answer["choices"] == ll.chat(body, MODEL)["choices"]
+
+
+def test_what_the_caller_changes_later_changes_no_text() -> None:
+    stop, state = ["zzzq"], {"mirostat": 3.0}
+    begun = ll.generate(MODEL, [1], {"mirostat": 2}, seed=1, max_tokens=3, stop=stop, state=state)
+    stop[0], state["mirostat"] = "a", 99.0
+    whole = ll.generate(
+        MODEL, [1], {"mirostat": 2}, seed=1, max_tokens=12, stop=["zzzq"], state={"mirostat": 3.0}
+    )
+    [resumed] = ll.resume(MODEL, [begun], max_tokens=12)
+    assert resumed.tokens.tolist() == whole.tokens.tolist()
+    assert begun.options.state == {"mirostat": 3.0}
+
+
+def test_what_is_wrong_with_one_of_many_requests_tells_which() -> None:
+    requests = [{"temperature": 1}, {"temperature": 9}]
+    with pytest.raises(ll.ParameterError, match=r"got 9.0. \(In request 1.\)"):
+        ll.generate_many(MODEL, [[1], [2]], requests, max_tokens=3)
+    with pytest.raises(ll.ParameterError, match="state must be a map with one number"):
+        ll.generate(MODEL, [1], {"mirostat": 2}, state={"mirostat": [3.0, 4.0]}, max_tokens=3)

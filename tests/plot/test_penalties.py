@@ -57,14 +57,14 @@ def test_tokens_that_were_removed_before_have_no_point() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((ROW, CONTEXT), "params must be a request with penalties"),
+        ((ROW, CONTEXT), "request must be one with penalties"),
         ((ROW, [1, 2], REQUEST), "context must be a Context"),
         ((ROW, CONTEXT, {"temperature": 2}), "chain must be one with a penalty or a bias"),
         (
             (ROW, ll.Context(prompt=[[1], [2]]), REQUEST),
             "prompt must be token ids",
         ),
-        ((ll.Chain().trace(ROW), CONTEXT, REQUEST), "params must be None beside a trace"),
+        ((ll.Chain().trace(ROW), CONTEXT, REQUEST), "request must be None beside a trace"),
     ],
 )
 def test_what_is_wrong_is_said(args: tuple[object, ...], message: str) -> None:

@@ -18,7 +18,7 @@ GRID = {"temperature": [0.0, 0.5, 1.0, 1.5], "top_p": [0.5, 0.9]}
 
 def test_lines_are_the_probabilities_of_tokens_and_of_all_others() -> None:
     row = logits(20)
-    ax = plot.sweep(row, {"temperature": VALUES}, params={"top_k": 9}, top=3)
+    ax = plot.sweep(row, {"temperature": VALUES}, request={"top_k": 9}, top=3)
     finals = [ll.engines.openrouter({"temperature": t, "top_k": 9})(row) for t in VALUES]
     probs = np.array([ll.softmax(final) for final in finals])
     tokens = np.argsort(-row)[:3]

@@ -15,7 +15,7 @@ from logitlab import Chain, Context, MinP, SamplingParams, Temperature, TopA, To
 from logitlab.datasets import load
 from logitlab.draw import gumbel, uniform
 
-from strategies import STEPS, TRUNCATIONS, contexts, logits, steps
+from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
 
 Array = np.ndarray[Any, Any]
 
@@ -81,7 +81,7 @@ def test_truncations_of_every_kind_of_row(data: st.DataObject) -> None:
 def test_chains_of_any_steps(data: st.DataObject) -> None:
     x = data.draw(logits())
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
-    kinds = data.draw(st.lists(st.sampled_from(STEPS), max_size=5))
+    kinds = data.draw(kinds_of_a_chain(5))
     chain = Chain(*(data.draw(steps(kind, x.shape[-1])) for kind in kinds)).at()
     for _, _, branch in chain.branches():
         agree(x, branch, context)

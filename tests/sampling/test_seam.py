@@ -72,6 +72,50 @@ def test_a_coin_disturbs_no_draw() -> None:
     assert stats.binomtest(int(falls.sum()), DRAWS, 0.4).pvalue > ALPHA
 
 
+def test_coins_of_rows_are_their_own() -> None:
+    x, chain = np.stack([ROW] * 40), Chain(Xtc(0.4, threshold=0.22))
+    falls = ll.uniform(5, sequence=np.arange(40)[:, None], position=np.arange(50), coin=0) < 0.4
+    drawn, plain, acted = (
+        ll.sample(x, each, seed=5, size=50).tokens for each in (chain, None, chain.branch([True]))
+    )
+    np.testing.assert_array_equal(drawn, np.where(falls, acted, plain))
+    assert (falls[0] != falls[1]).any()
+
+
+def test_a_coin_keeps_its_number_where_another_is_neutral() -> None:
+    x = np.stack([ROW] * 4)
+    first, second = np.array([0.0, 0.0, 0.3, 0.3]), np.full(4, 0.5)
+    many = Chain(Xtc(first, threshold=0.1), Xtc(second, threshold=0.1))
+    tokens = ll.sample(x, many, seed=3, size=30).tokens
+    part = many.for_rows((4,), np.arange(2))
+    assert part.numbers == (1,)
+    alone = ll.sample(x[:2], part, seed=3, size=30, sequence=np.arange(2)).tokens
+    np.testing.assert_array_equal(tokens[:2], alone)
+
+
+def test_a_transform_of_ones_own_sees_the_whole_batch_beside_a_coin() -> None:
+    class PerRow(ll.Transform):
+        def __call__(self, logits: Any, context: Any = None) -> Any:
+            assert logits.shape == (2, 3, 5)
+            return logits + 50.0 * np.eye(6, 5).reshape(2, 3, 5)
+
+        def __repr__(self) -> str:
+            return "PerRow()"
+
+    x = np.zeros((2, 3, 5))
+    tokens = ll.sample(x, Chain(PerRow(), Xtc(0.5, threshold=0.9)), seed=1).tokens
+    without = ll.sample(x, PerRow(), seed=1).tokens
+    acted = ll.sample(x, Chain(PerRow(), ll.ExcludeTopChoices(0.9)), seed=1).tokens
+    assert tokens.shape == (2, 3)
+    assert ((tokens == without) | (tokens == acted)).all()
+    assert tokens.ravel()[:5].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_no_draw_says_what_is_wrong_as_any_number_of_draws_does() -> None:
+    with pytest.raises(ParameterError, match="logits must be free of NaN"):
+        ll.sample(np.array([np.nan, 1.0]), Chain(Xtc(0.5)), seed=1, size=0)
+
+
 def test_coins_are_independent_of_each_other_and_of_the_draw() -> None:
     place = np.arange(DRAWS)
     numbers = [ll.uniform(3, position=place, coin=coin) for coin in (None, 0, 1)]
@@ -122,6 +166,13 @@ def test_a_trace_shows_the_mixture_or_one_side() -> None:
     with pytest.raises(ll.ParameterError, match=r"^coins must be True or False, got \[False\]\.$"):
         ll.trace(ROW, request, coins=[False])  # type: ignore[arg-type]
     assert trace.logits[0].tobytes() == ROW.tobytes()
+    assert trace.logits[1].tobytes() == TopP(0.9)(ROW).tobytes()
+    two = Chain(Xtc(0.5, threshold=0.22), Temperature(1.0), Xtc(0.3, threshold=0.1))
+    assert ll.trace(ROW, two, coins=True).names[1:] == (
+        "ExcludeTopChoices(0.22)",
+        "Temperature(1.0)",
+        "ExcludeTopChoices(0.1)",
+    )
     later = Chain(Xtc(0.5, threshold=0.22), TopP(0.7))
     for i in (1, 2):
         expected = by_hand(later[:i], ROW)
@@ -150,13 +201,28 @@ def test_a_state_is_told_and_used() -> None:
     assert set(draws.tokens.tolist()) == {0}
     assert ll.trace(ROW, request).names == ("logits", "MaxSurprise(6.0)")
     assert ll.sample(ROW, {}, seed=1).state is None
-    doors: list[Any] = [ll.sample, ll.distribution, ll.trace, ll.survivors]
+    state: Any = {"mirostat": 1.8}
+    assert ll.survivors(ROW, request, state=state).tokens[0].tolist() == [0]
+    assert ll.distribution(ROW, request, state=state)[0] == 1
+    assert ll.greedy(ROW[::-1], request, state=state) == 4
+    assert ll.logprobs(ROW, 0, request, state=state, mode="processed").logprobs == 0
+
+    def reported(row: Any, request: Any, state: Any) -> Any:
+        return ll.logprobs(row, 0, request, state=state, mode="processed")
+
+    def compared(row: Any, request: Any, state: Any) -> Any:
+        return ll.compare_engines(row, request, state=state)
+
+    doors: list[Any] = [ll.sample, ll.distribution, ll.trace, ll.survivors, ll.greedy]
+    doors += [reported, compared]
     for function in doors:
-        with pytest.raises(ParameterError, match=r"^state must be a map whose keys are among \[\]"):
+        with pytest.raises(ParameterError, match="state must be absent where no step has one"):
             function(ROW, {}, state={"mirostat": 3.0})
         with pytest.raises(ParameterError, match="state must be a map from steps to numbers"):
             function(ROW, request, state=3.0)
-        with pytest.raises(ParameterError, match=r"^mirostat must be finite, got nan"):
+        with pytest.raises(ParameterError, match=r"^state must .* among \['mirostat'\], got 'mu'"):
+            function(ROW, request, state={"mu": 3.0})
+        with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be finite, got nan"):
             function(ROW, request, state={"mirostat": np.nan})
 
 

@@ -198,6 +198,22 @@ def test_at_p_keeps_one_more_at_equality_only() -> None:
         assert kept == [1, 2, 2, 3, 3]
 
 
+def test_typical_p_at_equality() -> None:
+    x = np.log(2) * np.array([-1.0, -2.0, -3.0, -3.0])
+    for at_p, counts in (("drop", [1, 1, 2, 2, 3]), ("keep", [1, 2, 2, 3, 3])):
+        kept = [np.isfinite(typical_p(x, p, at_p=at_p)).sum() for p in (0.2, 0.25, 0.5, 0.75, 0.8)]
+        assert kept == counts
+
+
+def test_top_choices_are_at_the_threshold_or_above() -> None:
+    x = np.log([0.5, 0.25, 0.125, 0.125])
+    for threshold, kept in ((0.25, [1, 2, 3]), (0.125, [2]), (0.3, [0, 1, 2, 3])):
+        left = np.flatnonzero(np.isfinite(ExcludeTopChoices(threshold)(x)))
+        assert left.tolist() == kept
+    alive = np.isfinite(ExcludeTopChoices(0.0)(np.array([1.0, 0, -np.inf, 2.0])))
+    assert np.flatnonzero(alive).tolist() == [1]
+
+
 @given(data=st.data())
 def test_ratios_of_probabilities_are_those_of_logits(data: st.DataObject) -> None:
     x = data.draw(logits(batch=()))

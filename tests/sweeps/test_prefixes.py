@@ -88,6 +88,25 @@ def test_every_point_is_the_dense_chain(case: tuple[NDArray[Any], list[Chain], C
             )
 
 
+def test_surprises_that_are_met_exactly() -> None:
+    rng = np.random.default_rng(5)
+    for size in (5, 40, 400):
+        row = rng.normal(size=size) * 3
+        for k in (0, size // 2):
+            x = Chain(TopK(k))(row)
+            below = x - x.max()
+            bits = (np.log(np.cumsum(np.exp(below))[-1]) - below) / np.log(2)
+            cuts = [Chain(TopK(k), MaxSurprise(b)) for b in bits[np.isfinite(bits)]]
+
+            def chain_of(point: Any, cuts: list[Chain] = cuts) -> Chain:
+                n: int = point["n"]
+                return cuts[n]
+
+            result = sweep(row[None], {"n": range(len(cuts))}, "support", engine=chain_of)
+            expected = [metrics.support_size(cut(row)) for cut in cuts]
+            assert result.values["support"].tolist() == expected
+
+
 def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
     """Few levels, a factor of two apart: nearly every cut is in a tie, or at equality."""
     rng = np.random.default_rng(8)
@@ -106,6 +125,7 @@ def test_equal_tokens_and_thresholds_that_are_met_exactly() -> None:
         ),
         *(MinP(p) for p in (1 / 8, 1 / 4, 1 / 2, 1)),
         *(TopA(a) for a in (1 / 2, 1, 9 / 8, 9 / 4, 5)),
+        *(MaxSurprise(b) for b in (0, 1, 1.5, 2, np.log2(3), 2.5, 3, np.log2(9), 4)),
     ]
     others: list[Step] = [Temperature(t) for t in (0.0, 0.5, 1.7, 1e-3)]
     heads: list[tuple[Step, ...]] = [

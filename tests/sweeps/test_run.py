@@ -238,8 +238,20 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"engine": ["ours"]}}, "engine must be one of 'openrouter'"),
     ({"engine": "ours"}, "engine must be one of 'openrouter'"),
     (
+        {"grid": {"engine": ["vllm"]}, "engine": "sglang"},
+        "engine must be absent where the grid has engines, got 'sglang'",
+    ),
+    (
+        {"grid": {"repetition_penalty": [1.0]}, "request": {"rep_pen": 2}, "engine": "koboldcpp"},
+        "request must be free of rep_pen, which the grid has, got 2",
+    ),
+    (
         {"state": {"mirostat": 3.0}},
-        r"state must be a map whose keys are among \[\], got 'mirostat'",
+        "state must be absent where no step has one, got .'mirostat': 3.0.",
+    ),
+    (
+        {"state": {"mu": 3.0}, "request": {"mirostat": 2}},
+        r"state must be a map whose keys are among .'mirostat'., got 'mu'",
     ),
     ({"state": 3.0}, "state must be a map from steps to numbers: .*, got 3.0"),
     ({"request": Chain()}, r"request must be SamplingParams, a map or None, got Chain\(\)"),
@@ -325,6 +337,12 @@ def test_what_an_engine_does_not_have_is_told_once() -> None:
     drawn = simulate(ROWS, {"top_k": [2]}, seed=1, request={"typical_P": 9})
     assert [note.effect for note in drawn.notes] == ["unknown"]
     assert drawn.to_dict()["notes"] == [drawn.notes[0].sentence]
+
+
+def test_a_request_does_not_choose_the_engine() -> None:
+    asked = {"grid": {"top_k": [3]}, "metrics": "entropy"}
+    [note] = sweep(ROWS, **asked, request={"engine": "mlx_lm"}).notes  # type: ignore[arg-type]
+    assert (note.key, note.effect) == ("engine", "unknown")
 
 
 def test_coins_are_the_mixture_that_distribution_tells() -> None:

@@ -87,7 +87,7 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
         request["logprobs"], options["logprobs_mode"] = True, "raw"
     elif arguments.n is None:
         seed = resolve_seed(request.get("seed"))
-        pieces = stream(model, prompt, {**request, "seed": seed}, **options)
+        pieces = stream(model, prompt, request, seed=seed, **options)
         return _text_of(pieces, text, arguments.chat, seed)
     answers = generate(model, prompt, request, n=count, **options)
     if arguments.json:

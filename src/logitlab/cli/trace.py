@@ -83,10 +83,11 @@ def _trace(arguments: argparse.Namespace) -> str:
     if token is not None:
         fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
-        return as_json(_trace_report(row, request, trace, draws, coupling, top, fate))
+        report = _trace_report(row, request, trace, draws, coupling, top, fate)
+        return as_json(report | {"notes": [vars(note) for note in resolved.notes]})
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
     lines = [_table(row, trace, draws, top, own, fate)]
-    notes = [note.sentence for note in resolved.notes if note.effect != "unknown" or own]
+    notes = [note.sentence for note in resolved.notes]
     for part in ([fate.sentence(row)] if fate else [], notes):
         lines += ["", *part] if part else []
     return "\n".join(lines)

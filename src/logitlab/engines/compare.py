@@ -15,17 +15,16 @@ from logitlab.engines.engine import (
     Engine,
     EngineLike,
     RequestLike,
-    as_refusal,
     get,
     read_request,
     refuse_whole,
 )
 from logitlab.engines.partings import Parting, partings
 from logitlab.engines.resolve import resolve
-from logitlab.engines.rules import Note, RefusalError
+from logitlab.engines.rules import Note, RefusalError, as_refusal
 from logitlab.numerics import FloatArray, IntArray, softmax, widened
 from logitlab.request.params import SamplingParams
-from logitlab.steps.chain import Chain, State
+from logitlab.steps.chain import Chain, State, check_state
 from logitlab.steps.context import Context, check_context
 from numpy.typing import ArrayLike, NDArray
 
@@ -227,20 +226,23 @@ def compare_engines(
     notes: dict[str, tuple[Note, ...]] = {}
     chains: dict[str, Chain] = {}
     results: list[FloatArray] = []
+    check_state(state)
+    states = set[str]()
     for engine in chosen:
         try:
             resolved = resolve(form, engine, size=array.shape[-1])
             chain = resolved.chain
-            if chain.stateful:
-                chain = chain.at_any(state)
+            states.update(chain.stateful)
+            chain = chain.at_any(state)
             results.append(chain(array, context))
         except ParameterError as error:
-            if error.name == "context":
+            if error.name == "context" or error.name.startswith("state"):
                 raise
             if engine.is_page and not isinstance(error, RefusalError) and not error.where:
-                error = as_refusal(error, engine)
+                error = as_refusal(error, engine.name)
             refused[engine.name] = str(error)
         else:
             notes[engine.name], chains[engine.name] = resolved.notes, chain
+    check_state(state, states)
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
     return Comparison(tuple(chains), refused, notes, chains, stacked, array, context)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
 from logitlab.engines.about import about
+from logitlab.engines.reads import USED, names_read
 from logitlab.engines.rules import (
     ABSENT,
-    USED,
     Ignore,
     LeftOut,
     Note,
@@ -20,8 +20,8 @@ from logitlab.engines.rules import (
     Target,
     Translation,
     Values,
+    as_refusal,
     brief_number,
-    names_read,
     refusal,
 )
 from logitlab.numerics import IntArray
@@ -38,7 +38,6 @@ __all__ = [
     "EngineLike",
     "Given",
     "RequestLike",
-    "as_refusal",
     "engine",
     "get",
     "read_request",
@@ -53,7 +52,8 @@ ENGINES: dict[str, Engine] = {}
 """All engines and their variants by name, in the order in which they were declared."""
 
 _VOCABULARY = Range(1, integer=True)
-_UNMODELLED = "it has no such parameter, or that is not modelled here"
+_UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
+_UNREAD = Ignore("its chain does not read it")
 
 
 class Given(dict[str, Any]):
@@ -134,6 +134,11 @@ class Engine:
 
     def __post_init__(self) -> None:
         absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
+        unknown = {*self.defaults} - {*absent} | {*self.aliases.values()} - {*PARAMETERS}
+        unknown |= {*self.rules} - {*PARAMETERS, *self.options}
+        if unknown:
+            whose = f"the declarations of {self.name}"
+            raise ParameterError(whose, "about parameters that it can have", sorted(unknown))
         order = {key: place for place, key in enumerate(absent)}
         defaults = dict(sorted(self.defaults.items(), key=lambda pair: order[pair[0]]))
         senders = {
@@ -195,7 +200,7 @@ class Engine:
             given = self.read(request)
         except ParameterError as error:
             read_request(request)  # what no engine could read is the caller's mistake
-            raise as_refusal(error, self) from None
+            raise as_refusal(error, self.name) from None
         refuse_whole(given)
         return self.arrive(given, vocabulary_size)
 
@@ -215,18 +220,22 @@ class Engine:
             keys = sorted(request, key=self._senders.__contains__, reverse=True)
         for key in keys:
             self._arrive(key, request, target, values, notes)
+        missing: dict[str, Any] = {}
         for key, default in self._defaults.items():
+            if key not in request and key not in values:
+                missing[key] = default
+        if not self.is_bundled:
+            # It may read some values only beside others, so that these very ones decide.
+            reads = names_read(self.build, self._absent | missing | values)
+            missing = {key: default for key, default in missing.items() if key in reads}
+            for key in [key for key in values if key not in reads]:
+                notes.append(_UNREAD.apply(key, values.pop(key), target)[1])
+        for key, default in missing.items():
             rules = self.rules.get(key, ())
-            left_out = any(isinstance(rule, LeftOut) and rule.why(request) for rule in rules)
-            if key not in request and key not in values and not left_out:
+            if not any(isinstance(rule, LeftOut) and rule.why(request) for rule in rules):
                 values[key] = default
                 sentence = f"{key} is absent: {self.name} uses {brief_number(default)}."
                 notes.append(Note(key, "default", sentence, None, default))
-        if not self.is_bundled:
-            new = names_read(self.build, self._absent | values) - self.reads
-            object.__setattr__(self, "reads", self.reads | new)
-            if not new.isdisjoint(request):  # left out above, but read beside these values
-                return self.arrive(given, size)
         return Translation(self.name, FrozenDict(self._absent | values), tuple(notes))
 
     def _named(self, given: Given, notes: list[Note]) -> tuple[dict[str, Any], frozenset[str]]:
@@ -269,16 +278,14 @@ class Engine:
     ) -> None:
         """Let the rules of a key act on its value, and file what comes out."""
         value = request[key]
-        if key in self.options:
-            values[key] = value
-            return
         rules = self.rules.get(key, ())
-        if key not in PARAMETERS:
+        if key not in PARAMETERS and key not in self.options:
             sentence = f"{key} is not modelled here, whatever {self.name} does with it."
             notes.append(Note(key, "unknown", sentence, value))
             return
-        if key in NEUTRAL and key not in self.reads and not (rules and key in TWENTY):
-            rules = (Ignore(_UNMODELLED if self.is_bundled else Ignore.why),)
+        is_unread = key in NEUTRAL and key not in self.reads and not (rules and key in TWENTY)
+        if is_unread and self.is_bundled:
+            rules = (_UNMODELLED,)
         for rule in rules:
             value, note = rule.apply(key, value, target)
             if isinstance(rule, Send):
@@ -292,7 +299,7 @@ class Engine:
                 notes.append(note)
             if value is ABSENT:
                 return
-        if key in NEUTRAL:
+        if key in self._absent:
             values[key] = value
             if self.is_page and key not in TWENTY:
                 sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
@@ -422,7 +429,7 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     >>> cool({"temperature": 1, "top_k": 5})
     Chain(Temperature(0.5), TopK(5))
     >>> print(cool.translate({"top_p": 0.9}))
-    top_p is ignored by cool: it has no such parameter.
+    top_p is ignored by cool: its chain does not read it.
     >>> int(sample([0.0, 9.0], {"temperature": 0.1}, engine="cool", seed=7).tokens)
     1
     >>> engines.ENGINES.pop("cool")  # it stays known until it is taken out
@@ -458,13 +465,6 @@ def get(engine: EngineLike) -> Engine:
         return engine
     check_choice("engine", engine, ENGINES)
     return ENGINES[engine]
-
-
-def as_refusal(error: ParameterError, engine: Engine) -> ParameterError:
-    """Return an error of `SamplingParams` as that of the page whose rules it has."""
-    beyond = error.name in PARAMETERS.keys() - set(TWENTY)
-    says = f"By {PARAMETERS[error.name].origin} it is" if beyond else "It documents"
-    return refusal(error.name, error.rule, error.value, engine.name, f"{says} {error.rule}.")
 
 
 def read_request(request: Any) -> Given:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from logitlab.checks import ParameterError, Range, check_integer, check_number
@@ -12,8 +14,10 @@ from logitlab.engines.rules import (
     Drop,
     Ignore,
     InVocabulary,
+    LeftOut,
     Off,
     Option,
+    Rule,
     Send,
     Unmodelled,
     Values,
@@ -52,29 +56,55 @@ def _sampler_order(key: str, value: Any) -> tuple[int, ...]:
     return tuple(value)
 
 
+_ORDER = (6, 0, 1, 3, 4, 2, 5)
+_NUMBER_OF = {
+    "top_k": 0,
+    "top_a": 1,
+    "top_p": 2,
+    "min_p": 2,
+    "temperature": 5,
+    "repetition_penalty": 6,
+    "frequency_penalty": 6,
+    "presence_penalty": 6,
+    "rep_pen_range": 6,
+    "rep_pen_slope": 6,
+}
+
+
+def _left_out(number: int, request: Mapping[str, Any]) -> str:
+    is_named = number in request.get("sampler_order", _ORDER)
+    return "" if is_named else f"sampler_order does not name its number {number}"
+
+
+_RULES: dict[str, tuple[Rule, ...]] = {
+    "temperature": (Clamp(low=0),),
+    "top_k": (Clamp(low=0),),
+    "top_p": (Clamp(0, 1),),
+    "min_p": (Clamp(0, 1),),
+    "top_a": (Clamp(low=0),),
+    "frequency_penalty": (Send("presence_penalty"),),
+    "logit_bias": (Clamp(-100, 100), Drop(32), InVocabulary(False)),
+    "repetition_penalty": (
+        Unmodelled(lambda r: r <= 0, "greater than 0", "the penalty divides by it"),
+    ),
+    "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
+    "logprobs": (Ignore("it reports no log-probabilities"),),
+    "top_logprobs": (Ignore("it reports no log-probabilities"),),
+}
+for _key, _number in _NUMBER_OF.items():
+    _rule = LeftOut(partial(_left_out, _number), "where sampler_order leaves it out")
+    _RULES[_key] = (_rule, *_RULES.get(_key, ()))
+
+
 @engine(
     title="KoboldCpp 1.76",
     source="gpttype_adapter.cpp, SampleLogits (29 examples, no code to run)",
-    rules={
-        "temperature": (Clamp(low=0),),
-        "top_k": (Clamp(low=0),),
-        "top_p": (Clamp(0, 1),),
-        "min_p": (Clamp(0, 1),),
-        "top_a": (Clamp(low=0),),
-        "frequency_penalty": (Send("presence_penalty"),),
-        "logit_bias": (Clamp(-100, 100), Drop(32), InVocabulary(False)),
-        "repetition_penalty": (
-            Unmodelled(lambda r: r <= 0, "greater than 0", "the penalty divides by it"),
-        ),
-        "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
-        "logprobs": (Ignore("it reports no log-probabilities"),),
-        "top_logprobs": (Ignore("it reports no log-probabilities"),),
-    },
+    rules=_RULES,
     defaults={"temperature": 0.7, "top_k": 100, "top_p": 0.92},
     options={
         "rep_pen_range": Option(320, _range),
         "rep_pen_slope": Option(1.0, _slope),
-        "sampler_order": Option((6, 0, 1, 3, 4, 2, 5), _sampler_order),
+        "sampler_order": Option(_ORDER, _sampler_order),
     },
     aliases={"rep_pen": "repetition_penalty", "repeat_penalty": "repetition_penalty"},
     join=max,

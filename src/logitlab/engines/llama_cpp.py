@@ -84,6 +84,7 @@ _SAMPLER_OF = {
     "xtc_probability": "xtc",
     "xtc_threshold": "xtc",
     "temperature": "temperature",
+    "repeat_last_n": "penalties",
 }
 
 
@@ -92,7 +93,8 @@ def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
     if request.get("mirostat"):
         words = "mirostat switches off all but logit_bias and temperature"
         return "" if sampler == "temperature" else words
-    return "" if sampler in request.get("samplers", _SAMPLERS) else "samplers does not name it"
+    named = ("", *request.get("samplers", _SAMPLERS))
+    return "" if sampler in named else "samplers does not name it"
 
 
 _SERVER_RULES: dict[str, tuple[Rule, ...]] = _LLAMA_RULES | {
@@ -102,6 +104,7 @@ _SERVER_RULES: dict[str, tuple[Rule, ...]] = _LLAMA_RULES | {
     )
     for key, sampler in _SAMPLER_OF.items()
 }
+_SERVER_RULES["samplers"] = (LeftOut(lambda request: _left_out("", request), "beside mirostat"),)
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _LLAMA = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.cpp"
 _LLAMA_LUCK = (

@@ -92,7 +92,7 @@ def resolve(
     ----------
     request : SamplingParams, mapping, Transform, Resolved or None
         A mapping is a request body, checked by the engine's rules alone; a transform is a chain
-        that acts as it is; None is an empty request. What is resolved stays as it is.
+        that acts as it is; None is an empty request. What is resolved stays so, with its engine.
     engine : str or Engine
     size : int, optional
         Of the vocabulary, for the rules that depend on it.
@@ -108,6 +108,8 @@ def resolve(
         For whatever is wrong with the request, or what the engine refuses.
     """
     if isinstance(request, Resolved):
+        for key, value in (keywords or {}).items():
+            raise ParameterError(key, "absent beside a request that is resolved", value)
         return request
     whose = get(engine)
     if isinstance(request, Transform):
@@ -116,7 +118,9 @@ def resolve(
         raise ParameterError("request", "SamplingParams, a map, a chain or None", request)
     if keywords:
         body = request.to_request() if isinstance(request, SamplingParams) else request or {}
-        request = {**body, **keywords}
+        names = whose.aliases
+        kept = {key: value for key, value in body.items() if names.get(key, key) not in keywords}
+        request = {**kept, **keywords}
     given = whose.read({} if request is None else request)
     if ending is None:
         refuse_whole(given)

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple, TypeAlias
 
 from logitlab.checks import ParameterError, Range
 from logitlab.request import values
-from logitlab.request.params import NEUTRAL, PARAMETERS
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 
 __all__ = [
     "ABSENT",
-    "USED",
     "Clamp",
     "Documented",
     "Drop",
@@ -38,8 +37,8 @@ __all__ = [
     "Translation",
     "Unmodelled",
     "Values",
+    "as_refusal",
     "brief_number",
-    "names_read",
     "refusal",
 ]
 
@@ -147,6 +146,13 @@ def refusal(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalE
     return RefusalError(key, rule, value, f"{engine} refuses {words}")
 
 
+def as_refusal(error: ParameterError, engine: str) -> RefusalError:
+    """Return an error of `SamplingParams` as that of the page whose rules it has."""
+    beyond = error.name in PARAMETERS.keys() - set(TWENTY)
+    says = f"By {PARAMETERS[error.name].origin} it is" if beyond else "It documents"
+    return refusal(error.name, error.rule, error.value, engine, f"{says} {error.rule}.")
+
+
 class Rule(ABC):
     """What an engine does with the value of one key."""
 
@@ -165,7 +171,7 @@ class Ignore(Rule):
 
     why: str = "it has no such parameter"
 
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+    def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note]:
         """Leave the value out."""
         return ABSENT, Note(
             key, "ignored", f"{key} is ignored by {target.engine}: {self.why}.", value
@@ -454,41 +460,3 @@ def brief_number(value: Any) -> str:
     if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return str(value)
-
-
-USED: dict[str, Any] = {
-    key: {0: 1.0} if key == "logit_bias" else 2 if isinstance(value, int) else 0.5
-    for key, value in NEUTRAL.items()
-}
-"""Values that are not neutral, one for each parameter that shapes the distribution."""
-
-
-class _Recorder(Values):
-    """Values that note which of them are read."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        super().__init__(**values)
-        self.__dict__["_read"] = set()
-
-    def __getattribute__(self, name: str) -> Any:
-        if not name.startswith("_"):
-            if name not in object.__getattribute__(self, "__dict__"):
-                raise ParameterError("engine", "built from parameters", name, "No such parameter.")
-            object.__getattribute__(self, "__dict__")["_read"].add(name)
-        return object.__getattribute__(self, name)
-
-
-def names_read(build: Callable[[Values], Any], *values: Mapping[str, Any]) -> frozenset[str]:
-    """Return the names of those values that an engine's chains are built from.
-
-    Raises
-    ------
-    ParameterError
-        If that is no chain, or it is built from what is no parameter.
-    """
-    recorders = [_Recorder(each) for each in values]
-    for recorder in recorders:
-        chain = build(recorder)
-        if not hasattr(chain, "without_neutral"):  # chains alone have that
-            raise ParameterError("engine", "a function that returns a Chain", chain)
-    return frozenset().union(*(vars(recorder)["_read"] for recorder in recorders))

@@ -12,7 +12,7 @@ from logitlab.draw import resolve_seed
 from logitlab.engines.resolve import Request
 from logitlab.generation.loop import Loop, Row
 from logitlab.generation.options import Options, shows_options
-from logitlab.generation.preparation import prepare
+from logitlab.generation.preparation import Prepared, prepare
 from logitlab.generation.prompts import Prompt, are_prompts, prompt_ids
 from logitlab.generation.result import Generation, Piece
 from logitlab.models.model import Model
@@ -119,6 +119,8 @@ def stream(
     True
     """
     options = Options.of(keywords)
+    if options.progress:
+        raise ParameterError("progress", "None where the text is streamed", options.progress)
     return _pieces(_loop(model, [prompt], [request], [options], [options.seed], n))
 
 
@@ -271,10 +273,12 @@ def _loop(
         if _is_list(each):
             raise ParameterError(name, f"one {name}", each, "generate_many takes lists.")
     count = max(map(len, (prompts, requests, options, seeds)))
-    ready = [
-        prepare(model, requests[i % len(requests)], options[i % len(options)])
-        for i in range(max(len(requests), len(options)))
-    ]
+    ready: list[Prepared] = []
+    for i in range(max(len(requests), len(options))):
+        try:
+            ready.append(prepare(model, requests[i % len(requests)], options[i % len(options)]))
+        except ParameterError as error:
+            raise (error.inside(f"request {i}") if len(requests) > 1 else error) from None
     known: dict[tuple[int, int], IntArray] = {}
     rows: list[Row] = []
     for i in range(count):

@@ -73,7 +73,7 @@ class Row:
             self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
-        self.chain_state = {**prepared.chain.init(), **(prepared.options.state or {})}
+        self.chain_state = prepared.chain.known(prepared.options.state)
         if earlier is not None:
             for token in earlier.tokens.tolist():
                 self.add(token)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -98,13 +100,18 @@ class Options:
         check_flag("trace", self.trace)
         if self.constraint is not None and not isinstance(self.constraint, Constraint):
             raise ParameterError("constraint", "a Constraint or None", self.constraint)
-        check_state(self.state)
+        for key, mu in check_state(self.state).items():
+            if np.ndim(mu):
+                raise ParameterError("state", "a map with one number for each step", {key: mu})
         check_integer("batch_size", self.batch_size, _BATCHES)
         if self.progress is not None:
             check_flag("progress", self.progress)
         for key, value in self.parameters.items():
             if key not in PARAMETERS and key not in self.engine.own_keys:  # type: ignore[union-attr]
                 raise ParameterError("keywords", "request parameters", Seen(f"{key}={value!r}"))
+        # The caller's own may change before the text is resumed.
+        object.__setattr__(self, "parameters", copy.deepcopy(dict(self.parameters)))
+        object.__setattr__(self, "state", None if self.state is None else dict(self.state))
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Options:

@@ -148,7 +148,7 @@ def engines(
             "compared",
             "of one row of shape (V,)",
             Seen(f"logits of shape {compared.source.shape}"),
-            "Compare one row: compare_engines(logits[0], params).",
+            "Compare one row: compare_engines(logits[0], request).",
         )
     if not compared.engines:
         raise ParameterError("compared", "of engines that answer", Seen("refusals by all"))

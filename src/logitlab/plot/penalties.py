@@ -8,7 +8,8 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab.checks import ParameterError
-from logitlab.engines.engine import Engine, RequestLike, get
+from logitlab.engines.engine import Engine
+from logitlab.engines.resolve import Request, resolve
 from logitlab.numerics import IntArray
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of
@@ -34,7 +35,7 @@ _MOST_LABELS = 8  # tokens that have a label, at most
 def penalties(
     source: Any,
     context: Context,
-    params: RequestLike | None = None,
+    request: Request = None,
     vocabulary: Vocabulary | None = None,
     *,
     engine: str | Engine = "openrouter",
@@ -51,7 +52,7 @@ def penalties(
         Logits, or a trace of them that has penalties.
     context : Context
         The tokens so far, of one text.
-    params : SamplingParams or mapping, optional
+    request : SamplingParams, mapping or Transform, optional
         The request, for logits; a trace has its own.
     vocabulary : Vocabulary, optional
     engine : str or Engine
@@ -77,15 +78,15 @@ def penalties(
     """
     check_vocabulary(vocabulary)
     if isinstance(source, Trace):
-        if params is not None:
-            raise ParameterError("params", "None beside a trace, which has its own", params)
+        if request is not None or engine != "openrouter":
+            raise ParameterError("request", "None beside a trace, which has its own", request)
         trace = source
     else:
         row = row_of(source)
-        if params is None:
-            raise ParameterError("params", "a request with penalties beside logits", params)
+        if request is None:
+            raise ParameterError("request", "one with penalties beside logits", request)
         _check_context(context, row)
-        trace = get(engine)(params, vocabulary_size=len(row)).trace(row, context)
+        trace = resolve(request, engine, size=len(row)).chain.trace(row, context)
     logits = stages_of(trace).logits
     _check_context(context, logits[0])
     counts = _token_counts(context, logits.shape[-1])

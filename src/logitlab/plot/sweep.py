@@ -10,7 +10,8 @@ import logitlab.plot.style as style
 import numpy as np
 from logitlab import sweeps
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
-from logitlab.engines.engine import Engine, RequestLike
+from logitlab.engines.engine import Engine
+from logitlab.engines.resolve import Request
 from logitlab.numerics import IntArray, softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of
@@ -32,7 +33,7 @@ def sweep(
     grid: Mapping[str, Any] | None = None,
     *,
     show: str | None = None,
-    params: RequestLike | None = None,
+    request: Request = None,
     engine: str | Engine = "openrouter",
     context: Context | None = None,
     vocabulary: Vocabulary | None = None,
@@ -55,7 +56,7 @@ def sweep(
         "probability", the default: a line for each of the most likely tokens of one row, along one
         parameter. Or a metric that `logitlab.sweep` knows: "entropy", "support" … Of a result one
         of its metrics, by default the first.
-    params : SamplingParams or mapping, optional
+    request : SamplingParams or mapping, optional
         The rest of the request.
     engine : str or Engine
         Whose chain it is.
@@ -84,8 +85,10 @@ def sweep(
     array([0.44, 0.83, 1.02])
     """
     if isinstance(logits, Sweep):
-        if grid is not None:
-            raise ParameterError("grid", "left out of a result, which has its own", grid)
+        own = {"grid": grid, "request": request, "context": context, "vocabulary": vocabulary}
+        for key, value in own.items():
+            if value is not None:
+                raise ParameterError(key, "left out of a result, which has its own", value)
         return _draw_result(logits, show, ax)
     check_vocabulary(vocabulary)
     top = check_integer("top", top, Range(1, 20, integer=True))
@@ -96,7 +99,7 @@ def sweep(
             grid or {},
             show,
             engine=engine,
-            request=params,
+            request=request,
             context=context,
             reduce="rows",
             progress=False,
@@ -112,7 +115,7 @@ def sweep(
             "Show the entropy, or another metric, over two.",
         )
     [(name, values)] = points.values.items()
-    chains, _ = chains_of(points, engine, params, len(row))
+    chains, _ = chains_of(points, engine, request, len(row))
     x = Range().check(name, values)
     order = np.argsort(x, kind="stable")
     probs = np.array([softmax(chain(row, context)) for chain in chains])[order]

@@ -24,6 +24,7 @@ from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain, State, Trace
 from logitlab.steps.context import Context
+from logitlab.steps.step import RandomStep
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
@@ -221,7 +222,8 @@ def trace(
     chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
     if coins is not None:
         check_flag("coins", coins)
-        chain = chain.branch([coins] * len(chain.coins)).without_neutral()
+        sided = chain.branch([coins] * len(chain.coins))
+        chain = chain.of(*(s for s in sided if not (isinstance(s, RandomStep) and s.is_neutral)))
     return chain.trace(array, context)
 
 
@@ -290,6 +292,7 @@ def logprobs(
     if top_logprobs is None:
         top_logprobs = resolved.given.get("top_logprobs", 0)
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
+    resolved.chain.known(state)  # says what is wrong with it, wherever it is used
     chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)
     width = ids.shape[-1] if ids.ndim > len(batch) else 1
     chosen_ids = ids.reshape(math.prod(batch), width)

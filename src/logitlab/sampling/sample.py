@@ -25,6 +25,7 @@ from logitlab.numerics import FloatArray, IntArray, log_softmax, widened
 from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.steps.chain import Chain, State
 from logitlab.steps.context import Context
+from logitlab.steps.step import Step
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Draws", "draw_tokens", "greedy", "plan", "sample"]
@@ -152,7 +153,9 @@ def sample(
     array = widened(check_array(logits))
     batch = array.shape[:-1]
     resolved = resolve(request, engine, size=array.shape[-1])
-    chain = resolved.chain.at(state) if state or resolved.chain.stateful else resolved.chain
+    chain = resolved.chain
+    if state or chain.stateful:
+        chain = chain.at(state)
     check_choice("coupling", coupling, COUPLINGS)
     check_integer("threads", threads, _THREADS)
     count = 1 if size is None else check_integer("size", size, _SIZES)
@@ -169,7 +172,7 @@ def sample(
     tokens = draw_tokens(
         array, chain, context, [used], sequences, places, coupling, threads
     ).reshape(batch if size is None else (*batch, count))
-    states = {**resolved.chain.init(), **(state or {})} if resolved.chain.stateful else None
+    states = resolved.chain.known(state) if resolved.chain.stateful else None
     return Draws(tokens[()], used, states, resolved.notes)
 
 
@@ -214,6 +217,8 @@ def draw_tokens(
         if logprobs is not None:
             logprobs[here] = _logprobs_of(final, ids)
 
+    if not position.size:  # nothing is drawn, but what is wrong is said
+        chain = chain.branches()[0].chain
     if not chain.coins:
         run_chain(draw, logits, chain, context, threads)
         return tokens
@@ -222,19 +227,26 @@ def draw_tokens(
     falls = np.stack(
         [
             uniforms(seeds, sequence, position, which) < np.reshape(coin.values(batch), (-1, 1))
-            for which, coin in enumerate(chain.coins)
+            for which, coin in zip(chain.numbers, chain.coins, strict=True)
         ]
     )
+    # A transform of the user's own may look at the whole batch.
+    apart = all(isinstance(step, Step) for step in chain)
     for acts, _, branch in chain.branches():
         here = (falls == np.reshape(acts, (-1, 1, 1))).all(axis=0)
         index = np.flatnonzero(here.any(axis=1))
         if not index.size:
             continue
+        part, own = (logits, branch), context
+        if apart:
+            part = rows[index], branch.for_rows(batch, index)
+            own = None if context is None else context.for_rows(batch, index)
+        else:
+            index = np.arange(len(rows))
         report = np.empty((len(index), position.shape[1]))
         drawn = draw_tokens(
-            rows[index],
-            branch.for_rows(batch, index),
-            None if context is None else context.for_rows(batch, index),
+            *part,
+            own,
             seeds if len(seeds) == 1 else [seeds[i] for i in index.tolist()],
             sequence[index],
             position[index],
@@ -267,6 +279,7 @@ def greedy(
     *,
     engine: EngineLike = "openrouter",
     context: Context | None = None,
+    state: State | None = None,
 ) -> IntArray:
     """Return the most likely token of every row, the lowest id on ties.
 
@@ -275,12 +288,14 @@ def greedy(
     logits : array_like, shape (..., V)
         float16, float32 or float64; float16 is taken as float32.
     request : SamplingParams, mapping, Transform or None
-        Bias and penalties can change the answer. Temperature can only by rounding, where it makes
-        two neighbouring numbers equal; truncations cannot.
+        Bias, penalties, coins and typical_p can change the answer. Temperature can only by
+        rounding, where it makes two neighbouring numbers equal; other truncations cannot.
     engine : str or Engine
         Whose chain the parameters mean.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
 
     Returns
     -------
@@ -289,7 +304,7 @@ def greedy(
     Raises
     ------
     ParameterError
-        For bad logits, parameters or context.
+        For bad logits, parameters, context or state.
 
     Examples
     --------
@@ -297,6 +312,6 @@ def greedy(
     array([1, 0])
     """
     array = widened(check_logits(logits))
-    chain = resolve(request, engine, size=array.shape[-1]).chain
+    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
     tokens: IntArray = chain(array, context).argmax(axis=-1)
     return tokens

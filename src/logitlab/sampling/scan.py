@@ -1,7 +1,7 @@
 """A pass over large rows: the few tokens that can survive a truncation.
 
 For `top_k` and `min_p` a scan may keep too many tokens, never too few: the dense step then runs on
-what it tokens. It compares with a threshold in the logits as they are, before temperature, lowered
+what it found. It compares with a threshold in the logits as they are, before temperature, lowered
 by what rounding could do. `top_p` and `top_a` need the mass of the whole row, and their scan gives
 the very survivors: an estimate comes with a bound of its error, and what the bound leaves undecided
 is computed in float64, in the end by the dense step.

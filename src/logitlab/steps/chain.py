@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Seen, check_choice, check_logits
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
 from logitlab.numerics import (
     PRECISIONS,
     FloatArray,
@@ -67,14 +67,16 @@ class Chain(Transform):
     ----------
     coins : tuple of RandomStep
         The steps that act with a probability other than 0.
+    numbers : tuple of int
+        The number of the coin of each of those: its place among all random steps.
     stateful : mapping of str to StatefulStep
         The steps with a state, by its name.
 
     Raises
     ------
     ParameterError
-        For a step that is no `Transform`, a chain of another kind among them, or an unknown
-        precision.
+        For a step that is no `Transform`, a chain of another kind among them, two steps with a
+        state of one name, or an unknown precision.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class Chain(Transform):
     steps: tuple[Transform, ...]
     precision: str = "double"
     coins: tuple[RandomStep, ...] = field(default=(), compare=False)
+    numbers: tuple[int, ...] = field(default=(), compare=False)
     stateful: Mapping[str, StatefulStep] = field(default_factory=dict, compare=False)
 
     def __init__(self, *steps: Transform, precision: str = "double") -> None:
@@ -108,13 +111,19 @@ class Chain(Transform):
                     "step", f"no chain of another kind than {self.kind}", step, hint
                 )
             flat.extend(step.steps if isinstance(step, Chain) else (step,))
-        coins, stateful = [], {}
+        coins, numbers, stateful, count = [], [], {}, 0
         for step in flat:
-            if isinstance(step, RandomStep) and not step.is_neutral:
-                coins.append(step)
+            if isinstance(step, RandomStep):
+                if not step.is_neutral:
+                    coins.append(step)
+                    numbers.append(count)
+                count += 1
             elif isinstance(step, StatefulStep):
+                if step.name in stateful:
+                    raise ParameterError("step", f"the only {step.name} of its chain", step)
                 stateful[step.name] = step
         derived = {"steps": tuple(flat), "coins": tuple(coins), "stateful": stateful}
+        derived["numbers"] = tuple(numbers)
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
@@ -189,7 +198,8 @@ class Chain(Transform):
         array = check_logits(logits)
         check_context(context, array)
         if self.coins:
-            return _mixture(self.branches(), [b(array, context) for *_, b in self.branches()])
+            branches = self.branches()
+            return _mixture(branches, [branch.chain(array, context) for branch in branches])
         wide = self._entered(array)
         for stage in self._stages(wide, context, ours=wide is not array):
             wide = stage
@@ -215,10 +225,8 @@ class Chain(Transform):
         >>> Chain(Xtc(0.5, threshold=0.2)).distribution(np.log([0.5, 0.25, 0.25])).round(4)
         array([0.25 , 0.625, 0.125])
         """
-        parts = (
-            branch.weight[..., None] * softmax(branch.chain(logits, context))
-            for branch in self.branches()
-        )
+        array = widened(check_logits(logits))
+        parts = (b.weight[..., None] * softmax(b.chain(array, context)) for b in self.branches())
         return np.asarray(sum(parts))
 
     def branch(self, acts: Sequence[bool]) -> Self:
@@ -235,6 +243,8 @@ class Chain(Transform):
         >>> Chain(Temperature(0.5), Xtc(0.3)).branch([True])
         Chain(Temperature(0.5), ExcludeTopChoices(0.1))
         """
+        if len(acts) != len(self.coins):
+            raise ParameterError("acts", f"one for each of {len(self.coins)} coins", acts)
         falls = iter(acts)
         return self.of(*(self._fallen(s, falls) if s in self.coins else s for s in self.steps))
 
@@ -278,7 +288,7 @@ class Chain(Transform):
         Raises
         ------
         ParameterError
-            For a key that no step of the chain has.
+            For a key that no step of the chain has, or a state that is no finite number.
 
         Examples
         --------
@@ -288,12 +298,14 @@ class Chain(Transform):
         """
         if not self.stateful and not state:
             return self
-        known = {**self.init(), **check_state(state)}
-        for key in known.keys() - self.stateful.keys():
-            raise ParameterError("state", f"a map whose keys are among {list(self.stateful)}", key)
+        known = self.known(state)
         return self.of(
             *(s.at(known[s.name]) if isinstance(s, StatefulStep) else s for s in self.steps)
         )
+
+    def known(self, state: State | None) -> dict[str, Any]:
+        """Return the initial state with what is given in its place."""
+        return {**self.init(), **check_state(state, self.stateful)}
 
     def at_any(self, state: State | None) -> Self:
         """Do `at` with that part of a state that this chain has."""
@@ -319,7 +331,8 @@ class Chain(Transform):
         {'mirostat': 11.5}
         """
         dtype = PRECISIONS[self.precision].arithmetic
-        return {key: step.update(state[key], logprob, dtype) for key, step in self.stateful.items()}
+        known = self.known(state)
+        return {key: step.update(known[key], logprob, dtype) for key, step in self.stateful.items()}
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the chain for some rows of a flattened batch."""
@@ -329,7 +342,7 @@ class Chain(Transform):
         """Return what came of some logits, as new ones in their dtype."""
         if wide.dtype != array.dtype:
             return _cast(wide, array.dtype)
-        return wide if wide is not array else wide.copy()
+        return wide.copy() if np.may_share_memory(wide, array) else wide
 
     def _entered(self, array: FloatArray) -> FloatArray:
         """Return the logits in the dtype that the chain holds between its steps."""
@@ -428,12 +441,18 @@ def _mixture(branches: Sequence[Branch], logits: Sequence[FloatArray]) -> FloatA
     return np.asarray(np.logaddexp.reduce(parts).astype(logits[0].dtype))
 
 
-def check_state(state: object) -> State:
-    """Return a state, none for None, or raise `ParameterError`."""
+def check_state(state: object, names: Collection[str] | None = None) -> State:
+    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
     if state is None:
         return {}
     if not isinstance(state, Mapping):
         raise ParameterError("state", 'a map from steps to numbers: {"mirostat": 10.0}', state)
+    for key in set() if names is None else state.keys() - {*names}:
+        if not names:
+            raise ParameterError("state", "absent where no step has one", state)
+        raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
+    for key, value in state.items():
+        Range().check(f"state[{key!r}]", value)
     return state
 
 

@@ -83,7 +83,9 @@ class MaxSurprise(Truncation):
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Compare with bounds of the mass; below the least surprise of all the mask decides."""
         return [
-            None if scan.mass[1] >= 2.0**bits else scan.at_least(lambda mass, b=bits: mass / 2.0**b)
+            scan.at_least(lambda mass, b=bits: mass / 2.0**b)
+            if bits < 1000 and scan.mass[1] < 2.0**bits
+            else None
             for scan, bits in scans
         ]
 

@@ -17,9 +17,9 @@ from logitlab.request.params import DISTRIBUTION
 from logitlab.steps.chain import Chain, State, check_state
 from logitlab.steps.step import Transform
 
-__all__ = ["EngineLike", "Grid", "at_state", "chains_of", "grid_of", "values_of"]
+__all__ = ["Grid", "Recipe", "at_state", "chains_of", "grid_of", "values_of"]
 
-EngineLike: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
+Recipe: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
 
 ENGINE = "engine"  # an axis of its own: which engine
 
@@ -99,16 +99,16 @@ def values_of(request: Request) -> Mapping[str, Any]:
 
 
 def chains_of(
-    grid: Grid, engine: EngineLike, request: Request, size: int
+    grid: Grid, engine: Recipe, request: Request, size: int
 ) -> tuple[list[Chain], tuple[Note, ...]]:
     """Return the chain of every point, for a vocabulary of so many tokens, and all that is told."""
     values = values_of(request)
     engine = request.engine if isinstance(request, Resolved) else engine
-    for key in values.keys() & grid.values.keys():
-        raise ParameterError("request", f"free of {key}, which the grid has", values[key])
+    if ENGINE in grid.values and engine != "openrouter":
+        raise ParameterError("engine", "absent where the grid has engines", engine)
     for choice in grid.values.get(ENGINE, (engine,)):
-        _check_names(grid, _recipe(choice))
-    every = [_resolved({**values, **point}, engine, size) for point in grid.points()]
+        _check_names(grid, values, _recipe(choice))
+    every = [_resolved(values, point, engine, size) for point in grid.points()]
     notes = {note.sentence: note for resolved in every for note in resolved.notes}
     return [resolved.chain for resolved in every], tuple(notes.values())
 
@@ -118,16 +118,24 @@ def _recipe(engine: Any) -> Engine | Callable[[dict[str, Any]], Transform]:
     return engine if is_recipe else get(engine)
 
 
-def _check_names(grid: Grid, recipe: Any) -> None:
-    """Raise for a parameter of the grid that could change nothing."""
+def _check_names(grid: Grid, request: Mapping[str, Any], recipe: Any) -> None:
+    """Raise for a parameter of the grid that could change nothing, or that the request has, too."""
+    aliases = recipe.aliases if isinstance(recipe, Engine) else {}
+    changed = {aliases.get(key, key) for key in grid.values}
+    for key, value in request.items():
+        if aliases.get(key, key) in changed:
+            raise ParameterError("request", f"free of {key}, which the grid has", value)
     names = (*DISTRIBUTION, *recipe.own_keys, ENGINE) if isinstance(recipe, Engine) else grid.values
     for key in grid.values:
         if key not in names:
             raise ParameterError("grid", f"a map whose keys are among {', '.join(names)}", key)
 
 
-def _resolved(request: dict[str, Any], engine: EngineLike, size: int) -> Resolved:
-    recipe = _recipe(request.pop(ENGINE, engine))
+def _resolved(
+    values: Mapping[str, Any], point: dict[str, Any], engine: Recipe, size: int
+) -> Resolved:
+    recipe = _recipe(point.pop(ENGINE, engine))
+    request = {**values, **point}
     if isinstance(recipe, Engine):
         return resolve(request, recipe, size=size)
     return resolve(recipe(request))
@@ -144,9 +152,7 @@ def at_state(
         For a key of the state that no chain has.
     """
     names = list(dict.fromkeys(name for chain in chains for name in chain.stateful))
-    values: dict[str, Any] = dict(check_state(state))
-    for key in values.keys() - set(names):
-        raise ParameterError("state", f"a map whose keys are among {names}", key)
+    values: dict[str, Any] = dict(check_state(state, names))
     for name in names:
         firsts = [chain.init().get(name, math.nan) for chain in chains]
         points = np.stack(np.broadcast_arrays(*firsts))

@@ -23,7 +23,7 @@ from logitlab.steps.context import Context
 from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Span, Stream, rows_of
 from logitlab.sweeps.executor import Here, execute
-from logitlab.sweeps.grid import EngineLike, Grid, at_state, chains_of, grid_of, values_of
+from logitlab.sweeps.grid import Grid, Recipe, at_state, chains_of, grid_of, values_of
 from logitlab.sweeps.identity import digest
 from logitlab.sweeps.measures import Metrics, measures_of
 from logitlab.sweeps.reductions import Mean, Part, Reduction, reduction_of
@@ -46,7 +46,7 @@ def sweep(
     grid: Mapping[str, Any],
     metrics: Metrics = ("entropy", "support_size"),
     *,
-    engine: EngineLike = "openrouter",
+    engine: Recipe = "openrouter",
     request: Request = None,
     context: Context | None = None,
     state: State | None = None,
@@ -175,7 +175,7 @@ def simulate(
     seed: SeedLike = None,
     coupling: str = "inverse",
     confidence: float = 0.95,
-    engine: EngineLike = "openrouter",
+    engine: Recipe = "openrouter",
     request: Request = None,
     context: Context | None = None,
     state: State | None = None,
@@ -275,7 +275,7 @@ def simulate(
 def _task(
     rows: RowsLike,
     grid: Mapping[str, Any],
-    engine: EngineLike,
+    engine: Recipe,
     request: Request,
     context: Context | None,
     state: State | None,

@@ -27,7 +27,7 @@ __all__ = ["chat", "chat_stream", "error_body", "events"]
 _NO_LOGPROB = -9999.0  # JSON has no -inf: OpenAI's documented placeholder
 _ANSWERS = Range(1, 128, integer=True)
 _LIMIT = Range(1, integer=True)
-# Keys that say what is asked, beside the twenty that say how it is sampled.
+# Keys that say what is asked, beside the parameters, which say how it is sampled.
 _KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_completion_tokens")
 
 
@@ -39,7 +39,7 @@ def chat(
     Parameters
     ----------
     request : mapping
-        The request body: ``messages`` (or ``prompt``), any of the twenty parameters, ``n``, and
+        The request body: ``messages`` (or ``prompt``), any of the parameters, ``n``, and
         ``max_completion_tokens`` as another name of ``max_tokens``. ``model`` is echoed.
     model : Model
         Whoever answers.
@@ -68,7 +68,8 @@ def chat(
     """
     try:
         task = _Task(request, model, get(engine))
-        answers = generate(model, task.prompt, task.resolved, n=task.count, progress=False)
+        options: dict[str, Any] = {"engine": task.resolved.engine, "progress": False}
+        answers = generate(model, task.prompt, task.resolved, n=task.count, **options)
     except ParameterError as error:
         return error_body(error)
     choices = [_choice(i, answer, task) for i, answer in enumerate(answers)]
@@ -107,7 +108,9 @@ def chat_stream(
     """
     task = _Task(request, model, get(engine))
     seed = resolve_seed(task.resolved.seed)
-    return _chunks(task, stream(model, task.prompt, task.resolved, n=task.count, seed=seed), seed)
+    whose = task.resolved.engine
+    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, engine=whose)
+    return _chunks(task, pieces, seed)
 
 
 def events(chunks: Iterator[dict[str, Any]]) -> Iterator[str]:

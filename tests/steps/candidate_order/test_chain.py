@@ -22,7 +22,7 @@ from logitlab import (
 from logitlab.datasets import load
 from logitlab.steps.step import Truncation
 
-from strategies import STEPS, TRUNCATIONS, contexts, logits, steps
+from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
 
 ORDERED = tuple(kind for kind in TRUNCATIONS if kind.reorder is not Truncation.reorder)
 
@@ -42,7 +42,7 @@ def test_it_is_a_chain_up_to_equal_tokens(data: st.DataObject) -> None:
 def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
     x = data.draw(logits(dtype=np.float32))
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
-    kinds = data.draw(st.lists(st.sampled_from(STEPS), max_size=4))
+    kinds = data.draw(kinds_of_a_chain(4))
     drawn = (data.draw(steps(kind, x.shape[-1])) for kind in kinds)
     chain = SortedChain(*(type(s)(s.value) if isinstance(s, ORDERED) else s for s in drawn))
     assume(not chain.coins)  # of which each side has an order of its own

@@ -181,6 +181,9 @@ class SortedChain(Chain):
         """
         if self.stateful:
             return self.at().ordered(logits, context)
+        if self.coins:
+            hint = "A mixture has no order: `branch` gives its sides."
+            raise ParameterError("chain", "free of coins where candidates are ordered", self, hint)
         array = check_logits(logits)
         check_context(context, array)
         wide = self._entered(array)
