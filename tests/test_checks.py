@@ -244,9 +244,16 @@ STEPS: list[Case] = [
     (lambda: ll.TopK([1, -2]), "top_k must be an integer >= 0, got -2. It is element (1,)."),
     (lambda: ll.TopK(2**64), "top_k must be below 2**63, got 18446744073709551616."),
     (lambda: ll.TopK(2**63), "top_k must be below 2**63, got 9223372036854775808."),
-    (lambda: ll.TopK(1, "random"), "ties must be one of 'lowest', 'highest', 'all', got 'random'."),
+    (
+        lambda: ll.TopK(1, "random"),
+        "ties must be one of 'lowest', 'highest', 'all', 'introsort', got 'random'.",
+    ),
+    (lambda: ll.OneSortChain(sorts="p"), "sorts must be one of 'logits', 'probs', got 'p'."),
     (lambda: ll.TopP(1.1), "top_p must be in [0, 1], got 1.1."),
-    (lambda: ll.TopP(1, ties=None), "ties must be one of 'lowest', 'highest', 'all', got None."),  # type: ignore[arg-type]
+    (
+        lambda: ll.TopP(1, ties=None),  # type: ignore[arg-type]
+        "ties must be one of 'lowest', 'highest', 'all', 'introsort', got None.",
+    ),
     (lambda: ll.TopP([[1], [2, 3]]), "top_p must be a number in [0, 1], got [[1], [2, 3]]."),
     (lambda: ll.MinP(-1), "min_p must be in [0, 1], got -1.0."),
     (lambda: ll.TopA(-1), "top_a must be >= 0, got -1.0."),

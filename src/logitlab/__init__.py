@@ -51,6 +51,7 @@ from logitlab.sampling.sample import (
 )
 from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
 from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
+from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
 from logitlab.steps.mirostat import (

@@ -1,14 +1,18 @@
 """The requests that engines are recorded on: made once, by `record.py`, and stored.
 
-Four kinds of rows: ``real`` bundled rows of 49 152 tokens, ``slice`` 200 tokens of these, ``ties``
-rows of 2 to 16 tokens of few different logits, and ``wide`` rows of 17 to 600 such tokens. All
-parameters are in play, alone and together, with edges and values that engines refuse.
+Six kinds of rows: ``real`` bundled rows of 49 152 tokens, ``slice`` 200 tokens of these, ``ties``
+rows of 2 to 16 tokens of few different logits, ``wide`` rows of 17 to 600 such tokens; ``rounded``
+bundled rows rounded to bfloat16, as models compute them, and ``integers`` rows of 17 to 3000 whole
+numbers, of which tokens have been removed in every third. All parameters are in play, alone and
+together, with edges and values that engines refuse; the last two kinds are all but always cut by
+top-p, since equal tokens stand at its edge.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ from logitlab.datasets import load
 from engines.own_code import Array, Case
 
 VECTORS = Path(__file__).parent / "vectors"
-COUNTS = {"real": 60, "slice": 110, "ties": 130, "wide": 50}
+COUNTS = {"real": 60, "slice": 110, "ties": 130, "wide": 50, "rounded": 50, "integers": 80}
 
 # Masses and ratios that probabilities of tied rows meet exactly, or all but.
 _EDGES = (0.5, 0.25, 0.75, 0.1, 0.2, 0.3, 0.6, 0.7, 0.8, 0.9, 1 / 3)
@@ -37,7 +41,7 @@ def make(seed: int = 20261125) -> list[Case]:
 
 def save(cases: list[Case]) -> None:
     """Store requests: rows as indices into the bundled ones where they are, contexts as ids."""
-    rows = load().logits
+    rows = _bundled()
     numbers = {row.tobytes(): i for i, row in enumerate(rows)}
     bundled = [numbers.get(case.logits.tobytes(), -1) for case in cases]
     own = [
@@ -58,17 +62,31 @@ def save(cases: list[Case]) -> None:
 def read() -> list[Case]:
     """Return the stored requests."""
     stored = np.load(VECTORS / "cases.npz")
+    rows = _bundled()
     params = [json.loads(line) for line in (VECTORS / "params.jsonl").read_text().splitlines()]
     logits, prompts, outputs = (unpacked(stored, key) for key in ("logits", "prompt", "output"))
     return [
         Case(
-            load().logits[bundled] if bundled >= 0 else logits[i],
+            rows[bundled] if bundled >= 0 else logits[i],
             params[i],
             prompts[i].tolist(),
             outputs[i].tolist(),
         )
         for i, bundled in enumerate(stored["bundled"].tolist())
     ]
+
+
+def bfloat16(rows: Array) -> Array:
+    """Return float32 numbers rounded to bfloat16, half to even."""
+    bits = np.ascontiguousarray(rows, np.float32).view(np.uint32)
+    return ((bits + (0x7FFF + (bits >> 16 & 1))) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@cache
+def _bundled() -> Array:
+    """Return the bundled rows, and behind them the same rounded to bfloat16."""
+    rows = load().logits
+    return np.concatenate([rows, bfloat16(rows)])
 
 
 def _packed(name: str, parts: list[Any], dtype: type) -> dict[str, Array]:
@@ -86,8 +104,13 @@ def unpacked(stored: Any, name: str) -> list[Array]:
 
 def _row(kind: str, rng: np.random.Generator, rows: Array, n: int) -> Array:
     row = rows[n % len(rows)]
-    if kind == "real":
-        return np.asarray(row)
+    if kind in ("real", "rounded"):
+        return np.asarray(row if kind == "real" else bfloat16(row))
+    if kind == "integers":
+        whole = rng.integers(-int(rng.choice([1, 3, 9, 30])), 4, int(rng.integers(17, 3001)))
+        removed = rng.random(len(whole)) < (0.3 if n % 3 == 0 else 0)
+        removed[0] = False
+        return np.where(removed, -np.inf, whole).astype(np.float32)
     if kind == "slice":
         best = np.argsort(-row, kind="stable")[:120]
         rest = rng.choice(len(row), 80, replace=False)
@@ -145,6 +168,10 @@ def _params(kind: str, size: int, rng: np.random.Generator) -> dict[str, Any]:
         params["top_a"] = pick(0.1, 0.2, 0.5, 1)
     if kind == "real" and not {"top_k", "min_p"} & params.keys():
         params["top_k"] = int(rng.integers(50, 400))  # a whole vocabulary fills the file
+    if kind in ("rounded", "integers"):
+        # Not so flat that all of the vocabulary fills the file.
+        params["temperature"] = pick(0.3, 0.7, 0.8, 1)
+        params["top_p"] = round(float(rng.uniform(0.3, 0.95)), 3)
     if some(0.06):
         key, value = (
             ("top_p", 0), ("top_p", 1.2), ("top_k", -1), ("top_k", 0), ("top_k", size),

@@ -146,6 +146,17 @@ def test_ties_part_engines_too() -> None:
     flat = np.zeros(4)
     stages = parting(NEUTRAL | {"top_p": 0.5}, "openrouter", "llama_cpp", flat)
     assert stages == ["they differ at ties: equal tokens stand in another order"]
+    five = np.arange(20) % 5
+    request = NEUTRAL | {"top_k": 2, "top_p": 0.3}
+    assert parting(request, "vllm", "transformers", five.astype(np.float32)) == [
+        "they differ at ties: equal tokens stand in another order"
+    ]
+    (stage, *_) = parting({"top_p": 0.3}, "openrouter", "sglang", np.zeros(20))
+    assert stage == (
+        "they differ at top_p: openrouter keeps the lowest ids of equal tokens and drops a token if "
+        "those before it hold exactly top_p, sglang keeps those of equal tokens that introsort "
+        "favours and keeps a token if those before it hold exactly top_p"
+    )
 
 
 def test_tiny_temperatures_part_engines() -> None:

@@ -139,7 +139,7 @@ def test_what_is_resolved_stays_as_it_is() -> None:
     resolved = resolve({"top_k": 2, "top_a": 0.1}, "vllm", size=4)
     assert isinstance(resolved, Resolved)
     assert resolve(resolved, "llama_cpp") is resolved
-    assert repr(resolved.chain) == "Chain(TopK(2, ties='all'), precision='single')"
+    assert repr(resolved.chain) == "OneSortChain(TopK(2, ties='all'), precision='single')"
     assert [note.key for note in resolved.notes] == ["top_a"]
 
 

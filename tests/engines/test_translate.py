@@ -343,15 +343,15 @@ def test_where_reported_logprobs_come_from() -> None:
         for name in ("vllm", "sglang", "mlx_lm", "transformers")
     }
     assert told == {
-        "vllm": "Chain(precision='single')",
-        "sglang": "Chain(AdditivePenalty(0.0, presence=0.5, scope='output', by_ones=True), "
-        "LogitBias({1: 1}), Temperature(0.5), precision='single')".replace("{1: 1}", "{1: 1.0}"),
+        "vllm": "OneSortChain(precision='single')",
+        "sglang": "OneSortChain(AdditivePenalty(0.0, presence=0.5, scope='output', by_ones=True), "
+        "LogitBias({1: 1.0}), Temperature(0.5), precision='single', sorts='probs')",
         "mlx_lm": "Chain(LogitBias({1: 1.0}), PresencePenalty(0.5, last_n=20), precision='mixed')",
         "transformers": "Chain(LogitBias({1: 1.0}), Temperature(0.5), TopK(50, ties='all'), "
-        "TopP(0.9, ties='highest', sums='ascending'), precision='mixed')",
+        "TopP(0.9, ties='introsort', sums='ascending'), precision='mixed')",
     }
     for name in ("koboldcpp", "openai"):
         with pytest.raises(ParameterError, match="one whose log-probabilities are known"):
             engines.get(name).reported(body)
     greedy = engines.sglang.reported({"temperature": 0})
-    assert repr(greedy) == "Chain(precision='single')"
+    assert repr(greedy) == "OneSortChain(precision='single', sorts='probs')"

@@ -225,7 +225,9 @@ def test_what_has_no_neutral_value_joins_nobody() -> None:
 
 
 def test_what_is_dense_says_why() -> None:
-    assert why_dense(engines.vllm({"temperature": 0.5})) == "single precision"
+    assert why_dense(engines.vllm({"temperature": 0.5})).startswith("OneSortChain")
+    assert why_dense(engines.mlx_lm({"temperature": 0.5})) == "mixed precision"
+    assert why_dense(Chain(TopK(3, ties="introsort"))).startswith("TopK")
     assert why_dense(engines.llama_cpp({})).startswith("SortedChain")
     assert why_dense(Chain(TopP(0.5, sums="ascending"))).startswith("TopP")
     assert why_dense(Chain(MinP(0.5, space="probs"))).startswith("MinP")

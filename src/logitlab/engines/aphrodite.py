@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Refuse, Values
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.engines.vllm import VLLM_RULES, vllm_penalties
 from logitlab.steps.bias import LogitBias
+from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP, TopA
-from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.truncation import TopK
 
 __all__ = ["aphrodite", "aphrodite_once"]
 
@@ -20,7 +22,7 @@ _APHRODITE_SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops/top_a.py, sam
 
 
 def _aphrodite(p: Values, times: int) -> Chain:
-    return Chain(
+    return OneSortChain(
         LogitBias(p.logit_bias),
         *vllm_penalties(p) * times,
         Temperature(p.temperature),
@@ -28,7 +30,7 @@ def _aphrodite(p: Values, times: int) -> Chain:
         TopA(p.top_a if p.temperature else 0, space="probs", guard=False),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
-        TopP(p.top_p, ties="highest", sums="ascending"),
+        ascending_top_p(p),
         precision="single",
     )
 
@@ -37,6 +39,7 @@ def _aphrodite(p: Values, times: int) -> Chain:
     title="Aphrodite 0.24.1, V1 sampler",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
+    options=DEVICE,
     luck_note="as vLLM's, which was not checked here",
 )
 def aphrodite(p: Values) -> Chain:
@@ -45,7 +48,8 @@ def aphrodite(p: Values) -> Chain:
     Both `SamplingOps.apply_logits_processors` and `Sampler._apply_sampler_order` call
     `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
     meant. Top-a acts on the tempered distribution, before the other truncations, and without a
-    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here.
+    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here. Equal tokens at the
+    edge of the nucleus go as in `vllm`, and ``device`` is as there.
     """
     return _aphrodite(p, 2)
 
@@ -55,6 +59,7 @@ def aphrodite(p: Values) -> Chain:
     variant_of="aphrodite",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
+    options=DEVICE,
     luck_note="as vLLM's, which was not checked here",
 )
 def aphrodite_once(p: Values) -> Chain:

@@ -16,6 +16,7 @@ from logitlab.engines.rules import Off
 from logitlab.numerics import FloatArray, IntArray, rounded_weights, shifted, widened
 from logitlab.request.params import SamplingParams
 from logitlab.steps.candidate_order.chain import SortedChain
+from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.threshold import MinP
@@ -90,7 +91,7 @@ def draw_rows(
             "request", "free of XTC and mirostat where an engine draws", chain, hint
         )
     seed = _seed_of(engine, request, seed)
-    if isinstance(chain, SortedChain):
+    if isinstance(chain, SortedChain | OneSortChain):
         final, orders = chain.ordered(array, context)
     else:
         final = chain(array, context)
@@ -185,7 +186,7 @@ def sglang(row: Final, seed: int, place: Place) -> int:
         raise ParameterError("min_p", "0 where SGLang draws with a seed", ratio, hint)
     columns = np.arange(len(row.logits))
     if any(isinstance(step, TopK | TopP) for step in row.chain):
-        columns = np.argsort(-row.logits, kind="stable")
+        columns = row.order
     log_p = shifted(row.logits[columns][None])[0]
     u = _murmur3(seed, place.position, len(columns)) / (2.0**32 - 1)
     with np.errstate(divide="ignore"):

@@ -105,8 +105,8 @@ class Engine:
     Examples
     --------
     >>> from logitlab import engines, SamplingParams
-    >>> engines.vllm(SamplingParams(temperature=0.8, top_p=0.9))
-    Chain(Temperature(0.8), TopP(0.9, ties='highest', sums='ascending'), precision='single')
+    >>> engines.mlx_lm(SamplingParams(temperature=0.8, top_p=0.9)).steps[1:]
+    (TopP(0.9, ties='all'), Temperature(0.8, reciprocal=True))
     """
 
     name: str
@@ -318,7 +318,7 @@ class Engine:
         --------
         >>> from logitlab import engines, SamplingParams
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
-        Chain(Temperature(0.8), precision='single')
+        OneSortChain(Temperature(0.8), precision='single', sorts='probs')
         """
         return self.reported_of(self(request))
 

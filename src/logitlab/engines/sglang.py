@@ -8,7 +8,9 @@ from typing import Any
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.torch_sort import DEVICE, descending_ties
 from logitlab.steps.bias import LogitBias
+from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
@@ -66,12 +68,14 @@ def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
 
 
 def _torch(p: Values, scope: str) -> Chain:
-    return Chain(
+    ties = descending_ties(p)
+    return OneSortChain(
         *_before_truncation(p, scope),
-        TopP(p.top_p, at_p="keep"),
-        TopK(p.top_k),
+        TopP(p.top_p, ties=ties, at_p="keep"),
+        TopK(p.top_k, ties=ties),
         MinP(p.min_p, space="probs"),
         precision="single",
+        sorts="probs",
     )
 
 
@@ -89,6 +93,7 @@ def _sequential(p: Values) -> Chain:
     title="SGLang 0.5.23, pytorch backend",
     source=_SGLANG,
     rules=_SGLANG_RULES,
+    options=DEVICE,
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -99,8 +104,11 @@ def sglang(p: Values) -> Chain:
 
     All penalties count the output alone, the additive ones first; the bias comes after them. Top-k
     and top-p are joint: both look at the whole distribution, which is the same as top-p before
-    top-k. A token stays if those before it hold exactly top_p. Reported log-probabilities have
-    penalties, bias and temperature in them. Temperatures below 1e-6 are greedy.
+    top-k. A token stays if those before it hold exactly top_p. Of equal tokens those stay that
+    torch's sort of the probabilities leaves first: up to 16 tokens the lowest ids, beyond those
+    that introsort favours. With ``device="cuda"``, where that sort is stable, the lowest ids in
+    every row. Reported log-probabilities have penalties, bias and temperature in them.
+    Temperatures below 1e-6 are greedy.
     """
     return _torch(p, "output")
 
@@ -110,6 +118,7 @@ def sglang(p: Values) -> Chain:
     variant_of="sglang",
     source=_SGLANG + ", srt/managers/schedule_batch.py",
     rules=_SGLANG_RULES,
+    options=DEVICE,
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,

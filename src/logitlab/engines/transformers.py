@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Ignore, InVocabulary, Off, Refuse, Rename, Rule, Send, Values
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import RepetitionPenalty
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
-from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.truncation import TopK
 
 __all__ = ["transformers", "transformers_serve"]
 
@@ -73,6 +74,7 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     source="transformers/generation/utils.py, generation/logits_process.py",
     rules=_GENERATE_RULES,
     defaults={"top_k": 50},
+    options=DEVICE,
     logprobs="processed",
     luck_note=_GLOBAL,
 )
@@ -80,16 +82,18 @@ def transformers(p: Values) -> Chain:
     """Return the chain of `GenerationMixin.generate` with ``do_sample=True``.
 
     Order: bias, repetition penalty over prompt and output, temperature, top-k with all ties, top-p
-    from below with the highest ids of ties, min-p. There is no frequency or presence penalty. A
-    request without top_k gets 50. Temperature 0 is refused: greedy is ``do_sample=False``. Its
-    ``output_scores`` are what is drawn from.
+    from below, min-p. Top-p keeps those of equal tokens that torch's sort of the row that top-k
+    left puts last: up to 16 tokens the highest ids, beyond those that introsort favours. With
+    ``device="cuda"``, where that sort is stable, the highest ids in every row. There is no
+    frequency or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy
+    is ``do_sample=False``. Its ``output_scores`` are what is drawn from.
     """
     return Chain(
         LogitBias(p.logit_bias),
         RepetitionPenalty(p.repetition_penalty),
         Temperature(p.temperature),
         TopK(p.top_k, ties="all"),
-        TopP(p.top_p, ties="highest", sums="ascending"),
+        ascending_top_p(p),
         MinP(p.min_p, space="probs"),
         precision="mixed",
     )
@@ -130,6 +134,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     source="transformers/cli/serving/chat_completion.py, cli/serving/utils.py",
     rules=_SERVE,
     defaults={"top_k": 50},
+    options=DEVICE,
     logprobs="none",
     luck_note=_GLOBAL,
 )

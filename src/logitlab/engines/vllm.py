@@ -5,7 +5,9 @@ from __future__ import annotations
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.bias import LogitBias
+from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
@@ -85,6 +87,7 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     title="vLLM 0.32.0, V1 sampler in torch",
     source=_VLLM,
     rules=VLLM_RULES,
+    options=DEVICE,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
 )
@@ -92,16 +95,18 @@ def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
 
     Only the repetition penalty counts the prompt. Min-p comes before top-k and top-p. Top-k keeps
-    all ties; top-p adds up from below, so that the highest ids survive ties. Reported
+    all ties; top-p adds up from below, and keeps those of equal tokens that torch's sort, made
+    before top-k, leaves last: up to 16 tokens the highest ids, beyond those that introsort favours.
+    With ``device="cuda"``, where that sort is stable, the highest ids in every row. Reported
     log-probabilities are the model's own. Temperature 0 is greedy; any other is at least 0.01.
     """
-    return Chain(
+    return OneSortChain(
         LogitBias(p.logit_bias),
         *vllm_penalties(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
-        TopP(p.top_p, ties="highest", sums="ascending"),
+        ascending_top_p(p),
         precision="single",
     )
 

@@ -73,8 +73,9 @@ def plan_of(chain: Chain) -> Plan:
     """Return the plan of a chain.
 
     Temperature and truncations at the end of a chain look at nothing but the logits of the
-    survivors, and so can run on candidates alone. What stands before is dense, and so is a chain of
-    another kind: one that computes as an engine does, or that tosses coins between its steps.
+    survivors, and so can run on candidates alone. What stands before is dense, and so is a
+    truncation that looks at removed tokens, and a chain of another kind: one that computes as an
+    engine does, or that tosses coins between its steps.
     """
     if type(chain) is not Chain or chain.precision != "double" or chain.coins:
         return Plan(chain, Chain(), Chain())
@@ -84,6 +85,8 @@ def plan_of(chain: Chain) -> Plan:
             steps.append(each)
     start = len(steps)
     while start and isinstance(steps[start - 1], RowStep):
+        if isinstance(steps[start - 1], Truncation) and steps[start - 1].sees_removed:
+            break
         start -= 1
     for first in range(start, len(steps)):
         step = steps[first]

@@ -291,6 +291,11 @@ class Truncation(RowStep):
     is_scan_exact: ClassVar[bool] = False
 
     @property
+    def sees_removed(self) -> bool:
+        """Whether removed tokens have a say in which of the others stay."""
+        return False
+
+    @property
     def can_scan(self) -> bool:
         """Whether `scan` knows the step, with its options."""
         return bool(self.scanned_from)

@@ -11,7 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray, IntArray, probabilities, weights
+from logitlab.numerics import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    probabilities,
+    rounded_weights,
+    weights,
+)
+from logitlab.steps.candidate_order.sorts import in_front
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -21,17 +29,24 @@ TIES = {
     "lowest": Words("lowest ids", "keeps the lowest ids of equal tokens"),
     "highest": Words("highest ids", "keeps the highest ids of equal tokens"),
     "all": Words("all", "keeps all equal tokens"),
+    "introsort": Words("as introsort leaves", "keeps those of equal tokens that introsort favours"),
 }
 AT_P = {
     "drop": Words("drops", "drops a token if those before it hold exactly {key}"),
     "keep": Words("keeps", "keeps a token if those before it hold exactly {key}"),
 }
 
+_LANES = 8  # floats in a vector of AVX2
 _MANY = 1 << 12  # tokens of a row, beyond which rows are counted one by one
 
 
 def largest(
-    rows: FloatArray, count: NDArray[Any], threshold: FloatArray, ties: str = "lowest"
+    rows: FloatArray,
+    count: NDArray[Any],
+    threshold: FloatArray,
+    ties: str = "lowest",
+    sorted_as: FloatArray | None = None,
+    rising: bool = False,
 ) -> BoolArray:
     """Mask of the ``count`` largest entries of every row, given the smallest of them.
 
@@ -42,9 +57,13 @@ def largest(
         How many to keep, 1 to V.
     threshold : ndarray, shape (n, 1)
         The ``count``-th largest entry of the row.
-    ties : {"lowest", "highest", "all"}
+    ties : {"lowest", "highest", "all", "introsort"}
         Which of the entries equal to the threshold stay: those with the lowest or the highest
-        index, exactly ``count`` in all, or all of them.
+        index, exactly ``count`` in all, or all of them; or as `top_k` says.
+    sorted_as : ndarray, shape (n, V), optional
+        The rows that were sorted by introsort, where entries of them have been removed since.
+    rising : bool
+        Whether introsort leaves the smallest entry first.
     """
     keep = rows >= threshold
     if ties == "all":
@@ -55,6 +74,11 @@ def largest(
         kept = keep.sum(axis=-1, keepdims=True)
     surplus = kept - count
     for row in np.flatnonzero(surplus > 0):
+        if ties == "introsort":
+            values = (rows if sorted_as is None else sorted_as)[row]
+            size = int(np.broadcast_to(count, surplus.shape)[row, 0])
+            keep[row] = ~in_front(-values, len(values) - size) if rising else in_front(values, size)
+            continue
         tied = np.flatnonzero(rows[row] == threshold[row])
         extra = int(surplus[row, 0])
         keep[row, tied[-extra:] if ties == "lowest" else tied[:extra]] = False
@@ -70,9 +94,11 @@ def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArra
         float16, float32 or float64.
     k : array_like of int, broadcasting to the batch shape (...)
         At least 0. 0 and k >= V keep all; 1 keeps the most likely token.
-    ties : {"lowest", "highest", "all"}
+    ties : {"lowest", "highest", "all", "introsort"}
         Which of the tokens equal to the k-th stay: those with the lowest or the highest ids,
-        exactly k in all, or all of them.
+        exactly k in all, or all of them. "introsort" is exactly k, too: those that libstdc++'s
+        ``std::sort`` of the row leaves in front. Up to 16 tokens these are the lowest ids; beyond,
+        every token of the row has a say, removed ones included.
 
     Returns
     -------
@@ -121,15 +147,30 @@ class TopK(Truncation):
     neutral: ClassVar[float] = 0
     scanned_from: ClassVar[int] = 1 << 11
 
+    @property
+    def sees_removed(self) -> bool:
+        """Whether the place of every token has a say in which of equal ones stay."""
+        return self.ties == "introsort"
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether the largest logits tell which tokens stay."""
+        return not self.sees_removed
+
     def keep(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+        self,
+        rows: FloatArray,
+        value: NDArray[Any],
+        dtype: type[Any] = np.float64,
+        sorted_as: FloatArray | None = None,
     ) -> BoolArray:
         """Keep the logits that reach the k-th largest."""
         size = rows.shape[-1]
         count = np.where((value == 0) | (value >= size), size, value)
         place = (size - count).ravel().astype(np.intp)
         parted = np.partition(rows, np.unique(place) if place.size > 1 else place, axis=-1)
-        return largest(rows, count, parted[np.arange(len(rows)), place][:, None], self.ties)
+        last = parted[np.arange(len(rows)), place][:, None]
+        return largest(rows, count, last, self.ties, sorted_as)
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Take what reaches a logit that at least k tokens reach."""
@@ -165,14 +206,16 @@ def top_p(
     p : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 1 keeps all, 0 keeps one. The token that takes the mass to p or beyond stays;
         at exact equality no further one does.
-    ties : {"lowest", "highest", "all"}
-        Which of the tokens equal to the last one of the nucleus stay, as in `top_k`.
+    ties : {"lowest", "highest", "all", "introsort"}
+        Which of the tokens equal to the last one of the nucleus stay, as in `top_k`. Where sums
+        are ascending, so is the sort of "introsort": up to 16 tokens the highest ids stay.
     at_p : {"drop", "keep"}
         What happens to a token if those before it hold exactly p.
     sums : {"descending", "ascending"}
         "descending" adds up from the most likely token until p is reached, "ascending" from the
         least likely one as long as no more than ``1 - p`` is removed. The two differ by rounding
-        only.
+        only. In chains of single or mixed precision "ascending" rounds as torch's softmax does with
+        eight lanes (AVX2).
 
     Returns
     -------
@@ -192,8 +235,9 @@ def top_p(
     is a matter of the last bit: that of ``ln [0.5, 0.3, 0.2]`` at ``p=0.8`` holds all three.
     Applying top-p twice can remove more than once, since the survivors are renormalised in between.
 
-    vLLM and transformers add up ascending and keep the highest ids on ties, mlx-lm keeps all;
-    SGLang keeps one token more at exact equality, and measures the mass before top-k.
+    vLLM and transformers add up ascending, and what stays of ties is as torch sorts: by introsort
+    on a CPU, so that the highest ids stay on CUDA only. mlx-lm keeps all; SGLang keeps one token
+    more at exact equality, and measures the mass before top-k.
 
     References
     ----------
@@ -229,13 +273,18 @@ class TopP(Truncation):
     is_scan_exact: ClassVar[bool] = True
 
     def keep(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+        self,
+        rows: FloatArray,
+        value: NDArray[Any],
+        dtype: type[Any] = np.float64,
+        sorted_as: FloatArray | None = None,
     ) -> BoolArray:
         """Keep the first tokens of the sorted row whose sum reaches p."""
         descending = np.sort(rows, axis=-1)[:, ::-1]
         count = self._size(descending, value, dtype)
         last = descending[np.arange(len(rows)), count.ravel() - 1]
-        return largest(rows, count, last[:, None], self.ties)
+        rising = self.sums == "ascending"
+        return largest(rows, count, last[:, None], self.ties, sorted_as, rising)
 
     def _size(self, descending: FloatArray, p: NDArray[Any], dtype: type[Any]) -> NDArray[Any]:
         """Return how many tokens the nucleus of each sorted row holds, shape (n, 1)."""
@@ -244,7 +293,7 @@ class TopP(Truncation):
             mass = np.cumsum(weights(descending), axis=-1)
             mass /= mass[:, -1:]
         else:
-            probs = probabilities(descending[:, :: 1 if self.sums == "descending" else -1], dtype)
+            probs = self._probabilities(descending, dtype)
             mass = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
         before = mass[:, :-1]
         if self.sums == "ascending":
@@ -257,15 +306,31 @@ class TopP(Truncation):
             count = 1 + inside.sum(-1, keepdims=True)
         return np.asarray(np.where(p == 1, size, count))
 
+    def _probabilities(self, descending: FloatArray, dtype: type[Any]) -> FloatArray:
+        """Return probabilities in the order in which they are added up."""
+        if self.sums == "descending":
+            return probabilities(descending, dtype)
+        rising = descending[:, ::-1]
+        if dtype == np.float64:
+            return probabilities(rising, dtype)
+        weight = rounded_weights(rising)
+        weight *= 1 / _lane_sums(weight)
+        return weight
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether the place of every token has a say in which of equal ones stay."""
+        return self.ties == "introsort"
+
     @property
     def can_scan(self) -> bool:
         """Whether sums run down from the most likely token, and the crossing one is the last."""
-        return self.at_p == "drop" and self.sums == "descending"
+        return self.at_p == "drop" and self.can_prefix
 
     @property
     def can_prefix(self) -> bool:
-        """Whether sums run down from the most likely token."""
-        return self.sums == "descending"
+        """Whether sums run down from the most likely token, and no introsort decides on ties."""
+        return self.sums == "descending" and not self.sees_removed
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Look for the nucleus among the most likely tokens, of all rows together."""
@@ -281,3 +346,19 @@ class TopP(Truncation):
         """Sort as many to the front as hold the mass p."""
         candidates.take_nucleus(value)
         return True
+
+
+def _lane_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum of every row, shape (n, 1), as torch adds up float32: in eight lanes.
+
+    Each lane runs along the row; then, thrice, the upper half of the lanes is added to the lower.
+    """
+    count, size = rows.shape
+    if size < _LANES:
+        return np.cumsum(rows, axis=-1)[:, -1:]
+    whole = size - size % _LANES
+    sums = rows[:, :whole].reshape(count, -1, _LANES).sum(axis=1)
+    sums[:, : size - whole] += rows[:, whole:]
+    for half in (4, 2, 1):
+        sums = sums[:, :half] + sums[:, half:]
+    return np.asarray(sums)

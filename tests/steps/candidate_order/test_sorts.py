@@ -1,14 +1,21 @@
-"""Orders recorded from llama.cpp itself (xllamacpp 2026.10.11549), and what every sort obeys."""
+"""Orders recorded from llama.cpp itself (xllamacpp 2026.10.11549), and what every sort obeys.
+
+Those of torch are in ``torch_orders.json``.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
+from logitlab import Chain, TopP
+from logitlab.steps.candidate_order.sorts import in_front, nucleus_sort, partial_sort, sort
+
+from steps.candidate_order import torch_orders
 
 Array = np.ndarray[Any, Any]
 
@@ -100,3 +107,54 @@ def test_masked_rows_and_huge_logits() -> None:
     assert partial_sort(values, 3).tolist() == [152, 151, 150]
     values[0] = np.float32(4e8)  # beyond 2**31 / 6.4 the bucket overflows: llama.cpp's lowest one
     assert partial_sort(values, 129)[:4].tolist() == [152, 151, 150, 0]
+
+
+def test_the_orders_of_torch_are_those_of_introsort() -> None:
+    recorded = json.loads(torch_orders.RECORDED.read_text())["orders"]
+    names = []
+    for name, row in torch_orders.rows():
+        names.append(name)
+        ours = [torch_orders.digest(sort(values)) for values in (row, -row)]
+        assert ours == recorded[name], name
+    assert names == list(recorded)
+    assert len(names) > 250
+
+
+def test_nuclei_are_as_large_as_those_of_torch() -> None:
+    recorded = json.loads(torch_orders.RECORDED.read_text())["nuclei"]
+    rows = ((name, row) for name, row in torch_orders.rows() if name in recorded)
+    for name, row in rows:
+        sizes = [
+            np.count_nonzero(Chain(TopP(p, sums="ascending"), precision="mixed")(row) > -np.inf)
+            for p in torch_orders.MASSES
+        ]
+        assert sizes == recorded[name], name
+    assert len(recorded) > 240
+
+
+def test_what_stands_in_front_is_the_beginning_of_the_order() -> None:
+    for number, (name, row) in enumerate(torch_orders.rows()):
+        if len(row) > 5000 and number % 4:
+            continue
+        order = sort(row)
+        for count in {
+            0,
+            1,
+            len(row) // 3,
+            len(row) // 2,
+            len(row) - 1,
+            len(row),
+            7 * number % len(row),
+        }:
+            kept = np.flatnonzero(in_front(row, count))
+            np.testing.assert_array_equal(kept, np.sort(order[:count]), err_msg=f"{name}, {count}")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(17, 300), st.integers(1, 9))
+def test_wanted_tokens_stand_where_the_whole_order_has_them(seed: int, n: int, kinds: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, kinds, n).astype(np.float32)
+    wanted = rng.random(n) < 0.2
+    whole, some = sort(values), sort(values, wanted)
+    np.testing.assert_array_equal(some[wanted[some]], whole[wanted[whole]])
+    np.testing.assert_array_equal(values[some], values[whole])

@@ -18,23 +18,25 @@ __all__ = ["Candidates", "SortedChain"]
 
 
 class Candidates:
-    """The survivors of one row in the order in which they stand, and what llama.cpp does to them.
+    """The candidates of one row in the order in which they stand, and what llama.cpp does to them.
 
-    Everything is computed as it does: in float32, sums from left to right.
+    Everything is computed as it does: in float32, sums from left to right. Tokens that a mask or a
+    bias put at ``-inf`` stand among them, and have a say in how ties are sorted, until a truncation
+    leaves them out.
 
     Attributes
     ----------
     row : ndarray of float32, shape (V,)
         The logits.
     order : ndarray of intp
-        Token ids of the survivors.
+        Token ids of the candidates.
     is_sorted : bool
         Whether the most likely one is known to stand first, and so on.
     """
 
     def __init__(self, row: FloatArray) -> None:
         self.row = row
-        self.order: IntArray = np.flatnonzero(row > -np.inf)
+        self.order: IntArray = np.arange(len(row))
         self.is_sorted = False
 
     @property
@@ -82,7 +84,10 @@ class Candidates:
     def drop_top_choices(self, threshold: Any) -> None:
         """Leave out the first ones that reach the threshold, but for the last of them."""
         self._sort()
-        count = int(np.count_nonzero(_probabilities(self.values) >= threshold))
+        values = self.values
+        # What is removed reaches a threshold of 0, and is not to be the one that stays.
+        likely = (_probabilities(values) >= threshold) & (values > -np.inf)
+        count = int(np.count_nonzero(likely))
         if threshold <= 0.5 and count >= 2:
             self.order = self.order[count - 1 :]
 
@@ -190,7 +195,8 @@ class SortedChain(Chain):
         candidates = list(map(Candidates, wide.reshape(-1, wide.shape[-1])))
         for stage in self._run(wide, context, candidates):
             wide = stage
-        return self._left(wide, array), [row.order for row in candidates]
+        orders = [row.order[row.values > -np.inf] for row in candidates]
+        return self._left(wide, array), orders
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
@@ -208,7 +214,8 @@ class SortedChain(Chain):
             for i, row in enumerate(candidates):
                 if i not in ordered:
                     row.row = dense[i]
-                    row.order = row.order[row.values > -np.inf]
+                    if isinstance(step, Truncation):
+                        row.order = row.order[row.values > -np.inf]
                     row.is_sorted &= not isinstance(step, SparseStep)
                 rows[i, row.order] = row.values
             logits = rows.reshape(logits.shape)

@@ -1,8 +1,9 @@
-"""The order in which llama.cpp leaves equal logits: libstdc++'s unstable sorts, step by step.
+"""The order in which llama.cpp and torch leave equal logits: libstdc++'s sorts, step by step.
 
-llama.cpp sorts candidates with ``std::partial_sort`` and ``std::sort``, which may leave equal
-values in any order. Which one is settled by their published algorithms (heap select and introsort),
-followed here for as long as equal values are involved: without them every sort agrees.
+llama.cpp sorts candidates with ``std::partial_sort`` and ``std::sort``, and torch sorts rows on a
+CPU with the latter. Both may leave equal values in any order. Which one is settled by their
+published algorithms (heap select and introsort), followed here for as long as equal values are
+involved: without them every sort agrees.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def nucleus_sort(values: Array, enough: Callable[[Array], bool]) -> Array:
     return places if enough(places) else _bucket_sort(values, len(values))
 
 
-def sort(values: Array) -> Array:
+def sort(values: Array, wanted: Array | None = None) -> Array:
     """Return the places in the order in which ``std::sort`` leaves the values, largest first.
 
     Introsort down to parts of 16, which the stable insertion sort at its end puts in order.
@@ -81,6 +82,8 @@ def sort(values: Array) -> Array:
     ----------
     values : ndarray of float32, shape (n,)
         Without NaN.
+    wanted : ndarray of bool, shape (n,), optional
+        Which values are to stand in that very order; others need be among their equals only.
 
     Returns
     -------
@@ -98,8 +101,10 @@ def sort(values: Array) -> Array:
         return order
     tied = np.zeros(n, bool)
     tied[order[1:][same]] = tied[order[:-1][same]] = True
+    if wanted is not None:
+        tied &= wanted
     order = np.arange(n)
-    parts = [(0, n, 2 * (n.bit_length() - 1))]
+    parts = [(0, n, _depth(n))]
     while parts:
         begin, end, depth = parts.pop()
         part = order[begin:end]
@@ -111,6 +116,49 @@ def sort(values: Array) -> Array:
         cut = begin + _split(values, part)
         parts += [(begin, cut, depth - 1), (cut, end, depth - 1)]
     return order[np.argsort(-values[order], kind="stable")]
+
+
+def in_front(values: Array, count: int) -> Array:
+    """Return which values ``std::sort``, largest first, leaves on the first ``count`` places.
+
+    The mask of ``sort(values)[:count]``, for less: of the two parts that introsort makes of each,
+    only the one that the last of these places is in need be split again, down to 16 values. That
+    takes 2 ms at 49 152 equal values, where the whole order takes 100.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (n,)
+        Without NaN.
+    count : int
+        Between 0 and n.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Examples
+    --------
+    >>> in_front(np.zeros(20, np.float32), 2).nonzero()
+    (array([10, 19]),)
+    """
+    order = np.arange(len(values))
+    begin, end, depth = 0, len(values), _depth(len(values))
+    while end - begin > SMALL and depth:
+        depth -= 1
+        cut = begin + _split(values, order[begin:end])
+        begin, end = (begin, cut) if count <= cut else (cut, end)
+    part = order[begin:end]
+    if len(part) > SMALL:
+        part[:] = part[_heap_sort(values[part], len(part))]
+    part[:] = part[np.argsort(-values[part], kind="stable")]
+    mask = np.zeros(len(values), bool)
+    mask[order[:count]] = True
+    return mask
+
+
+def _depth(n: int) -> int:
+    """Return how often introsort splits before it takes a heap instead."""
+    return 2 * (n.bit_length() - 1)
 
 
 def _bucket_sort(values: Array, k: int) -> Array:
