@@ -18,7 +18,8 @@ from logitlab.generation.generate import generate, stream
 from logitlab.generation.options import Options
 from logitlab.generation.preparation import resolve_for, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
-from logitlab.models.model import Model, check_messages
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Model
 from logitlab.request.params import PARAMETERS
 from logitlab.sampling.reports import Logprobs
 
