@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Refuse, Values
-from logitlab.engines.vllm import VLLM_RULES, vllm_penalties
+from logitlab.engines.vllm import VLLM_DIALECT, VLLM_RULES, vllm_penalties
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.temperature import Temperature
@@ -38,6 +38,7 @@ def _aphrodite(p: Values, times: int) -> Chain:
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
     luck_note="as vLLM's, which was not checked here",
+    dialect=VLLM_DIALECT,
 )
 def aphrodite(p: Values) -> Chain:
     """Return the chain of Aphrodite's V1 sampler, which applies all penalties twice.
@@ -56,6 +57,7 @@ def aphrodite(p: Values) -> Chain:
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
     luck_note="as vLLM's, which was not checked here",
+    dialect=VLLM_DIALECT,
 )
 def aphrodite_once(p: Values) -> Chain:
     """Return the chain of `aphrodite` without its second round of penalties."""
