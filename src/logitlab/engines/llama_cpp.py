@@ -14,6 +14,7 @@ from logitlab.engines.rules import (
     Ignore,
     InVocabulary,
     LeftOut,
+    Needs,
     Off,
     Option,
     Refuse,
@@ -104,6 +105,9 @@ _SERVER_RULES: dict[str, tuple[Rule, ...]] = _LLAMA_RULES | {
     )
     for key, sampler in _SAMPLER_OF.items()
 }
+_SERVER_RULES["top_logprobs"] = (
+    Needs("logprobs", "top_logprobs requires logprobs to be set to true"),
+)
 _SERVER_RULES["samplers"] = (LeftOut(lambda request: _left_out("", request), "beside mirostat"),)
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _LLAMA = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.cpp"

@@ -25,6 +25,7 @@ __all__ = [
     "Ignore",
     "InVocabulary",
     "LeftOut",
+    "Needs",
     "Note",
     "Off",
     "Option",
@@ -268,6 +269,27 @@ class Documented(Rule):
         """Say the range."""
         limits = PARAMETERS[self.key].range
         return f"must be {limits}" if limits else f"must be a map to numbers {values.BIAS}"
+
+
+@dataclass(frozen=True)
+class Needs(Rule):
+    """The engine refuses the parameter where another one is off, but for one value."""
+
+    other: str
+    says: str
+    unless: Any = ABSENT
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Raise, or let the value pass."""
+        if value == self.unless or target.request.get(self.other):
+            return value, None
+        rule = self.describe().removeprefix("must be ")
+        raise refusal(key, rule, value, target.engine, self.says)
+
+    def describe(self) -> str:
+        """Say which."""
+        usual = "absent" if self.unless is ABSENT else brief_number(self.unless)
+        return f"must be {usual} unless {self.other} is on"
 
 
 @dataclass(frozen=True)
