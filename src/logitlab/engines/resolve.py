@@ -65,6 +65,8 @@ class Resolved:
 
     def top_logprobs(self, size: int) -> int:
         """Return how many tokens of a vocabulary are reported at each position."""
+        if any(note.key == "top_logprobs" and note.used is None for note in self.notes):
+            return 0  # ignored, or off
         top: int = self.given.get("top_logprobs", 0)
         return size if top == self.engine.dialect.whole_row else top
 

@@ -18,6 +18,7 @@ from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 
 __all__ = [
     "ABSENT",
+    "BELOW_0",
     "Clamp",
     "Documented",
     "Drop",
@@ -301,6 +302,10 @@ class Unmodelled(Refuse):
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
             raise RefusalError(key, self.rule, value, f"{target.engine} goes on, but {self.says}.")
         return value, None
+
+
+BELOW_0 = Unmodelled(lambda n: n < 0, "at least 0", "what it reports then is not known here")
+"""A rule for ``top_logprobs``, where nobody has looked."""
 
 
 @dataclass(frozen=True)
