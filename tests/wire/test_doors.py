@@ -72,24 +72,115 @@ def typed(folder: Path, engine: str, request: dict[str, Any]) -> str:
 
 def of_one_token(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     here: dict[str, Any] = {"engine": engine, "context": SEEN}
-    return {
+    [key] = request.keys() - {"logprobs"}
+    doors: dict[str, Callable[[], Any]] = {
         "sample": lambda: ll.sample(ROW, request, seed=1, **here),
         "greedy": lambda: ll.greedy(ROW, request, **here),
         "survivors": lambda: ll.survivors(ROW, request, **here),
+        "logprobs": lambda: ll.logprobs(ROW, 0, request, mode="raw", **here),
         "distribution": lambda: ll.distribution(ROW, request, **here),
         "trace": lambda: ll.trace(ROW, request, **here),
-        "sweep": lambda: ll.sweep(ROW[None], {"zip": [0]}, request=request, **here),
-        "compare": lambda: ll.compare_engines(
-            ROW, request, context=SEEN, engines=[engine]
-        ),
     }
+    if key in ("temperature", "top_p", "frequency_penalty"):
+        grid, quiet = {key: [request[key]]}, {"progress": False, **here}
+        doors["sweep"] = lambda: ll.sweep(ROW[None], grid, **quiet)
+        doors["simulate"] = lambda: ll.simulate(ROW[None], grid, draws=2, seed=1, **quiet)
+    return doors
 
 
 def of_texts(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     short = {**request, "max_tokens": 1}
+    body = {**short, "messages": MESSAGES}
     return {
         "generate": lambda: ll.generate(MODEL, MESSAGES, short, engine=engine),
         "keywords": lambda: ll.generate(MODEL, MESSAGES, engine=engine, **short),
         "generate_many": lambda: ll.generate_many(MODEL, [MESSAGES], short, engine=engine),
         "stream": lambda: list(ll.stream(MODEL, MESSAGES, short, engine=engine)),
+        "chat_stream": lambda: list(ll.chat_stream(body, MODEL, engine=engine)),
     }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(VALUES)))
+    request = {key: data.draw(st.sampled_from(VALUES[key]))}
+    if key == "top_logprobs" and engines.get(engine).logprobs in ("none", "undocumented"):
+        return  # such engines report none, whatever is asked
+    if key == "top_logprobs":
+        request["logprobs"] = True
+    size = len(MODEL.vocabulary)
+    says = outcome(lambda: engines.translate(request, engine, vocabulary_size=size))
+    if engine == "openrouter":  # a request in its own terms is wrong where it is written
+        says = says.split(" openrouter refuses the request: It documents")[0]
+    told = {name: outcome(call) for name, call in of_one_token(engine, request).items()}
+    told |= {name: outcome(call) for name, call in of_texts(engine, request).items()}
+    body = {**request, "messages": MESSAGES, "max_tokens": 1}
+    told["chat"] = on_the_wire(ll.chat(body, MODEL, engine=engine))
+    told["transport"] = transported(engine, body)
+    told["transport, streamed"] = transported(engine, {**body, "stream": True})
+    assert {name: words for name, words in told.items() if words != says} == {}
+
+
+# What servers were seen to take or to refuse: asked over HTTP, or run.
+TAKEN: list[tuple[str, dict[str, Any]]] = [
+    ("vllm", {"top_k": -1}),
+    ("vllm", {"repetition_penalty": 2.5}),
+    ("vllm", {"logprobs": True, "top_logprobs": -1}),
+    ("llama_cpp", {"temperature": 100}),
+    ("llama_cpp", {"top_p": 1.5}),
+    ("llama_cpp", {"top_p": -1, "top_k": -3, "min_p": 2, "temperature": -1}),
+    ("llama_cpp", {"frequency_penalty": 9, "presence_penalty": 9}),
+    ("llama_cpp", {"logprobs": True, "top_logprobs": 1000}),
+    ("sglang", {"logit_bias": {"5": -1000}}),
+    ("mlx_lm_server", {"top_logprobs": 3}),
+    ("transformers_serve", {"top_logprobs": 3}),
+]
+REFUSED = [
+    ("vllm", {"temperature": 2.5}, "temperature must be in [0, 2], got 2.5"),
+    ("vllm", {"top_logprobs": 3}, "when using `top_logprobs`, `logprobs` must be set to true."),
+    ("llama_cpp", {"top_logprobs": 3}, "top_logprobs requires logprobs to be set to true"),
+    ("mlx_lm_server", {"logprobs": True, "top_logprobs": 12}, "top_logprobs must be at most 11"),
+    ("openrouter", {"temperature": 100}, "temperature must be in [0, 2], got 100.0."),
+]
+
+
+@pytest.mark.parametrize(("engine", "request_"), TAKEN)
+def test_what_a_server_takes_is_taken(
+    engine: str, request_: dict[str, Any], tmp_path: Path
+) -> None:
+    body = {**request_, "messages": MESSAGES, "max_tokens": 2, "seed": 1}
+    assert typed(tmp_path, engine, body) == transported(engine, body) == ""
+    answer = ll.generate(MODEL, MESSAGES, {**request_, "max_tokens": 2, "seed": 1}, engine=engine)
+    choice = ll.chat(body, MODEL, engine=engine)["choices"][0]
+    assert choice["message"]["content"] == answer.text
+
+
+@pytest.mark.parametrize(("engine", "request_", "words"), REFUSED)
+def test_what_a_server_refuses_is_refused_in_its_words(
+    engine: str, request_: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    body = {**request_, "messages": MESSAGES, "max_tokens": 2}
+    assert words in (says := transported(engine, body))
+    assert typed(tmp_path, engine, body) == transported(engine, {**body, "stream": True}) == says
+
+
+def test_minus_one_of_vllm_is_the_whole_row() -> None:
+    request = {"logprobs": True, "top_logprobs": -1, "max_tokens": 1, "seed": 1}
+    size = len(MODEL.vocabulary)
+    body = ll.chat({**request, "messages": MESSAGES}, MODEL, engine="vllm")
+    [entry] = body["choices"][0]["logprobs"]["content"]
+    assert sum(np.exp([top["logprob"] for top in entry["top_logprobs"]])) == pytest.approx(1)
+    assert len(entry["top_logprobs"]) == size
+    report = ll.logprobs(ROW, 0, request | {"max_tokens": None}, engine="vllm")
+    assert report.top_tokens.shape == (size,)
+    off = ll.chat({**request, "messages": MESSAGES}, MODEL, engine="mlx_lm_server")
+    assert off["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
+    assert "top_logprobs -1 means off to mlx_lm_server." in off["logitlab"]["notes"]
+
+
+def test_what_nobody_reports_is_told() -> None:
+    asked = {"messages": MESSAGES, "max_tokens": 1, "top_logprobs": 3}
+    notes = ll.chat(asked, MODEL, engine="sglang")["logitlab"]["notes"]
+    assert "top_logprobs 3 is ignored: without logprobs nothing is reported." in notes
