@@ -63,7 +63,7 @@ def test_refusals_are_text() -> None:
 
 def changed(path: str, value: Any) -> list[dict[str, Any]]:
     """Return messages in which one place holds something else."""
-    messages = json.loads(json.dumps(called("{}")))
+    messages: list[dict[str, Any]] = json.loads(json.dumps(called("{}")))
     spot: Any = messages
     *way, last = path.replace("[", ".[").removeprefix(".").split(".")
     for name in way:

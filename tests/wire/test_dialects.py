@@ -60,7 +60,7 @@ def test_calls_end_in_the_engines_word(engine: str) -> None:
         result = client(engine).chat.completions.create(model="grimm", **request)
         [message] = result.choices
         assert message.message.tool_calls is not None
-        json.loads(message.message.tool_calls[0].function.arguments)  # type: ignore[union-attr]
+        json.loads(message.message.tool_calls[0].function.arguments)
         assert message.finish_reason == expected
         with client(engine).chat.completions.stream(model="grimm", **request) as events:
             final = events.get_final_completion()

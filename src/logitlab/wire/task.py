@@ -55,7 +55,7 @@ class Task:
         _check_type("request", request, Mapping, "a map, the body of a request")
         _check_type("model", model, Model, "a Model to answer")
         body = {key: value for key, value in request.items() if value is not None}
-        self.model, self._body = model, body
+        self.model = model
         parameters = {key: value for key, value in body.items() if key not in _KEYS}
         if "max_completion_tokens" in body:
             limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
@@ -74,7 +74,9 @@ class Task:
             self.prompt: Any = _check_type("prompt", body["prompt"], str, "a text")
         else:
             self.prompt = check_messages(body.get("messages"))
+            self._unread += ["prompt"] if "prompt" in body else []
         self.conversation = _digest(self.prompt)
+        self._identity = _digest(body)
 
     def _read_stream_options(self, options: Any) -> None:
         """See whether a stream tells its usage, and where."""
@@ -97,8 +99,6 @@ class Task:
     def ignored(self) -> list[str]:
         """The keys of the body that nobody reads."""
         unknown = {str(note.key) for note in self.resolved.notes if note.effect == "unknown"}
-        if isinstance(self.prompt, list) and "prompt" in self._body:
-            unknown.add("prompt")
         return sorted((unknown - {"n"}).union(self._unread))
 
     def finish_reason(self, answer: Generation) -> str:
@@ -113,7 +113,7 @@ class Task:
     def head(self, seed: int, kind: str) -> dict[str, Any]:
         """Return what a body and all chunks of a stream begin with."""
         return {
-            "id": f"gen-{_digest([self._body, seed, self.model.name])[:24]}",
+            "id": f"gen-{_digest([self._identity, seed, self.model.name])[:24]}",
             "object": kind,
             "created": int(time.time()),
             "model": self._name,
