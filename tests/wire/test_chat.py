@@ -446,7 +446,7 @@ def test_fields_that_are_null_are_absent() -> None:
     nothing = dict.fromkeys(("description", "strict", "parameters"))
     body = chat({**ASKED, **with_tool(**nothing), "tool_choice": "none"}, MODEL)
     assert "error" not in body
-    options = {"stream_options": {"include_usage": None}}
+    options = {"stream": True, "stream_options": {"include_usage": None}}
     assert "error" not in chat(
         {**ASKED, **with_schema(**nothing | {"schema": CITY}), **options}, MODEL
     )

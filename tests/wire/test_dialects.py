@@ -85,7 +85,7 @@ def usage_of(engine: str, **options: Any) -> tuple[bool, bool]:
     if options:
         request["stream_options"] = options
     chunks = list(chat_stream(request, MODEL, engine=engine))
-    told = chat({**request, "stream": False}, MODEL, engine=engine)["logitlab"]
+    told = chat(request, MODEL, engine=engine)["logitlab"]
     assert [chunk.get("logitlab") for chunk in chunks] == [None] * (len(chunks) - 1) + [told]
     with_usage = [chunk for chunk in chunks if "usage" in chunk]
     assert len(with_usage) <= 1
@@ -109,7 +109,7 @@ def test_usage_comes_where_it_comes() -> None:
 
 
 def test_what_of_stream_options_is_not_read_is_told() -> None:
-    request = {"messages": MESSAGES, "max_tokens": 2, "seed": 1}
+    request = {"messages": MESSAGES, "max_tokens": 2, "seed": 1, "stream": True}
     options = {"include_usage": True, "continuous_usage_stats": True, "nothing": None}
     for engine, unread in {"vllm": [], "koboldcpp": ["include_usage"]}.items():
         body = chat({**request, "stream_options": options}, MODEL, engine=engine)

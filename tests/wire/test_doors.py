@@ -34,7 +34,6 @@ VALUES: dict[str, list[Any]] = {
     "repetition_penalty": [0, 0.5, 1, 2.5, -1],
     "logit_bias": [{"5": -1000.0}, {"5": 50.0}, {"5": -1000}, {"9999": 1.0}],
     "seed": [-1, 0, 7, 2**40],
-    "top_logprobs": [-5, -1, 0, 11, 20, 21, 30],
 }
 ENGINES = sorted(name for name in engines.ENGINES if engines.get(name).is_bundled)
 
@@ -72,7 +71,7 @@ def typed(folder: Path, engine: str, request: dict[str, Any]) -> str:
 
 def of_one_token(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     here: dict[str, Any] = {"engine": engine, "context": SEEN}
-    [key] = request.keys() - {"logprobs"}
+    [key] = request
     doors: dict[str, Callable[[], Any]] = {
         "sample": lambda: ll.sample(ROW, request, seed=1, **here),
         "greedy": lambda: ll.greedy(ROW, request, **here),
@@ -106,10 +105,6 @@ def of_texts(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any
 def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(VALUES)))
     request = {key: data.draw(st.sampled_from(VALUES[key]))}
-    if key == "top_logprobs" and engines.get(engine).logprobs in ("none", "undocumented"):
-        return  # such engines report none, whatever is asked
-    if key == "top_logprobs":
-        request["logprobs"] = True
     size = len(MODEL.vocabulary)
     says = outcome(lambda: engines.translate(request, engine, vocabulary_size=size))
     if engine == "openrouter":  # a request in its own terms is wrong where it is written
@@ -127,21 +122,14 @@ def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
 TAKEN: list[tuple[str, dict[str, Any]]] = [
     ("vllm", {"top_k": -1}),
     ("vllm", {"repetition_penalty": 2.5}),
-    ("vllm", {"logprobs": True, "top_logprobs": -1}),
     ("llama_cpp", {"temperature": 100}),
     ("llama_cpp", {"top_p": 1.5}),
     ("llama_cpp", {"top_p": -1, "top_k": -3, "min_p": 2, "temperature": -1}),
     ("llama_cpp", {"frequency_penalty": 9, "presence_penalty": 9}),
-    ("llama_cpp", {"logprobs": True, "top_logprobs": 1000}),
     ("sglang", {"logit_bias": {"5": -1000}}),
-    ("mlx_lm_server", {"top_logprobs": 3}),
-    ("transformers_serve", {"top_logprobs": 3}),
 ]
 REFUSED = [
     ("vllm", {"temperature": 2.5}, "temperature must be in [0, 2], got 2.5"),
-    ("vllm", {"top_logprobs": 3}, "when using `top_logprobs`, `logprobs` must be set to true."),
-    ("llama_cpp", {"top_logprobs": 3}, "top_logprobs requires logprobs to be set to true"),
-    ("mlx_lm_server", {"logprobs": True, "top_logprobs": 12}, "top_logprobs must be at most 11"),
     ("openrouter", {"temperature": 100}, "temperature must be in [0, 2], got 100.0."),
 ]
 
@@ -164,23 +152,3 @@ def test_what_a_server_refuses_is_refused_in_its_words(
     body = {**request_, "messages": MESSAGES, "max_tokens": 2}
     assert words in (says := transported(engine, body))
     assert typed(tmp_path, engine, body) == transported(engine, {**body, "stream": True}) == says
-
-
-def test_minus_one_of_vllm_is_the_whole_row() -> None:
-    request = {"logprobs": True, "top_logprobs": -1, "max_tokens": 1, "seed": 1}
-    size = len(MODEL.vocabulary)
-    body = ll.chat({**request, "messages": MESSAGES}, MODEL, engine="vllm")
-    [entry] = body["choices"][0]["logprobs"]["content"]
-    assert sum(np.exp([top["logprob"] for top in entry["top_logprobs"]])) == pytest.approx(1)
-    assert len(entry["top_logprobs"]) == size
-    report = ll.logprobs(ROW, 0, request | {"max_tokens": None}, engine="vllm")
-    assert report.top_tokens.shape == (size,)
-    off = ll.chat({**request, "messages": MESSAGES}, MODEL, engine="mlx_lm_server")
-    assert off["choices"][0]["logprobs"]["content"][0]["top_logprobs"] == []
-    assert "top_logprobs -1 means off to mlx_lm_server." in off["logitlab"]["notes"]
-
-
-def test_what_nobody_reports_is_told() -> None:
-    asked = {"messages": MESSAGES, "max_tokens": 1, "top_logprobs": 3}
-    notes = ll.chat(asked, MODEL, engine="sglang")["logitlab"]["notes"]
-    assert "top_logprobs 3 is ignored: without logprobs nothing is reported." in notes

@@ -123,8 +123,8 @@ class Constraint(ABC):
         >>> JsonObject().allows('{"a":1}'), JsonObject().allows('{"a":1')
         (True, False)
         """
-        matcher = self.start(_SINGLE_BYTES, [256])
         try:
+            matcher = self.start(_SINGLE_BYTES, [256])
             for byte in text.encode("utf-8", "surrogatepass"):
                 matcher.advance(byte)
             return matcher.is_complete

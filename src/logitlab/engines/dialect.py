@@ -27,8 +27,6 @@ class Dialect:
         Where a stream tells its usage: in a last chunk without choices if
         ``stream_options.include_usage`` asks for it, [2]_ or unless that is false, as OpenRouter,
         whose page calls the option deprecated; [3]_ in the chunk that ends the answer; nowhere.
-    whole_row : int, optional
-        The ``top_logprobs`` that asks for all tokens.
 
     References
     ----------
@@ -41,12 +39,11 @@ class Dialect:
     --------
     >>> from logitlab import engines
     >>> engines.vllm.dialect
-    Dialect(stops_after='named', usage='asked', whole_row=-1)
+    Dialect(stops_after='named', usage='asked')
     """
 
     stops_after: Literal["none", "named", "all"] = "none"
     usage: Literal["asked", "always", "finish", "never"] = "asked"
-    whole_row: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("stops_after", self.stops_after, _ENDINGS)

@@ -10,12 +10,10 @@ from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.engines.draws import llama_cpp as llama_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
-    BELOW_0,
     Clamp,
     Ignore,
     InVocabulary,
     LeftOut,
-    Needs,
     Off,
     Option,
     Refuse,
@@ -106,10 +104,6 @@ _SERVER_RULES: dict[str, tuple[Rule, ...]] = _LLAMA_RULES | {
     )
     for key, sampler in _SAMPLER_OF.items()
 }
-_SERVER_RULES["top_logprobs"] = (
-    Needs("logprobs", "top_logprobs requires logprobs to be set to true"),
-    Off(lambda n: n < 0, "below 0"),
-)
 _SERVER_RULES["samplers"] = (LeftOut(lambda request: _left_out("", request), "beside mirostat"),)
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _LLAMA = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-task.cpp"
@@ -169,7 +163,6 @@ def llama_cpp(p: Values) -> SortedChain:
 
 
 _PYTHON: dict[str, tuple[Rule, ...]] = {
-    "top_logprobs": (BELOW_0,),
     **{key: rules for key, rules in _LLAMA_RULES.items() if key != "temperature"},
     "repetition_penalty": (
         Rename("repeat_penalty", "that is its argument"),

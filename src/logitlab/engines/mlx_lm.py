@@ -6,16 +6,7 @@ from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import (
-    BELOW_0,
-    Ignore,
-    Off,
-    Option,
-    Refuse,
-    Rule,
-    Unmodelled,
-    Values,
-)
+from logitlab.engines.rules import Ignore, Off, Option, Refuse, Rule, Unmodelled, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.normalisation import LogSoftmax
@@ -74,7 +65,6 @@ _MLX_RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "seed": (Ignore("MLX's own stream is not repeated here"),),
-    "top_logprobs": (BELOW_0,),
 }
 _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "temperature": (_at_least_0("temperature"),),
@@ -82,11 +72,7 @@ _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "top_k": (_at_least_0("top_k"), _TOP_K),
     "min_p": (_at_least_0("min_p"), _at_most("min_p", 1)),
     "repetition_penalty": (_at_least_0("repetition_penalty"), Off(lambda r: r == 0, "0")),
-    "top_logprobs": (
-        Off(lambda n: n == -1, "-1"),
-        _at_least_0("top_logprobs"),
-        _at_most("top_logprobs", 11),
-    ),
+    "top_logprobs": (_at_most("top_logprobs", 11),),
 }
 _OPTIONS = {
     "repetition_context_size": Option(20, _size),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Documented, Ignore, InVocabulary, Needs, Values
+from logitlab.engines.rules import Documented, Ignore, InVocabulary, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty
@@ -13,8 +13,7 @@ from logitlab.steps.truncation import TopP
 
 __all__ = ["openai"]
 
-_DOCUMENTED = ("temperature", "top_p", "frequency_penalty", "presence_penalty")
-_NEEDS_LOGPROBS = Needs("logprobs", "It documents that logprobs must be set to true.", unless=0)
+_DOCUMENTED = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs")
 _ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
 
 
@@ -22,7 +21,6 @@ _ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
     title="OpenAI's API reference",
     source='https://platform.openai.com/docs/api-reference, "Parameter details"',
     rules={key: (Documented(key),) for key in _DOCUMENTED}
-    | {"top_logprobs": (Documented("top_logprobs"), _NEEDS_LOGPROBS)}
     | {"logit_bias": (Documented("logit_bias"), InVocabulary(True, "No token has the id {}."))}
     | dict.fromkeys(_ABSENT, (Ignore("its page has no such parameter"),)),
     logprobs="undocumented",

@@ -17,7 +17,7 @@ from logitlab.engines.engine import (
     refuse_whole,
 )
 from logitlab.engines.rules import Note, Translation
-from logitlab.request.params import PARAMETERS, SamplingParams, check_structure
+from logitlab.request.params import PARAMETERS, SamplingParams, check_together
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
@@ -62,13 +62,6 @@ class Resolved:
     def shapes(self) -> bool:
         """Whether it can change a distribution."""
         return bool(self.chain.steps)
-
-    def top_logprobs(self, size: int) -> int:
-        """Return how many tokens of a vocabulary are reported at each position."""
-        if any(note.key == "top_logprobs" and note.used is None for note in self.notes):
-            return 0  # ignored, or off
-        top: int = self.given.get("top_logprobs", 0)
-        return size if top == self.engine.dialect.whole_row else top
 
     def reported(self, mode: str) -> Chain | None:
         """Return what log-probabilities are of: a chain, or None for the model's own logits.
@@ -129,10 +122,10 @@ def resolve(
         kept = {key: value for key, value in body.items() if names.get(key, key) not in keywords}
         request = {**kept, **keywords}
     given = whose.read({} if request is None else request)
-    if not whose.is_page:  # where that is checked already
-        check_structure(given)
     if ending is None:
         refuse_whole(given)
+    elif not whose.is_page:
+        check_together(given)
     translation = whose.arrive(given, size)
     bias = (ending or {}).get(given.get("verbosity", "medium"), {})
     if bias:

@@ -18,7 +18,6 @@ from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 
 __all__ = [
     "ABSENT",
-    "BELOW_0",
     "Clamp",
     "Documented",
     "Drop",
@@ -26,7 +25,6 @@ __all__ = [
     "Ignore",
     "InVocabulary",
     "LeftOut",
-    "Needs",
     "Note",
     "Off",
     "Option",
@@ -273,27 +271,6 @@ class Documented(Rule):
 
 
 @dataclass(frozen=True)
-class Needs(Rule):
-    """The engine refuses the parameter where another one is off, but for one value."""
-
-    other: str
-    says: str
-    unless: Any = ABSENT
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Raise, or let the value pass."""
-        if value == self.unless or target.request.get(self.other):
-            return value, None
-        rule = self.describe().removeprefix("must be ")
-        raise refusal(key, rule, value, target.engine, self.says)
-
-    def describe(self) -> str:
-        """Say which."""
-        usual = "absent" if self.unless is ABSENT else brief_number(self.unless)
-        return f"must be {usual} unless {self.other} is on"
-
-
-@dataclass(frozen=True)
 class Unmodelled(Refuse):
     """The engine goes on, with a result that makes no sense and is not modelled."""
 
@@ -302,10 +279,6 @@ class Unmodelled(Refuse):
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
             raise RefusalError(key, self.rule, value, f"{target.engine} goes on, but {self.says}.")
         return value, None
-
-
-BELOW_0 = Unmodelled(lambda n: n < 0, "at least 0", "what it reports then is not known here")
-"""A rule for ``top_logprobs``, where nobody has looked."""
 
 
 @dataclass(frozen=True)

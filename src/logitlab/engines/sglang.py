@@ -7,16 +7,7 @@ from typing import Any
 
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import (
-    BELOW_0,
-    Greedy,
-    Ignore,
-    InVocabulary,
-    Off,
-    Refuse,
-    Rule,
-    Values,
-)
+from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
@@ -58,7 +49,6 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
         ),
         Ignore("it draws by seed only with --enable-deterministic-inference"),
     ),
-    "top_logprobs": (BELOW_0,),
 }
 _SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"

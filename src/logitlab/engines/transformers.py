@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import (
-    BELOW_0,
-    Ignore,
-    InVocabulary,
-    Off,
-    Refuse,
-    Rename,
-    Rule,
-    Send,
-    Values,
-)
+from logitlab.engines.rules import Ignore, InVocabulary, Off, Refuse, Rename, Rule, Send, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import RepetitionPenalty
@@ -76,7 +66,6 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
         InVocabulary(True, "The model vocabulary size is {V}, but ids {} were being biased."),
     ),
     "seed": (Ignore("it draws from torch's global generator"),),
-    "top_logprobs": (BELOW_0,),
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Needs, Off, Refuse, Rule, Values
+from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
@@ -68,10 +68,9 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             "at most 20",
             "Requested sample logprobs of {}, which is greater than max allowed: 20",
         ),
-        Needs("logprobs", "when using `top_logprobs`, `logprobs` must be set to true.", unless=0),
     ),
 }
-VLLM_DIALECT = Dialect(stops_after="named", whole_row=-1)
+VLLM_DIALECT = Dialect(stops_after="named")
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 

@@ -87,17 +87,12 @@ def prepare(model: Model, request: Request, options: Options) -> Prepared:
     given, chain = resolved.given, resolved.chain
     _check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
-    top = resolved.top_logprobs(len(model.vocabulary))
-    if top < 0:
-        raise ParameterError("top_logprobs", "at least 0", top)
-    if top > len(model.vocabulary):
+    top = given.get("top_logprobs", 0)
+    if not 0 <= top <= len(model.vocabulary):
         rule = f"at most the {len(model.vocabulary)} tokens of the model"
         raise ParameterError("top_logprobs", rule, top)
     constraint, stop = _constraint(given, options.constraint), given.get("stop", ())
-    notes = [*_unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))]
-    if top and not given.get("logprobs") and all(n.key != "top_logprobs" for n in resolved.notes):
-        sentence = f"top_logprobs {top} is ignored: without logprobs nothing is reported."
-        notes.append(Note("top_logprobs", "ignored", sentence, top))
+    notes = _unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))
     reported = resolved.reported(options.logprobs_mode) if given.get("logprobs") else None
     return Prepared(
         # The caller's own map may change before the text is resumed.

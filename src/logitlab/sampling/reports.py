@@ -290,7 +290,7 @@ def logprobs(
         rule = "'raw' or 'processed' for a request that shapes the distribution"
         raise ParameterError("mode", rule, mode, hint)
     if top_logprobs is None:
-        top_logprobs = resolved.top_logprobs(size)
+        top_logprobs = resolved.given.get("top_logprobs", 0)
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
     resolved.chain.known(state)  # says what is wrong with it, wherever it is used
     chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)

@@ -20,7 +20,11 @@ __all__ = ["chat", "chat_stream", "error_body", "events"]
 
 
 def chat(
-    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
+    request: Mapping[str, Any],
+    model: Model,
+    *,
+    engine: EngineLike = "openrouter",
+    logprobs_mode: str = "engine",
 ) -> dict[str, Any]:
     """Answer a chat completion request.
 
@@ -33,12 +37,17 @@ def chat(
         Whoever answers.
     engine : str or Engine
         Whose chain the request means; keys of its own are read, too.
+    logprobs_mode : {"engine", "raw", "processed"}
+        As of `generate`: what ``logprobs`` are of, where that is not what the engine reports.
 
     Returns
     -------
     dict
-        A "chat.completion" body; its key ``logitlab`` tells the seed, why each answer ended, and
-        which keys of the request were not read. For a request that is wrong, ``{"error": …}``.
+        A "chat.completion" body, with a ``finish_reason`` in the engine's word, see `Dialect`; its
+        key ``logitlab`` tells the seed, why each answer ended, and which keys of the request were
+        not read. A choice whose text has a constraint tells there whether it is complete: a stop
+        string or ``max_tokens`` may cut JSON and calls. For a request that is wrong,
+        ``{"error": …}``.
 
     References
     ----------
@@ -55,8 +64,9 @@ def chat(
     'top_p must be in [0, 1], got 2.0.'
     """
     try:
-        task = Task(request, model, get(engine))
+        task = Task(request, model, get(engine), logprobs_mode)
         options: dict[str, Any] = {"engine": task.resolved.engine, "progress": False}
+        options |= {"logprobs_mode": logprobs_mode}
         answers = generate(model, task.prompt, task.resolved, n=task.count, **options)
     except ParameterError as error:
         return error_body(error)
@@ -66,20 +76,26 @@ def chat(
 
 
 def chat_stream(
-    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
+    request: Mapping[str, Any],
+    model: Model,
+    *,
+    engine: EngineLike = "openrouter",
+    logprobs_mode: str = "engine",
 ) -> Iterator[dict[str, Any]]:
     """Answer a chat completion request by and by.
 
     Parameters
     ----------
-    request, model, engine
+    request, model, engine, logprobs_mode
         As of `chat`.
 
     Returns
     -------
     iterator of dict
         Bodies of "chat.completion.chunk": for each answer its role, pieces of its text, and why it
-        ended; at last the usage. A request that is wrong raises before the first.
+        ended. Where the usage comes is the engine's affair, see `Dialect`; the last chunk has the
+        key ``logitlab`` in any case. A stream that may consist of calls opens with null content.
+        A request that is wrong raises before the first.
 
     Raises
     ------
@@ -94,10 +110,10 @@ def chat_stream(
     >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
     ({'role': 'assistant', 'content': ''}, 6)
     """
-    task = Task(request, model, get(engine))
+    task = Task(request, model, get(engine), logprobs_mode, streams=True)
     seed = resolve_seed(task.resolved.seed)
-    whose = task.resolved.engine
-    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, engine=whose)
+    options: dict[str, Any] = {"engine": task.resolved.engine, "logprobs_mode": logprobs_mode}
+    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, **options)
     return _chunks(task, pieces, seed)
 
 

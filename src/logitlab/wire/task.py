@@ -19,8 +19,10 @@ __all__ = ["Task"]
 
 _ANSWERS = Range(1, 128, integer=True)
 _LIMIT = Range(1, integer=True)
-# Keys that say what is asked, beside the parameters, which say how it is sampled.
-_KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_completion_tokens")
+# Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
+# engine may look at some of them, too.
+_KEYS = ("messages", "prompt", "model", "max_completion_tokens")
+_KEYS_OF_BOTH = ("n", "stream", "stream_options")
 _STREAM_OPTIONS = ("include_usage",)
 
 
@@ -33,6 +35,9 @@ class Task:
     model : Model
     engine : Engine
         Whose rules alone judge its parameters.
+    logprobs_mode : {"engine", "raw", "processed"}
+    streams : bool
+        Whether it is answered by and by, whatever the body says.
 
     Attributes
     ----------
@@ -51,23 +56,34 @@ class Task:
         For whatever is wrong with it.
     """
 
-    def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        model: Model,
+        engine: Engine,
+        logprobs_mode: Any = "engine",
+        *,
+        streams: bool = False,
+    ) -> None:
         _check_type("request", request, Mapping, "a map, the body of a request")
         _check_type("model", model, Model, "a Model to answer")
-        body = {key: value for key, value in request.items() if value is not None}
         self.model = model
-        parameters = {key: value for key, value in body.items() if key not in _KEYS}
+        body = {key: value for key, value in request.items() if value is not None}
+        # What is null goes along: an engine may refuse it.
+        parameters = {key: value for key, value in request.items() if key not in _KEYS}
         if "max_completion_tokens" in body:
             limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
-            if parameters.setdefault("max_tokens", limit) != limit:
+            if body.get("max_tokens", limit) != limit:
                 rule = "equal to max_tokens where both are given"
                 raise ParameterError("max_completion_tokens", rule, limit)
+            parameters["max_tokens"] = limit
         self.count = check_integer("n", body.get("n", 1), _ANSWERS)
-        if self.count > 1:
-            parameters["n"] = self.count  # which the engine's rules may look at
-        self.resolved = resolve_for(model, parameters, Options(engine=engine))
-        self.constraint = constraint_of_values(self.resolved.given)
         check_flag("stream", body.get("stream", False))
+        if streams:
+            parameters["stream"] = True
+        options = Options(engine=engine, logprobs_mode=logprobs_mode)
+        self.resolved = resolve_for(model, parameters, options)
+        self.constraint = constraint_of_values(self.resolved.given)
         self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
         self._read_stream_options(body.get("stream_options", {}))
         if "prompt" in body and "messages" not in body:
@@ -99,7 +115,7 @@ class Task:
     def ignored(self) -> list[str]:
         """The keys of the body that nobody reads."""
         unknown = {str(note.key) for note in self.resolved.notes if note.effect == "unknown"}
-        return sorted((unknown - {"n"}).union(self._unread))
+        return sorted(unknown.difference(_KEYS_OF_BOTH).union(self._unread))
 
     def finish_reason(self, answer: Generation) -> str:
         """Return why an answer ended, in the engine's word."""
@@ -140,7 +156,7 @@ class Task:
                 "seed": answers[0].seed,
                 "finish": [answer.finish.sentence for answer in answers],
                 "ignored": self.ignored,
-                "notes": [note.sentence for note in answers[0].notes if note.key != "n"],
+                "notes": [n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH],
             }
         }
 
