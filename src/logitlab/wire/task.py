@@ -70,7 +70,8 @@ class Task:
         self.model = model
         body = {key: value for key, value in request.items() if value is not None}
         # What is null goes along: an engine may refuse it.
-        parameters = {key: value for key, value in request.items() if key not in _KEYS}
+        own = {key: value for key, value in request.items() if isinstance(key, str)}
+        parameters = {key: value for key, value in own.items() if key not in _KEYS}
         if "max_completion_tokens" in body:
             limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
             if body.get("max_tokens", limit) != limit:
@@ -85,6 +86,7 @@ class Task:
         self.resolved = resolve_for(model, parameters, options)
         self.constraint = constraint_of_values(self.resolved.given)
         self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
+        self._unread = [str(key) for key in body.keys() - own.keys()]
         self._read_stream_options(body.get("stream_options", {}))
         if "prompt" in body and "messages" not in body:
             self.prompt: Any = _check_type("prompt", body["prompt"], str, "a text")
@@ -109,7 +111,7 @@ class Task:
         unread = [name for name in names if name not in _STREAM_OPTIONS]
         if asks is not None and place in ("finish", "never"):
             unread.append("include_usage")
-        self._unread = [f"stream_options.{name}" for name in unread]
+        self._unread += [f"stream_options.{name}" for name in unread]
 
     @property
     def ignored(self) -> list[str]:
