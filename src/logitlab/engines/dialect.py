@@ -28,6 +28,14 @@ class Dialect:
         ``stream_options.include_usage`` asks for it, [2]_ or unless that is false, as OpenRouter,
         whose page calls the option deprecated; [3]_ in the chunk that ends the answer; nowhere.
 
+    Notes
+    -----
+    Read in the servers' own code for vLLM, Aphrodite, SGLang, llama.cpp, mlx-lm, transformers and
+    KoboldCpp 1.76: all of whose calls end with "stop", and whose streams tell no usage. A call that
+    is cut ends with "stop" or "length" everywhere. Streams that may consist of calls open with
+    ``"content": null``, as OpenAI's and llama.cpp's do; those of vLLM and SGLang open with an empty
+    text even then, which is not imitated.
+
     References
     ----------
     .. [1] "Align finish_reason when tool is called with OpenAI",
