@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from logitlab import Context, ParameterError, SamplingParams, Vocabulary
 from logitlab.checks import Range
+from logitlab.engines.dialect import Dialect
+from logitlab.models.messages import check_messages
 
 X = np.zeros((2, 4))
 NAN, INF = float("nan"), float("inf")
@@ -149,6 +151,30 @@ REQUESTS: list[Case] = [
     (
         request(tools=[tool(name="f", parameters=[])]),
         "tools[0].function.parameters must be a JSON schema, got [].",
+    ),
+    (
+        request(tools=[tool(name="f", strict="yes")]),
+        "tools[0].function.strict must be true or false, got 'yes'.",
+    ),
+    (
+        request(tools=[tool(name="f", description=3)]),
+        "tools[0].function.description must be a text, got 3.",
+    ),
+    (
+        request(tool_choice={"type": "custom", "custom": {"name": "f"}}),
+        "tool_choice.type must be 'function', got 'custom'.",
+    ),
+    (
+        request(tool_choice={"type": "function", "name": "f"}),
+        "tool_choice.function must be a map with a name, got None.",
+    ),
+    (
+        request(tool_choice={"type": "function", "function": {"name": 5}}),
+        "tool_choice.function.name must be the name of a function, got 5.",
+    ),
+    (
+        request(response_format={"type": "json_schema", "json_schema": {"strict": 1}}),
+        "response_format.json_schema.strict must be true or false, got 1.",
     ),
     (
         request(tool_choice="any"),
@@ -410,6 +436,51 @@ DRAWS: list[Case] = [
     ),
 ]
 
+
+def messages(*wrong: Any) -> Callable[[], Any]:
+    return lambda: check_messages(wrong)
+
+
+def call(**function: Any) -> dict[str, Any]:
+    return {"role": "assistant", "tool_calls": [{"function": function}]}
+
+
+MESSAGES: list[Case] = [
+    (messages(), "messages must be a non-empty array of messages, got ()."),
+    (messages(5), "messages[0] must be a map with role and content, got 5."),
+    (
+        messages({"role": "user", "content": [{"type": "text", "text": 5}]}),
+        "messages[0].content[0].text must be a text, got 5.",
+    ),
+    (
+        messages({"role": "user", "content": [{"type": "refusal", "refusal": "No"}]}),
+        "messages[0].content[0] must be a part of type \"text\", got {'type': 'refusal', "
+        "'refusal': 'No'}.",
+    ),
+    (
+        messages({"role": "assistant", "content": [{"type": "audio"}]}),
+        'messages[0].content[0] must be a part of type "text" or "refusal", got '
+        "{'type': 'audio'}.",
+    ),
+    (
+        messages({"role": "assistant", "tool_calls": 5}),
+        "messages[0].tool_calls must be an array of tool calls, got 5.",
+    ),
+    (
+        messages(call()),
+        "messages[0].tool_calls[0].function.name must be the name of a function, got None.",
+    ),
+    (
+        messages(call(name="f", arguments="{'a': 1}")),
+        "messages[0].tool_calls[0].function.arguments must be the JSON text of an object, got "
+        "\"{'a': 1}\".",
+    ),
+    (
+        lambda: Dialect(usage="often"),  # type: ignore[arg-type]
+        "usage must be one of 'always', 'asked', 'finish', 'never', got 'often'.",
+    ),
+]
+
 WORDS: list[Case] = [
     (lambda: Vocabulary(None), "tokens must be a non-empty sequence of bytes, got None."),  # type: ignore[arg-type]
     (lambda: Vocabulary([]), "tokens must be a non-empty sequence of bytes, got []."),
@@ -429,7 +500,7 @@ WORDS: list[Case] = [
     (lambda: ll.datasets.load(["x"]), "name must be one of 'smollm2', got ['x']."),  # type: ignore[arg-type]
 ]
 
-CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *WORDS]
+CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *MESSAGES, *WORDS]
 # The same in every process: the message without the address that some values print.
 IDS = [re.sub(" at 0x[0-9a-f]+", "", message) for _, message in CASES]
 

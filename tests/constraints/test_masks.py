@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -204,3 +206,18 @@ def test_a_text_needs_a_token_that_ends_it() -> None:
         Choice(["a"]).start(BYTES, 3)  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="vocabulary must be a Vocabulary, got 3"):
         Choice(["a"]).start(3, [0])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("pattern", ["a+b?", "(ab|ba)*", "[éa]{2,3}", "日.?"])
+def test_whole_texts_are_those_that_match(pattern: str) -> None:
+    constraint = Regex(pattern)
+    for size in range(4):
+        for characters in itertools.product("abé日", repeat=size):
+            text = "".join(characters)
+            assert constraint.allows(text) == bool(re.fullmatch(pattern, text)), text
+
+
+def test_no_text_with_bytes_that_are_none_is_whole() -> None:
+    assert JsonSchema({"const": "a"}).allows('"a"')
+    assert not JsonSchema({"const": "a"}).allows('"\ufffd')
+    assert not JsonSchema({"type": "string"}).allows('"\ud800"')

@@ -227,3 +227,33 @@ def test_none_leaves_room_for_a_constraint() -> None:
         max_tokens=9,
     )  # fmt: skip
     assert answer.text == "yes"
+
+
+@pytest.mark.parametrize("stop", ["}", '"', ",", "1", "e", "king", "x"])
+def test_what_is_cut_is_told(stop: str) -> None:
+    for form in ({"response_format": FORMAT}, {"tools": TOOLS, "tool_choice": "required"}):
+        request: dict[str, Any] = {**form, "stop": [stop], "max_tokens": 60, "temperature": 1}
+        for answer in generate(MODEL, "Once", request, n=6, seed=2):
+            if "tools" in form:
+                # A further call may have begun whose name is not known yet.
+                whole = answer.text.endswith("</tool_call>")
+                assert not whole or answer.tool_calls[-1].complete
+            else:
+                try:
+                    check(answer.text)
+                    whole = True
+                except ValueError:
+                    whole = False
+            assert answer.finish.complete is whole
+            told = "The text is not complete under its constraint." in str(answer.finish)
+            assert told is (answer.finish.cause == "stop string" and not whole)
+
+
+def test_a_prefix_may_be_complete() -> None:
+    answers = [
+        generate(MODEL, "Once", constraint=Regex("a{2,9}b"), stop=[s], seed=1, max_tokens=30)
+        for s in ("b", "aab")
+    ]
+    assert [answer.finish.complete for answer in answers] == [False, False]
+    number = generate(MODEL, "Once", constraint=Regex("[0-9]+x?"), stop=["x"], seed=1, max_tokens=9)
+    assert number.finish.complete

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from logitlab import ParameterError, datasets
 from logitlab.models import Recorded, Recorder, Transformers
+from logitlab.models.chat_template import render
 
+from models import calling
 from models.trees import actions, play
 
 torch = pytest.importorskip("torch")
@@ -331,6 +333,17 @@ def test_chat() -> None:
         model.chat([])
     plain = Transformers(of_width(320), byte_level())
     assert plain.vocabulary.decode(plain.chat(hello)) == "the cat\n\n"
+
+
+@pytest.mark.parametrize("template", [calling.HERMES, calling.QWEN, calling.CODER, calling.LLAMA])
+def test_calls_reach_the_template_as_objects(template: str) -> None:
+    model = Transformers(of_width(320), byte_level(chat_template=template))
+    given = json.dumps(calling.ARGUMENTS)
+    text = model.vocabulary.decode(model.chat(calling.called(given)))
+    assert text == render(template, calling.called(given))
+    assert text.count('"city": "Köln <&>"') + text.count("<city>Köln <&>") == 1
+    with pytest.raises(ParameterError, match=r"^messages\[1\]\.tool_calls\[0\]\.function\.arg"):
+        model.chat(calling.called("{"))
 
 
 @pytest.mark.parametrize("together", [1, 4])

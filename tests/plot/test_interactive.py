@@ -63,6 +63,13 @@ def test_sliders_redraw_the_picture() -> None:
     assert bytes(box.image.value) == live.draw({"temperature": 0.5, "presence_penalty": 2.0})
 
 
+def test_a_slider_reaches_as_far_as_its_engine() -> None:
+    pytest.importorskip("ipywidgets")
+    box = plot.interactive(ROW, engine="llama_cpp", temperature=100, top_p=1.5)
+    assert (box.sliders["temperature"].max, box.sliders["top_p"].max) == (100, 1.5)
+    assert plot.interactive(ROW, engine="vllm", top_k=-1).sliders["top_k"].min == -1
+
+
 def test_where_no_kernel_runs_the_picture_stays() -> None:
     pytest.importorskip("ipywidgets")
     box = plot.interactive(ROW, top=4)
@@ -77,6 +84,10 @@ def test_what_is_wrong_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         plot.interactive(ROW, seed=1)
     with pytest.raises(ParameterError, match=r"top_p must be in \[0.0, 1.0\], got 1.3"):
         plot.interactive(ROW, top_p=1.3)
+    with pytest.raises(ParameterError, match="top_k must be an integer, got 'x'"):
+        plot.interactive(ROW, top_k="x")  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"top_p must be in \(0, 1\], got 0.0. vllm refuses"):
+        plot.interactive(ROW, engine="vllm", top_p=0)
     monkeypatch.setitem(__import__("sys").modules, "ipywidgets", None)
     with pytest.raises(ImportError, match=r"pip install 'logitlab\[notebooks\]'"):
         plot.interactive(ROW)

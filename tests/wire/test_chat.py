@@ -319,3 +319,181 @@ def test_a_call_that_is_cut_within_its_marker_is_no_content() -> None:
         assert choice["message"]["content"] is None
         parts = [part for chunk in chat_stream(request, MODEL) for part in chunk["choices"]]
         assert not any(part["delta"].get("content") for part in parts)
+
+
+def turns(request: dict[str, Any], count: int) -> list[dict[str, Any]]:
+    """Return the answers of a conversation in which every call gets a result without a word."""
+    messages, bodies = list(request["messages"]), []
+    for _ in range(count):
+        body = chat({**request, "messages": messages}, MODEL)
+        message = body["choices"][0]["message"]
+        results = [
+            {"role": "tool", "tool_call_id": call["id"], "content": ""}
+            for call in message["tool_calls"]
+        ]
+        messages = [*messages, message, *results]
+        bodies.append(body)
+    return bodies
+
+
+def test_ids_of_calls_differ_over_a_conversation() -> None:
+    request = {**CALLING, "tool_choice": "required", "max_tokens": 120}
+    one, two = (turns(request, 4) for _ in range(2))
+    ids = [
+        call["id"] for body in one for c in body["choices"] for call in c["message"]["tool_calls"]
+    ]
+    assert len(set(ids)) == len(ids) >= 4
+    assert len({body["id"] for body in one}) == 4
+    for body, again in zip(one, two, strict=True):
+        assert body["id"] == again["id"]
+        assert body["choices"] == again["choices"]
+
+
+def test_ids_are_those_of_the_conversation_alone() -> None:
+    request = {**CALLING, "tool_choice": "required", "n": 2, "parallel_tool_calls": True}
+
+    def ids(**change: Any) -> list[str]:
+        body = {**request, **change}
+        [one] = [chat(body, MODEL)["choices"]]
+        whole = [call["id"] for choice in one for call in choice["message"]["tool_calls"]]
+        parts = [part["delta"] for c in chat_stream(body, MODEL) for part in c["choices"]]
+        streamed = [p["id"] for d in parts for p in d.get("tool_calls", []) if "id" in p]
+        assert sorted(streamed) == sorted(whole)
+        assert len(set(whole)) == len(whole) >= 2
+        assert all(identity.startswith("call_") for identity in whole)
+        return whole
+
+    first = ids()
+    assert ids() == first
+    reordered = [dict(reversed(message.items())) for message in ASKED["messages"]]
+    parts = [{**m, "content": [{"type": "text", "text": m["content"]}]} for m in ASKED["messages"]]
+    for same in ({"stream": True}, {"messages": reordered}, {"messages": parts}):
+        assert ids(**same) == first
+    for other in (
+        {"seed": 4},
+        {"messages": [*ASKED["messages"], {"role": "user", "content": "!"}]},
+    ):
+        assert not set(ids(**other)) & set(first)
+
+
+def test_a_body_without_a_seed_has_an_id_of_its_own() -> None:
+    request = {"prompt": "Once", "max_tokens": 1}
+    assert chat(request, MODEL)["id"] != chat(request, MODEL)["id"]
+    assert chat({**request, "seed": 1}, MODEL)["id"] == chat({"seed": 1, **request}, MODEL)["id"]
+    nested: Any = 1
+    for _ in range(3000):
+        nested = [nested]
+    error = chat({**request, "seed": 1, "user": nested}, MODEL, engine="vllm")["error"]
+    assert "nested less deeply, got too many levels" in error["message"]
+
+
+NAMED = {"type": "function", "function": {"name": "weather"}}
+FUNCTION = {"name": "f", "description": "Does.", "strict": True, "parameters": {"type": "object"}}
+
+
+def with_tool(**change: Any) -> dict[str, Any]:
+    return {"tools": [{"type": "function", "function": FUNCTION | change}]}
+
+
+def with_schema(**change: Any) -> dict[str, Any]:
+    wrapper = {"name": "x", "description": "A thing.", "strict": True, "schema": CITY} | change
+    return {"response_format": {"type": "json_schema", "json_schema": wrapper}}
+
+
+WRAPPER = "response_format.json_schema"
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "rule"),
+    [
+        (with_tool(strict="yes"), "tools[0].function.strict", "true or false"),
+        (with_tool(strict=1), "tools[0].function.strict", "true or false"),
+        (with_tool(description=3), "tools[0].function.description", "a text"),
+        (with_tool(description=["x"]), "tools[0].function.description", "a text"),
+        (with_tool(parameters="{}"), "tools[0].function.parameters", "a JSON schema"),
+        (with_tool(name=5), "tools[0].function.name", "1 to 64 of A-Z a-z 0-9 _ -"),
+        (with_tool() | {"tool_choice": 5}, "tool_choice", "'none', 'auto', 'required' or "),
+        (with_tool() | {"tool_choice": {"type": "custom"}}, "tool_choice.type", "'function'"),
+        (with_tool() | {"tool_choice": {"function": {"name": "f"}}}, "tool_choice.type", "'func"),
+        (
+            with_tool() | {"tool_choice": {"type": "function", "function": "f"}},
+            "tool_choice.function",
+            "a map with a name",
+        ),
+        (
+            with_tool() | {"tool_choice": {"type": "function", "function": {"name": 5}}},
+            "tool_choice.function.name",
+            "the name of a function",
+        ),
+        (with_schema(strict="yes"), f"{WRAPPER}.strict", "true or false"),
+        (with_schema(name=5), f"{WRAPPER}.name", "a text"),
+        (with_schema(description={}), f"{WRAPPER}.description", "a text"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage", "True or"),
+        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "True or"),
+        ({"stream_options": [1]}, "stream_options", "a map"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["openrouter", "vllm"])
+def test_every_field_has_its_type(
+    change: dict[str, Any], path: str, rule: str, engine: str
+) -> None:
+    error = chat({**ASKED, **change}, MODEL, engine=engine)["error"]
+    assert error["metadata"] == {"parameter": path}
+    assert error["message"].startswith(f"{path} must be {rule}")
+
+
+def test_fields_that_are_null_are_absent() -> None:
+    nothing = dict.fromkeys(("description", "strict", "parameters"))
+    body = chat({**ASKED, **with_tool(**nothing), "tool_choice": "none"}, MODEL)
+    assert "error" not in body
+    options = {"stream": True, "stream_options": {"include_usage": None}}
+    assert "error" not in chat(
+        {**ASKED, **with_schema(**nothing | {"schema": CITY}), **options}, MODEL
+    )
+
+
+def test_a_call_that_a_stop_string_cuts_is_told() -> None:
+    request = {**CALLING, "tool_choice": NAMED, "max_tokens": 300}
+    whole = chat(request, MODEL)["choices"][0]
+    assert (whole["native_finish_reason"], whole["logitlab"]) == ("end token", {"complete": True})
+    for engine in ("openrouter", "openai"):
+        body = chat({**request, "stop": ['"city"']}, MODEL, engine=engine)
+        [choice] = body["choices"]
+        [call] = choice["message"]["tool_calls"]
+        assert call["function"]["arguments"] == "{"
+        assert (choice["finish_reason"], choice["native_finish_reason"]) == ("stop", "stop string")
+        assert choice["logitlab"] == {"complete": False}
+        assert body["logitlab"]["finish"][0].endswith("is not complete under its constraint.")
+        chunks = list(chat_stream({**request, "stop": ['"city"']}, MODEL, engine=engine))
+        ending = [part for c in chunks for part in c["choices"] if part["finish_reason"]]
+        assert [part["logitlab"] for part in ending] == [{"complete": False}]
+        assert ending[0]["native_finish_reason"] == "stop string"
+
+
+def test_the_text_is_judged_as_it_was_cut() -> None:
+    """The tokens of a stop string may complete what the text without them is not."""
+    for stop in ("}", "{", ":"):
+        request = {**ASKED, **with_schema(), "stop": [stop], "max_tokens": 200}
+        [choice] = chat(request, MODEL)["choices"]
+        assert choice["native_finish_reason"] == "stop string"
+        assert choice["logitlab"] == {"complete": False}
+        with pytest.raises(ValueError, match="Expecting"):
+            json.loads(choice["message"]["content"])
+    number = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"const": 12}}}
+    request = {**ASKED, "response_format": number, "max_tokens": 20}
+    [choice] = chat({**request, "stop": ["2"]}, MODEL)["choices"]
+    assert (choice["message"]["content"], choice["logitlab"]) == ("1", {"complete": False})
+    [choice] = chat({**request, "stop": ["x"]}, MODEL)["choices"]
+    assert (choice["message"]["content"], choice["logitlab"]) == ("12", {"complete": True})
+
+
+def test_what_can_never_match_is_told() -> None:
+    note = (
+        "stop '<|end|>' can never match the special token <|end|>, which leaves no text: "
+        "only other tokens that spell its name can."
+    )
+    body = chat({**ASKED, "stop": [".", "<|end|>"]}, MODEL)
+    assert note in body["logitlab"]["notes"]
+    streamed = list(chat_stream({**ASKED, "stop": "<|end|>"}, MODEL, engine="vllm"))
+    assert note in streamed[-1]["logitlab"]["notes"]
+    assert not chat({**ASKED, "stop": [".", "<|end"]}, MODEL)["logitlab"]["notes"]

@@ -163,6 +163,18 @@ def test_errors_arrive_as_errors(stream: bool) -> None:
         router().chat.send(messages=MESSAGES, model="grimm", top_p=1.3, stream=stream)
 
 
+def test_log_probabilities_of_another_kind() -> None:
+    request = {"messages": MESSAGES, "logprobs": True, "top_k": 1, "max_tokens": 2, "seed": 1}
+    values = []
+    for mode in ("raw", "processed"):
+        client = httpx.Client(transport=transport(MODEL, engine="openai", logprobs_mode=mode))
+        body = client.post(f"{URL}/chat/completions", json={**request, "temperature": 0}).json()
+        values.append([e["logprob"] for e in body["choices"][0]["logprobs"]["content"]])
+    assert max(values[0]) < 0.0 == min(values[1])
+    with pytest.raises(ParameterError, match="logprobs_mode must be one of 'engine', 'raw'"):
+        transport(MODEL, logprobs_mode="cooked")
+
+
 def test_other_paths_and_bodies() -> None:
     client = httpx.Client(transport=transport(MODEL), base_url=URL)
     assert client.get("/models").status_code == 404

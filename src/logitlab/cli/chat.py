@@ -19,7 +19,7 @@ def add(commands: Any) -> None:
         commands,
         "chat",
         _chat,
-        help="answer a chat completion request, as OpenRouter would",
+        help="answer a chat completion request, as an engine's server would",
         description="Read the body of a chat completion request and print that of the response.",
     )
     parser.add_argument("request", help="a .json file; - reads standard input")

@@ -19,7 +19,7 @@ _BETWEEN = "\n" + OPEN
 _SIGN = re.compile(r'[{}"\\]')
 
 
-def call_id(seed: int, sequence: int, index: int) -> str:
+def call_id(seed: int, sequence: int, index: int, conversation: str = "") -> str:
     """Return the id of a tool call, the same whenever the same text is generated.
 
     Parameters
@@ -28,6 +28,9 @@ def call_id(seed: int, sequence: int, index: int) -> str:
         Of the generation.
     index : int
         Which of its calls it is.
+    conversation : str
+        What was said before, or a digest of it: the turns of a conversation have one seed, and
+        each call of it needs an id of its own.
 
     Examples
     --------
@@ -36,7 +39,7 @@ def call_id(seed: int, sequence: int, index: int) -> str:
     """
     import hashlib  # a tenth of the time of importing logitlab
 
-    data = f"{seed} {sequence} {index}".encode()
+    data = f"{seed} {sequence} {index} {conversation}".rstrip().encode("utf-8", "surrogatepass")
     return "call_" + hashlib.blake2b(data, digest_size=12).hexdigest()
 
 

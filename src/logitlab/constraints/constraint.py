@@ -114,6 +114,23 @@ class Constraint(ABC):
         """
         _empty_matcher(self, _SINGLE_BYTES, (256,))
 
+    def allows(self, text: str) -> bool:
+        """Whether a text is one of the constraint's: whole, not only the beginning of one.
+
+        Examples
+        --------
+        >>> from logitlab.constraints import JsonObject
+        >>> JsonObject().allows('{"a":1}'), JsonObject().allows('{"a":1')
+        (True, False)
+        """
+        try:
+            matcher = self.start(_SINGLE_BYTES, [256])
+            for byte in text.encode("utf-8", "surrogatepass"):
+                matcher.advance(byte)
+            return matcher.is_complete
+        except ParameterError:
+            return False
+
 
 class Matcher:
     """One text in the making, and which token may come next.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Refuse, Values
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
-from logitlab.engines.vllm import VLLM_RULES, vllm_penalties
+from logitlab.engines.vllm import VLLM_DIALECT, VLLM_RULES, vllm_penalties
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
@@ -41,6 +41,7 @@ def _aphrodite(p: Values, times: int) -> Chain:
     rules=_APHRODITE,
     options=DEVICE,
     luck_note="as vLLM's, which was not checked here",
+    dialect=VLLM_DIALECT,
 )
 def aphrodite(p: Values) -> Chain:
     """Return the chain of Aphrodite's V1 sampler, which applies all penalties twice.
@@ -61,6 +62,7 @@ def aphrodite(p: Values) -> Chain:
     rules=_APHRODITE,
     options=DEVICE,
     luck_note="as vLLM's, which was not checked here",
+    dialect=VLLM_DIALECT,
 )
 def aphrodite_once(p: Values) -> Chain:
     """Return the chain of `aphrodite` without its second round of penalties."""

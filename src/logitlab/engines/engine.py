@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, TypeAlias, overload
 
 from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
 from logitlab.engines.about import about
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.reads import USED, names_read
 from logitlab.engines.rules import (
     ABSENT,
@@ -70,10 +71,8 @@ class Engine:
         By which `translate`, `compare_engines` and the command line know it.
     build : callable
         Values to chain: the one expression.
-    title : str
-        The program and its version.
-    source : str
-        Where its rules were read.
+    title, source : str
+        The program and its version, and where its rules were read.
     rules : mapping of str to tuple of Rule
         What it does with the values of documented keys, in order.
     defaults : mapping
@@ -88,13 +87,13 @@ class Engine:
         Where its reported log-probabilities come from: the model's own logits, these after bias
         and penalties, after temperature, too, or what is drawn from.
     luck : callable, optional
-        How it draws, where that can be repeated here.
-    luck_note : str
-        How it draws, in words.
+        How it draws, where that can be repeated here; ``luck_note`` says it in words.
     default_seed : int, optional
         The seed of a request without one, if it is always the same.
     variant_of : str
         The engine of which this is a variant, or "".
+    dialect : Dialect
+        How its server words an answer to a chat completion request.
     is_page : bool
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str
@@ -123,6 +122,7 @@ class Engine:
     luck_note: str = ""
     default_seed: int | None = None
     variant_of: str = ""
+    dialect: Dialect = field(default_factory=Dialect)
     is_page: bool = False
     reads: frozenset[str] = field(default=frozenset(), init=False)
     is_bundled: bool = field(default=False, init=False)

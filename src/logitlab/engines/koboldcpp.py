@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from logitlab.checks import ParameterError, Range, check_integer, check_number
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
@@ -110,6 +111,7 @@ for _key, _number in _NUMBER_OF.items():
     join=max,
     logprobs="none",
     luck_note="std::discrete_distribution on mt19937, not checked here",
+    dialect=Dialect(stops_after="all", usage="never"),
 )
 def koboldcpp(p: Values) -> SortedChain:
     """Return the chain of KoboldCpp: bias, the 5000 best, then ``sampler_order``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Documented, Ignore, InVocabulary, Values
 from logitlab.steps.bias import LogitBias
@@ -24,6 +25,7 @@ _ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
     | dict.fromkeys(_ABSENT, (Ignore("its page has no such parameter"),)),
     logprobs="undocumented",
     luck_note="undocumented, and only mostly deterministic with a seed",
+    dialect=Dialect(stops_after="named"),
 )
 def openai(p: Values) -> Chain:
     """Return the chain that OpenAI's reference describes, as far as it does.

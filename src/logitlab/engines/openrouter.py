@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
@@ -25,6 +26,7 @@ __all__ = ["openrouter"]
     rules={"logit_bias": (InVocabulary(True, "No token has the id {}."),)},
     luck=inverse,
     luck_note="logitlab's own: the inverse of the cumulative distribution at a Philox uniform",
+    dialect=Dialect(usage="always"),
 )
 def openrouter(p: Values) -> Chain:
     """Return the chain that OpenRouter's parameters page describes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Ignore, InVocabulary, Off, Refuse, Rename, Rule, Send, Values
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
@@ -137,6 +138,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     options=DEVICE,
     logprobs="none",
     luck_note=_GLOBAL,
+    dialect=Dialect(usage="finish"),
 )
 def transformers_serve(p: Values) -> Chain:
     """Return the chain of ``transformers serve``.

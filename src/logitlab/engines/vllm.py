@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
@@ -71,6 +72,7 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
 }
+VLLM_DIALECT = Dialect(stops_after="named")
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 
@@ -90,6 +92,7 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     options=DEVICE,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
+    dialect=VLLM_DIALECT,
 )
 def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
@@ -128,6 +131,7 @@ def vllm(p: Values) -> Chain:
     },
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
+    dialect=VLLM_DIALECT,
 )
 def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
@@ -155,6 +159,7 @@ def vllm_triton(p: Values) -> Chain:
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
     rules=VLLM_RULES,
     luck_note="Philox and rejection: the seed of a request is not used",
+    dialect=VLLM_DIALECT,
 )
 def vllm_flashinfer(p: Values) -> Chain:
     """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.

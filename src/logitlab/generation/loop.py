@@ -116,18 +116,21 @@ class Row:
         if self._text.match is not None:
             start, stop = self._text.match
             sentence = f"The stop string {stop!r} was found at character {start}."
-            if self.matcher is not None and end is None and not self.matcher.is_complete:
+            constraint = self.prepared.constraint
+            whole = constraint is None or constraint.allows(self._text.shown)
+            if not whole:
                 sentence += " The text is not complete under its constraint."
-            return Finish("stop", "stop string", sentence, stop, is_cut)
+            return Finish("stop", "stop string", sentence, stop, is_cut, whole)
         if end is not None:
             label = self._model.vocabulary.label(end)
             sentence = f"The model ended the text with {label}, its token {self._count}."
             return Finish("stop", "end token", sentence)
+        whole = self.matcher is None or self.matcher.is_complete
         if self.prepared.max_tokens == self.limit:
             sentence = f"max_tokens {self.limit} was reached."
-            return Finish("length", "max_tokens", sentence, is_cut=is_cut)
+            return Finish("length", "max_tokens", sentence, is_cut=is_cut, complete=whole)
         sentence = f"The context of {self._model.context_length} tokens is full."
-        return Finish("length", "context", sentence)
+        return Finish("length", "context", sentence, complete=whole)
 
     def generation(self) -> Generation:
         """Return what there is: finished, or else interrupted."""
@@ -136,7 +139,8 @@ class Row:
         if finish is None:
             self._text.add(b"", final=True)
             sentence = f"Interrupted after token {self._count}: resume goes on from there."
-            finish = Finish("interrupted", "interrupted", sentence)
+            whole = self.matcher is None or self.matcher.is_complete
+            finish = Finish("interrupted", "interrupted", sentence, complete=whole)
         report = None
         if self.prepared.reported is not None:
             report = _joined(self._reports, self.prepared.top_logprobs)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
 from logitlab.engines.resolve import Request, Resolved, resolve
+from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.models.model import Model
 from logitlab.steps.bias import LogitBias
@@ -90,19 +91,21 @@ def prepare(model: Model, request: Request, options: Options) -> Prepared:
     if not 0 <= top <= len(model.vocabulary):
         rule = f"at most the {len(model.vocabulary)} tokens of the model"
         raise ParameterError("top_logprobs", rule, top)
+    constraint, stop = _constraint(given, options.constraint), given.get("stop", ())
+    notes = _unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))
     reported = resolved.reported(options.logprobs_mode) if given.get("logprobs") else None
     return Prepared(
         # The caller's own map may change before the text is resumed.
         request=copy.deepcopy(request) if isinstance(request, Mapping) else request,
         options=options,
-        resolved=resolved,
+        resolved=replace(resolved, notes=(*resolved.notes, *notes)),
         counts=not all(isinstance(s, RowStep | LogitBias | StatefulStep) for s in chain),
-        constraint=_constraint(given, options.constraint),
+        constraint=constraint,
         reported=(reported or Chain()) if given.get("logprobs") else None,
         is_raw=reported is None,
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),
-        stop=given.get("stop", ()),
+        stop=stop,
         tools=() if given.get("tool_choice") == "none" else tuple(given.get("tools", ())),
     )
 
@@ -111,6 +114,18 @@ def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozense
     """Return the tokens that leave nothing in a text: the special ones that mark no call."""
     marks = marker_ids(vocabulary) if isinstance(constraint, Tools) else frozenset()
     return vocabulary.special - marks
+
+
+def _unmatched(
+    stop: Sequence[str], vocabulary: Vocabulary, silent: frozenset[int]
+) -> Iterator[Note]:
+    """Yield a note for each stop string with the name of a special token, which is no text."""
+    names = {vocabulary[token].decode("utf-8", "replace"): token for token in sorted(silent)}
+    for one in stop:
+        for name in (name for name in names if name and name in one):
+            sentence = f"stop {one!r} can never match the special token {name}, which leaves no "
+            sentence += "text: only other tokens that spell its name can."
+            yield Note("stop", "ignored", sentence, one)
 
 
 def _constraint(values: Mapping[str, Any], given: Constraint | None) -> Constraint | None:

@@ -23,7 +23,7 @@ class Finish:
     Attributes
     ----------
     reason : {"stop", "length", "tool_calls", "interrupted"}
-        As on the wire; "interrupted" where it was broken off, see `resume`.
+        As on OpenRouter's wire; "interrupted" where it was broken off, see `resume`.
     cause : {"end token", "stop string", "max_tokens", "context", "interrupted"}
         Which of the limits it was.
     sentence : str
@@ -33,6 +33,9 @@ class Finish:
     is_cut : bool
         Whether max_tokens broke it off, so that more of them could change it: also a text in
         which a stop string was found while one that begins earlier was still possible.
+    complete : bool
+        Whether the text is one of its constraint's: JSON or calls that a stop string or a limit
+        broke off are not.
     """
 
     reason: Literal["stop", "length", "tool_calls", "interrupted"]
@@ -40,6 +43,7 @@ class Finish:
     sentence: str
     stop: str | None = None
     is_cut: bool = False
+    complete: bool = True
 
     def __str__(self) -> str:
         return self.sentence

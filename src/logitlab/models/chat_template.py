@@ -9,7 +9,8 @@ from functools import lru_cache
 from typing import Any, NoReturn
 
 from logitlab.checks import ParameterError, needs
-from logitlab.models.model import Message, check_messages
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Message
 
 __all__ = ["render"]
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, Tool, check_messages
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Message, Model, State, Tool
 from logitlab.models.tokenizer_bytes import tokenizer_vocabulary
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary

@@ -13,7 +13,8 @@ from typing import Any, Self
 import numpy as np
 from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, Tool, check_messages
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Message, Model, State, Tool
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 

@@ -7,16 +7,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
-from logitlab.checks import ParameterError, Range, check_choice, check_integer
+from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["ROLES", "Message", "Model", "State", "Tool", "check_messages"]
+__all__ = ["Message", "Model", "State", "Tool"]
 
 Message: TypeAlias = Mapping[str, Any]
 Tool: TypeAlias = Mapping[str, Any]
-
-ROLES = ("system", "developer", "user", "assistant", "tool")
 
 
 class State:
@@ -154,44 +152,10 @@ class Model(ABC):
         ParameterError
             For messages that are none, or a role that is unknown.
         """
+        from logitlab.models.messages import check_messages  # not for the protocol alone
+
         contents = [message["content"] for message in check_messages(messages)]
         return self.encode("".join(f"{content}\n\n" for content in contents if content))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {len(self.vocabulary)} tokens>"
-
-
-def check_messages(messages: object) -> list[dict[str, Any]]:
-    """Return the messages of a conversation with plain text as their contents, or raise.
-
-    Examples
-    --------
-    >>> check_messages([{"role": "user", "content": [{"type": "text", "text": "Hello"}]}])
-    [{'role': 'user', 'content': 'Hello'}]
-    """
-    if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
-        raise ParameterError("messages", "a non-empty array of messages", messages)
-    return [_check_message(f"messages[{i}]", message) for i, message in enumerate(messages)]
-
-
-def _check_message(name: str, message: object) -> dict[str, Any]:
-    if not isinstance(message, Mapping):
-        raise ParameterError(name, "a map with role and content", message)
-    role, content = message.get("role"), message.get("content")
-    check_choice(f"{name}.role", role, ROLES)
-    if content is None and role == "assistant":
-        content = ""  # an answer of tool calls alone
-    if isinstance(content, Sequence) and not isinstance(content, str | bytes):
-        content = "".join(
-            _part_text(f"{name}.content[{i}]", part) for i, part in enumerate(content)
-        )
-    if not isinstance(content, str):
-        raise ParameterError(f"{name}.content", "a text, or an array of text parts", content)
-    return {**message, "content": content}
-
-
-def _part_text(name: str, part: object) -> str:
-    text = part.get("text") if isinstance(part, Mapping) and part.get("type") == "text" else None
-    if not isinstance(text, str):
-        raise ParameterError(name, 'a part of type "text"', part)
-    return text

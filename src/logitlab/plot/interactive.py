@@ -58,8 +58,8 @@ class Live:
         top: int = 15,
     ) -> None:
         check_vocabulary(vocabulary)
-        self._row, self._engine, self._context = row_of(logits), get(engine), context
-        probs = softmax(self._row)
+        self.row, self._engine, self._context = row_of(logits), get(engine), context
+        probs = softmax(self.row)
         self._tokens = top_of(probs[None], top)
         count = len(self._tokens)
         ax = style.axes(7, 1.0 + 0.24 * count)
@@ -85,13 +85,13 @@ class Live:
         ParameterError
             For what the engine refuses.
         """
-        final = self._engine(request, vocabulary_size=len(self._row))(self._row, self._context)
+        final = self._engine(request, vocabulary_size=len(self.row))(self.row, self._context)
         probs, kept = softmax(final)[self._tokens], final[self._tokens] > -np.inf
         for bar, number, p, left in zip(self._bars, self._numbers, probs, kept, strict=True):
             bar.set_width(p)
             number.set(text=f"{p:.3f}" if left else "removed", x=p + 0.01)
             number.set_color(self._look.ink if left else self._look.faint)
-        self.summary = Stages(("before", "after"), np.stack([self._row, final])).summary
+        self.summary = Stages(("before", "after"), np.stack([self.row, final])).summary
         self._title.set_text(self.summary)
         self._canvas.restore_region(self._ground)
         for artist in (*self._bars, *self._numbers, self._title):
@@ -132,7 +132,8 @@ def interactive(
     top : int
         How many tokens: the model's most likely ones.
     **values : float
-        Where sliders stand at first; the others are neutral.
+        Where sliders stand at first; the others are neutral. A slider reaches as far as a value
+        that the engine takes.
 
     Returns
     -------
@@ -157,13 +158,19 @@ def interactive(
     for name in values:
         if name not in ranges:
             raise ParameterError("parameter", f"one of {', '.join(ranges)}", name)
-    sliders = {}
+    whose, sliders = get(engine), {}
     for name, (low, high, step, neutral) in ranges.items():
-        if not low <= values.get(name, neutral) <= high:
-            raise ParameterError(name, f"in [{low}, {high}]", values[name])
+        value = neutral
+        if name in values:
+            value = PARAMETERS[name].typed(values[name])
+            if not whose.is_page:  # its own rules say what it takes, not the page's range
+                whose.translate({name: value}, vocabulary_size=len(live.row))
+                low, high = min(low, value), max(high, value)
+        if not low <= value <= high:
+            raise ParameterError(name, f"in [{low}, {high}]", value)
         kind = widgets.IntSlider if isinstance(step, int) else widgets.FloatSlider
         sliders[name] = kind(
-            value=values.get(name, neutral),
+            value=value,
             min=low,
             max=high,
             step=step,

@@ -110,6 +110,8 @@ def response_format(key: str, value: Any) -> dict[str, Any]:
     if value["type"] == "json_schema":
         wrapper = value.get("json_schema")
         schema = wrapper.get("schema") if isinstance(wrapper, Mapping) else None
+        if isinstance(wrapper, Mapping):
+            _check_fields(f"{key}.json_schema", wrapper, name=str, description=str, strict=bool)
         if not isinstance(schema, Mapping | bool):
             hint = 'Send {"type": "json_schema", "json_schema": {"name": …, "schema": {…}}}.'
             raise ParameterError(key, "a map with a schema under json_schema", value, hint)
@@ -143,6 +145,7 @@ def tools(key: str, value: Any) -> tuple[dict[str, Any], ...]:
             raise ParameterError(
                 f"{here}.function.parameters", "a JSON schema", function["parameters"]
             )
+        _check_fields(f"{here}.function", function, description=str, strict=bool)
     return tuple(deep_copy(key, tool) for tool in value)
 
 
@@ -151,12 +154,26 @@ def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     words = ("none", "auto", "required")
     if isinstance(value, str) and value in words:
         return value
-    named = isinstance(value, Mapping) and value.get("type") == "function"
-    function = value.get("function") if named else None
-    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+    if not isinstance(value, Mapping):
         rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
         raise ParameterError(key, rule, value)
+    if value.get("type") != "function":
+        raise ParameterError(f"{key}.type", "'function'", value.get("type"))
+    function = value.get("function")
+    if not isinstance(function, Mapping):
+        raise ParameterError(f"{key}.function", "a map with a name", function)
+    if not isinstance(function.get("name"), str):
+        raise ParameterError(f"{key}.function.name", "the name of a function", function.get("name"))
     return deep_copy(key, value)
+
+
+def _check_fields(path: str, fields: Mapping[str, Any], **kinds: type) -> None:
+    """Raise for a text or flag that is none; one that is null is absent."""
+    for name, kind in kinds.items():
+        value = fields.get(name)
+        if value is not None and not isinstance(value, kind):
+            rule = "true or false" if kind is bool else "a text"
+            raise ParameterError(f"{path}.{name}", rule, value)
 
 
 def mirostat(key: str, value: Any) -> int:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any
 
-from logitlab.checks import ParameterError, needs
+from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.engines.engine import EngineLike, get
+from logitlab.engines.resolve import REPORTS
 from logitlab.models.model import Model
 from logitlab.wire.chat import chat, chat_stream, error_body, events
 
@@ -18,7 +19,11 @@ _PATH = "/chat/completions"
 
 
 def transport(
-    model: Model, *, engine: EngineLike = "openrouter", httpx: ModuleType | None = None
+    model: Model,
+    *,
+    engine: EngineLike = "openrouter",
+    logprobs_mode: str = "engine",
+    httpx: ModuleType | None = None,
 ) -> Any:
     """Return a transport that answers chat completion requests with a model.
 
@@ -28,6 +33,8 @@ def transport(
         Whoever answers.
     engine : str or Engine
         Whose chain the requests mean.
+    logprobs_mode : {"engine", "raw", "processed"}
+        As of `chat`.
     httpx : module, optional
         The package whose clients will use it, where that is not httpx itself.
 
@@ -57,7 +64,8 @@ def transport(
     library: Any = needs("sdk", "httpx") if httpx is None else httpx
     if not isinstance(model, Model):
         raise ParameterError("model", "a Model", model)
-    recipe = get(engine)
+    options: dict[str, Any] = {"engine": get(engine), "logprobs_mode": logprobs_mode}
+    check_choice("logprobs_mode", logprobs_mode, REPORTS)
 
     class Events(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         """Server-sent events, made as they are read."""
@@ -86,9 +94,9 @@ def transport(
             text = content.decode("utf-8", "replace")
             return respond(error_body(ParameterError("request", "JSON", text)))
         if not (isinstance(request, dict) and request.get("stream")):
-            return respond(chat(request, model, engine=recipe))
+            return respond(chat(request, model, **options))
         try:
-            stream = Events(chat_stream(request, model, engine=recipe))
+            stream = Events(chat_stream(request, model, **options))
         except ParameterError as error:
             return respond(error_body(error))
         return library.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)

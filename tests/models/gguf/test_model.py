@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from logitlab import ParameterError, datasets, models
 from logitlab.models import Gguf
+from logitlab.models.chat_template import render
 from logitlab.models.gguf.file import GgufFile
 
-from models import recorded
+from models import calling, recorded
 from models.gguf.test_tokenizer import Plain, texts
 from models.tiny_llama import TOKENS, Tiny
 
@@ -56,6 +57,16 @@ def test_a_conversation_follows_the_template(tmp_path: Path) -> None:
     assert ids[0] == 1
     with pytest.raises(ParameterError, match=r"It says: No tools here\.$"):
         model.chat([{"role": "tool", "content": "5"}])
+
+
+@pytest.mark.parametrize("template", [calling.HERMES, calling.QWEN])
+def test_calls_reach_the_template_as_objects(tmp_path: Path, template: str) -> None:
+    model = Gguf(write(tmp_path, tokenizer__chat_template=template))
+    ids = [model.chat(calling.called(given)) for given in ('{"a":  1}', {"a": 1})]
+    assert ids[0] == ids[1] == model._tokenizer.encode(render(template, calling.called({"a": 1})))
+    assert ids[0] != model.chat(calling.called({"a": 2}))
+    with pytest.raises(ParameterError, match=r"^messages\[1\]\.tool_calls\[0\]\.function\.arg"):
+        model.chat(calling.called("{"))
 
 
 def test_without_a_template_the_contents_are_paragraphs(tmp_path: Path) -> None:

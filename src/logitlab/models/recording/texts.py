@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from logitlab.checks import ParameterError
-from logitlab.models.model import Message, State, Tool, check_messages
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Message, State, Tool
 
 __all__ = ["FORMAT", "PathState", "TextTree", "beside", "conversation", "prompt_key"]
 

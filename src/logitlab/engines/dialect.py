@@ -1,0 +1,58 @@
+"""What differs between servers that answer in the shapes of OpenAI's API."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from logitlab.checks import check_choice
+
+__all__ = ["Dialect"]
+
+_ENDINGS = ("none", "named", "all")
+_USAGE = ("always", "asked", "finish", "never")
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How an engine's server ends an answer, as `chat` and `chat_stream` word it.
+
+    Parameters
+    ----------
+    stops_after : {"none", "named", "all"}
+        After which calls of functions ``finish_reason`` is "stop" in place of "tool_calls": those
+        of a function that ``tool_choice`` names, or all. OpenAI does so for named ones, and vLLM
+        does as OpenAI. [1]_
+    usage : {"asked", "always", "finish", "never"}
+        Where a stream tells its usage: in a last chunk without choices if
+        ``stream_options.include_usage`` asks for it, [2]_ or unless that is false, as OpenRouter,
+        whose page calls the option deprecated; [3]_ in the chunk that ends the answer; nowhere.
+
+    Notes
+    -----
+    Read in the servers' own code for vLLM, Aphrodite, SGLang, llama.cpp, mlx-lm, transformers and
+    KoboldCpp 1.76: all of whose calls end with "stop", and whose streams tell no usage. A call that
+    is cut ends with "stop" or "length" everywhere. Streams that may consist of calls open with
+    ``"content": null``, as OpenAI's and llama.cpp's do; those of vLLM and SGLang open with an empty
+    text even then, which is not imitated.
+
+    References
+    ----------
+    .. [1] "Align finish_reason when tool is called with OpenAI",
+       https://github.com/vllm-project/vllm/pull/25054, with answers of both
+    .. [2] OpenAI, "Chat completion chunk", https://platform.openai.com/docs/api-reference/chat-streaming
+    .. [3] https://openrouter.ai/docs/client-sdks/typescript/models/chatstreamoptions
+
+    Examples
+    --------
+    >>> from logitlab import engines
+    >>> engines.vllm.dialect
+    Dialect(stops_after='named', usage='asked')
+    """
+
+    stops_after: Literal["none", "named", "all"] = "none"
+    usage: Literal["asked", "always", "finish", "never"] = "asked"
+
+    def __post_init__(self) -> None:
+        check_choice("stops_after", self.stops_after, _ENDINGS)
+        check_choice("usage", self.usage, _USAGE)

@@ -1,0 +1,189 @@
+"""A request body, read and checked: what is asked, and how it is sampled."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer
+from logitlab.constraints import constraint_of_values
+from logitlab.engines.engine import Engine
+from logitlab.generation.options import Options
+from logitlab.generation.preparation import resolve_for
+from logitlab.generation.result import Generation
+from logitlab.models.messages import check_messages
+from logitlab.models.model import Model
+
+__all__ = ["Task"]
+
+_ANSWERS = Range(1, 128, integer=True)
+_LIMIT = Range(1, integer=True)
+# Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
+# engine may look at some of them, too.
+_KEYS = ("messages", "prompt", "model", "max_completion_tokens")
+_KEYS_OF_BOTH = ("n", "stream", "stream_options")
+_STREAM_OPTIONS = ("include_usage",)
+
+
+class Task:
+    """A request body, read and checked.
+
+    Parameters
+    ----------
+    request : mapping
+    model : Model
+    engine : Engine
+        Whose rules alone judge its parameters.
+    logprobs_mode : {"engine", "raw", "processed"}
+    streams : bool
+        Whether it is answered by and by, whatever the body says.
+
+    Attributes
+    ----------
+    resolved : Resolved
+        Its parameters.
+    prompt : str or list of dict
+        Its text, or its messages.
+    conversation : str
+        A digest of that, of which the ids of tool calls are made.
+    count : int
+        How many answers it asks for.
+
+    Raises
+    ------
+    ParameterError
+        For whatever is wrong with it.
+    """
+
+    def __init__(
+        self,
+        request: Mapping[str, Any],
+        model: Model,
+        engine: Engine,
+        logprobs_mode: Any = "engine",
+        *,
+        streams: bool = False,
+    ) -> None:
+        _check_type("request", request, Mapping, "a map, the body of a request")
+        _check_type("model", model, Model, "a Model to answer")
+        self.model = model
+        body = {key: value for key, value in request.items() if value is not None}
+        # What is null goes along: an engine may refuse it.
+        own = {key: value for key, value in request.items() if isinstance(key, str)}
+        parameters = {key: value for key, value in own.items() if key not in _KEYS}
+        if "max_completion_tokens" in body:
+            limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
+            if body.get("max_tokens", limit) != limit:
+                rule = "equal to max_tokens where both are given"
+                raise ParameterError("max_completion_tokens", rule, limit)
+            parameters["max_tokens"] = limit
+        self.count = check_integer("n", body.get("n", 1), _ANSWERS)
+        check_flag("stream", body.get("stream", False))
+        if streams:
+            parameters["stream"] = True
+        options = Options(engine=engine, logprobs_mode=logprobs_mode)
+        self.resolved = resolve_for(model, parameters, options)
+        self.constraint = constraint_of_values(self.resolved.given)
+        self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
+        self._unread = [str(key) for key in body.keys() - own.keys()]
+        self._read_stream_options(body.get("stream_options", {}))
+        if "prompt" in body and "messages" not in body:
+            self.prompt: Any = _check_type("prompt", body["prompt"], str, "a text")
+        else:
+            self.prompt = check_messages(body.get("messages"))
+            self._unread += ["prompt"] if "prompt" in body else []
+        self.conversation = _digest(self.prompt)
+        self._identity = _digest(body)
+
+    def _read_stream_options(self, options: Any) -> None:
+        """See whether a stream tells its usage, and where."""
+        _check_type("stream_options", options, Mapping, "a map")
+        asks = options.get("include_usage")
+        if asks is not None:
+            check_flag("stream_options.include_usage", asks)
+        place = self.resolved.engine.dialect.usage
+        self.usage_at_finish = place == "finish"
+        self.usage_at_end = place in ("asked", "always") and (
+            place == "always" if asks is None else asks
+        )
+        names = [name for name, value in options.items() if value is not None]
+        unread = [name for name in names if name not in _STREAM_OPTIONS]
+        if asks is not None and place in ("finish", "never"):
+            unread.append("include_usage")
+        self._unread += [f"stream_options.{name}" for name in unread]
+
+    @property
+    def ignored(self) -> list[str]:
+        """The keys of the body that nobody reads."""
+        unknown = {str(note.key) for note in self.resolved.notes if note.effect == "unknown"}
+        return sorted(unknown.difference(_KEYS_OF_BOTH).union(self._unread))
+
+    def finish_reason(self, answer: Generation) -> str:
+        """Return why an answer ended, in the engine's word."""
+        if answer.finish_reason == "tool_calls":
+            after = self.resolved.engine.dialect.stops_after
+            is_named = isinstance(self.resolved.given.get("tool_choice"), Mapping)
+            if after == "all" or (after == "named" and is_named):
+                return "stop"
+        return answer.finish_reason
+
+    def head(self, seed: int, kind: str) -> dict[str, Any]:
+        """Return what a body and all chunks of a stream begin with."""
+        return {
+            "id": f"gen-{_digest([self._identity, seed, self.model.name])[:24]}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self._name,
+            "system_fingerprint": f"logitlab-{self.model.name}",
+        }
+
+    def end(self, answers: list[Generation]) -> dict[str, Any]:
+        """Return what goes with the end of the last of all answers, which are put in order."""
+        answers.sort(key=lambda answer: answer.sequence)
+        usage = self.usage(answers) if self.usage_at_finish else {}
+        return usage | ({} if self.usage_at_end else self.summary(answers))
+
+    def usage(self, answers: Sequence[Generation]) -> dict[str, Any]:
+        """Return how many tokens were read and drawn."""
+        prompt = answers[0].usage.prompt_tokens
+        completion = sum(answer.usage.completion_tokens for answer in answers)
+        usage = {"prompt_tokens": prompt, "completion_tokens": completion}
+        return {"usage": {**usage, "total_tokens": prompt + completion}}
+
+    def summary(self, answers: Sequence[Generation]) -> dict[str, Any]:
+        """Return what logitlab knows beyond the wire."""
+        return {
+            "logitlab": {
+                "seed": answers[0].seed,
+                "finish": [answer.finish.sentence for answer in answers],
+                "ignored": self.ignored,
+                "notes": [n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH],
+            }
+        }
+
+
+def _check_type(name: str, value: Any, kind: Any, rule: str) -> Any:
+    """Return a value of some type, or raise `ParameterError`."""
+    if not isinstance(value, kind):
+        raise ParameterError(name, rule, value)
+    return value
+
+
+def _digest(value: Any) -> str:
+    """Return the same word for equal JSON, in whatever order its keys come."""
+    import hashlib  # a tenth of the time of importing logitlab
+
+    try:
+        text = repr(_ordered(value))
+    except RecursionError:
+        raise ParameterError("request", "nested less deeply", Seen("too many levels")) from None
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _ordered(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return [(key, _ordered(value[key])) for key in sorted(value, key=repr)]
+    if isinstance(value, list | tuple):
+        return [_ordered(entry) for entry in value]
+    return value

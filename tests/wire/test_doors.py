@@ -1,0 +1,154 @@
+"""Every door asks the engine alone: what it takes is taken, and refused are its words."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import logitlab as ll
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from logitlab import Context, ParameterError, engines
+from logitlab.cli import main
+from logitlab.models import NGram
+
+MODEL = NGram.bundled()
+ROW = np.random.default_rng(5).normal(0, 2, len(MODEL.vocabulary)).astype(np.float32)
+SEEN = Context(prompt=[1, 2], output=[3])
+MESSAGES = [{"role": "user", "content": "Once"}]
+# On both sides of the ranges of OpenRouter's page, and of each engine's own.
+VALUES: dict[str, list[Any]] = {
+    "temperature": [0, 0.001, 1, 2, 2.5, 100, -0.5],
+    "top_p": [0, 0.5, 1, 1.5, -0.1],
+    "top_k": [-2, -1, 0, 3, 10**6],
+    "min_p": [0, 0.5, 1, 1.5, -0.1],
+    "top_a": [0, 0.5, 1.5],
+    "frequency_penalty": [-3, -1, 0, 1.5, 2.5],
+    "presence_penalty": [-3, 0, 1.5, 2.5],
+    "repetition_penalty": [0, 0.5, 1, 2.5, -1],
+    "logit_bias": [{"5": -1000.0}, {"5": 50.0}, {"5": -1000}, {"9999": 1.0}],
+    "seed": [-1, 0, 7, 2**40],
+}
+ENGINES = sorted(name for name in engines.ENGINES if engines.get(name).is_bundled)
+
+
+def outcome(call: Callable[[], Any]) -> str:
+    """Return what is wrong, or nothing."""
+    try:
+        call()
+    except ParameterError as error:
+        return str(error)
+    return ""
+
+
+def on_the_wire(body: dict[str, Any]) -> str:
+    return str(body["error"]["message"]) if "error" in body else ""
+
+
+def transported(engine: str, request: dict[str, Any]) -> str:
+    client = httpx.Client(transport=ll.transport(MODEL, engine=engine))
+    response = client.post("http://lab.invalid/v1/chat/completions", json=request)
+    if "text/event-stream" in response.headers["content-type"]:
+        return ""
+    assert response.status_code == (400 if "error" in response.json() else 200)
+    return on_the_wire(response.json())
+
+
+def typed(folder: Path, engine: str, request: dict[str, Any]) -> str:
+    file = folder / "request.json"
+    file.write_text(json.dumps(request))
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+        print(main(["chat", str(file), "--engine", engine]) or "")
+    return on_the_wire(json.JSONDecoder().raw_decode(out.getvalue())[0])
+
+
+def of_one_token(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    here: dict[str, Any] = {"engine": engine, "context": SEEN}
+    [key] = request
+    doors: dict[str, Callable[[], Any]] = {
+        "sample": lambda: ll.sample(ROW, request, seed=1, **here),
+        "greedy": lambda: ll.greedy(ROW, request, **here),
+        "survivors": lambda: ll.survivors(ROW, request, **here),
+        "logprobs": lambda: ll.logprobs(ROW, 0, request, mode="raw", **here),
+        "distribution": lambda: ll.distribution(ROW, request, **here),
+        "trace": lambda: ll.trace(ROW, request, **here),
+    }
+    if key in ("temperature", "top_p", "frequency_penalty"):
+        grid, quiet = {key: [request[key]]}, {"progress": False, **here}
+        doors["sweep"] = lambda: ll.sweep(ROW[None], grid, **quiet)
+        doors["simulate"] = lambda: ll.simulate(ROW[None], grid, draws=2, seed=1, **quiet)
+    return doors
+
+
+def of_texts(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    short = {**request, "max_tokens": 1}
+    body = {**short, "messages": MESSAGES}
+    return {
+        "generate": lambda: ll.generate(MODEL, MESSAGES, short, engine=engine),
+        "keywords": lambda: ll.generate(MODEL, MESSAGES, engine=engine, **short),
+        "generate_many": lambda: ll.generate_many(MODEL, [MESSAGES], short, engine=engine),
+        "stream": lambda: list(ll.stream(MODEL, MESSAGES, short, engine=engine)),
+        "chat_stream": lambda: list(ll.chat_stream(body, MODEL, engine=engine)),
+    }
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
+    key = data.draw(st.sampled_from(sorted(VALUES)))
+    request = {key: data.draw(st.sampled_from(VALUES[key]))}
+    size = len(MODEL.vocabulary)
+    says = outcome(lambda: engines.translate(request, engine, vocabulary_size=size))
+    if engine == "openrouter":  # a request in its own terms is wrong where it is written
+        says = says.split(" openrouter refuses the request: It documents")[0]
+    told = {name: outcome(call) for name, call in of_one_token(engine, request).items()}
+    told |= {name: outcome(call) for name, call in of_texts(engine, request).items()}
+    body = {**request, "messages": MESSAGES, "max_tokens": 1}
+    told["chat"] = on_the_wire(ll.chat(body, MODEL, engine=engine))
+    told["transport"] = transported(engine, body)
+    told["transport, streamed"] = transported(engine, {**body, "stream": True})
+    assert {name: words for name, words in told.items() if words != says} == {}
+
+
+# What servers were seen to take or to refuse: asked over HTTP, or run.
+TAKEN: list[tuple[str, dict[str, Any]]] = [
+    ("vllm", {"top_k": -1}),
+    ("vllm", {"repetition_penalty": 2.5}),
+    ("llama_cpp", {"temperature": 100}),
+    ("llama_cpp", {"top_p": 1.5}),
+    ("llama_cpp", {"top_p": -1, "top_k": -3, "min_p": 2, "temperature": -1}),
+    ("llama_cpp", {"frequency_penalty": 9, "presence_penalty": 9}),
+    ("sglang", {"logit_bias": {"5": -1000}}),
+]
+REFUSED = [
+    ("vllm", {"temperature": 2.5}, "temperature must be in [0, 2], got 2.5"),
+    ("openrouter", {"temperature": 100}, "temperature must be in [0, 2], got 100.0."),
+]
+
+
+@pytest.mark.parametrize(("engine", "request_"), TAKEN)
+def test_what_a_server_takes_is_taken(
+    engine: str, request_: dict[str, Any], tmp_path: Path
+) -> None:
+    body = {**request_, "messages": MESSAGES, "max_tokens": 2, "seed": 1}
+    assert typed(tmp_path, engine, body) == transported(engine, body) == ""
+    answer = ll.generate(MODEL, MESSAGES, {**request_, "max_tokens": 2, "seed": 1}, engine=engine)
+    choice = ll.chat(body, MODEL, engine=engine)["choices"][0]
+    assert choice["message"]["content"] == answer.text
+
+
+@pytest.mark.parametrize(("engine", "request_", "words"), REFUSED)
+def test_what_a_server_refuses_is_refused_in_its_words(
+    engine: str, request_: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    body = {**request_, "messages": MESSAGES, "max_tokens": 2}
+    assert words in (says := transported(engine, body))
+    assert typed(tmp_path, engine, body) == transported(engine, {**body, "stream": True}) == says
