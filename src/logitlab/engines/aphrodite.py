@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from logitlab.engines.engine import engine
+from logitlab.engines.generation_config import GenerationConfig
 from logitlab.engines.rules import Refuse, Values
-from logitlab.engines.vllm import VLLM_RULES, vllm_penalties
+from logitlab.engines.schemas import VLLM_SERVER
+from logitlab.engines.vllm import VLLM_OPTIONS, VLLM_RULES, VLLM_TOGETHER, vllm_penalties
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.temperature import Temperature
@@ -16,6 +18,7 @@ __all__ = ["aphrodite", "aphrodite_once"]
 _APHRODITE = VLLM_RULES | {
     "top_a": (Refuse(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),)
 }
+_APHRODITE_FILE = GenerationConfig(("repetition_penalty", "temperature", "top_k", "top_p", "min_p"))
 _APHRODITE_SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops/top_a.py, sampling_params.py"
 
 
@@ -37,6 +40,10 @@ def _aphrodite(p: Values, times: int) -> Chain:
     title="Aphrodite 0.24.1, V1 sampler",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=_APHRODITE_FILE,
+    options=VLLM_OPTIONS,
     luck_note="as vLLM's, which was not checked here",
 )
 def aphrodite(p: Values) -> Chain:
@@ -55,6 +62,10 @@ def aphrodite(p: Values) -> Chain:
     variant_of="aphrodite",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=_APHRODITE_FILE,
+    options=VLLM_OPTIONS,
     luck_note="as vLLM's, which was not checked here",
 )
 def aphrodite_once(p: Values) -> Chain:

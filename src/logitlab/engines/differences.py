@@ -7,6 +7,7 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.engines import MAIN
+from logitlab.engines.about import empty_request
 from logitlab.engines.engine import Engine, get
 from logitlab.engines.rules import Ignore, brief_number
 from logitlab.request.params import DISTRIBUTION, NEUTRAL, TWENTY
@@ -168,8 +169,7 @@ def _top_k_off(engine: Engine) -> str:
 
 
 def _empty(engine: Engine) -> str:
-    given = (f"{key} {brief_number(value)}" for key, value in engine.defaults.items())
-    return ", ".join(given) or "neutral"
+    return empty_request(engine) or "neutral"
 
 
 def _ignored(engine: Engine) -> str:

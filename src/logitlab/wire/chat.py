@@ -32,7 +32,11 @@ _KEYS = ("messages", "prompt", "model", "n", "stream", "stream_options", "max_co
 
 
 def chat(
-    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
+    request: Mapping[str, Any],
+    model: Model,
+    *,
+    engine: EngineLike = "openrouter",
+    logprobs_mode: str = "engine",
 ) -> dict[str, Any]:
     """Answer a chat completion request.
 
@@ -45,6 +49,8 @@ def chat(
         Whoever answers.
     engine : str or Engine
         Whose chain the request means; keys of its own are read, too.
+    logprobs_mode : {"engine", "raw", "processed"}
+        As of `generate`: what ``logprobs`` are of, where that is not what the engine reports.
 
     Returns
     -------
@@ -67,8 +73,9 @@ def chat(
     'top_p must be in [0, 1], got 2.0.'
     """
     try:
-        task = _Task(request, model, get(engine))
+        task = _Task(request, model, get(engine), logprobs_mode)
         options: dict[str, Any] = {"engine": task.resolved.engine, "progress": False}
+        options |= {"logprobs_mode": logprobs_mode}
         answers = generate(model, task.prompt, task.resolved, n=task.count, **options)
     except ParameterError as error:
         return error_body(error)
@@ -78,13 +85,17 @@ def chat(
 
 
 def chat_stream(
-    request: Mapping[str, Any], model: Model, *, engine: EngineLike = "openrouter"
+    request: Mapping[str, Any],
+    model: Model,
+    *,
+    engine: EngineLike = "openrouter",
+    logprobs_mode: str = "engine",
 ) -> Iterator[dict[str, Any]]:
     """Answer a chat completion request by and by.
 
     Parameters
     ----------
-    request, model, engine
+    request, model, engine, logprobs_mode
         As of `chat`.
 
     Returns
@@ -106,10 +117,11 @@ def chat_stream(
     >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
     ({'role': 'assistant', 'content': ''}, 6)
     """
-    task = _Task(request, model, get(engine))
+    task = _Task(request, model, get(engine), logprobs_mode)
     seed = resolve_seed(task.resolved.seed)
     whose = task.resolved.engine
-    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, engine=whose)
+    options: dict[str, Any] = {"engine": whose, "logprobs_mode": logprobs_mode}
+    pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, **options)
     return _chunks(task, pieces, seed)
 
 
@@ -147,7 +159,9 @@ def _check_type(name: str, value: Any, kind: Any, rule: str) -> Any:
 class _Task:
     """A request body, read and checked."""
 
-    def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
+    def __init__(
+        self, request: Mapping[str, Any], model: Model, engine: Engine, logprobs_mode: Any
+    ) -> None:
         _check_type("request", request, Mapping, "a map, the body of a request")
         body = {key: value for key, value in request.items() if value is not None}
         self.request = body
@@ -159,7 +173,8 @@ class _Task:
             if parameters.setdefault("max_tokens", limit) != limit:
                 rule = "equal to max_tokens where both are given"
                 raise ParameterError("max_completion_tokens", rule, limit)
-        self.resolved = resolve_for(model, parameters, Options(engine=engine))
+        whose = Options(engine=engine, logprobs_mode=logprobs_mode)
+        self.resolved = resolve_for(model, parameters, whose)
         self.constraint = constraint_of_values(self.resolved.given)
         self.count = check_integer("n", body.get("n", 1), _ANSWERS)
         check_flag("stream", body.get("stream", False))
