@@ -42,8 +42,11 @@ def about(engine: Any) -> str:
 
 def empty_request(engine: Any) -> str:
     """Say what an engine uses for an empty request, where that is not neutral."""
-    notes = (note for note in engine.translate({}).notes if note.effect == "default")
-    return ", ".join(f"{note.key} {brief_number(note.used)}" for note in notes)
+    notes = engine.translate({}).notes
+    used = {note.key: note.used for note in notes if note.effect == "default"}
+    names = [key for key in engine.defaults if key in used]
+    names += [key for key in used if key not in names]
+    return ", ".join(f"{key} {brief_number(used[key])}" for key in names)
 
 
 def _together(engine: Any) -> dict[str, str]:

@@ -57,7 +57,9 @@ class _Arrival:
         aliased: frozenset[str] = frozenset()
         if not engine.own.isdisjoint(given):
             self.request, aliased = self._named(given)
-        self.file = self._file()
+        if engine.deployed:
+            self.request = {**engine.deployed, **self.request}
+        self.file = self._file(KEY in given)
         known = {**self.file, **self.request} if self.file else self.request
         temperature = known.get("temperature", engine.defaults.get("temperature", 1))
         self.target = Target(
@@ -108,14 +110,11 @@ class _Arrival:
             sentence = f"top_logprobs is ignored by {name} without logprobs."
             self.notes.append(Note("top_logprobs", "ignored", sentence, top))
 
-    def _file(self) -> dict[str, Any]:
+    def _file(self, is_sent: bool) -> dict[str, Any]:
         """Return the defaults of a model's own, by key."""
-        engine = self.engine
-        option = engine.options.get(KEY)
-        file = option and self.request.get(KEY, option.default)
-        if file is None:
+        engine, file = self.engine, self.request.get(KEY)
+        if file is None or KEY not in engine.options:
             return {}
-        is_sent = KEY in self.request
         values, notes = engine.generation_config.values(file, engine.name, is_sent)
         self.notes += notes
         if is_sent and not engine.generation_config.samples:

@@ -8,7 +8,7 @@ from typing import Any
 from logitlab.checks import ParameterError
 from logitlab.engines import MAIN
 from logitlab.engines.about import empty_request
-from logitlab.engines.engine import Engine, get
+from logitlab.engines.engine import Engine, EngineLike, get
 from logitlab.engines.rules import Ignore, brief_number
 from logitlab.request.params import DISTRIBUTION, NEUTRAL, TWENTY
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -50,13 +50,13 @@ _PROBE: dict[str, Any] = {
 }
 
 
-def difference_tables(names: Iterable[str] = MAIN) -> str:
+def difference_tables(names: Iterable[EngineLike] = MAIN) -> str:
     """Return two Markdown tables: what the chains do, and what happens to requests.
 
     Parameters
     ----------
-    names : iterable of str
-        Names of engines, a line each; by default one of each, without variants.
+    names : iterable of str or Engine
+        Engines or their names, a line each; by default one of each, without variants.
 
     Raises
     ------

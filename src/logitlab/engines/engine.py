@@ -77,7 +77,9 @@ class Engine:
     generation_config : GenerationConfig, optional
         What it reads of a model's file, where it has an option of that name.
     options : mapping of str to Option
-        Request keys of its own. `with_options` gives them other values.
+        Request keys of its own.
+    deployed : mapping
+        Values of these keys for requests without them: `with_options` gives them.
     aliases : mapping of str to str
         Its own names of documented keys.
     join : callable
@@ -119,6 +121,7 @@ class Engine:
     generation_config: GenerationConfig | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     join: Callable[[Any, Any], Any] = lambda documented, alias: alias
     logprobs: Reports = "raw"
@@ -273,12 +276,9 @@ class Engine:
                 raise ParameterError("options", rule, Seen(f"{key}={value!r}"))
         if name is not None and (not isinstance(name, str) or not name):
             raise ParameterError("name", "a text or None", name)
-        changed = {
-            key: replace(self.options[key], default=self.options[key].check(key, value))
-            for key, value in options.items()
-        }
+        values = {key: self.options[key].check(key, value) for key, value in options.items()}
         called = "+".join([self.name, *options]) if name is None else name
-        made = replace(self, name=called, options={**self.options, **changed})
+        made = replace(self, name=called, deployed={**self.deployed, **values})
         for attribute in ("__doc__", "__module__", "__qualname__"):
             object.__setattr__(made, attribute, getattr(self, attribute))
         object.__setattr__(made, "_made_of", (self, called, options))
