@@ -152,6 +152,8 @@ def _option(entry: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.sampled_from(list(words))
     if entry.default is None:
         return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+    if rule.integer:
+        return st.integers(0, 6)
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 

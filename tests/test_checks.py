@@ -500,7 +500,80 @@ WORDS: list[Case] = [
     (lambda: ll.datasets.load(["x"]), "name must be one of 'smollm2', got ['x']."),  # type: ignore[arg-type]
 ]
 
-CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *MESSAGES, *WORDS]
+VLLM = ll.engines.vllm
+ENGINES: list[Case] = [
+    (
+        lambda: VLLM.with_options(repeat_last_n=2),
+        "options must be an option of vllm: generation_config, max_logprobs, got repeat_last_n=2.",
+    ),
+    (
+        lambda: ll.engines.openai.with_options(top=2),
+        "options must be an option of openai: it has none, got top=2.",
+    ),
+    (lambda: VLLM.with_options(name=5), "name must be a text or None, got 5."),  # type: ignore[arg-type]
+    (
+        lambda: VLLM.with_options(generation_config=[1]),
+        "generation_config must be a map, as in generation_config.json, got [1].",
+    ),
+    (
+        lambda: VLLM.with_options(generation_config={"top_k": "x"}),
+        "generation_config['top_k'] must be an integer, got 'x'.",
+    ),
+    (
+        lambda: VLLM({"n": 2, "temperature": 0}),
+        "n must be 1 when using greedy sampling, got 2. vllm refuses the request with these words.",
+    ),
+    (
+        lambda: VLLM({"seed": 2**63}),
+        "seed must be in [-2**63, 2**63 - 1], got 9223372036854775808. vllm refuses the request: "
+        "Input should be less than or equal to 9223372036854775807",
+    ),
+    (
+        lambda: VLLM({"use_beam_search": True}),
+        "use_beam_search must be false, got True. vllm goes on, but a search for beams is not "
+        "modelled here.",
+    ),
+    (
+        lambda: ll.engines.transformers_serve({"nonsense": 1}),
+        "nonsense must be absent, got 1. transformers_serve refuses the request: Unexpected "
+        "fields in the request: {'nonsense'}",
+    ),
+    (
+        lambda: ll.engines.transformers_serve({"temperature": -1}),
+        "temperature must be at least 0, got -1.0. transformers_serve answers 500 without a text, "
+        "and logs: `temperature` (=-1.0) has to be a strictly positive float, otherwise your next "
+        "token scores will be invalid.",
+    ),
+    (
+        lambda: ll.engines.mlx_lm_server({"temperature": None}),
+        "temperature must be absent, or not null, got None. mlx_lm_server refuses the request: "
+        "temperature must be of type ('float', 'int')",
+    ),
+    (
+        lambda: ll.translate({"top_k": 4, "temperature": 1}, "mlx_lm_server", vocabulary_size=4),
+        "top_k must be in [1, 4), or 0 (disable), got 4. mlx_lm_server drops the connection, and "
+        "logs: `top_k` has to be an integer in the (0, 4) interval, but is 4.",
+    ),
+    (
+        lambda: ll.engines.llama_cpp({"logit_bias": {" cat": 1}}),
+        "logit_bias must be a map whose keys are token ids where no tokenizer is at hand, got "
+        "' cat'. Its server tokenises other keys: give the ids, or generate with a model.",
+    ),
+    (
+        lambda: ll.LogitBias({0: -np.inf, 1: -np.inf})([1.0, 2.0]),
+        "logit_bias must be a map that leaves one token at least, got [0, 1].",
+    ),
+    (
+        lambda: ll.engines.openai({"n": 200}),
+        "n must be in [1, 128], got 200. openai refuses the request: It documents 1 to 128.",
+    ),
+    (
+        lambda: ll.logprobs(X, [0, 0], {}, engine="koboldcpp"),
+        "mode must be 'raw' or 'processed' at koboldcpp, got None. It reports none.",
+    ),
+]
+
+CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *MESSAGES, *WORDS, *ENGINES]
 # The same in every process: the message without the address that some values print.
 IDS = [re.sub(" at 0x[0-9a-f]+", "", message) for _, message in CASES]
 

@@ -204,9 +204,17 @@ class FrozenDict(dict[Any, Any]):
 
 @dataclass(frozen=True)
 class TokenMap:
-    """Maps from token ids to numbers of a range, or to arrays of them."""
+    """Maps from token ids to numbers of a range, or to arrays of them.
+
+    Parameters
+    ----------
+    values : Range
+    bans : bool
+        Whether ``-inf`` is one of them.
+    """
 
     values: Range
+    bans: bool = False
 
     @property
     def integer(self) -> bool:
@@ -225,6 +233,9 @@ class TokenMap:
             raise ParameterError(name, "a map from token ids to numbers", value)
         entries: dict[int, Any] = {}
         for token, amount in value.items():
+            if self.bans and isinstance(amount, float) and amount == -np.inf:
+                entries[check_token(name, token)] = amount
+                continue
             array = self.values.check(f"{name}[{token!r}]", amount)
             entries[check_token(name, token)] = array if array.ndim else array.item()
         return FrozenDict(entries)

@@ -77,8 +77,84 @@ def test_logprobs_are_by_default_what_the_engine_reports() -> None:
     raw = generate(MODEL, [1], asked, engine="sglang", seed=1, logprobs_mode="raw")
     assert tempered.tokens.tolist() == raw.tokens.tolist()
     assert not np.array_equal(tempered.logprobs.logprobs, raw.logprobs.logprobs)  # type: ignore[union-attr]
-    with pytest.raises(ParameterError, match="whose log-probabilities are known, got 'koboldcpp'"):
-        generate(MODEL, [1], asked, engine="koboldcpp")
+
+
+@pytest.mark.parametrize("engine", ["koboldcpp", "transformers_serve"])
+def test_an_engine_that_reports_no_logprobs_reports_null_and_says_so(engine: str) -> None:
+    asked = {"temperature": 0.5, "logprobs": True, "top_logprobs": 2, "max_tokens": 3}
+    answer = generate(MODEL, [1], asked, engine=engine, seed=1)
+    assert answer.logprobs is None
+    told = {note.key for note in answer.notes if note.effect == "ignored"}
+    assert {"logprobs", "top_logprobs"} <= told
+    raw = generate(MODEL, [1], asked, engine=engine, seed=1, logprobs_mode="raw")
+    assert raw.logprobs is not None
+    assert raw.tokens.tolist() == answer.tokens.tolist()
+    body = {"prompt": "a", "seed": 1, **asked}
+    chatted = ll.chat(body, MODEL, engine=engine)
+    assert chatted["choices"][0]["logprobs"] is None
+    assert any(note.startswith("logprobs is ignored") for note in chatted["logitlab"]["notes"])
+    shown = ll.chat(body, MODEL, engine=engine, logprobs_mode="raw")["choices"][0]["logprobs"]
+    assert len(shown["content"][0]["top_logprobs"]) == 2
+
+
+def test_where_nobody_says_what_is_reported_the_mode_is_asked_for() -> None:
+    asked = {"logprobs": True, "max_tokens": 3}
+    wanted = (
+        "logprobs must be false, or asked for with logprobs_mode 'raw' or 'processed', got True. "
+        "openai does not say what it reports."
+    )
+    with pytest.raises(ParameterError) as error:
+        generate(MODEL, [1], asked, engine="openai", seed=1)
+    assert str(error.value) == wanted
+    assert ll.chat({"prompt": "a", **asked}, MODEL, engine="openai")["error"]["message"] == wanted
+    for mode in ("raw", "processed"):
+        answer = generate(MODEL, [1], asked, engine="openai", seed=1, logprobs_mode=mode)
+        assert answer.logprobs is not None
+        body = ll.chat({"prompt": "a", **asked}, MODEL, engine="openai", logprobs_mode=mode)
+        assert body["choices"][0]["logprobs"]["content"]
+        chunks = ll.chat_stream(
+            {"prompt": "a", **asked}, MODEL, engine="openai", logprobs_mode=mode
+        )
+        assert any(c["choices"] and c["choices"][0]["logprobs"] for c in chunks)
+
+
+def test_how_many_answers_there_are_is_a_matter_of_the_engines_rules() -> None:
+    greedy = {"temperature": 0, "max_tokens": 2}
+    with pytest.raises(ParameterError, match=r"^n must be 1 when using greedy sampling, got 2\."):
+        generate(MODEL, [1], greedy, engine="vllm", n=2)
+    assert len(generate(MODEL, [1], greedy, engine="vllm", n=1)) == 1
+    assert len(generate(MODEL, [1], {**greedy, "temperature": 1e-6}, engine="vllm", n=2)) == 2
+    assert len(generate(MODEL, [1], greedy, engine="sglang", n=2)) == 2
+    body = {"prompt": "a", "n": 2, **greedy}
+    said = ll.chat(body, MODEL, engine="vllm")["error"]["message"]
+    assert said.startswith("n must be 1 when using greedy sampling, got 2.")
+
+
+def test_minus_one_reports_the_whole_vocabulary() -> None:
+    asked = {"logprobs": True, "top_logprobs": -1, "max_tokens": 2, "temperature": 1}
+    size = len(MODEL.vocabulary)
+    answer = generate(MODEL, [1], asked, engine="vllm", seed=1)
+    assert answer.logprobs is not None
+    assert answer.logprobs.top_tokens.shape == (2, size)
+    few = ll.engines.vllm.with_options(max_logprobs=size - 1)
+    says = f"Requested sample logprobs of {size}, which is greater than max allowed: {size - 1}"
+    with pytest.raises(ParameterError, match=says):
+        generate(MODEL, [1], asked, engine=few, seed=1)
+
+
+def test_keys_of_a_bias_are_tokenised_where_the_server_does() -> None:
+    asked = {"max_tokens": 3, "temperature": 1}
+    by_text = generate(MODEL, [1], {**asked, "logit_bias": {"ab": 3}}, engine="llama_cpp", seed=1)
+    ids = dict.fromkeys(MODEL.encode("ab"), 3.0)
+    by_ids = generate(MODEL, [1], {**asked, "logit_bias": ids}, engine="llama_cpp", seed=1)
+    assert by_text.tokens.tolist() == by_ids.tokens.tolist()
+    assert (
+        by_text.tokens.tolist()
+        != generate(MODEL, [1], asked, engine="llama_cpp", seed=1).tokens.tolist()
+    )
+    banned = [[token, False] for token in range(2, len(MODEL.vocabulary))]
+    only = generate(MODEL, [1], {**asked, "logit_bias": banned}, engine="llama_cpp", seed=1)
+    assert set(only.tokens.tolist()) <= {0, 1}
 
 
 def test_a_chain_acts_as_it_is() -> None:

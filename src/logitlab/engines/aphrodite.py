@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from logitlab.engines.engine import engine
+from logitlab.engines.generation_config import GenerationConfig
 from logitlab.engines.rules import Refuse, Values
+from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
-from logitlab.engines.vllm import VLLM_DIALECT, VLLM_RULES, vllm_penalties
+from logitlab.engines.vllm import (
+    VLLM_DIALECT,
+    VLLM_OPTIONS,
+    VLLM_RULES,
+    VLLM_TOGETHER,
+    vllm_penalties,
+)
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
@@ -18,6 +26,7 @@ __all__ = ["aphrodite", "aphrodite_once"]
 _APHRODITE = VLLM_RULES | {
     "top_a": (Refuse(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),)
 }
+_APHRODITE_FILE = GenerationConfig(("repetition_penalty", "temperature", "top_k", "top_p", "min_p"))
 _APHRODITE_SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops/top_a.py, sampling_params.py"
 
 
@@ -39,7 +48,10 @@ def _aphrodite(p: Values, times: int) -> Chain:
     title="Aphrodite 0.24.1, V1 sampler",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
-    options=DEVICE,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=_APHRODITE_FILE,
+    options=VLLM_OPTIONS | DEVICE,
     luck_note="as vLLM's, which was not checked here",
     dialect=VLLM_DIALECT,
 )
@@ -60,7 +72,10 @@ def aphrodite(p: Values) -> Chain:
     variant_of="aphrodite",
     source=_APHRODITE_SOURCE,
     rules=_APHRODITE,
-    options=DEVICE,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=_APHRODITE_FILE,
+    options=VLLM_OPTIONS | DEVICE,
     luck_note="as vLLM's, which was not checked here",
     dialect=VLLM_DIALECT,
 )

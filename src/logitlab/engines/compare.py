@@ -11,14 +11,8 @@ import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, check_logits
 from logitlab.engines import MAIN
-from logitlab.engines.engine import (
-    Engine,
-    EngineLike,
-    RequestLike,
-    get,
-    read_request,
-    refuse_whole,
-)
+from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
+from logitlab.engines.given import read_request, refuse_whole
 from logitlab.engines.partings import Parting, partings
 from logitlab.engines.resolve import resolve
 from logitlab.engines.rules import Note, RefusalError, as_refusal

@@ -7,7 +7,8 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.engines import MAIN
-from logitlab.engines.engine import Engine, get
+from logitlab.engines.about import empty_request
+from logitlab.engines.engine import Engine, EngineLike, get
 from logitlab.engines.rules import Ignore, brief_number
 from logitlab.request.params import DISTRIBUTION, NEUTRAL, TWENTY
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -49,13 +50,13 @@ _PROBE: dict[str, Any] = {
 }
 
 
-def difference_tables(names: Iterable[str] = MAIN) -> str:
+def difference_tables(names: Iterable[EngineLike] = MAIN) -> str:
     """Return two Markdown tables: what the chains do, and what happens to requests.
 
     Parameters
     ----------
-    names : iterable of str
-        Names of engines, a line each; by default one of each, without variants.
+    names : iterable of str or Engine
+        Engines or their names, a line each; by default one of each, without variants.
 
     Raises
     ------
@@ -168,8 +169,7 @@ def _top_k_off(engine: Engine) -> str:
 
 
 def _empty(engine: Engine) -> str:
-    given = (f"{key} {brief_number(value)}" for key, value in engine.defaults.items())
-    return ", ".join(given) or "neutral"
+    return empty_request(engine) or "neutral"
 
 
 def _ignored(engine: Engine) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer, check_logits
 from logitlab.draw import choose
-from logitlab.engines.rules import Off
+from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import FloatArray, IntArray, rounded_weights, shifted, widened
 from logitlab.request.params import SamplingParams
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -113,14 +113,18 @@ def _seed_of(engine: Any, request: Any, seed: int | None) -> int:
     """Return the seed that an engine draws with."""
     if seed is None:
         seed = request.seed if isinstance(request, SamplingParams) else request.get("seed")
-    used = None if seed is None else check_integer("seed", seed, SEEDS)
-    rules = engine.rules.get("seed", ())
-    if used is None or any(isinstance(rule, Off) and rule.when(used) for rule in rules):
+    used = None if seed is None else check_integer("seed", seed, Range(integer=True))
+    target = Target(engine.name, None, False, frozenset(), {})
+    for rule in engine.rules.get("seed", ()):
+        if used is not None and not isinstance(rule, Ignore):  # some draw by what servers ignore
+            used, _ = rule.apply("seed", used, target)
+            used = None if used is ABSENT else used
+    if used is None:
         used = engine.default_seed
     if used is None:
         hint = f"{engine.name} takes a fresh one then, which cannot be repeated."
         raise ParameterError("seed", "an integer that is a seed", seed, hint)
-    return int(used)
+    return check_integer("seed", used, SEEDS)
 
 
 def _places_of(context: Context | None, shape: tuple[int, ...]) -> list[Place]:

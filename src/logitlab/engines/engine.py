@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias, overload
 
-from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
 from logitlab.engines.about import about
+from logitlab.engines.arrival import arrive
 from logitlab.engines.dialect import Dialect
+from logitlab.engines.generation_config import GenerationConfig
+from logitlab.engines.given import Given, read_request, refuse_whole
 from logitlab.engines.reads import USED, names_read
 from logitlab.engines.rules import (
-    ABSENT,
     Ignore,
-    LeftOut,
-    Note,
     Option,
+    RefusalError,
     Rule,
     Send,
-    Target,
     Translation,
     Values,
     as_refusal,
-    brief_number,
-    refusal,
 )
+from logitlab.engines.schemas import PLAIN, Encode, Schema
+from logitlab.engines.together import Fields, Together
 from logitlab.numerics import IntArray
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
 from logitlab.steps.chain import Chain
@@ -37,12 +38,9 @@ __all__ = [
     "ENGINES",
     "Engine",
     "EngineLike",
-    "Given",
     "RequestLike",
     "engine",
     "get",
-    "read_request",
-    "refuse_whole",
 ]
 
 RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
@@ -53,12 +51,6 @@ ENGINES: dict[str, Engine] = {}
 """All engines and their variants by name, in the order in which they were declared."""
 
 _VOCABULARY = Range(1, integer=True)
-_UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
-_UNREAD = Ignore("its chain does not read it")
-
-
-class Given(dict[str, Any]):
-    """The keys of a request that are not None, the values of parameters in their types."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -77,8 +69,16 @@ class Engine:
         What it does with the values of documented keys, in order.
     defaults : mapping
         What it uses for absent keys, where that is not neutral.
+    together : tuple of Together or Fields
+        What it refuses of a request as a whole.
+    schema : Schema
+        How it reads values that are not in the types of their parameters.
+    generation_config : GenerationConfig, optional
+        What it reads of a model's file, where it has an option of that name.
     options : mapping of str to Option
         Request keys of its own.
+    deployed : mapping
+        Values of these keys for requests without them: `with_options` gives them.
     aliases : mapping of str to str
         Its own names of documented keys.
     join : callable
@@ -86,6 +86,8 @@ class Engine:
     logprobs : {"raw", "penalised", "tempered", "processed", "none", "undocumented"}
         Where its reported log-probabilities come from: the model's own logits, these after bias
         and penalties, after temperature, too, or what is drawn from.
+    tops_alone : bool
+        Whether it reports ``top_logprobs`` where ``logprobs`` are not asked for, too.
     luck : callable, optional
         How it draws, where that can be repeated here; ``luck_note`` says it in words.
     default_seed : int, optional
@@ -113,11 +115,16 @@ class Engine:
     title: str = ""
     source: str = ""
     rules: Mapping[str, tuple[Rule, ...]] = field(default_factory=dict)
+    together: tuple[Together | Fields, ...] = ()
+    schema: Schema = PLAIN
+    generation_config: GenerationConfig | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Option] = field(default_factory=dict)
+    deployed: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     join: Callable[[Any, Any], Any] = lambda documented, alias: alias
     logprobs: Reports = "raw"
+    tops_alone: bool = False
     luck: Callable[..., int] | None = None
     luck_note: str = ""
     default_seed: int | None = None
@@ -127,10 +134,13 @@ class Engine:
     reads: frozenset[str] = field(default=frozenset(), init=False)
     is_bundled: bool = field(default=False, init=False)
 
-    _absent: ClassVar[dict[str, Any]]
-    _defaults: ClassVar[Mapping[str, Any]]
-    _senders: ClassVar[set[str]]
-    _own: ClassVar[frozenset[str]]
+    # Derived from these, for whatever reads a request.
+    absent: ClassVar[dict[str, Any]]
+    ordered_defaults: ClassVar[Mapping[str, Any]]
+    senders: ClassVar[set[str]]
+    own: ClassVar[frozenset[str]]
+    looked_at: ClassVar[frozenset[str]]
+    _made_of: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:
         absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
@@ -147,8 +157,10 @@ class Engine:
         home = self.build.__module__
         is_bundled = home.startswith("logitlab.engines.") and home != __name__
         reads = names_read(self.build, absent, absent | USED)
-        derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "_absent": absent}
-        derived |= {"_defaults": defaults, "_senders": senders, "_own": frozenset(self.own_keys)}
+        derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
+        derived |= {"ordered_defaults": defaults, "senders": senders}
+        derived |= {"own": frozenset(self.own_keys)}
+        derived |= {"looked_at": frozenset(rule.key for rule in self.together)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         silent = set(TWENTY) & NEUTRAL.keys() - self.reads - self.rules.keys()
@@ -183,14 +195,27 @@ class Engine:
         """Return the chain for what of a request arrived."""
         return self.build(Values(**translation.values)).without_neutral()
 
-    def read(self, request: RequestLike) -> Given:
+    def read(self, request: RequestLike, encode: Encode | None = None) -> Given:
         """Return what a request gives, each value checked for its type.
 
-        In terms of OpenRouter's page it is checked for its range, too.
+        In terms of OpenRouter's page it is checked for its range, too. ``encode`` is for a schema
+        that tokenises the keys of a bias.
         """
         if self.is_page and isinstance(request, Mapping):
             request = SamplingParams.from_request(request)
-        return read_request(request)
+        given = read_request(request)
+        if given.unread or given.nulls:
+            given = self.schema.read(given, self.name, self._has, encode)
+        return given
+
+    def _has(self, key: str) -> bool:
+        """Whether it has a parameter at all, or one that shapes no distribution."""
+        if any(
+            isinstance(each, Fields) and key not in each.names.split() for each in self.together
+        ):
+            return False
+        is_ignored = any(isinstance(rule, Ignore) for rule in self.rules.get(key, ()))
+        return PARAMETERS[key].role != "distribution" or (key in self.reads and not is_ignored)
 
     def translate(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Translation:
         """Do `logitlab.translate`: tell what of a request reaches the engine."""
@@ -199,112 +224,67 @@ class Engine:
         try:
             given = self.read(request)
         except ParameterError as error:
-            read_request(request)  # what no engine could read is the caller's mistake
+            # What is in the wrong type is the caller's mistake, if nothing else reads it.
+            if not self.is_page or read_request(request).unread:
+                raise
             raise as_refusal(error, self.name) from None
         refuse_whole(given)
         return self.arrive(given, vocabulary_size)
 
     def arrive(self, given: Given, size: int | None) -> Translation:
         """Return what of a request that was read reaches the chain."""
-        request: Mapping[str, Any] = given
-        aliased: frozenset[str] = frozenset()
-        notes: list[Note] = []
-        if not self._own.isdisjoint(given):
-            request, aliased = self._named(given, notes)
-        temperature = request.get("temperature", self.defaults.get("temperature", 1))
-        target = Target(self.name, size, temperature == 0, aliased, request)
-        values: dict[str, Any] = {}
-        keys: Iterable[str] = request
-        if self._senders:
-            # What is put to another use comes first, so that the rules of that use act on it.
-            keys = sorted(request, key=self._senders.__contains__, reverse=True)
-        for key in keys:
-            self._arrive(key, request, target, values, notes)
-        missing: dict[str, Any] = {}
-        for key, default in self._defaults.items():
-            if key not in request and key not in values:
-                missing[key] = default
-        if not self.is_bundled:
-            # It may read some values only beside others, so that these very ones decide.
-            reads = names_read(self.build, self._absent | missing | values)
-            missing = {key: default for key, default in missing.items() if key in reads}
-            for key in [key for key in values if key not in reads]:
-                notes.append(_UNREAD.apply(key, values.pop(key), target)[1])
-        for key, default in missing.items():
-            rules = self.rules.get(key, ())
-            if not any(isinstance(rule, LeftOut) and rule.why(request) for rule in rules):
-                values[key] = default
-                sentence = f"{key} is absent: {self.name} uses {brief_number(default)}."
-                notes.append(Note(key, "default", sentence, None, default))
-        return Translation(self.name, FrozenDict(self._absent | values), tuple(notes))
+        return arrive(self, given, size)
 
-    def _named(self, given: Given, notes: list[Note]) -> tuple[dict[str, Any], frozenset[str]]:
-        """Return what is given by documented names, and which of it came by others."""
-        request = {key: value for key, value in given.items() if key in PARAMETERS}
-        for key, value in given.items():
-            if key in self.aliases:
-                known = self.aliases[key]
-                value = PARAMETERS[known].typed(value)
-                request[known] = self.join(request[known], value) if known in request else value
-            elif key in self.options:
-                request[key] = self._option(key, value)
-            else:
-                request.setdefault(key, value)
-        aliased = frozenset(self.aliases[key] for key in given if key in self.aliases)
-        for key, value in given.items():
-            known = self.aliases.get(key, key)
-            if known in aliased and value != request[known]:
-                sentence = f"{key} {brief_number(value)} is ignored by {self.name}: "
-                sentence += f"{brief_number(request[known])} counts."
-                notes.append(Note(key, "ignored", sentence, value))
-        return request, aliased
+    def reads_beside(self, values: Mapping[str, Any]) -> frozenset[str]:
+        """Return the names of values that the chain for some of them is built from."""
+        return names_read(self.build, self.absent | dict(values))
 
-    def _option(self, key: str, value: Any) -> Any:
-        """Return the value of a key of the engine's own, or raise as the engine does."""
-        option = self.options[key]
-        try:
-            return option.check(key, value)
-        except ParameterError as error:
-            says = option.says.format(value) if option.says else str(error)
-            raise refusal(key, error.rule, value, self.name, says) from None
+    def with_options(self, *, name: str | None = None, **options: Any) -> Engine:
+        """Return the engine as some deployment runs it: with other values of its own options.
 
-    def _arrive(
-        self,
-        key: str,
-        request: Mapping[str, Any],
-        target: Target,
-        values: dict[str, Any],
-        notes: list[Note],
-    ) -> None:
-        """Let the rules of a key act on its value, and file what comes out."""
-        value = request[key]
-        rules = self.rules.get(key, ())
-        if key not in PARAMETERS and key not in self.options:
-            sentence = f"{key} is not modelled here, whatever {self.name} does with it."
-            notes.append(Note(key, "unknown", sentence, value))
-            return
-        is_unread = key in NEUTRAL and key not in self.reads and not (rules and key in TWENTY)
-        if is_unread and self.is_bundled:
-            rules = (_UNMODELLED,)
-        for rule in rules:
-            value, note = rule.apply(key, value, target)
-            if isinstance(rule, Send):
-                if rule.key in request:
-                    sentence = f"{key} is ignored by {self.name} beside {rule.key}."
-                    note = Note(key, "ignored", sentence, request[key])
-                else:
-                    values[rule.key] = value
-                value = ABSENT
-            if note:
-                notes.append(note)
-            if value is ABSENT:
-                return
-        if key in self._absent:
-            values[key] = value
-            if self.is_page and key not in TWENTY:
-                sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
-                sentence += f"{PARAMETERS[key].origin}."
-                notes.append(Note(key, "beyond", sentence, value, value))
+        Parameters
+        ----------
+        name : str, optional
+            What it is called in notes and tables; by default its name and those of the options.
+        **options
+            Values for requests that do not have these keys, such as ``generation_config``, what
+            the file of that name says beside a model: it replaces defaults in silence there.
+
+        Returns
+        -------
+        Engine
+            For any ``engine=``.
+
+        Raises
+        ------
+        ParameterError
+            For an option that the engine does not have, or a value that it does not take. What the
+            engine refuses of a file, it refuses in every request that does not say otherwise.
+
+        Examples
+        --------
+        >>> from logitlab import engines
+        >>> llama3 = engines.vllm.with_options(generation_config={"temperature": 0.6, "top_p": 0.9})
+        >>> llama3({"top_p": 0.5})
+        Chain(Temperature(0.6), TopP(0.5, ties='highest', sums='ascending'), precision='single')
+        >>> print(llama3.translate({"top_p": 0.5}))
+        temperature is absent: vllm+generation_config uses 0.6, of generation_config.
+        """
+        for key, value in options.items():
+            if key not in self.options:
+                rule = f"an option of {self.name}: {', '.join(self.options) or 'it has none'}"
+                raise ParameterError("options", rule, Seen(f"{key}={value!r}"))
+        if name is not None and (not isinstance(name, str) or not name):
+            raise ParameterError("name", "a text or None", name)
+        values = {key: self.options[key].check(key, value) for key, value in options.items()}
+        called = "+".join([self.name, *options]) if name is None else name
+        made = replace(self, name=called, deployed={**self.deployed, **values})
+        for attribute in ("__doc__", "__module__", "__qualname__"):
+            object.__setattr__(made, attribute, getattr(self, attribute))
+        object.__setattr__(made, "_made_of", (self, called, options))
+        with suppress(RefusalError):  # a server starts all the same, and refuses requests
+            made.translate({})
+        return made
 
     def reported(self, request: RequestLike) -> Chain:
         """Return the chain whose result this engine reports as log-probabilities.
@@ -387,8 +367,15 @@ class Engine:
         return about(self)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
+        if self._made_of:
+            return _with_options, self._made_of
         # By its name in its module, as functions are pickled: a worker imports it from there.
         return self.build.__qualname__
+
+
+def _with_options(engine: Engine, name: str, options: Mapping[str, Any]) -> Engine:
+    """Return a deployment of an engine, as unpickling makes it."""
+    return engine.with_options(name=name, **options)
 
 
 Build: TypeAlias = Callable[[Values], Chain]
@@ -465,36 +452,3 @@ def get(engine: EngineLike) -> Engine:
         return engine
     check_choice("engine", engine, ENGINES)
     return ENGINES[engine]
-
-
-def read_request(request: Any) -> Given:
-    """Return the keys of a request that are not None, each parameter checked for its type alone.
-
-    What is wrong here no engine could read.
-    """
-    if isinstance(request, Given):
-        return request
-    if isinstance(request, SamplingParams):  # checked where it was written
-        values: Mapping[str, Any] = {**vars(request), **request.extra, "extra": None}
-        return Given({key: value for key, value in values.items() if value is not None})
-    if not isinstance(request, Mapping):
-        hint = "SamplingParams.from_request reads a request body."
-        raise ParameterError("request", "SamplingParams or a request body", request, hint)
-    given = {key: value for key, value in request.items() if value is not None}
-    return Given(
-        {key: PARAMETERS[key].typed(x) if key in PARAMETERS else x for key, x in given.items()}
-    )
-
-
-def refuse_whole(given: Mapping[str, Any]) -> None:
-    """Raise for a parameter whose effect on the distribution no single step can have."""
-    text: Any = {"type": "text"}
-    acts = {
-        "response_format": given.get("response_format", text) != text,
-        "tools": given.get("tools") and given.get("tool_choice") != "none",
-        "verbosity": given.get("verbosity", "medium") != "medium",
-    }
-    for key, does in acts.items():
-        if does:
-            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
-            raise ParameterError(key, "absent where single tokens are sampled", given[key], hint)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Ignore, Off, Option, Refuse, Rule, Unmodelled, Values
+from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rule, Unmodelled, Values
+from logitlab.engines.schemas import MLX_SERVER
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.normalisation import LogSoftmax
@@ -37,6 +39,7 @@ _TOP_K = Refuse(
     sized=True,
     unless_greedy=True,
 )
+_DROPPED = "drops the connection, and logs"
 _MLX_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Unmodelled(lambda t: t < 0, "at least 0", "make_sampler turns the order of tokens around"),
@@ -69,10 +72,31 @@ _MLX_RULES: dict[str, tuple[Rule, ...]] = {
 _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "temperature": (_at_least_0("temperature"),),
     "top_p": (_at_least_0("top_p"), _at_most("top_p", 1), Off(lambda p: p == 0, "0")),
-    "top_k": (_at_least_0("top_k"), _TOP_K),
+    "top_k": (_at_least_0("top_k"), replace(_TOP_K, answers=_DROPPED)),
     "min_p": (_at_least_0("min_p"), _at_most("min_p", 1)),
     "repetition_penalty": (_at_least_0("repetition_penalty"), Off(lambda r: r == 0, "0")),
-    "top_logprobs": (_at_most("top_logprobs", 11),),
+    "top_logprobs": (
+        Refuse(lambda n: n < -1, "at least 0, or -1", "top_logprobs must be at least 0"),
+        _at_most("top_logprobs", 11),
+    ),
+    "seed": (
+        Refuse(
+            lambda seed: not 0 <= seed < 2**64,
+            "in [0, 2**64 - 1]",
+            "a TypeError of mx.random.seed",
+            answers=_DROPPED,
+        ),
+        Ignore(
+            "MLX's own stream is not repeated here; with a seed its penalties leave out what of "
+            "the prompt comes from a cache, see cached_prompt"
+        ),
+    ),
+    "cached_prompt": (
+        LeftOut(
+            lambda request: "" if "seed" in request else "without a seed the whole prompt counts",
+            "without a seed",
+        ),
+    ),
 }
 _OPTIONS = {
     "repetition_context_size": Option(20, _size),
@@ -80,6 +104,29 @@ _OPTIONS = {
     "frequency_context_size": Option(20, _size),
 }
 _MLX_LUCK = "mx.random.categorical on MLX's Threefry stream"
+
+
+def _chain(p: Values, cached: int) -> Chain:
+    """Return the chain; of the prompt's first tokens that are cached penalties know nothing."""
+    return Chain(
+        LogitBias(p.logit_bias),
+        RepetitionPenalty(
+            p.repetition_penalty, last_n=p.repetition_context_size or None, skip=cached
+        ),
+        PresencePenalty(p.presence_penalty, last_n=p.presence_context_size or None, skip=cached),
+        FrequencyPenalty(
+            p.frequency_penalty,
+            last_n=p.frequency_context_size or None,
+            by_ones=True,
+            skip=cached,
+        ),
+        LogSoftmax(),
+        TopP(p.top_p, ties="all"),
+        MinP(p.min_p),
+        TopK(p.top_k),
+        Temperature(p.temperature, reciprocal=True),
+        precision="mixed",
+    )
 
 
 @engine(
@@ -100,20 +147,7 @@ def mlx_lm(p: Values) -> Chain:
     Nothing is renormalised in between. A request without temperature is greedy, top_p 0 is off,
     and top_k must be below the size of the vocabulary.
     """
-    return Chain(
-        LogitBias(p.logit_bias),
-        RepetitionPenalty(p.repetition_penalty, last_n=p.repetition_context_size or None),
-        PresencePenalty(p.presence_penalty, last_n=p.presence_context_size or None),
-        FrequencyPenalty(
-            p.frequency_penalty, last_n=p.frequency_context_size or None, by_ones=True
-        ),
-        LogSoftmax(),
-        TopP(p.top_p, ties="all"),
-        MinP(p.min_p),
-        TopK(p.top_k),
-        Temperature(p.temperature, reciprocal=True),
-        precision="mixed",
-    )
+    return _chain(p, 0)
 
 
 @engine(
@@ -121,11 +155,19 @@ def mlx_lm(p: Values) -> Chain:
     variant_of="mlx_lm",
     source="mlx_lm/server.py, mlx_lm/sample_utils.py, mlx_lm/generate.py",
     rules=_SERVER,
+    schema=MLX_SERVER,
     defaults={"temperature": 0.0},
-    options=_OPTIONS,
+    options=_OPTIONS | {"cached_prompt": Option(0, _size)},
     logprobs="penalised",
+    tops_alone=True,
     luck_note=_MLX_LUCK,
 )
 def mlx_lm_server(p: Values) -> Chain:
-    """Return the chain of `mlx_lm`, to which the server adds limits: it refuses what is beyond."""
-    return mlx_lm.build(p)
+    """Return the chain of `mlx_lm`, to which the server adds limits: it refuses what is beyond.
+
+    A request with a seed is not batched, and its penalties see what of the prompt does not come
+    from the server's cache: all of it at first, and the last token where the same is asked again.
+    The option ``cached_prompt`` is how many tokens come from there; the server's answer tells it
+    as ``usage.prompt_tokens_details.cached_tokens``.
+    """
+    return _chain(p, p.cached_prompt)

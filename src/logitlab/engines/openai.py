@@ -5,6 +5,7 @@ from __future__ import annotations
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import Documented, Ignore, InVocabulary, Values
+from logitlab.engines.together import Together, needs_logprobs, needs_stream, number
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty
@@ -15,6 +16,16 @@ __all__ = ["openai"]
 
 _DOCUMENTED = ("temperature", "top_p", "frequency_penalty", "presence_penalty", "top_logprobs")
 _ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
+_TOGETHER = (
+    needs_stream("Only set this when you set stream: true."),
+    needs_logprobs("logprobs must be set to true if this parameter is used."),
+    Together(
+        "n",
+        lambda request: not 1 <= number(request, "n") <= 128,
+        "in [1, 128]",
+        "It documents 1 to 128.",
+    ),
+)
 
 
 @engine(
@@ -23,6 +34,7 @@ _ABSENT = ("top_k", "min_p", "top_a", "repetition_penalty")
     rules={key: (Documented(key),) for key in _DOCUMENTED}
     | {"logit_bias": (Documented("logit_bias"), InVocabulary(True, "No token has the id {}."))}
     | dict.fromkeys(_ABSENT, (Ignore("its page has no such parameter"),)),
+    together=_TOGETHER,
     logprobs="undocumented",
     luck_note="undocumented, and only mostly deterministic with a seed",
     dialect=Dialect(stops_after="named"),

@@ -177,6 +177,8 @@ def _sentences(step: Step, is_sorted: bool) -> dict[str, str]:
         words["fill"] = f"fills its window with token {step.fill}"  # type: ignore[attr-defined]
     if getattr(step, "slope", 1) != 1:
         words["slope"] = f"has a slope of {step.slope:g}"  # type: ignore[attr-defined]
+    if getattr(step, "skip", 0):
+        words["skip"] = f"leaves out the first {step.skip} tokens of the prompt"  # type: ignore[attr-defined]
     if "ties" in words and is_sorted:
         words["ties"] = "keeps those of equal tokens that its sort leaves in front"
     return words

@@ -8,16 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from logitlab.checks import FrozenDict, ParameterError
-from logitlab.engines.engine import (
-    Engine,
-    EngineLike,
-    Given,
-    get,
-    read_request,
-    refuse_whole,
-)
+from logitlab.engines.engine import Engine, EngineLike, get
+from logitlab.engines.given import Given, read_request, refuse_whole
 from logitlab.engines.rules import Note, Translation
-from logitlab.request.params import PARAMETERS, SamplingParams, check_together
+from logitlab.engines.schemas import Encode
+from logitlab.request.params import PARAMETERS, SamplingParams, check_structure
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
@@ -40,7 +35,7 @@ class Resolved:
     chain : Chain
         What it does to logits.
     given : mapping
-        What was asked, by key, each value in its type.
+        What was asked, by key, each value in its type; ``max_tokens`` may be a model's own.
     notes : tuple of Note
         What the engine ignored, changed or filled in.
     is_chain : bool
@@ -62,6 +57,22 @@ class Resolved:
     def shapes(self) -> bool:
         """Whether it can change a distribution."""
         return bool(self.chain.steps)
+
+    def reports(self, mode: str) -> bool:
+        """Whether log-probabilities are reported.
+
+        Raises
+        ------
+        ParameterError
+            If the engine does not say of what they are, and nobody else does.
+        """
+        if mode != "engine" or self.is_chain:
+            return True
+        if self.engine.logprobs == "undocumented":
+            rule = "false, or asked for with logprobs_mode 'raw' or 'processed'"
+            hint = f"{self.engine.name} does not say what it reports."
+            raise ParameterError("logprobs", rule, True, hint)
+        return self.engine.logprobs != "none"
 
     def reported(self, mode: str) -> Chain | None:
         """Return what log-probabilities are of: a chain, or None for the model's own logits.
@@ -85,6 +96,7 @@ def resolve(
     size: int | None = None,
     keywords: Mapping[str, Any] | None = None,
     ending: Mapping[str, Mapping[int, float]] | None = None,
+    encode: Encode | None = None,
 ) -> Resolved:
     """Return a request of any form, resolved: whatever follows begins with it.
 
@@ -101,6 +113,8 @@ def resolve(
     ending : mapping of str to mapping, optional
         For a whole generation: the bias on tokens that each word of verbosity means. Without it,
         what acts on a whole generation is refused.
+    encode : callable, optional
+        From a text to token ids, for a server that tokenises the keys of a bias.
 
     Raises
     ------
@@ -120,13 +134,17 @@ def resolve(
         body = request.to_request() if isinstance(request, SamplingParams) else request or {}
         names = whose.aliases
         kept = {key: value for key, value in body.items() if names.get(key, key) not in keywords}
-        request = {**kept, **keywords}
-    given = whose.read({} if request is None else request)
+        request = {**kept, **{key: x for key, x in keywords.items() if x is not None}}
+    given = whose.read({} if request is None else request, encode)
     if ending is None:
         refuse_whole(given)
     elif not whose.is_page:
-        check_together(given)
+        check_structure(given)
     translation = whose.arrive(given, size)
+    if translation.max_tokens is not None:
+        given = Given(given, max_tokens=translation.max_tokens)
+    if whose.tops_alone and given.get("top_logprobs"):
+        given = Given(given, logprobs=True)
     bias = (ending or {}).get(given.get("verbosity", "medium"), {})
     if bias:
         translation = _with_bias(translation, bias)

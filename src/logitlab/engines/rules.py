@@ -98,11 +98,14 @@ class Translation:
         engine's defaults, and its own keys.
     notes : tuple of Note
         What was ignored, changed, switched off, renamed or filled in, one sentence each.
+    max_tokens : int or None
+        The limit that a model's own defaults give a request without one.
     """
 
     engine: str
     values: Mapping[str, Any]
     notes: tuple[Note, ...]
+    max_tokens: int | None = None
 
     def __str__(self) -> str:
         return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
@@ -122,6 +125,10 @@ class Target(NamedTuple):
         Documented keys whose value came under the engine's own name.
     request : mapping
         All that was requested, by documented names.
+    answers : str
+        What becomes of a request that the engine refuses, before its own text.
+    sent : tuple of str
+        The keys of the request as they were sent, null or not.
     """
 
     engine: str
@@ -129,6 +136,8 @@ class Target(NamedTuple):
     greedy: bool
     aliased: frozenset[str]
     request: Mapping[str, Any]
+    answers: str = "refuses the request"
+    sent: tuple[str, ...] = ()
 
 
 Outcome: TypeAlias = tuple[Any, Note | None]
@@ -138,12 +147,19 @@ class RefusalError(ParameterError):
     """A value that an engine answers with an error."""
 
 
-def refusal(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:
+def refusal(
+    key: str,
+    rule: str,
+    value: Any,
+    engine: str,
+    says: str,
+    answers: str = "refuses the request",
+) -> RefusalError:
     """Return the error of an engine that refuses a value, with its own text if that says more."""
     error = RefusalError(key, rule, value)
-    same = says.rstrip(".") == str(error).rstrip(".")
-    words = "the request with these words." if same else f"the request: {says}"
-    return RefusalError(key, rule, value, f"{engine} refuses {words}")
+    same = says.rstrip(".") == str(error).rstrip(".") and answers == "refuses the request"
+    words = " with these words." if same else f": {says}"
+    return RefusalError(key, rule, value, f"{engine} {answers}{words}")
 
 
 def as_refusal(error: ParameterError, engine: str) -> RefusalError:
@@ -223,6 +239,8 @@ class Refuse(Rule):
         Whether ``wrong`` needs the size of the vocabulary.
     unless_greedy : bool
         Whether the engine does not look where temperature is 0.
+    answers : str
+        What becomes of the request, where that is not what becomes of others.
     """
 
     wrong: Callable[..., bool]
@@ -230,6 +248,7 @@ class Refuse(Rule):
     says: str
     sized: bool = False
     unless_greedy: bool = False
+    answers: str = ""
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
@@ -241,7 +260,7 @@ class Refuse(Rule):
             sentence = f"{key} is ignored by {target.engine}: temperature 0 truncates nothing."
             return ABSENT, Note(key, "ignored", sentence, value)
         rule, says = self.rule.format(V=target.size), self.says.format(value, V=target.size)
-        raise refusal(key, rule, value, target.engine, says)
+        raise refusal(key, rule, value, target.engine, says, self.answers or target.answers)
 
     def describe(self) -> str:
         """Say what the value must be."""
@@ -424,7 +443,7 @@ class InVocabulary(Rule):
             rule = f"a map whose keys are token ids in [0, {target.size - 1}]"
             shown = wrong if self.lists else wrong[0]
             says = self.says.format(shown, V=target.size, last=target.size - 1)
-            raise refusal(key, rule, wrong[0], target.engine, says)
+            raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
         used = {token: amount for token, amount in value.items() if token < target.size}
         sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
         return used, Note(key, "changed", sentence, value, used)
@@ -457,6 +476,6 @@ class Drop(Rule):
 
 def brief_number(value: Any) -> str:
     """Return a number as a client would write it: 0.001, 2, -1."""
-    if isinstance(value, float) and value == int(value) and abs(value) < 1e15:
+    if isinstance(value, float) and abs(value) < 1e15 and value == int(value):
         return str(int(value))
     return str(value)

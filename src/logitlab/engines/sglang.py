@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
+from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.schemas import SGLANG_SERVER
+from logitlab.engines.together import Together, at_least, number
 from logitlab.engines.torch_sort import DEVICE, descending_ties
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
@@ -52,6 +55,31 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
         Ignore("it draws by seed only with --enable-deterministic-inference"),
     ),
 }
+
+
+def _above_limit(request: Mapping[str, Any]) -> bool:
+    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
+
+
+def _grammars(request: Mapping[str, Any]) -> bool:
+    form = request.get("response_format", {"type": "text"})
+    return [form["type"] != "text", "regex" in request, "ebnf" in request].count(True) > 1
+
+
+_ONE_GRAMMAR = "Only one of json_schema, regex, ebnf, or structural_tag can be set."
+_TOGETHER = (
+    at_least("min_tokens", 0, "min_new_tokens must be in [0, max_new_tokens], got {min_tokens}."),
+    Together(
+        "min_tokens",
+        _above_limit,
+        "at most max_tokens, {max_tokens}",
+        "min_new_tokens must be in [0, max_new_tokens({max_tokens})], got {min_tokens}.",
+    ),
+    *(Together(key, _grammars, "the only grammar", _ONE_GRAMMAR) for key in ("regex", "ebnf")),
+)
+_FILE = GenerationConfig(
+    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p"), lambda limit: None
+)
 _SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"
 )
@@ -93,7 +121,10 @@ def _sequential(p: Values) -> Chain:
     title="SGLang 0.5.23, pytorch backend",
     source=_SGLANG,
     rules=_SGLANG_RULES,
-    options=DEVICE,
+    together=_TOGETHER,
+    schema=SGLANG_SERVER,
+    generation_config=_FILE,
+    options=generation_config() | DEVICE,
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -109,6 +140,9 @@ def sglang(p: Values) -> Chain:
     that introsort favours. With ``device="cuda"``, where that sort is stable, the lowest ids in
     every row. Reported log-probabilities have penalties, bias and temperature in them.
     Temperatures below 1e-6 are greedy.
+
+    Its server takes defaults from the model's ``generation_config.json``, without a word: the
+    option ``generation_config`` is that file, and without it none is assumed.
     """
     return _torch(p, "output")
 
@@ -118,7 +152,10 @@ def sglang(p: Values) -> Chain:
     variant_of="sglang",
     source=_SGLANG + ", srt/managers/schedule_batch.py",
     rules=_SGLANG_RULES,
-    options=DEVICE,
+    together=_TOGETHER,
+    schema=SGLANG_SERVER,
+    generation_config=_FILE,
+    options=generation_config() | DEVICE,
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -138,6 +175,10 @@ def sglang_lag(p: Values) -> Chain:
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
     rules=_SGLANG_RULES,
+    together=_TOGETHER,
+    schema=SGLANG_SERVER,
+    generation_config=_FILE,
+    options=generation_config(),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )
@@ -161,6 +202,10 @@ def sglang_flashinfer(p: Values) -> Chain:
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
     rules=_SGLANG_RULES,
+    together=_TOGETHER,
+    schema=SGLANG_SERVER,
+    generation_config=_FILE,
+    options=generation_config(),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )

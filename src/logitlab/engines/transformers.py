@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
+from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
 from logitlab.engines.rules import Ignore, InVocabulary, Off, Refuse, Rename, Rule, Send, Values
+from logitlab.engines.schemas import TRANSFORMERS_SERVE
+from logitlab.engines.together import Fields
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
@@ -22,6 +27,7 @@ _POSITIVE_FLOAT = (
     "will be invalid."
 )
 
+_FILE = GenerationConfig(("temperature", "top_k", "top_p", "min_p", "repetition_penalty"))
 _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(
@@ -74,8 +80,9 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     title="transformers 5.23.0, generate with do_sample",
     source="transformers/generation/utils.py, generation/logits_process.py",
     rules=_GENERATE_RULES,
+    generation_config=_FILE,
+    options=generation_config() | DEVICE,
     defaults={"top_k": 50},
-    options=DEVICE,
     logprobs="processed",
     luck_note=_GLOBAL,
 )
@@ -87,7 +94,9 @@ def transformers(p: Values) -> Chain:
     left puts last: up to 16 tokens the highest ids, beyond those that introsort favours. With
     ``device="cuda"``, where that sort is stable, the highest ids in every row. There is no
     frequency or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy
-    is ``do_sample=False``. Its ``output_scores`` are what is drawn from.
+    is ``do_sample=False``. Its ``output_scores`` are what is drawn from. The option
+    ``generation_config`` is the file of that name beside a model, which replaces defaults; without
+    it none is assumed.
     """
     return Chain(
         LogitBias(p.logit_bias),
@@ -100,15 +109,20 @@ def transformers(p: Values) -> Chain:
     )
 
 
-def _unexpected(key: str) -> tuple[Rule, ...]:
-    says = f"Unexpected fields in the request: {{{{'{key}'}}}}"
-    return (Refuse(lambda value: True, "absent", says),)
-
-
+# The keys of openai.types.chat.CompletionCreateParams, and three of the server's own.
+_FIELDS = Fields(
+    "audio chat_template_kwargs frequency_penalty function_call functions generation_config "
+    "logit_bias logprobs max_completion_tokens max_tokens messages metadata modalities model "
+    "moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key "
+    "prompt_cache_options prompt_cache_retention reasoning_effort response_format "
+    "safety_identifier seed service_tier stop store stream stream_options temperature tool_choice "
+    "tools top_logprobs top_p user verbosity web_search_options",
+    "Unexpected fields in the request: {{{names}}}",
+)
+_SERVED_FILE = replace(_FILE, max_tokens=lambda limit: max(limit or 0, 1024), samples=True)
 _UNUSED: tuple[Rule, ...] = (Ignore("the server warns of an unsupported field, and goes on"),)
 _SERVE: dict[str, tuple[Rule, ...]] = (
     _GENERATE_RULES
-    | {key: _unexpected(key) for key in ("top_k", "min_p", "top_a", "repetition_penalty")}
     | dict.fromkeys(("presence_penalty", "logprobs", "top_logprobs"), _UNUSED)
     | {
         "logit_bias": (
@@ -124,7 +138,14 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
             Refuse(lambda f: f <= -1, "above -1", "`penalty` has to be a strictly positive float"),
             Send("repetition_penalty", lambda f: 1 + f),
         ),
-        "seed": (Ignore("it seeds torch's global generator, whose stream is not repeated here"),),
+        "seed": (
+            Refuse(
+                lambda seed: not -(2**63) <= seed < 2**64,
+                "in [-2**63, 2**64 - 1]",
+                "Overflow when unpacking long long",
+            ),
+            Ignore("it seeds torch's global generator, whose stream is not repeated here"),
+        ),
     }
 )
 
@@ -134,8 +155,11 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     variant_of="transformers",
     source="transformers/cli/serving/chat_completion.py, cli/serving/utils.py",
     rules=_SERVE,
+    together=(_FIELDS,),
+    schema=TRANSFORMERS_SERVE,
+    generation_config=_SERVED_FILE,
+    options=generation_config() | DEVICE,
     defaults={"top_k": 50},
-    options=DEVICE,
     logprobs="none",
     luck_note=_GLOBAL,
     dialect=Dialect(usage="finish"),
@@ -144,9 +168,15 @@ def transformers_serve(p: Values) -> Chain:
     """Return the chain of ``transformers serve``.
 
     As `transformers`, but a frequency penalty f becomes a repetition penalty of 1 + f, presence
-    penalty and log-probabilities are ignored, top_k, min_p and repetition_penalty are unexpected
-    fields, so that the model's own top_k, 50, stays, and temperature 0 is greedy. Other fields that
-    OpenAI's schema does not have are refused, too. That the model's generation config says
-    ``do_sample`` is assumed: without it every request is greedy.
+    penalty and log-probabilities are ignored, temperature 0 is greedy, and fields that OpenAI's
+    schema does not have are refused: top_k, min_p and repetition_penalty are the model's own, by
+    default a top_k of 50. Whatever else it refuses is an answer 500 without a text.
+
+    The option ``generation_config`` is the file of that name beside the model, or as in the
+    server the request's own in its place, as a text of JSON. Without ``do_sample`` in it every
+    request is greedy; without a file a model that samples is assumed.
     """
+    file = getattr(p, KEY)
+    if file is not None and not file.get("do_sample"):
+        return transformers.build(Values(**{**vars(p), "temperature": 0.0}))
     return transformers.build(p)

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.generation_config import GenerationConfig, generation_config
+from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Option, Refuse, Rule, Values
+from logitlab.engines.schemas import VLLM_SERVER
+from logitlab.engines.together import Together, at_least, needs_logprobs, needs_stream, number
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
@@ -58,21 +65,138 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             lists=True,
         ),
     ),
-    "seed": (Off(lambda seed: seed == -1, "-1"),),
+    "seed": (
+        Refuse(
+            lambda seed: seed >= 2**63,
+            "in [-2**63, 2**63 - 1]",
+            "Input should be less than or equal to 9223372036854775807",
+        ),
+        Refuse(
+            lambda seed: seed < -(2**63),
+            "in [-2**63, 2**63 - 1]",
+            "Input should be greater than or equal to -9223372036854775808",
+        ),
+        Off(lambda seed: seed == -1, "-1"),
+    ),
     "top_logprobs": (
         Refuse(
             lambda n: n < -1,
             "non-negative or -1",
-            "logprobs must be non-negative or -1, got {}.",
-        ),
-        Refuse(
-            lambda n: n > 20,
-            "at most 20",
-            "Requested sample logprobs of {}, which is greater than max allowed: 20",
+            "`top_logprobs` must be a positive value or -1.",
         ),
     ),
 }
 VLLM_DIALECT = Dialect(stops_after="named")
+
+
+def _limit(key: str, value: Any) -> int:
+    return check_integer(key, value, Range(-1, integer=True))
+
+
+def _too_many_logprobs(request: Mapping[str, Any]) -> bool:
+    most, asked = request["max_logprobs"], number(request, "top_logprobs")
+    return most != -1 and (asked > most or (asked == -1 and (request["V"] or 0) > most))
+
+
+def _is_greedy(request: Mapping[str, Any]) -> bool:
+    # A temperature below 0.01 is raised first.
+    return number(request, "temperature", 1) == 0 and not request.get("use_beam_search")
+
+
+def _above_limit(request: Mapping[str, Any]) -> bool:
+    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
+
+
+_MAX_LOGPROBS = 20
+_WITHOUT_STREAM = "Stream options can only be defined when `stream=True`."
+VLLM_TOGETHER = (
+    needs_stream(_WITHOUT_STREAM),
+    needs_logprobs("when using `top_logprobs`, `logprobs` must be set to true."),
+    *(
+        Together(
+            "top_logprobs",
+            lambda request, is_all=is_all: (
+                _too_many_logprobs(request)  # type: ignore[misc]
+                and (request["top_logprobs"] == -1) == is_all
+            ),
+            "at most {max_logprobs}",
+            f"Requested sample logprobs of {count}, which is greater than max allowed: "
+            "{max_logprobs}",
+        )
+        for is_all, count in ((False, "{top_logprobs}"), (True, "{V}"))
+    ),
+    Together(
+        "logprob_token_ids",
+        lambda request: request["logprob_token_ids"] and request.get("use_beam_search"),
+        "absent beside use_beam_search",
+        "`logprob_token_ids` is not supported with beam search.",
+    ),
+    Together(
+        "logprob_token_ids",
+        lambda request: request["logprob_token_ids"] and not request.get("logprobs"),
+        "absent unless logprobs is on",
+        "when using `logprob_token_ids`, `logprobs` must be set to true.",
+    ),
+    Together(
+        "prompt_logprobs",
+        lambda request: request.get("stream") and number(request, "prompt_logprobs") != 0,
+        "absent where the answer is streamed",
+        "`prompt_logprobs` are not available when `stream=True`.",
+    ),
+    Together(
+        "tools",
+        lambda request: len(request["tools"]) == 0,
+        "absent, or one at least",
+        "`tools` must not be an empty array. Either provide at least one tool or omit the field "
+        "entirely.",
+    ),
+    Together(
+        "tool_choice",
+        lambda request: request["tool_choice"] != "none" and "tools" not in request,
+        "'none' or absent without tools",
+        "When using `tool_choice`, `tools` must be set.",
+    ),
+    at_least("n", 1, "n must be at least 1, got {n}."),
+    Together(
+        "n",
+        lambda request: number(request, "n") > 16384,
+        "at most 16384",
+        "n must be at most 16384, got {n}. To increase this limit, set the VLLM_MAX_N_SEQUENCES "
+        "environment variable.",
+    ),
+    at_least("min_tokens", 0, "min_tokens must be greater than or equal to 0, got {min_tokens}."),
+    Together(
+        "min_tokens",
+        _above_limit,
+        "less than or equal to max_tokens={max_tokens}",
+        "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
+    ),
+    Together(
+        "n",
+        lambda request: number(request, "n") > 1 and _is_greedy(request),
+        "1 when using greedy sampling",
+        "n must be 1 when using greedy sampling, got {n}.",
+    ),
+    Together(
+        "use_beam_search",
+        lambda request: request["use_beam_search"],
+        "false",
+        "a search for beams is not modelled here",
+        goes_on=True,
+    ),
+)
+VLLM_FILE = GenerationConfig(
+    (
+        "repetition_penalty",
+        "presence_penalty",
+        "frequency_penalty",
+        "temperature",
+        "top_k",
+        "top_p",
+        "min_p",
+    )
+)
+VLLM_OPTIONS = generation_config() | {"max_logprobs": Option(_MAX_LOGPROBS, _limit)}
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 
@@ -89,7 +213,10 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     title="vLLM 0.32.0, V1 sampler in torch",
     source=_VLLM,
     rules=VLLM_RULES,
-    options=DEVICE,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=VLLM_FILE,
+    options=VLLM_OPTIONS | DEVICE,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
     dialect=VLLM_DIALECT,
@@ -102,6 +229,10 @@ def vllm(p: Values) -> Chain:
     before top-k, leaves last: up to 16 tokens the highest ids, beyond those that introsort favours.
     With ``device="cuda"``, where that sort is stable, the highest ids in every row. Reported
     log-probabilities are the model's own. Temperature 0 is greedy; any other is at least 0.01.
+
+    Its server takes the defaults of requests from the model's ``generation_config.json``, without
+    a word: the option ``generation_config`` is that file, and without it none is assumed. The
+    option ``max_logprobs`` is the server's flag of that name.
     """
     return OneSortChain(
         LogitBias(p.logit_bias),
@@ -129,6 +260,10 @@ def vllm(p: Values) -> Chain:
             *VLLM_RULES["logit_bias"],
         )
     },
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=VLLM_FILE,
+    options=VLLM_OPTIONS,
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
     dialect=VLLM_DIALECT,
@@ -158,6 +293,10 @@ def vllm_triton(p: Values) -> Chain:
     variant_of="vllm",
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
     rules=VLLM_RULES,
+    together=VLLM_TOGETHER,
+    schema=VLLM_SERVER,
+    generation_config=VLLM_FILE,
+    options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
     dialect=VLLM_DIALECT,
 )

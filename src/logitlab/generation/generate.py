@@ -276,7 +276,7 @@ def _loop(
     ready: list[Prepared] = []
     for i in range(max(len(requests), len(options))):
         try:
-            ready.append(prepare(model, requests[i % len(requests)], options[i % len(options)]))
+            ready.append(prepare(model, requests[i % len(requests)], options[i % len(options)], n))
         except ParameterError as error:
             raise (error.inside(f"request {i}") if len(requests) > 1 else error) from None
     known: dict[tuple[int, int], IntArray] = {}

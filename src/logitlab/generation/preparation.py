@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
+from logitlab.engines.arrival import check_together
+from logitlab.engines.given import Given
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
@@ -78,22 +81,39 @@ def resolve_for(model: Model, request: Request, options: Options) -> Resolved:
         size=len(model.vocabulary),
         keywords=options.parameters,
         ending=ending,
+        encode=partial(_encoded, model),
     )
 
 
-def prepare(model: Model, request: Request, options: Options) -> Prepared:
-    """Return a request made ready for a model, or raise for whatever is wrong with it."""
+def _encoded(model: Model, text: str) -> list[int]:
+    """Return the token ids of a text in the middle of another."""
+    try:
+        first, tokens = model.encode(""), model.encode(text)
+    except ParameterError as error:
+        hint = f"{model.name} does not tokenise it: {error.name} must be {error.rule}."
+        rule = "a map whose keys are token ids"
+        raise ParameterError("logit_bias", rule, text, hint) from None
+    return tokens[len(first) :] if tokens[: len(first)] == first else tokens
+
+
+def prepare(model: Model, request: Request, options: Options, n: int | None = None) -> Prepared:
+    """Return a request for n answers made ready for a model, or raise for what is wrong with it."""
     resolved = resolve_for(model, request, options)
     given, chain = resolved.given, resolved.chain
+    if n is not None and not resolved.is_chain:
+        # Engines may refuse several answers beside other parameters.
+        check_together(resolved.engine, Given({**given, "n": n}), len(model.vocabulary))
     _check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
     top = given.get("top_logprobs", 0)
+    top = len(model.vocabulary) if top == -1 else top  # which vLLM and mlx-lm take
     if not 0 <= top <= len(model.vocabulary):
         rule = f"at most the {len(model.vocabulary)} tokens of the model"
         raise ParameterError("top_logprobs", rule, top)
     constraint, stop = _constraint(given, options.constraint), given.get("stop", ())
     notes = _unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))
-    reported = resolved.reported(options.logprobs_mode) if given.get("logprobs") else None
+    reports = given.get("logprobs") and resolved.reports(options.logprobs_mode)
+    reported = resolved.reported(options.logprobs_mode) if reports else None
     return Prepared(
         # The caller's own map may change before the text is resumed.
         request=copy.deepcopy(request) if isinstance(request, Mapping) else request,
@@ -101,7 +121,7 @@ def prepare(model: Model, request: Request, options: Options) -> Prepared:
         resolved=replace(resolved, notes=(*resolved.notes, *notes)),
         counts=not all(isinstance(s, RowStep | LogitBias | StatefulStep) for s in chain),
         constraint=constraint,
-        reported=(reported or Chain()) if given.get("logprobs") else None,
+        reported=(reported or Chain()) if reports else None,
         is_raw=reported is None,
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),

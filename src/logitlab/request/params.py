@@ -25,6 +25,7 @@ __all__ = [
     "TWENTY",
     "Parameter",
     "SamplingParams",
+    "check_structure",
     "check_together",
     "parameter_table",
 ]
@@ -430,6 +431,11 @@ def check_together(given: Mapping[str, Any]) -> None:
     if top and not given.get("logprobs"):
         hint = "Set logprobs to true."
         raise ParameterError("top_logprobs", "0 unless logprobs is on", top, hint)
+    check_structure(given)
+
+
+def check_structure(given: Mapping[str, Any]) -> None:
+    """Raise for a structure that is asked for and not there, whoever is asked."""
     wants_schema = (given.get("response_format") or {}).get("type") == "json_schema"
     if given.get("structured_outputs") is False and wants_schema:
         raise ParameterError("structured_outputs", "true with a json_schema", False)

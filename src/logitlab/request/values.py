@@ -7,6 +7,7 @@ raises `ParameterError`. Values that may be changed later by the caller are copi
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -69,12 +70,14 @@ def logit_bias(key: str, value: Any) -> dict[int, float]:
 
 
 def any_bias(key: str, value: Any) -> dict[int, float]:
-    """Take a map from token ids to numbers of any size."""
+    """Take a map from token ids to numbers of any size; ``-inf`` removes a token."""
     if not isinstance(value, Mapping):
         raise ParameterError(key, "a map from token ids to numbers", value)
     # Whole numbers stay integers, as JSON has them: transformers tells them apart.
     return {
-        token: amount if type(amount) is int else check_number(f"{key}[{token}]", amount)
+        token: amount
+        if type(amount) is int or (type(amount) is float and amount == -math.inf)
+        else check_number(f"{key}[{token}]", amount)
         for token, amount in bias_entries(key, value).items()
     }
 

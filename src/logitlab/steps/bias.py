@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from logitlab.checks import Range, TokenMap, check_token, per_row
+from logitlab.checks import ParameterError, Range, TokenMap, check_token, per_row
 from logitlab.numerics import LARGEST, FloatArray, IntArray, Precision, scatter
 from logitlab.steps.context import Context
 from logitlab.steps.step import DOUBLE, SparseStep
@@ -25,7 +25,7 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
         float16, float32 or float64.
     bias : mapping of int to array_like
         From token ids in [0, V) to finite numbers, or to arrays that broadcast to the batch shape
-        (...). 0 and tokens that are not named change nothing.
+        (...). 0 and tokens that are not named change nothing, ``-inf`` removes a token.
 
     Returns
     -------
@@ -35,7 +35,8 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     Raises
     ------
     ParameterError
-        If an id is outside the vocabulary, or a value is not finite or does not broadcast.
+        If an id is outside the vocabulary, a value is not finite or does not broadcast, or no
+        token is left.
 
     Notes
     -----
@@ -68,7 +69,7 @@ class LogitBias(SparseStep):
     bias: Mapping[int, ArrayLike]
 
     key: ClassVar[str] = "logit_bias"
-    rule: ClassVar[TokenMap] = TokenMap(Range())
+    rule: ClassVar[TokenMap] = TokenMap(Range(), bans=True)
     neutral: ClassVar[float] = 0.0
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
@@ -108,4 +109,8 @@ class LogitBias(SparseStep):
         x = rows[:, tokens].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -LARGEST, LARGEST))
-        scatter(rows, row, tokens[place], np.where(x == -np.inf, x, new).reshape(-1))
+        is_removed = (x == -np.inf) | (amount == -np.inf)
+        scatter(rows, row, tokens[place], np.where(is_removed, -np.inf, new).reshape(-1))
+        if (amount == -np.inf).any() and not (logits > -np.inf).any(axis=-1).all():
+            banned = [token for token, value in amounts.items() if (value == -np.inf).any()]
+            raise ParameterError(self.key, "a map that leaves one token at least", banned)

@@ -75,6 +75,7 @@ class Context:
         scope: str = "all",
         last_n: int | None = None,
         fill: int | None = None,
+        skip: int = 0,
     ) -> TokenCounts:
         """Count the tokens of every row.
 
@@ -91,13 +92,15 @@ class Context:
             Only the last n of them count, padding left out; None counts all.
         fill : int, optional
             The token that counts for each of ``last_n`` places that is still empty.
+        skip : int
+            How many tokens at the beginning of the prompt do not count.
 
         Returns
         -------
         TokenCounts
         """
         check_choice("scope", scope, SCOPES)
-        request = (batch, vocabulary_size, scope, last_n, fill)
+        request = (batch, vocabulary_size, scope, last_n, fill, skip)
         if request not in self._counted:
             self._counted[request] = self._count(*request)
         return self._counted[request]
@@ -114,6 +117,7 @@ class Context:
         scope: str,
         last_n: int | None,
         fill: int | None,
+        skip: int,
     ) -> TokenCounts:
         rows = math.prod(batch)
         prompt, output = (
@@ -122,6 +126,8 @@ class Context:
         )
         in_prompt: BoolArray = prompt >= 0
         in_output: BoolArray = output >= 0
+        if skip:
+            in_prompt = in_prompt & (np.cumsum(in_prompt, axis=1) > skip)
         if scope == "lagged":
             any_output = in_output.any(axis=1, keepdims=True)
             in_prompt = any_output & in_prompt & (_from_the_end(in_prompt) == 1)
@@ -248,9 +254,11 @@ class GrowingContext(Context):
         scope: str,
         last_n: int | None,
         fill: int | None,
+        skip: int,
     ) -> TokenCounts:
-        if last_n is not None or scope not in self._tallies or batch != (len(self.prompt),):
-            return super()._count(batch, vocabulary_size, scope, last_n, fill)
+        is_counted = scope in self._tallies and batch == (len(self.prompt),)
+        if last_n is not None or skip or not is_counted:
+            return super()._count(batch, vocabulary_size, scope, last_n, fill, skip)
         known = self._tallies[scope]
         row = np.repeat(np.arange(len(known)), [len(tally.tokens) for tally in known])
         token, count = (

@@ -58,6 +58,7 @@ def repetition_penalty(
     fill: int | None = None,
     slope: float = 1.0,
     reciprocal: bool = False,
+    skip: int = 0,
 ) -> FloatArray:
     """Scale the logits of tokens in the context: ``x / r`` if positive, ``x * r`` otherwise.
 
@@ -83,6 +84,8 @@ def repetition_penalty(
     reciprocal : bool
         Whether to multiply by ``1 / r``, rounded, instead of dividing: that differs by rounding
         only.
+    skip : int
+        How many tokens at the beginning of the prompt do not count.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def repetition_penalty(
     >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
     array([ 1., -2.,  2.])
     """
-    return RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal)(logits, context)
+    return RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal, skip)(logits, context)
 
 
 def frequency_penalty(
@@ -124,6 +127,7 @@ def frequency_penalty(
     last_n: int | None = None,
     fill: int | None = None,
     by_ones: bool = False,
+    skip: int = 0,
 ) -> FloatArray:
     """Subtract ``alpha`` from a token's logit for every time it occurs: ``x - alpha * c``.
 
@@ -145,6 +149,8 @@ def frequency_penalty(
     by_ones : bool
         Whether ``alpha`` is subtracted once for every occurrence, with rounding each time, instead
         of multiplied: that differs by rounding only.
+    skip : int
+        How many tokens at the beginning of the prompt do not count.
 
     Returns
     -------
@@ -170,7 +176,7 @@ def frequency_penalty(
     >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([0.5, 0.5, 0. ])
     """
-    return FrequencyPenalty(alpha, scope, last_n, fill, by_ones)(logits, context)
+    return FrequencyPenalty(alpha, scope, last_n, fill, by_ones, skip)(logits, context)
 
 
 def presence_penalty(
@@ -181,6 +187,7 @@ def presence_penalty(
     scope: str = "all",
     last_n: int | None = None,
     fill: int | None = None,
+    skip: int = 0,
 ) -> FloatArray:
     """Subtract ``alpha`` once from the logit of every token that occurs: ``x - alpha * [c > 0]``.
 
@@ -199,6 +206,8 @@ def presence_penalty(
         Only the last n of them count; None counts all.
     fill : int, optional
         The token that counts for each place of a window of ``last_n`` that is not filled yet.
+    skip : int
+        How many tokens at the beginning of the prompt do not count.
 
     Returns
     -------
@@ -219,7 +228,7 @@ def presence_penalty(
     >>> presence_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([1.5, 0.5, 0. ])
     """
-    return PresencePenalty(alpha, scope, last_n, fill)(logits, context)
+    return PresencePenalty(alpha, scope, last_n, fill, skip)(logits, context)
 
 
 class _Penalty(SparseStep):
@@ -228,6 +237,7 @@ class _Penalty(SparseStep):
     scope: str
     last_n: int | None
     fill: int | None
+    skip: int = 0
 
     @abstractmethod
     def _penalised(
@@ -239,7 +249,7 @@ class _Penalty(SparseStep):
         """
 
     def _counts(self, context: Context, batch: tuple[int, ...], size: int) -> TokenCounts:
-        return context.counts(batch, size, self.scope, self.last_n, self.fill)
+        return context.counts(batch, size, self.scope, self.last_n, self.fill, self.skip)
 
     def _strength(
         self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
@@ -286,6 +296,7 @@ class RepetitionPenalty(_Penalty):
     fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
     slope: float = option(1.0, rule=Range(0), needs="a window, last_n")
     reciprocal: bool = option(False)
+    skip: int = option(0, rule=WINDOW)
 
     key: ClassVar[str] = "repetition_penalty"
     rule: ClassVar[Range] = Range(0)
@@ -297,7 +308,9 @@ class RepetitionPenalty(_Penalty):
         if self.slope == 1 or self.last_n is None:
             return value
         batch, size = logits.shape[:-1], logits.shape[-1]
-        near = context.counts(batch, size, self.scope, self.last_n - self.last_n // 2, self.fill)
+        near = context.counts(
+            batch, size, self.scope, self.last_n - self.last_n // 2, self.fill, self.skip
+        )
         is_near = np.isin(seen.row * size + seen.token, near.row * size + near.token)
         older = np.where(value > 1, 1 + (value - 1) * value.dtype.type(self.slope), value)
         return np.where(is_near, value, older)
@@ -329,6 +342,7 @@ class FrequencyPenalty(_Penalty):
     last_n: int | None = option(None, rule=WINDOW)
     fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
     by_ones: bool = option(False)
+    skip: int = option(0, rule=WINDOW)
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
@@ -359,6 +373,7 @@ class PresencePenalty(_Penalty):
     scope: str = option("all", SCOPES)
     last_n: int | None = option(None, rule=WINDOW)
     fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
+    skip: int = option(0, rule=WINDOW)
 
     key: ClassVar[str] = "presence_penalty"
     rule: ClassVar[Range] = Range()

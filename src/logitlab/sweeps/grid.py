@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.checks import ParameterError, check_flag
-from logitlab.engines.engine import Engine, get, read_request
+from logitlab.engines.engine import Engine, get
+from logitlab.engines.given import read_request
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.request.params import DISTRIBUTION

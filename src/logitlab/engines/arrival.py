@@ -1,0 +1,223 @@
+"""From what a request gives to what of it reaches a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from logitlab.checks import FrozenDict, ParameterError
+from logitlab.engines.generation_config import KEY
+from logitlab.engines.given import Given
+from logitlab.engines.rules import (
+    ABSENT,
+    Ignore,
+    LeftOut,
+    Note,
+    RefusalError,
+    Send,
+    Target,
+    Translation,
+    brief_number,
+    refusal,
+)
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
+
+__all__ = ["arrive", "check_together"]
+
+_UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
+_UNREAD = Ignore("its chain does not read it")
+
+
+def arrive(engine: Any, given: Given, size: int | None) -> Translation:
+    """Return what of a request that was read reaches the chain of an `Engine`."""
+    return _Arrival(engine, given, size).translation()
+
+
+def check_together(engine: Any, given: Given, size: int | None) -> None:
+    """Raise for what an `Engine` refuses of a request as a whole."""
+    _Arrival(engine, given, size).check_together()
+
+
+class _Arrival:
+    """One request on its way into an engine.
+
+    Parameters
+    ----------
+    engine : Engine
+    given : Given
+    size : int or None
+        Size of the vocabulary, if known.
+    """
+
+    def __init__(self, engine: Any, given: Given, size: int | None) -> None:
+        self.engine = engine
+        self.notes: list[Note] = list(given.notes)
+        self.values: dict[str, Any] = {}
+        self.request: Mapping[str, Any] = given
+        aliased: frozenset[str] = frozenset()
+        if not engine.own.isdisjoint(given):
+            self.request, aliased = self._named(given)
+        if engine.deployed:
+            self.request = {**engine.deployed, **self.request}
+        self.file = self._file(KEY in given)
+        known = {**self.file, **self.request} if self.file else self.request
+        temperature = known.get("temperature", engine.defaults.get("temperature", 1))
+        self.target = Target(
+            engine.name,
+            size,
+            temperature == 0,
+            aliased,
+            known,
+            engine.schema.answers,
+            (*given, *sorted(given.nulls)),
+        )
+
+    def translation(self) -> Translation:
+        """Apply the rules."""
+        engine = self.engine
+        self.check_together()
+        keys: Iterable[str] = self.request
+        if engine.senders:
+            # What is put to another use comes first, so that the rules of that use act on it.
+            keys = sorted(self.request, key=engine.senders.__contains__, reverse=True)
+        for key in keys:
+            self._arrive(key, self.request[key])
+        for key, value in self.file.items():
+            if key not in self.request and key not in self.values:
+                self._arrive_from_file(key, value)
+        self._fill()
+        if self.request.get("top_logprobs") and not self.request.get("logprobs"):
+            self._tell_of_lone_tops()
+        values = FrozenDict(engine.absent | self.values)
+        limit = None if "max_tokens" in self.request else self.file.get("max_tokens")
+        return Translation(engine.name, values, tuple(self.notes), limit)
+
+    def check_together(self) -> None:
+        """Raise for what the engine refuses of the request as a whole."""
+        engine = self.engine
+        if engine.together:
+            options = {key: option.default for key, option in engine.options.items()}
+            whole = {**options, **engine.defaults, **self.target.request, "V": self.target.size}
+            for rule in engine.together:
+                rule.check(whole, self.target)
+
+    def _tell_of_lone_tops(self) -> None:
+        top, name = self.request["top_logprobs"], self.engine.name
+        if self.engine.tops_alone:
+            sentence = f"logprobs is absent: {name} reports them beside top_logprobs."
+            self.notes.append(Note("logprobs", "default", sentence, None, True))
+        elif not any(note.key == "top_logprobs" for note in self.notes):
+            sentence = f"top_logprobs is ignored by {name} without logprobs."
+            self.notes.append(Note("top_logprobs", "ignored", sentence, top))
+
+    def _file(self, is_sent: bool) -> dict[str, Any]:
+        """Return the defaults of a model's own, by key."""
+        engine, file = self.engine, self.request.get(KEY)
+        if file is None or KEY not in engine.options:
+            return {}
+        values, notes = engine.generation_config.values(file, engine.name, is_sent)
+        self.notes += notes
+        if is_sent and not engine.generation_config.samples:
+            sentence = f"{KEY} belongs to a deployment of {engine.name}, and to no request."
+            self.notes.append(Note(KEY, "unknown", sentence, file, file))
+        return dict(values)
+
+    def _named(self, given: Given) -> tuple[dict[str, Any], frozenset[str]]:
+        """Return what is given by documented names, and which of it came by others."""
+        aliases, options = self.engine.aliases, self.engine.options
+        request = {key: value for key, value in given.items() if key in PARAMETERS}
+        for key, value in given.items():
+            if key in aliases:
+                known = aliases[key]
+                value = PARAMETERS[known].typed(value)
+                joined = self.engine.join(request[known], value) if known in request else value
+                request[known] = joined
+            elif key in options:
+                request[key] = self._option(key, value)
+            else:
+                request.setdefault(key, value)
+        aliased = frozenset(aliases[key] for key in given if key in aliases)
+        for key, value in given.items():
+            known = aliases.get(key, key)
+            if known in aliased and value != request[known]:
+                sentence = f"{key} {brief_number(value)} is ignored by {self.engine.name}: "
+                sentence += f"{brief_number(request[known])} counts."
+                self.notes.append(Note(key, "ignored", sentence, value))
+        return request, aliased
+
+    def _option(self, key: str, value: Any) -> Any:
+        """Return the value of a key of the engine's own, or raise as the engine does."""
+        option = self.engine.options[key]
+        try:
+            return option.check(key, value)
+        except ParameterError as error:
+            if isinstance(error, RefusalError) or key == KEY:
+                raise
+            says = option.says.format(value) if option.says else str(error)
+            answers = self.engine.schema.answers
+            raise refusal(key, error.rule, value, self.engine.name, says, answers) from None
+
+    def _arrive(self, key: str, value: Any) -> None:
+        """Let the rules of a key act on its value, and file what comes out."""
+        engine, target = self.engine, self.target
+        rules = engine.rules.get(key, ())
+        if key not in PARAMETERS and key not in engine.options:
+            if key not in engine.looked_at:
+                sentence = f"{key} is not modelled here, whatever {engine.name} does with it."
+                self.notes.append(Note(key, "unknown", sentence, value))
+            return
+        is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
+        if is_unread and engine.is_bundled:
+            rules = (_UNMODELLED,)
+        for rule in rules:
+            value, note = rule.apply(key, value, target)
+            if isinstance(rule, Send):
+                if rule.key in self.request:
+                    sentence = f"{key} is ignored by {engine.name} beside {rule.key}."
+                    note = Note(key, "ignored", sentence, self.request[key])
+                else:
+                    self.values[rule.key] = value
+                value = ABSENT
+            if note:
+                self.notes.append(note)
+            if value is ABSENT:
+                return
+        if key in engine.absent:
+            self.values[key] = value
+            if engine.is_page and key not in TWENTY:
+                sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
+                sentence += f"{PARAMETERS[key].origin}."
+                self.notes.append(Note(key, "beyond", sentence, value, value))
+
+    def _arrive_from_file(self, key: str, value: Any) -> None:
+        """Do the same for a default of the model's own, which is told of as one."""
+        sentence = f"{key} is absent: {self.engine.name} uses {brief_number(value)}, of {KEY}."
+        self.notes.append(Note(key, "default", sentence, None, value))
+        if key in self.engine.absent:
+            try:
+                self._arrive(key, value)
+            except RefusalError as error:
+                place = f"{KEY}[{key!r}]"
+                raise RefusalError(place, error.rule, error.value, error.hint) from None
+
+    def _fill(self) -> None:
+        """Put in what the engine uses for keys that are absent."""
+        engine, values = self.engine, self.values
+        missing: dict[str, Any] = {}
+        for key, default in engine.ordered_defaults.items():
+            if key not in self.target.request and key not in values:
+                missing[key] = default
+        if not engine.is_bundled:
+            # It may read some values only beside others, so that these very ones decide.
+            reads = engine.reads_beside(missing | values)
+            missing = {key: default for key, default in missing.items() if key in reads}
+            for key in [key for key in values if key not in reads]:
+                self.notes.append(_UNREAD.apply(key, values.pop(key), self.target)[1])
+        for key, default in missing.items():
+            rules = engine.rules.get(key, ())
+            if not any(
+                isinstance(rule, LeftOut) and rule.why(self.target.request) for rule in rules
+            ):
+                values[key] = default
+                sentence = f"{key} is absent: {engine.name} uses {brief_number(default)}."
+                self.notes.append(Note(key, "default", sentence, None, default))

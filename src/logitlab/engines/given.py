@@ -1,0 +1,95 @@
+"""What a request gives, whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from logitlab.checks import ParameterError
+from logitlab.engines.rules import Note
+from logitlab.request.params import PARAMETERS, SamplingParams
+
+__all__ = ["Given", "read_request", "refuse_whole"]
+
+
+class Given(dict[str, Any]):
+    """The keys of a request that are not None, the values of parameters in their types.
+
+    Attributes
+    ----------
+    nulls : frozenset of str
+        Keys of a request body that are null.
+    unread : mapping of str to ParameterError
+        Parameters of another type than their own, as they are, which a server's schema may read
+        all the same, and what is wrong with them if it does not.
+    notes : tuple of Note
+        What a schema made of them.
+    """
+
+    nulls: frozenset[str] = frozenset()
+    unread: Mapping[str, ParameterError] = {}
+    notes: tuple[Note, ...] = ()
+
+
+def read_request(request: Any) -> Given:
+    """Return the keys of a request that are not None, each parameter checked for its type alone.
+
+    What raises here no engine could read.
+    """
+    if isinstance(request, Given):
+        return request
+    if isinstance(request, SamplingParams):  # checked where it was written
+        values: Mapping[str, Any] = {**vars(request), **request.extra, "extra": None}
+        return Given({key: value for key, value in values.items() if value is not None})
+    if not isinstance(request, Mapping):
+        hint = "SamplingParams.from_request reads a request body."
+        raise ParameterError("request", "SamplingParams or a request body", request, hint)
+    given = Given({key: value for key, value in request.items() if value is not None})
+    given.nulls = frozenset(key for key, value in request.items() if value is None)
+    unread: dict[str, ParameterError] = {}
+    for key, value in given.items():
+        if key in PARAMETERS:
+            try:
+                given[key] = PARAMETERS[key].typed(value)
+            except ParameterError as error:
+                if not _is_readable(key, value):
+                    raise
+                unread[key] = error
+    given.unread = unread
+    return given
+
+
+def _is_readable(key: str, value: Any) -> bool:
+    """Whether the schema of some server reads a value that is not in the type of its parameter."""
+    if key == "logit_bias":
+        return isinstance(value, bool | int | float | str | list | tuple | Mapping)
+    kind = PARAMETERS[key].kind
+    if kind not in ("float", "integer", "boolean"):
+        return False
+    if isinstance(value, str):
+        return kind == "boolean" or _is_number(value)
+    if isinstance(value, bool | int):
+        return kind != "integer" or isinstance(value, bool) or key == "mirostat"
+    return isinstance(value, float) and kind != "float" and value - value == 0
+
+
+def _is_number(text: str) -> bool:
+    try:
+        number = float(text)
+    except ValueError:
+        return False
+    return number - number == 0
+
+
+def refuse_whole(given: Mapping[str, Any]) -> None:
+    """Raise for a parameter whose effect on the distribution no single step can have."""
+    text: Any = {"type": "text"}
+    acts = {
+        "response_format": given.get("response_format", text) != text,
+        "tools": given.get("tools") and given.get("tool_choice") != "none",
+        "verbosity": given.get("verbosity", "medium") != "medium",
+    }
+    for key, does in acts.items():
+        if does:
+            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
+            raise ParameterError(key, "absent where single tokens are sampled", given[key], hint)

@@ -1,0 +1,319 @@
+"""How servers read JSON: numbers that come as texts, flags or fractions, and biases in any form.
+
+A schema reads what is not in the type of its parameter. What the server refuses raises
+`ValueError` with the server's own text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeAlias
+
+from logitlab.checks import ParameterError, brief, shown
+from logitlab.engines.given import Given
+from logitlab.engines.rules import Note, refusal
+from logitlab.request.params import PARAMETERS
+
+__all__ = [
+    "LLAMA_SERVER",
+    "MLX_SERVER",
+    "PLAIN",
+    "SGLANG_SERVER",
+    "TRANSFORMERS_SERVE",
+    "VLLM_SERVER",
+    "Encode",
+    "Schema",
+    "json_integer",
+]
+
+Encode: TypeAlias = Callable[[str], Sequence[int]]
+"""From a text to the ids of its tokens, without one that begins every text."""
+
+Read: TypeAlias = Callable[[str, Any], Any]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """How a server reads values that are not in the types of their parameters.
+
+    Parameters
+    ----------
+    number, integer, flag : callable, optional
+        ``read(key, value)`` returns the value in its type; without one nothing else is read.
+    bias : callable, optional
+        ``read(value, encode)`` returns a map from ids to amounts, and what it left out.
+    nulls : mapping of str to str
+        Keys that may not be null, and the server's text.
+    answers : str
+        What becomes of a request that it refuses, before the server's text.
+    """
+
+    number: Read | None = None
+    integer: Read | None = None
+    flag: Read | None = None
+    bias: Callable[[Any, Encode | None], tuple[dict[int, Any], str]] | None = None
+    nulls: Mapping[str, str] = field(default_factory=dict)
+    answers: str = "refuses the request"
+
+    def read(
+        self,
+        given: Given,
+        engine: str,
+        has: Callable[[str], bool],
+        encode: Encode | None = None,
+    ) -> Given:
+        """Return what is given, each parameter that an engine has in its type.
+
+        Raises
+        ------
+        ParameterError
+            For what this server does not read.
+        """
+        for key in sorted(given.nulls & self.nulls.keys()):
+            raise refusal(key, "absent, or not null", None, engine, self.nulls[key], self.answers)
+        result, notes = Given(given), list(given.notes)
+        result.nulls = given.nulls
+        for key, error in given.unread.items():
+            value = given[key]
+            if not has(key) and self is not PLAIN:
+                continue
+            used, left_out = self._read(key, value, engine, error, encode)
+            result[key] = PARAMETERS[key].typed(used)
+            if left_out:
+                notes.append(Note(key, "changed", f"{key}: {left_out} by {engine}.", value, used))
+            elif key != "logit_bias" and (used != value or isinstance(value, bool)):
+                sentence = f"{key} {shown(value)} is read as {shown(used)} by {engine}."
+                notes.append(Note(key, "changed", sentence, value, used))
+        result.notes = tuple(notes)
+        return result
+
+    def _read(
+        self, key: str, value: Any, engine: str, error: ParameterError, encode: Encode | None
+    ) -> tuple[Any, str]:
+        """Return a value in its type, and what of it was left out."""
+        read = {"float": self.number, "integer": self.integer, "boolean": self.flag}.get(
+            PARAMETERS[key].kind
+        )
+        if (self.bias if key == "logit_bias" else read) is None:
+            raise error
+        try:
+            if read is not None:
+                return read(key, value), ""
+            return self.bias(value, encode)  # type: ignore[misc]
+        except ValueError as wrong:
+            if isinstance(wrong, ParameterError):
+                raise
+            raise refusal(key, error.rule, value, engine, str(wrong), self.answers) from None
+
+
+PLAIN = Schema()
+"""Nothing but a parameter's own type: OpenRouter's page, and functions in Python."""
+
+
+def _whole(key: str, value: Any) -> int:
+    """Read as pydantic reads an integer."""
+    try:
+        number = float(value)
+    except ValueError:
+        raise ValueError("Input should be a valid integer") from None
+    if number != math.floor(number):
+        raise ValueError("Input should be a valid integer, got a number with a fractional part")
+    if isinstance(value, float) and abs(value) >= 2**63:
+        raise ValueError("Unable to parse input string as an integer, exceeded maximum size")
+    try:
+        return int(value)
+    except ValueError:  # "5.0"
+        return int(number)
+
+
+_FLAGS = {"1": True, "true": True, "t": True, "yes": True, "y": True, "on": True}
+_FLAGS |= {"0": False, "false": False, "f": False, "no": False, "n": False, "off": False}
+
+
+def _lax_flag(key: str, value: Any) -> bool:
+    """Read as pydantic reads a flag."""
+    text = str(int(value)) if value in (0, 1) else str(value).lower()
+    if text not in _FLAGS:
+        raise ValueError("Input should be a valid boolean, unable to interpret input")
+    return _FLAGS[text]
+
+
+def _lax_bias(key_error: str) -> Callable[[Any, Encode | None], tuple[dict[int, Any], str]]:
+    """Return what reads numbers as pydantic does, under Python's integers."""
+
+    def read(value: Any, encode: Encode | None) -> tuple[dict[int, Any], str]:
+        if not isinstance(value, Mapping):
+            raise ValueError("Input should be a valid dictionary")
+        entries: dict[int, Any] = {}
+        for token, amount in value.items():
+            try:
+                known = int(token)
+            except (TypeError, ValueError):
+                raise ValueError(key_error.format(token)) from None
+            try:
+                entries[known] = amount if type(amount) is int else float(amount)
+            except (TypeError, ValueError):
+                says = "Input should be a valid number"
+                is_text = isinstance(amount, str)
+                says += ", unable to parse string as a number" if is_text else ""
+                raise ValueError(says) from None
+        return entries, ""
+
+    return read
+
+
+_VLLM_KEY = "logit_bias contains key(s) that cannot be converted to integer token IDs: [{!r}]"
+_NO_NUMBER = ("frequency_penalty", "presence_penalty")
+_NO_FLAG = ("logprobs", "parallel_tool_calls", "stream")
+
+VLLM_SERVER = Schema(lambda key, value: float(value), _whole, _lax_flag, _lax_bias(_VLLM_KEY))
+"""pydantic as it is: ``"0.5"``, true and 4.0 are numbers, 2.7 is no integer."""
+
+SGLANG_SERVER = replace(
+    VLLM_SERVER,
+    bias=_lax_bias("invalid literal for int() with base 10: {!r}"),
+    nulls=dict.fromkeys(_NO_NUMBER, "Input should be a valid number")
+    | dict.fromkeys(_NO_FLAG, "Input should be a valid boolean")
+    | {"n": "Input should be a valid integer"},
+)
+"""The same, but for some keys that may not be null."""
+
+
+def _json_number(key: str, value: Any) -> float:
+    """Read as nlohmann::json does."""
+    if isinstance(value, str):
+        says = f"Field '{key}': [json.exception.type_error.302] type must be number, but is string"
+        raise ValueError(says)
+    return float(value)
+
+
+def json_integer(key: str, value: Any) -> int:
+    """Read as nlohmann::json does: the fraction is cut, what is too large becomes 0."""
+    number = _json_number(key, value)
+    whole = int(number) if abs(number) < 2**63 else 0
+    return min(max(whole, 0), 2) if key == "mirostat" else whole
+
+
+def _json_flag(key: str, value: Any) -> bool:
+    """Read ``logprobs``, which is a number there; other flags are flags."""
+    if key == "logprobs":
+        return _json_number(key, value) != 0
+    kind = "string" if isinstance(value, str) else "number"
+    says = f"Field '{key}': [json.exception.type_error.302] type must be boolean, but is {kind}"
+    raise ValueError(says)
+
+
+def _json_bias(value: Any, encode: Encode | None) -> tuple[dict[int, float], str]:
+    """Read as llama-server does: pairs or a map, ``false`` bans, texts are tokenised."""
+    is_map = isinstance(value, Mapping)
+    entries: list[Any] = [value]
+    if isinstance(value, Mapping):
+        entries = list(value.items())
+    elif isinstance(value, list | tuple):
+        entries = list(value)
+    result: dict[int, float] = {}
+    ignored: list[Any] = []
+    for entry in entries:
+        is_pair = isinstance(entry, list | tuple) and len(entry) == 2
+        amount: Any = entry[1] if is_pair else None
+        if not is_pair or not (amount is False or _is_json_number(amount)):
+            ignored.append(entry)
+            continue
+        tokens = _json_tokens(entry[0], encode, named=is_map)
+        if not tokens:
+            ignored.append(entry)
+        for token in tokens:
+            # What names a token twice is added twice.
+            added = -math.inf if amount is False else float(amount)
+            result[token] = result.get(token, 0.0) + added
+    if not ignored:
+        return result, ""
+    first = dict([ignored[0]]) if is_map else ignored[0]
+    others = f" and {len(ignored) - 1} more are" if len(ignored) > 1 else " is"
+    return result, f"{brief(first)}{others} ignored"
+
+
+def _is_json_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _json_tokens(token: Any, encode: Encode | None, named: bool) -> Sequence[int]:
+    """Return the tokens that the key of a bias means; none where it is no key."""
+    if isinstance(token, str):
+        number = token.lstrip(" \t\n\v\f\r")
+        digits = number[1:] if number[:1] in ("+", "-") else number
+        if named and (not token or (digits.isascii() and digits.isdigit())):
+            token = int(number or 0)
+        elif encode is not None:
+            return encode(token)
+        else:
+            hint = "Its server tokenises other keys: give the ids, or generate with a model."
+            rule = "a map whose keys are token ids where no tokenizer is at hand"
+            raise ParameterError("logit_bias", rule, token, hint)
+    if isinstance(token, bool) or not isinstance(token, int):
+        return ()
+    known = (token + 2**31) % 2**32 - 2**31  # llama_token has 32 bits
+    return (known,) if known >= 0 else ()
+
+
+LLAMA_SERVER = Schema(_json_number, json_integer, _json_flag, _json_bias)
+"""nlohmann::json: true is 1, and where an integer is wanted, 2.7 is 2."""
+
+
+def _typed(kinds: str) -> Read:
+    """Return what reads as ``isinstance`` does, to which a flag is an integer."""
+
+    def read(key: str, value: Any) -> Any:
+        if not isinstance(value, bool) or "bool" in kinds:
+            raise ValueError(f"{key} must be of type {kinds}")
+        return int(value)
+
+    return read
+
+
+def _mlx_bias(value: Any, encode: Encode | None) -> tuple[dict[int, float], str]:
+    if not isinstance(value, Mapping):
+        raise ValueError("logit_bias must be of type dict")
+    try:
+        return {int(token): float(amount) for token, amount in value.items()}, ""
+    except TypeError as error:
+        raise ValueError(f"{error}, and the connection is dropped") from None
+    except ValueError:
+        raise ValueError("logit_bias must be a dict of int to float") from None
+
+
+_FLOAT = "('float', 'int')"
+_PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+_MLX_NULLS = {
+    key: f"{key} must be of type {_FLOAT}" for key in ("temperature", "top_p", "min_p", *_PENALTIES)
+}
+_MLX_NULLS |= {key: f"{key} must be of type int" for key in ("top_k", "max_tokens", "top_logprobs")}
+_MLX_NULLS |= {key: f"{key} must be of type bool" for key in ("logprobs", "stream")}
+
+MLX_SERVER = Schema(_typed(_FLOAT), _typed("int"), _typed("bool"), _mlx_bias, _MLX_NULLS)
+"""``isinstance``: true is 1, 4.0 is no integer, and null is no absent value."""
+
+
+def _python_integer(key: str, value: Any) -> int:
+    return int(value)
+
+
+def _python_bias(value: Any, encode: Encode | None) -> tuple[dict[int, Any], str]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"'{type(value).__name__}' object has no attribute 'items'")
+    entries = {int(token): amount for token, amount in value.items()}
+    if not all(isinstance(amount, int | float) for amount in entries.values()):
+        raise ValueError("`sequence_bias` has to be a dict with floats as values")
+    return {token: int(x) if x is True or x is False else x for token, x in entries.items()}, ""
+
+
+TRANSFORMERS_SERVE = Schema(
+    lambda key, value: float(value),
+    _python_integer,
+    lambda key, value: bool(value),
+    _python_bias,
+    answers="answers 500 without a text, and logs",
+)
+"""``float(…)`` and ``int(…)`` of whatever was sent; what they refuse, the server's log tells."""
