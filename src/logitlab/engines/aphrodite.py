@@ -52,7 +52,8 @@ def aphrodite(p: Values) -> Chain:
     Both `SamplingOps.apply_logits_processors` and `Sampler._apply_sampler_order` call
     `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
     meant. Top-a acts on the tempered distribution, before the other truncations, and without a
-    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here.
+    guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here. The option
+    ``generation_config`` is the file of that name beside a model, which replaces defaults there.
     """
     return _aphrodite(p, 2)
 
