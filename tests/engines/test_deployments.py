@@ -40,11 +40,10 @@ def test_a_file_replaces_defaults_and_is_told_everywhere(name: str) -> None:
     assert "temperature is absent" not in str(asked)
     # The engine without the file stays as it was.
     assert plain.translate({}).values["temperature"] == 1
-    assert "temperature 0.6, top_k 20, top_p 0.95" in difference_tables([engine]) or (
-        "top_k 20" in difference_tables([engine])
-    )
+    table = difference_tables([engine])
+    assert all(words in table for words in ("temperature 0.6", "top_k 20", "top_p 0.95"))
     assert "generation_config" in str(plain)
-    assert "generation_config" in (plain.__doc__ or "") or plain.variant_of or "aph" in name
+    assert plain.variant_of or "generation_config" in (plain.__doc__ or "")
 
 
 def test_a_deployment_is_an_engine_wherever_one_is_asked_for() -> None:

@@ -62,7 +62,8 @@ def aphrodite(p: Values) -> Chain:
     `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
     meant. Top-a acts on the tempered distribution, before the other truncations, and without a
     guard: above ``1 / p_max`` it leaves a row of NaN, which is an error here. Equal tokens at the
-    edge of the nucleus go as in `vllm`, and ``device`` is as there.
+    edge of the nucleus go as in `vllm`, and ``device`` is as there. The option
+    ``generation_config`` is the file of that name beside a model, which replaces defaults there.
     """
     return _aphrodite(p, 2)
 

@@ -113,7 +113,9 @@ def _seed_of(engine: Any, request: Any, seed: int | None) -> int:
     """Return the seed that an engine draws with."""
     if seed is None:
         seed = request.seed if isinstance(request, SamplingParams) else request.get("seed")
-    used = None if seed is None else check_integer("seed", seed, Range(integer=True))
+    # The size of an integer is the engine's affair.
+    is_plain = seed is None or type(seed) is int
+    used = seed if is_plain else check_integer("seed", seed, SEEDS)
     target = Target(engine.name, None, False, frozenset(), {})
     for rule in engine.rules.get("seed", ()):
         if used is not None and not isinstance(rule, Ignore):  # some draw by what servers ignore
