@@ -400,6 +400,10 @@ def with_schema(**change: Any) -> dict[str, Any]:
     return {"response_format": {"type": "json_schema", "json_schema": wrapper}}
 
 
+def streamed(**options: Any) -> dict[str, Any]:
+    return {"stream": True, "stream_options": options}
+
+
 WRAPPER = "response_format.json_schema"
 
 
@@ -428,9 +432,9 @@ WRAPPER = "response_format.json_schema"
         (with_schema(strict="yes"), f"{WRAPPER}.strict", "true or false"),
         (with_schema(name=5), f"{WRAPPER}.name", "a text"),
         (with_schema(description={}), f"{WRAPPER}.description", "a text"),
-        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage", "True or"),
-        ({"stream_options": {"include_usage": 1}}, "stream_options.include_usage", "True or"),
-        ({"stream_options": [1]}, "stream_options", "a map"),
+        (streamed(include_usage="yes"), "stream_options.include_usage", "True or"),
+        (streamed(include_usage=1), "stream_options.include_usage", "True or"),
+        ({"stream": True, "stream_options": [1]}, "stream_options", "a map"),
     ],
 )
 @pytest.mark.parametrize("engine", ["openrouter", "vllm"])
