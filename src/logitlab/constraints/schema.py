@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import defaultdict
@@ -11,9 +12,10 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
 from logitlab.constraints.endless import ends
-from logitlab.constraints.patterns import restated
+from logitlab.constraints.references import Document
+from logitlab.constraints.rewriting import Rewriter
 
-__all__ = ["FORMATS", "REFUSED", "enforceable"]
+__all__ = ["FORMATS", "enforceable"]
 
 FORMATS = (
     "date",
@@ -29,63 +31,38 @@ FORMATS = (
 )
 """The formats of texts that are enforced."""
 
-REFUSED = frozenset(
-    [
-        "not",
-        "if",
-        "then",
-        "else",
-        "contains",
-        "minContains",
-        "maxContains",
-        "propertyNames",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "$dynamicRef",
-        "$recursiveRef",
-    ]
-)
-"""Keywords that constrain a text in ways that no grammar here can follow."""
-
 _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
-_DRAFT = "json-schema.org/draft/2020-12/schema"
-_OLDER = (
-    "json-schema.org/draft/2019-09/schema",
-    "json-schema.org/draft-07/schema",
-    "json-schema.org/draft-06/schema",
-)
 _DEEPEST_SCHEMA = 48
 _MOST_PARTS = 20_000  # schemas and values
 _EXACT = 2**53
 _MULTIPLE = 100_000  # an automaton has as many states
 _LENGTHS = Range(0, 2**31, integer=True)
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_MERGING = {"allOf", "anyOf", "oneOf", "$ref"}
-_KEPT_TEXTS = ("$schema", "$id", "$ref", "$anchor")
-_OTHER_TEXTS = (
+_REFERENCES = ("$ref", "$recursiveRef", "$dynamicRef")
+_TEXTS = (
+    "$schema",
+    "$id",
+    "$anchor",
     "$comment",
     "$dynamicAnchor",
     "title",
     "description",
-    "format",
     "contentEncoding",
     "contentMediaType",
 )
 # What is only looked at for its type, with the name of that in JSON.
 _ANNOTATIONS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys([*_KEPT_TEXTS, *_OTHER_TEXTS], (str, "string")),
-    **dict.fromkeys(["uniqueItems", "deprecated", "readOnly", "writeOnly"], (bool, "boolean")),
+    **dict.fromkeys(_TEXTS, (str, "string")),
+    **dict.fromkeys(["deprecated", "readOnly", "writeOnly"], (bool, "boolean")),
     "examples": (list, "array"),
 }
 # Surrogates, and control characters without a short escape of their own: those would need \uhhhh,
 # and with that a key could be spelled in a way that escapes its schema.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def enforceable(name: str, schema: object) -> Any:
+def enforceable(name: str, schema: object, strict_formats: bool = False) -> Any:
     """Return the schema that is compiled in place of one, or raise.
 
     Parameters
@@ -93,12 +70,14 @@ def enforceable(name: str, schema: object) -> Any:
     name : str
         What the schema is called in a message.
     schema : mapping or bool
-        Of draft 6, 7, 2019-09 or 2020-12, which is assumed where ``$schema`` is absent.
+        Of draft 4, 6, 7, 2019-09 or 2020-12, which is assumed where ``$schema`` is absent.
+    strict_formats : bool
+        Whether a format of texts that is none of `FORMATS` is refused, and not an annotation.
 
     Returns
     -------
     dict or bool
-        The same texts, with patterns that every dialect agrees on, in plain JSON types.
+        The same texts by positive keywords alone, with patterns that every dialect agrees on.
 
     Raises
     ------
@@ -116,16 +95,43 @@ def enforceable(name: str, schema: object) -> Any:
     >>> enforceable("schema", {"items": {"uniqueItems": True}})
     Traceback (most recent call last):
     logitlab.checks.ParameterError: schema.items.uniqueItems must be absent: it cannot be enforced,
-    got True.
+    got True. Set maxItems to 1, or name few values.
     """
-    reader = _SchemaReader(name, schema)
-    result = reader.schema(name, schema, -1)
-    if reader.merges:
-        reader.check_numbers()
-    if reader.refers and not ends(result):  # without a reference nothing requires itself
+    reader = _SchemaReader(name, schema, strict_formats)
+    definitions, places = reader.whole()
+    result = Rewriter(definitions, places, FORMATS).whole()
+    _check_numbers(name, result)
+    if "$ref" in json.dumps(result) and not ends(result):
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
+
+
+def _check_numbers(name: str, schema: Any) -> None:
+    """Look at all numbers together where schemas are merged, else at each schema's own."""
+    every: defaultdict[str, list[float]] = defaultdict(list)
+    merges = False
+    waiting = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(part)
+        if not isinstance(part, Mapping):
+            continue
+        waiting.extend(one for key, one in part.items() if key not in ("const", "enum"))
+        own = {key: part[key] for key in _BOUNDS if isinstance(part.get(key), int | float)}
+        _check_bounds(name, {key: [one] for key, one in own.items()})
+        for key, one in own.items():
+            every[key].append(one)
+        if isinstance(part.get("multipleOf"), int | float):
+            every["multipleOf"].append(part["multipleOf"])
+        merging = part.keys() & {"allOf", "anyOf", "$ref"}
+        merges |= "allOf" in merging or bool(merging and (own or len(merging) > 1))
+    if merges:
+        _check_bounds(name, every)
+        if math.prod(map(_digits, set(every["multipleOf"]))) > _MULTIPLE:
+            rule = f"such that their digits multiply to at most {_MULTIPLE}"
+            raise ParameterError(f"{name}'s multipleOf", rule, sorted(set(every["multipleOf"])))
 
 
 def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
@@ -140,10 +146,10 @@ def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
                 raise ParameterError(f"{name}.{key}", rule, end)
 
 
-def _json_text(name: str, value: object) -> str:
+def _json_text(name: str, value: object, unspellable: re.Pattern[str] = _UNSPELLABLE) -> str:
     if not isinstance(value, str):
         raise ParameterError(name, "a text", value)
-    if _UNSPELLABLE.search(value):
+    if unspellable.search(value):
         rule = r"free of surrogates and of control characters other than \b \t \n \f \r"
         raise ParameterError(name, rule, value)
     return value
@@ -197,35 +203,66 @@ def _required_keys(name: str, value: Any) -> list[str]:
 
 
 def _length(name: str, value: Any) -> int:
+    if isinstance(value, float) and value == math.floor(value):
+        value = int(value)
     return check_integer(name, value, _LENGTHS)
+
+
+def _pattern(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ParameterError(name, "a regular expression", value)
+    return value
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ParameterError(name, "of the JSON type boolean", value)
+    return value
+
+
+def _bound(name: str, value: Any) -> int | float:
+    """Return a bound; an integer that no float holds is left to be rounded inwards."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not real or not abs(value) < math.inf:
+        raise ParameterError(name, "a finite number", value)
+    number: int | float = value
+    return number
 
 
 # The check of every keyword with a plain value.
 _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "type": _json_types,
     "required": _required_keys,
-    "pattern": restated,
+    "pattern": _pattern,
+    "uniqueItems": _flag,
     "multipleOf": _multiple_of,
-    **dict.fromkeys(_BOUNDS, _json_number),
     **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
+    **dict.fromkeys(["minContains", "maxContains"], _length),
     **dict.fromkeys(["minProperties", "maxProperties"], _length),
 }
 
 
 class _SchemaReader:
-    """Check a schema part by part; each method returns its part restated."""
+    """Check a schema part by part; each method returns its part in the words of 2020-12."""
 
-    def __init__(self, name: str, schema: object) -> None:
+    def __init__(self, name: str, schema: Any, formats: bool) -> None:
         self.root = name
         self.count = 0
-        self.refers = self.merges = False
-        self.bounds: defaultdict[str, list[float]] = defaultdict(list)
-        self.multiples: set[float] = set()
-        draft = schema.get("$schema") if isinstance(schema, Mapping) else None
-        address = isinstance(draft, str) and draft.removesuffix("#").split("://")[-1]
-        if draft is not None and address not in (_DRAFT, *_OLDER):
-            raise ParameterError(f"{name}.$schema", "draft 6, 7, 2019-09 or 2020-12", draft)
-        self.older = address in _OLDER
+        self.strict = formats
+        self.document = Document(name, schema)
+        self.base, self.draft = self.document.context(schema)
+        self.labels: dict[int, str] = {id(schema): "#"}
+        self.waiting: list[tuple[str, str, Any]] = [("#", name, schema)]
+        self.done: dict[int, Any] = {}
+
+    def whole(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return all schemas that are referred to, and where they stand."""
+        definitions, places = {}, {}
+        while self.waiting:
+            label, place, schema = self.waiting.pop()
+            definitions[label] = self.schema(place, schema, -1)
+            places[label] = place
+        return definitions, places
 
     def step(self, name: str, depth: int) -> None:
         self.count += 1
@@ -236,95 +273,148 @@ class _SchemaReader:
             rule = f"of at most {_MOST_PARTS} schemas and values"
             raise ParameterError(self.root, rule, Seen("more of them"))
 
-    def schema(self, name: str, schema: object, depth: int) -> Any:
+    def schema(self, name: str, schema: Any, depth: int) -> Any:
+        if id(schema) in self.done and not isinstance(schema, bool):
+            return self.done[id(schema)]
         depth += 1  # than that of the schema around it
         self.step(name, depth)
         if isinstance(schema, bool):
             return schema
         if not isinstance(schema, Mapping):
             raise ParameterError(name, "a map or a boolean, as every JSON schema", schema)
+        before = self.base, self.draft
+        self.base, self.draft = self.document.context(schema)
         result: dict[str, Any] = {}
-        for key, value in schema.items():
+        alone = self.draft.ignores_siblings and isinstance(schema.get("$ref"), str)
+        for key in schema:
             if not isinstance(key, str):
                 raise ParameterError(name, "a map whose keys are strings", key)
-            here = f"{name}.{key}"
-            if key in REFUSED:
-                raise ParameterError(here, "absent: it cannot be enforced", value)
-            if key == "x-guidance" or (key == "$schema" and depth):
-                raise ParameterError(here, "absent", value)
-            if key in _PLAIN:
-                result[key] = _PLAIN[key](here, value)
-            elif key in _NESTED:
-                result[key] = _NESTED[key](self, here, value, depth)
-            elif key in _ANNOTATIONS:
-                kind, noun = _ANNOTATIONS[key]
-                if not isinstance(value, kind):
-                    raise ParameterError(here, f"of the JSON type {noun}", value)
-                if key in _KEPT_TEXTS:
-                    result[key] = value
-            # All else is an annotation, or a keyword that no draft knows.
-        self.check_together(name, schema, result)
+            if not alone or key in ("$ref", "x-guidance"):
+                self.keyword(name, schema, key, result, depth)
+        self.base, self.draft = before
+        self.done[id(schema)] = result
         return result
 
-    def check_together(self, name: str, schema: Mapping[str, Any], result: dict[str, Any]) -> None:
-        """Check what hangs on several keywords, and note what hangs on several schemas."""
-        if schema.get("uniqueItems", False) is not False:
-            value = schema["uniqueItems"]
-            raise ParameterError(f"{name}.uniqueItems", "absent: it cannot be enforced", value)
-        types = result.get("type", "string")  # a text by itself, or a list of texts
-        if "format" in schema and "string" in ([types] if isinstance(types, str) else types):
-            result["format"] = schema["format"]
-            if result["format"] not in FORMATS:
-                rule = f"one of {', '.join(FORMATS)}: no other is enforced"
-                raise ParameterError(f"{name}.format", rule, result["format"])
-        least = result.get("minProperties", 0)
-        closed = result.get("additionalProperties") is False and not result.get("patternProperties")
-        if least > len(set(result.get("required", ()))) + 1 and not closed:
-            hint = "A key that is not listed could come twice; close the object."
-            rule = "at most one more than the required keys of an open object"
-            raise ParameterError(f"{name}.minProperties", rule, least, hint)
-        bounds = result.keys() & _BOUNDS
-        if bounds:
-            _check_bounds(name, {key: [result[key]] for key in bounds})
-            for key in bounds:
-                self.bounds[key].append(result[key])
-        if "multipleOf" in result:
-            self.multiples.add(result["multipleOf"])
-        merging = result.keys() & _MERGING
-        self.refers |= "$ref" in merging
-        self.merges |= "allOf" in merging or bool(merging and (bounds or len(merging) > 1))
+    def keyword(
+        self, name: str, schema: Mapping[str, Any], key: str, result: dict[str, Any], depth: int
+    ) -> None:
+        """Check one keyword, and note what it asks for."""
+        here, value = f"{name}.{key}", schema[key]
+        if key == "x-guidance":
+            raise ParameterError(here, "absent", value)
+        if not self.draft.knows(key):
+            return
+        if key in _BOUNDS:
+            self.bound(here, schema, key, result)
+        elif key in ("items", "additionalItems"):
+            self.items(name, schema, key, result, depth)
+        elif key == "dependencies":
+            self.dependencies(here, value, result, depth)
+        elif key == "format":
+            self.format(here, value, result)
+        elif key in _REFERENCES:
+            self.reference(here, key, value, result)
+        elif key in _PLAIN:
+            result[key] = _PLAIN[key](here, value)
+        elif key in _NESTED:
+            read = _NESTED[key](self, here, value, depth)
+            if key not in ("$defs", "definitions"):
+                result[key] = read
+        elif key in _ANNOTATIONS:
+            kind, noun = _ANNOTATIONS[key]
+            if not isinstance(value, kind):
+                raise ParameterError(here, f"of the JSON type {noun}", value)
+        # All else is an annotation, or a keyword that no draft knows.
 
-    def check_numbers(self) -> None:
-        """Look at all numbers together: schemas are merged somewhere."""
-        _check_bounds(self.root, self.bounds)
-        if math.prod(map(_digits, self.multiples)) > _MULTIPLE:
-            rule = f"such that their digits multiply to at most {_MULTIPLE}"
-            raise ParameterError(f"{self.root}'s multipleOf", rule, sorted(self.multiples))
+    def reference(self, here: str, key: str, value: Any, result: dict[str, Any]) -> None:
+        if not isinstance(value, str):
+            raise ParameterError(here, "of the JSON type string", value)
+        if key != "$ref" and not self.document.is_one:
+            rule = "absent beside schemas with addresses of their own: it cannot be enforced"
+            raise ParameterError(here, rule, value)
+        target = self.document.target(here, value, self.base)
+        if isinstance(target, bool):
+            result.setdefault("allOf", []).append(target)
+            return
+        if not isinstance(target, Mapping):
+            raise ParameterError(here, "a reference to a schema", value)
+        if id(target) not in self.labels:
+            self.labels[id(target)] = f"#/$defs/{len(self.labels)}"
+            place = value if value.startswith("#/") else f"#/{value}"
+            place = place[2:].replace("/", ".")
+            self.waiting.append((self.labels[id(target)], f"{self.root}.{place}", target))
+        label = self.labels[id(target)]
+        if result.setdefault("$ref", label) != label:
+            result.setdefault("allOf", []).append({"$ref": label})
 
-    def items(self, name: str, value: Any, depth: int) -> Any:
-        if not isinstance(value, Sequence):
-            return self.schema(name, value, depth)
-        if self.older:
-            return self.schemas(name, value, depth)
-        hint = "A tuple is prefixItems, or items of an older $schema."
-        raise ParameterError(name, "one schema", value, hint)
+    def bound(self, here: str, schema: Mapping[str, Any], key: str, result: dict[str, Any]) -> None:
+        """Read a bound; draft 4 says beside it whether it is open."""
+        value = schema[key]
+        end = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}.get(key)
+        if end is not None:
+            is_open = self.draft.has_boolean_ends and schema.get(end) is True
+            result[end if is_open else key] = _bound(here, value)
+        elif not (self.draft.has_boolean_ends and isinstance(value, bool)):
+            result[key] = _bound(here, value)
+        elif key.replace("exclusiveM", "m") not in schema:
+            raise ParameterError(here, "a number, or beside the bound that it opens", value)
+
+    def format(self, here: str, value: Any, result: dict[str, Any]) -> None:
+        if not isinstance(value, str):
+            raise ParameterError(here, "of the JSON type string", value)
+        if value in FORMATS:
+            result["format"] = value
+        elif self.strict:
+            result["format"] = value  # refused where texts are possible
+
+    def items(
+        self, name: str, schema: Mapping[str, Any], key: str, result: dict[str, Any], depth: int
+    ) -> None:
+        here, value = f"{name}.{key}", schema[key]
+        items = schema.get("items", True)
+        tuples = isinstance(items, Sequence) and not isinstance(items, str | bytes)
+        if key == "additionalItems":
+            read = self.schema(here, value, depth)
+            if tuples and self.draft.has_tuples_in_items:
+                result["items"] = read
+        elif not tuples:
+            result["items"] = self.schema(here, value, depth)
+        elif self.draft.has_tuples_in_items and "prefixItems" not in schema:
+            result["prefixItems"] = self.schemas(here, value, depth)
+        else:
+            hint = "A tuple is prefixItems, or items of an older $schema."
+            raise ParameterError(here, "one schema", value, hint)
+
+    def dependencies(self, here: str, value: Any, result: dict[str, Any], depth: int) -> None:
+        if not isinstance(value, Mapping):
+            raise ParameterError(here, "a map of keys or schemas", value)
+        for key, one in value.items():
+            place = f"{here}.{_json_text(here, key)}"
+            if isinstance(one, Mapping | bool):
+                read = self.schema(place, one, depth)
+                result.setdefault("dependentSchemas", {})[key] = read
+            else:
+                result.setdefault("dependentRequired", {})[key] = _required_keys(place, one)
+
+    def required(self, name: str, value: Any, depth: int) -> dict[str, list[str]]:
+        if not isinstance(value, Mapping):
+            raise ParameterError(name, "a map of keys", value)
+        return {
+            _json_text(f"{name}'s key", key): _required_keys(f"{name}.{key}", one)
+            for key, one in value.items()
+        }
 
     def schemas(self, name: str, value: Any, depth: int) -> list[Any]:
         items = enumerate(_array(name, value, "schemas"))
         return [self.schema(f"{name}[{i}]", one, depth) for i, one in items]
 
-    def map(
-        self, name: str, value: Any, depth: int, spell: Callable[[str, Any], str] = _json_text
-    ) -> dict[str, Any]:
+    def map(self, name: str, value: Any, depth: int) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise ParameterError(name, "a map of schemas", value)
         return {
-            spell(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
+            _json_text(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
             for key, one in value.items()
         }
-
-    def patterns(self, name: str, value: Any, depth: int) -> dict[str, Any]:
-        return self.map(name, value, depth, lambda here, key: restated(here, _json_text(here, key)))
 
     def values(self, name: str, value: Any, depth: int) -> list[Any]:
         items = enumerate(_array(name, value, "values"))
@@ -336,7 +426,7 @@ class _SchemaReader:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return _json_text(name, value)
+            return _json_text(name, value, _SURROGATE)
         if isinstance(value, int | float):
             return _json_number(name, value)
         if isinstance(value, Mapping):
@@ -353,9 +443,11 @@ class _SchemaReader:
 _NESTED: dict[str, Callable[[_SchemaReader, str, Any, int], Any]] = {
     "enum": _SchemaReader.values,
     "const": _SchemaReader.value,
-    "items": _SchemaReader.items,
-    **dict.fromkeys(["additionalProperties", "additionalItems"], _SchemaReader.schema),
+    **dict.fromkeys(["additionalProperties", "propertyNames", "contains"], _SchemaReader.schema),
+    **dict.fromkeys(["unevaluatedItems", "unevaluatedProperties"], _SchemaReader.schema),
+    **dict.fromkeys(["not", "if", "then", "else"], _SchemaReader.schema),
     **dict.fromkeys(["prefixItems", "allOf", "anyOf", "oneOf"], _SchemaReader.schemas),
     **dict.fromkeys(["properties", "$defs", "definitions"], _SchemaReader.map),
-    "patternProperties": _SchemaReader.patterns,
+    **dict.fromkeys(["patternProperties", "dependentSchemas"], _SchemaReader.map),
+    "dependentRequired": _SchemaReader.required,
 }
