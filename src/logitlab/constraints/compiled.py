@@ -114,21 +114,21 @@ class Text:
         self.compiled = compiled
         self._tokens: list[int] = []
         self._has_own_lexer = False
-        self._bits = np.zeros((compiled.size + 31) // 32, np.int32)
-        self._is_known = False  # whether these are the bits of the text so far
+        self._is_known = False  # whether the mask is that of the text so far
+        self._is_stuck = False  # whether no token may come next
+        self._write_to(np.zeros((compiled.size + 31) // 32, np.int32))
         self._begin(compiled.shared())
 
     @property
     def bits(self) -> NDArray[np.int32]:
         """A bit for every token that may come next; none if these tokens can spell nothing."""
-        if not self._is_known:
-            self._try(self._look)
-            self._is_known = True
+        self._know()
         return self._bits
 
     def check(self) -> None:
         """Raise if no token may come next."""
-        if not self.bits.any():
+        self._know()
+        if self._is_stuck:
             constraint, hint = self.compiled.constraint, "Nothing may follow here."
             rule = "one that these tokens can spell"
             raise ParameterError(constraint.name, rule, constraint, hint)
@@ -143,16 +143,26 @@ class Text:
         """Return the same text, to go its own way from here."""
         twin = copy.copy(self)
         twin._tokens = self._tokens.copy()
-        twin._bits = self._bits.copy()
+        twin._write_to(self._bits.copy())
         if self._has_own_lexer:
             twin._read_alone()
         else:
             twin._matcher = self._matcher.deep_copy()
         return twin
 
+    def _write_to(self, bits: NDArray[np.int32]) -> None:
+        self._bits = bits
+        self._address = bits.ctypes.data
+
     def _begin(self, empty: Any) -> None:
         self._empty = empty
         self._matcher = empty.deep_copy()
+
+    def _know(self) -> None:
+        """Compute the mask of the text so far, unless it is known."""
+        if not self._is_known:
+            self._try(self._look)
+            self._is_known = True
 
     def _try(self, step: Callable[[], bool]) -> None:
         """Do a step, if need be with a lexer of one's own, or raise."""
@@ -173,10 +183,11 @@ class Text:
 
     def _look(self) -> bool:
         """Compute the mask, and say whether nothing was too much."""
-        self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
+        self._matcher.unsafe_compute_mask_ptr(self._address, self._bits.nbytes)
         if self._matcher.is_error():
             self._bits[:] = 0
-            return bool(self._matcher.get_error().startswith("NoExtension"))
+            self._is_stuck = self._matcher.get_error().startswith("NoExtension")
+            return self._is_stuck
         # A text that has come to its end looks the same where a limit has been met.
         return not self._matcher.is_stopped() or not _lexer_error(self._empty)
 
