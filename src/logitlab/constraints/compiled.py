@@ -42,6 +42,9 @@ _RULE_PLACE = re.compile(r"^at \d+\(\d+\): ")
 _HINTS = {
     "The members of oneOf must exclude each other.": "oneOf constraints are not supported",
     "Nothing is fetched: refer into the schema itself.": "retrieving it failed",
+    "Whether a text can be all this is too hard to tell; drop a length, a pattern or a format.": (
+        "Unable to determine if regex is empty"
+    ),
 }
 _QUOTED_LINE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
 

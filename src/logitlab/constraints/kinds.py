@@ -54,8 +54,10 @@ class JsonSchema(Constraint):
     Notes
     -----
     ``format`` on anything but texts, ``default``, ``title``, ``contentEncoding`` and unknown
-    keywords are annotations. ``date`` lets 29 February of any year pass. ``multipleOf`` is decimal:
-    1.15 is a multiple of 0.01, whatever a division of floats says.
+    keywords are annotations. A text of a format is one for validators, too, which narrows some: no
+    second is 60, durations have numbers of at most 5 to 9 digits, domains no Punycode, e-mail
+    addresses an ordinary domain and at most 50 letters before it. ``multipleOf`` is decimal: 1.15
+    is a multiple of 0.01, whatever a division of floats says.
 
     References
     ----------

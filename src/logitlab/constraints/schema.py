@@ -11,23 +11,10 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
 from logitlab.constraints.endless import ends
+from logitlab.constraints.formats import FORMATS, enforced
 from logitlab.constraints.patterns import restated
 
 __all__ = ["FORMATS", "REFUSED", "enforceable"]
-
-FORMATS = (
-    "date",
-    "date-time",
-    "time",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uri",
-    "uuid",
-)
-"""The formats of texts that are enforced."""
 
 REFUSED = frozenset(
     [
@@ -272,11 +259,12 @@ class _SchemaReader:
             value = schema["uniqueItems"]
             raise ParameterError(f"{name}.uniqueItems", "absent: it cannot be enforced", value)
         types = result.get("type", "string")  # a text by itself, or a list of texts
+        form: dict[str, Any] | None = None
         if "format" in schema and "string" in ([types] if isinstance(types, str) else types):
-            result["format"] = schema["format"]
-            if result["format"] not in FORMATS:
+            if schema["format"] not in FORMATS:
                 rule = f"one of {', '.join(FORMATS)}: no other is enforced"
-                raise ParameterError(f"{name}.format", rule, result["format"])
+                raise ParameterError(f"{name}.format", rule, schema["format"])
+            form = enforced(schema["format"])
         least = result.get("minProperties", 0)
         closed = result.get("additionalProperties") is False and not result.get("patternProperties")
         if least > len(set(result.get("required", ()))) + 1 and not closed:
@@ -293,6 +281,8 @@ class _SchemaReader:
         merging = result.keys() & _MERGING
         self.refers |= "$ref" in merging
         self.merges |= "allOf" in merging or bool(merging and (bounds or len(merging) > 1))
+        if form is not None:  # no matter for numbers
+            result["allOf"] = [*result.get("allOf", ()), form]
 
     def check_numbers(self) -> None:
         """Look at all numbers together: schemas are merged somewhere."""
