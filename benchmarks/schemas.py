@@ -27,7 +27,7 @@ from logitlab import ParameterError
 from logitlab.constraints import JsonSchema
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-from constraints.writing import Unread, spelled
+from constraints.writing import UnreadError, spelled
 
 DRAFTS = {
     "draft4": "http://json-schema.org/draft-04/schema#",
@@ -97,7 +97,7 @@ def read(job: tuple[Path, bool, bool]) -> list[Report]:
             told = f"{test.get('description', '')}: {instance[:200]}"
             try:
                 read = spelled(constraint, test["data"]) is not None
-            except Unread as error:
+            except UnreadError as error:
                 report.unread.append(f"{error} {told}")
                 continue
             if read and not test["valid"]:

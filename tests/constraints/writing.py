@@ -188,7 +188,7 @@ def prefixes(values: list[object]) -> set[bytes]:
     return {whole[:n] for whole in texts for n in range(len(whole) + 1)}
 
 
-class Unread(Exception):
+class UnreadError(Exception):
     """A value whose spelling was not found in the steps there are."""
 
 
@@ -225,12 +225,12 @@ class _Speller:
         data = text.encode("utf-8", "surrogatepass")
         self.bytes += len(data)
         if self.bytes > (_MOST_BYTES if self.thorough else 50 * _MOST_BYTES):
-            raise Unread("too many tries:")
+            raise UnreadError("too many tries:")
         inner = matcher._matcher  # reads many bytes a call
         if inner.try_consume_tokens(list(data)) == len(data):
             return matcher
         if inner.is_error() and "doesn't satisfy the grammar" not in inner.get_error():
-            raise Unread(inner.get_error())
+            raise UnreadError(inner.get_error())
         return None
 
     def place(self, key: str) -> int:

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from logitlab.constraints.finite import ATOMS, TYPE_OF, atom_of, atoms, identity
+from logitlab.constraints.formats import FORMATS
 
 __all__ = ["FREE", "Context", "Negation", "UnsayableError"]
 
@@ -57,6 +58,7 @@ class Negation:
     def __init__(self, definitions: Mapping[str, Any]) -> None:
         self._definitions = definitions
         self._known: dict[str, Context] = {}
+        self._references = 0
         self._steps = 0
 
     def within(self, context: Context, schema: Any) -> Context:
@@ -85,8 +87,12 @@ class Negation:
 
     def _referred(self, label: str) -> Context:
         if label not in self._known:
+            if self._references > _DEEPEST:
+                return FREE
+            self._references += 1
             self._known[label] = FREE  # of a schema that refers to itself
             self._known[label] = self.within(FREE, self._definitions[label])
+            self._references -= 1
         return self._known[label]
 
     def of(self, schema: Any, context: Context) -> Any:
@@ -225,7 +231,7 @@ def _typed(
         return _any(_item(place, opposite(asked)) for place in range(before, most))
     if key == "contains" and schema.keys().isdisjoint(["minContains", "maxContains"]):
         return {"type": "array", "items": opposite(asked)}
-    if key == "uniqueItems" and not asked:
+    if (key == "uniqueItems" and not asked) or (key == "format" and asked not in FORMATS):
         return False
     raise UnsayableError(key)
 

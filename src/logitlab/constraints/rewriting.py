@@ -12,6 +12,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Seen
 from logitlab.constraints.disjoint import Disjoint
 from logitlab.constraints.finite import ATOMS, Judge, atoms, identity
+from logitlab.constraints.formats import FORMATS, enforced
 from logitlab.constraints.negation import FREE, Context, Negation, UnsayableError
 from logitlab.constraints.patterns import restated
 
@@ -40,19 +41,20 @@ class Rewriter:
     ----------
     definitions, places : dict
         The plain schemas by their references, and where they stand in the user's.
-    formats : sequence of str
-        Those that are enforced.
+    strict_formats : bool
+        Whether a format that is none of `FORMATS` is an error.
 
     Every rewriting keeps the set of valid values. Alternatives may overlap, which a grammar does
     not mind.
     """
 
     def __init__(
-        self, definitions: dict[str, Any], places: Mapping[str, str], formats: Sequence[str]
+        self, definitions: dict[str, Any], places: Mapping[str, str], strict_formats: bool
     ) -> None:
         self._definitions = definitions
         self._places = places
-        self._formats = formats
+        self._strict_formats = strict_formats
+        self.notes: list[str] = []
         self._judge = Judge(definitions)
         self._disjoint = Disjoint(definitions)
         self._negation = Negation(definitions)
@@ -113,7 +115,23 @@ class Rewriter:
             if condition is not True:
                 place = f"{name}.{key}"
                 result.setdefault("allOf", []).append(self._schema(place, condition, context))
+        if "format" in schema and "string" in context.atoms:
+            self._format(name, schema["format"], result)
         return _simpler(result)
+
+    def _format(self, name: str, kind: str, result: dict[str, Any]) -> None:
+        """Add the pattern of a format, which is written for the compiler already."""
+        if kind in FORMATS:
+            form = enforced(kind)
+            if result.keys().isdisjoint(form):
+                result |= form
+            else:
+                result.setdefault("allOf", []).append(form)
+        elif self._strict_formats:
+            rule = f"one of {', '.join(FORMATS)}: no other is enforced"
+            raise ParameterError(f"{name}.format", rule, kind)
+        else:
+            self.notes.append(f"{name}.format is an annotation: {kind!r} is not enforced.")
 
     def _finite(self, schema: Mapping[str, Any]) -> Any:
         """Return the values of a schema that names its values, if each can be judged."""
@@ -140,11 +158,6 @@ class Rewriter:
         if "string" in types:
             if "pattern" in schema:
                 result["pattern"] = restated(f"{name}.pattern", schema["pattern"])
-            if "format" in schema:
-                if schema["format"] not in self._formats:
-                    rule = f"one of {', '.join(self._formats)}: no other is enforced"
-                    raise ParameterError(f"{name}.format", rule, schema["format"])
-                result["format"] = schema["format"]
             for key in ("minLength", "maxLength"):
                 if key in schema:
                     result[key] = schema[key]
@@ -540,7 +553,7 @@ def _numbers(
 
 def _far(own: dict[str, Any], key: str, up: bool) -> dict[str, Any]:
     """Return a condition of bounds so far out that fractions there are left out."""
-    choices = [{"type": ["null", "boolean", "string", "array", "object"]}]
+    choices: list[Any] = [{"type": ["null", "boolean", "string", "array", "object"]}]
     choices.append({"type": "integer", **own})
     near = {one: end for one, end in own.items() if abs(end) <= _FRACTIONS}
     if all((end < 0) == up for one, end in own.items() if one not in near):
@@ -561,10 +574,7 @@ def _inwards(end: int | float, up: bool) -> int | float:
     """Return the nearest number inside that a float holds, among 64-bit integers."""
     if abs(end) <= _EXACT:
         return end
-    try:
-        number = float(end)
-    except OverflowError:
-        number = math.copysign(2.0**64, end)
+    number = float(end)
     if up and number < end:
         number = math.nextafter(number, math.inf)
     if not up and number > end:

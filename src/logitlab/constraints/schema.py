@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -12,24 +13,11 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
 from logitlab.constraints.endless import ends
+from logitlab.constraints.finite import ATOMS, atoms
 from logitlab.constraints.references import Document
 from logitlab.constraints.rewriting import Rewriter
 
-__all__ = ["FORMATS", "enforceable"]
-
-FORMATS = (
-    "date",
-    "date-time",
-    "time",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uri",
-    "uuid",
-)
-"""The formats of texts that are enforced."""
+__all__ = ["enforceable", "spells_controls"]
 
 _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
 _DEEPEST_SCHEMA = 48
@@ -62,7 +50,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
 
 
-def enforceable(name: str, schema: object, strict_formats: bool = False) -> Any:
+def enforceable(
+    name: str, schema: object, strict_formats: bool = False, notes: list[str] | None = None
+) -> Any:
     """Return the schema that is compiled in place of one, or raise.
 
     Parameters
@@ -73,6 +63,8 @@ def enforceable(name: str, schema: object, strict_formats: bool = False) -> Any:
         Of draft 4, 6, 7, 2019-09 or 2020-12, which is assumed where ``$schema`` is absent.
     strict_formats : bool
         Whether a format of texts that is none of `FORMATS` is refused, and not an annotation.
+    notes : list of str, optional
+        Is told which formats are annotations.
 
     Returns
     -------
@@ -97,14 +89,55 @@ def enforceable(name: str, schema: object, strict_formats: bool = False) -> Any:
     logitlab.checks.ParameterError: schema.items.uniqueItems must be absent: it cannot be enforced,
     got True. Set maxItems to 1, or name few values.
     """
-    reader = _SchemaReader(name, schema, strict_formats)
+    reader = _SchemaReader(name, schema)
     definitions, places = reader.whole()
-    result = Rewriter(definitions, places, FORMATS).whole()
+    rewriter = Rewriter(definitions, places, strict_formats)
+    result = rewriter.whole()
+    if notes is not None:
+        notes.extend(dict.fromkeys(rewriter.notes))
     _check_numbers(name, result)
+    if spells_controls(result) and not _is_closed(result):
+        rule = "closed, with additionalProperties false, beside values with control characters"
+        hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
+        raise ParameterError(name, rule, schema, hint)
     if "$ref" in json.dumps(result) and not ends(result):
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
+
+
+def spells_controls(schema: Any) -> bool:
+    r"""Say whether a compiled schema names values with characters that only ``\\uhhhh`` spells.
+
+    Examples
+    --------
+    >>> spells_controls({"const": "\x00"}), spells_controls({"const": "a"})
+    (True, False)
+    """
+    if isinstance(schema, str):
+        return bool(_UNSPELLABLE.search(schema))
+    if isinstance(schema, Mapping):
+        return any(map(spells_controls, schema.values()))
+    return isinstance(schema, list) and any(map(spells_controls, schema))
+
+
+def _is_closed(schema: Any) -> bool:
+    """Say whether no object in a compiled schema may have a key that is not listed."""
+    if isinstance(schema, bool):
+        return not schema
+    if "const" in schema or "enum" in schema:
+        return True
+    kinds = atoms(schema["type"]) if "type" in schema else ATOMS
+    parts = [*schema.get("allOf", ()), *schema.get("anyOf", ())]
+    whole = bool(parts) or "$ref" in schema  # of which each part has to be closed
+    properties = schema.get("additionalProperties", True) is False
+    if "object" in kinds and not whole and (not properties or schema.get("patternProperties")):
+        return False
+    if "array" in kinds and not whole and "items" not in schema:
+        return False
+    parts += [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [*schema.get("prefixItems", ()), schema.get("items", False)]
+    return all(map(_is_closed, parts))
 
 
 def _check_numbers(name: str, schema: Any) -> None:
@@ -208,9 +241,9 @@ def _length(name: str, value: Any) -> int:
     return check_integer(name, value, _LENGTHS)
 
 
-def _pattern(name: str, value: Any) -> str:
+def _any_text(name: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise ParameterError(name, "a regular expression", value)
+        raise ParameterError(name, "of the JSON type string", value)
     return value
 
 
@@ -223,7 +256,7 @@ def _flag(name: str, value: Any) -> bool:
 def _bound(name: str, value: Any) -> int | float:
     """Return a bound; an integer that no float holds is left to be rounded inwards."""
     real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not abs(value) < math.inf:
+    if not real or not abs(value) <= sys.float_info.max:
         raise ParameterError(name, "a finite number", value)
     number: int | float = value
     return number
@@ -233,7 +266,7 @@ def _bound(name: str, value: Any) -> int | float:
 _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "type": _json_types,
     "required": _required_keys,
-    "pattern": _pattern,
+    **dict.fromkeys(["pattern", "format"], _any_text),
     "uniqueItems": _flag,
     "multipleOf": _multiple_of,
     **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
@@ -245,10 +278,9 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
 class _SchemaReader:
     """Check a schema part by part; each method returns its part in the words of 2020-12."""
 
-    def __init__(self, name: str, schema: Any, formats: bool) -> None:
+    def __init__(self, name: str, schema: Any) -> None:
         self.root = name
         self.count = 0
-        self.strict = formats
         self.document = Document(name, schema)
         self.base, self.draft = self.document.context(schema)
         self.labels: dict[int, str] = {id(schema): "#"}
@@ -310,8 +342,6 @@ class _SchemaReader:
             self.items(name, schema, key, result, depth)
         elif key == "dependencies":
             self.dependencies(here, value, result, depth)
-        elif key == "format":
-            self.format(here, value, result)
         elif key in _REFERENCES:
             self.reference(here, key, value, result)
         elif key in _PLAIN:
@@ -358,14 +388,6 @@ class _SchemaReader:
             result[key] = _bound(here, value)
         elif key.replace("exclusiveM", "m") not in schema:
             raise ParameterError(here, "a number, or beside the bound that it opens", value)
-
-    def format(self, here: str, value: Any, result: dict[str, Any]) -> None:
-        if not isinstance(value, str):
-            raise ParameterError(here, "of the JSON type string", value)
-        if value in FORMATS:
-            result["format"] = value
-        elif self.strict:
-            result["format"] = value  # refused where texts are possible
 
     def items(
         self, name: str, schema: Mapping[str, Any], key: str, result: dict[str, Any], depth: int

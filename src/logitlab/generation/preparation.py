@@ -10,6 +10,7 @@ from typing import Any
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
 from logitlab.engines.resolve import Request, Resolved, resolve
+from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.models.model import Model
 from logitlab.steps.bias import LogitBias
@@ -56,6 +57,15 @@ class Prepared:
     max_tokens: int | None
     stop: tuple[str, ...]
     tools: tuple[Mapping[str, Any], ...]
+
+    @property
+    def notes(self) -> tuple[Note, ...]:
+        """What happens to the request, and what of its structure is not enforced."""
+        if self.constraint is None:
+            return self.resolved.notes
+        key = self.constraint.name.split(".")[0]
+        more = (Note(key, "ignored", sentence) for sentence in self.constraint.notes)
+        return (*self.resolved.notes, *more)
 
     @property
     def chain(self) -> Chain:
