@@ -311,7 +311,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"dependentRequired": 1}, "schema.dependentRequired must be a map of keys, got 1."),
     ({"uniqueItems": 1}, "schema.uniqueItems must be of the JSON type boolean, got 1."),
     (
-        {"properties": {k: FLAG for k in "abcdefghijklmnop"}, "maxProperties": 8},
+        {"properties": dict.fromkeys("abcdefghijklmnop", FLAG), "maxProperties": 8},
         "schema.maxProperties must be of at most 512 choices among the optional keys, got 8.",
     ),
     ({"uniqueItems": True}, "schema.uniqueItems must be absent: it cannot be enforced, got True."),

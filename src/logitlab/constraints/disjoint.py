@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.constraints.finite import Judge, atom_of, atoms
-from logitlab.constraints.negation import FREE, Context
+from logitlab.constraints.finite import FREE, Context, Judge, atom_of, atoms
 
 __all__ = ["Disjoint"]
 

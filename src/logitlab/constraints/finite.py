@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from logitlab.constraints.formats import FORMATS
-
-__all__ = ["ATOMS", "TYPE_OF", "Judge", "atom_of", "atoms", "identity"]
+__all__ = [
+    "ATOMS",
+    "FREE",
+    "TYPE_OF",
+    "Context",
+    "Judge",
+    "atom_of",
+    "atoms",
+    "for_type",
+    "identity",
+    "only",
+]
 
 ATOMS = frozenset(["null", "boolean", "integer", "fraction", "string", "array", "object"])
 """The types, with numbers that are no integers apart."""
@@ -16,6 +26,30 @@ ATOMS = frozenset(["null", "boolean", "integer", "fraction", "string", "array", 
 
 _DEEPEST = 12
 _MOST_STEPS = 100_000
+
+
+@dataclass(frozen=True)
+class Context:
+    """What is known of a value beside the schema that is negated.
+
+    Attributes
+    ----------
+    atoms : frozenset of str
+        The types it may have.
+    keys : frozenset of str or None
+        The keys it may have as an object; None is any.
+    """
+
+    atoms: frozenset[str] = ATOMS
+    keys: frozenset[str] | None = None
+
+    def both(self, other: Context) -> Context:
+        """Return what is known of a value by two contexts."""
+        keys = [one.keys for one in (self, other) if one.keys is not None]
+        return Context(self.atoms & other.atoms, frozenset.intersection(*keys) if keys else None)
+
+
+FREE = Context()
 
 
 def atoms(types: str | Sequence[str]) -> frozenset[str]:
@@ -130,8 +164,6 @@ class Judge:
         before = len(schema.get("prefixItems", ()))
         listed = schema.get("properties", {})
         match key:
-            case "format" if asked not in FORMATS:
-                return True
             case "required":
                 return all(one in value for one in asked)
             case "properties":
@@ -176,3 +208,17 @@ _LIMITS: dict[str, Any] = {
     **dict.fromkeys(["minLength", "minItems", "minProperties"], lambda value, n: len(value) >= n),
     **dict.fromkeys(["maxLength", "maxItems", "maxProperties"], lambda value, n: len(value) <= n),
 }
+
+
+def only(kind: str, schema: Mapping[str, Any]) -> bool:
+    """Say whether a schema names a type, and that alone."""
+    return schema.get("type") in (kind, [kind])
+
+
+def for_type(kind: str, schema: Mapping[str, Any], condition: dict[str, Any]) -> dict[str, Any]:
+    """Return a condition with its type where the schema has that alone: it is compiled faster."""
+    if not only(kind, schema):
+        return condition
+    if "anyOf" in condition:
+        return {"anyOf": [{"type": kind, **one} for one in condition["anyOf"]]}
+    return {"type": kind, **condition}

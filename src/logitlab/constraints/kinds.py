@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from logitlab.checks import ParameterError, brief, check_flag
 from logitlab.constraints.constraint import Constraint
+from logitlab.constraints.controls import SURROGATE, spells_controls
 from logitlab.constraints.patterns import character, restated
-from logitlab.constraints.schema import enforceable, spells_controls
+from logitlab.constraints.schema import enforceable
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Choice", "JsonObject", "JsonSchema", "Regex", "rule_of"]
@@ -21,8 +21,6 @@ __all__ = ["Choice", "JsonObject", "JsonSchema", "Regex", "rule_of"]
 # schemas where no key is free.
 _SPELLING = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
 _SPELLING_OF_CONTROLS = {**_SPELLING, "json_allowed_escapes": 'nrbtf\\"u'}
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def rule_of(schema: str) -> str:
@@ -191,7 +189,7 @@ class Choice(Constraint):
         several = isinstance(options, Iterable) and not isinstance(options, str | bytes)
         texts = tuple(options) if several else ()
         for text in texts:
-            if not isinstance(text, str) or _SURROGATE.search(text):
+            if not isinstance(text, str) or SURROGATE.search(text):
                 raise ParameterError("options", "texts", text)
         if not texts or not all(texts) or len(set(texts)) < len(texts):
             raise ParameterError("options", "different texts that are not empty", options)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from logitlab.constraints.finite import ATOMS, TYPE_OF, atom_of, atoms, identity
-from logitlab.constraints.formats import FORMATS
+from logitlab.constraints.finite import ATOMS, FREE, TYPE_OF, Context, atom_of, atoms, identity
 
-__all__ = ["FREE", "Context", "Negation", "UnsayableError"]
+__all__ = ["Negation", "UnsayableError"]
 
 _ORDER = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 _DEEPEST = 24
@@ -20,30 +18,6 @@ _MOST_NUMBERS = 64
 
 class UnsayableError(Exception):
     """What has no opposite in the words of a schema."""
-
-
-@dataclass(frozen=True)
-class Context:
-    """What is known of a value beside the schema that is negated.
-
-    Attributes
-    ----------
-    atoms : frozenset of str
-        The types it may have.
-    keys : frozenset of str or None
-        The keys it may have as an object; None is any.
-    """
-
-    atoms: frozenset[str] = ATOMS
-    keys: frozenset[str] | None = None
-
-    def both(self, other: Context) -> Context:
-        """Return what is known of a value by two contexts."""
-        keys = [one.keys for one in (self, other) if one.keys is not None]
-        return Context(self.atoms & other.atoms, frozenset.intersection(*keys) if keys else None)
-
-
-FREE = Context()
 
 
 class Negation:
@@ -231,7 +205,7 @@ def _typed(
         return _any(_item(place, opposite(asked)) for place in range(before, most))
     if key == "contains" and schema.keys().isdisjoint(["minContains", "maxContains"]):
         return {"type": "array", "items": opposite(asked)}
-    if (key == "uniqueItems" and not asked) or (key == "format" and asked not in FORMATS):
+    if key == "uniqueItems" and not asked:
         return False
     raise UnsayableError(key)
 

@@ -1,53 +1,26 @@
-"""JSON schemas: what is wrong with one, what cannot be enforced, and the one that is compiled."""
+"""JSON schemas as they are compiled: alternatives without ``not``, ``if`` and ``oneOf``."""
 
 from __future__ import annotations
 
 import json
-import math
-import re
-import sys
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
+from logitlab.checks import ParameterError, Seen
+from logitlab.constraints.conditions import Conditions
+from logitlab.constraints.controls import is_closed, spells_controls
+from logitlab.constraints.counts import counts
 from logitlab.constraints.endless import ends
-from logitlab.constraints.finite import ATOMS, atoms
-from logitlab.constraints.references import Document
-from logitlab.constraints.rewriting import Rewriter
+from logitlab.constraints.finite import ATOMS, FREE, Context, Judge, atoms
+from logitlab.constraints.formats import FORMATS, enforced
+from logitlab.constraints.negation import Negation
+from logitlab.constraints.numbers import check_numbers, number_keywords
+from logitlab.constraints.patterns import restated
+from logitlab.constraints.reading import SchemaReader
 
-__all__ = ["enforceable", "spells_controls"]
+__all__ = ["enforceable"]
 
-_TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
-_DEEPEST_SCHEMA = 48
-_MOST_PARTS = 20_000  # schemas and values
-_EXACT = 2**53
-_MULTIPLE = 100_000  # an automaton has as many states
-_LENGTHS = Range(0, 2**31, integer=True)
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_REFERENCES = ("$ref", "$recursiveRef", "$dynamicRef")
-_TEXTS = (
-    "$schema",
-    "$id",
-    "$anchor",
-    "$comment",
-    "$dynamicAnchor",
-    "title",
-    "description",
-    "contentEncoding",
-    "contentMediaType",
-)
-# What is only looked at for its type, with the name of that in JSON.
-_ANNOTATIONS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys(_TEXTS, (str, "string")),
-    **dict.fromkeys(["deprecated", "readOnly", "writeOnly"], (bool, "boolean")),
-    "examples": (list, "array"),
-}
-# Surrogates, and control characters without a short escape of their own: those would need \uhhhh,
-# and with that a key could be spelled in a way that escapes its schema.
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+_MOST_PARTS = 30_000  # schemas that may come of one
 
 
 def enforceable(
@@ -89,14 +62,13 @@ def enforceable(
     logitlab.checks.ParameterError: schema.items.uniqueItems must be absent: it cannot be enforced,
     got True. Set maxItems to 1, or name few values.
     """
-    reader = _SchemaReader(name, schema)
+    reader = SchemaReader(name, schema, strict_formats)
     definitions, places = reader.whole()
-    rewriter = Rewriter(definitions, places, strict_formats)
-    result = rewriter.whole()
+    result = _Rewriter(definitions, places).whole()
     if notes is not None:
-        notes.extend(dict.fromkeys(rewriter.notes))
-    _check_numbers(name, result)
-    if spells_controls(result) and not _is_closed(result):
+        notes.extend(reader.notes)
+    check_numbers(name, result)
+    if spells_controls(result) and not is_closed(result):
         rule = "closed, with additionalProperties false, beside values with control characters"
         hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
         raise ParameterError(name, rule, schema, hint)
@@ -106,370 +78,198 @@ def enforceable(
     return result
 
 
-def spells_controls(schema: Any) -> bool:
-    r"""Say whether a compiled schema names values with characters that only ``\\uhhhh`` spells.
+class _Rewriter:
+    """Write plain schemas with positive keywords alone.
 
-    Examples
-    --------
-    >>> spells_controls({"const": "\x00"}), spells_controls({"const": "a"})
-    (True, False)
+    Parameters
+    ----------
+    definitions, places : dict
+        The plain schemas by their references, and where they stand in the user's.
+
+    Every rewriting keeps the set of valid values. Alternatives may overlap, which a grammar does
+    not mind.
     """
-    if isinstance(schema, str):
-        return bool(_UNSPELLABLE.search(schema))
-    if isinstance(schema, Mapping):
-        return any(map(spells_controls, schema.values()))
-    return isinstance(schema, list) and any(map(spells_controls, schema))
 
+    def __init__(self, definitions: dict[str, Any], places: Mapping[str, str]) -> None:
+        self._definitions = definitions
+        self._places = places
+        self._judge = Judge(definitions)
+        self._negation = Negation(definitions)
+        self._conditions = Conditions(definitions, self._negation)
+        self._count = 0
+        self._wanted: list[str] = []
 
-def _is_closed(schema: Any) -> bool:
-    """Say whether no object in a compiled schema may have a key that is not listed."""
-    if isinstance(schema, bool):
-        return not schema
-    if "const" in schema or "enum" in schema:
-        return True
-    kinds = atoms(schema["type"]) if "type" in schema else ATOMS
-    parts = [*schema.get("allOf", ()), *schema.get("anyOf", ())]
-    whole = bool(parts) or "$ref" in schema  # of which each part has to be closed
-    properties = schema.get("additionalProperties", True) is False
-    if "object" in kinds and not whole and (not properties or schema.get("patternProperties")):
-        return False
-    if "array" in kinds and not whole and "items" not in schema:
-        return False
-    parts += [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
-    parts += [*schema.get("prefixItems", ()), schema.get("items", False)]
-    return all(map(_is_closed, parts))
+    def whole(self) -> Any:
+        """Return the root with all definitions that it needs."""
+        while True:
+            self._wanted = ["#"]
+            written: dict[str, Any] = {}
+            while self._wanted:
+                label = self._wanted.pop()
+                if label not in written:
+                    place = self._places[label]
+                    written[label] = self._schema(place, self._definitions[label], FREE)
+            empty = [
+                label
+                for label, one in written.items()
+                if one is False and self._definitions[label] is not False
+            ]
+            if not empty:  # else what refers to them is written anew
+                break
+            self._definitions |= dict.fromkeys(empty, False)
+        root = written.pop("#")
+        if isinstance(root, bool) or not written:
+            return root
+        named = {label.removeprefix("#/$defs/"): one for label, one in written.items()}
+        return {**root, "$defs": named}
 
-
-def _check_numbers(name: str, schema: Any) -> None:
-    """Look at all numbers together where schemas are merged, else at each schema's own."""
-    every: defaultdict[str, list[float]] = defaultdict(list)
-    merges = False
-    waiting = [schema]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, list):
-            waiting.extend(part)
-        if not isinstance(part, Mapping):
-            continue
-        waiting.extend(one for key, one in part.items() if key not in ("const", "enum"))
-        own = {key: part[key] for key in _BOUNDS if isinstance(part.get(key), int | float)}
-        _check_bounds(name, {key: [one] for key, one in own.items()})
-        for key, one in own.items():
-            every[key].append(one)
-        if isinstance(part.get("multipleOf"), int | float):
-            every["multipleOf"].append(part["multipleOf"])
-        merging = part.keys() & {"allOf", "anyOf", "$ref"}
-        merges |= "allOf" in merging or bool(merging and (own or len(merging) > 1))
-    if merges:
-        _check_bounds(name, every)
-        if math.prod(map(_digits, set(every["multipleOf"]))) > _MULTIPLE:
-            rule = f"such that their digits multiply to at most {_MULTIPLE}"
-            raise ParameterError(f"{name}'s multipleOf", rule, sorted(set(every["multipleOf"])))
-
-
-def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
-    """Raise where an open end lets its own number through: a flaw of llguidance 1.9."""
-    highs = [*bounds.get("maximum", ()), *bounds.get("exclusiveMaximum", ())]
-    lows = [*bounds.get("minimum", ()), *bounds.get("exclusiveMinimum", ())]
-    rule = "no whole number less than 1 away from the other bound"
-    for key, others, side in (("exclusiveMinimum", highs, 1), ("exclusiveMaximum", lows, -1)):
-        for end in bounds.get(key, ()):
-            low, high = sorted((end, end + side))
-            if end == int(end) and any(low < other < high for other in others):
-                raise ParameterError(f"{name}.{key}", rule, end)
-
-
-def _json_text(name: str, value: object, unspellable: re.Pattern[str] = _UNSPELLABLE) -> str:
-    if not isinstance(value, str):
-        raise ParameterError(name, "a text", value)
-    if unspellable.search(value):
-        rule = r"free of surrogates and of control characters other than \b \t \n \f \r"
-        raise ParameterError(name, rule, value)
-    return value
-
-
-def _json_number(name: str, value: Any) -> int | float:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not abs(value) < math.inf:
-        raise ParameterError(name, "a finite number", value)
-    if abs(value) > _EXACT:
-        raise ParameterError(name, "in [-2**53, 2**53], where every integer is exact", value)
-    number: int | float = value
-    return number
-
-
-def _multiple_of(name: str, value: Any) -> int | float:
-    if check_number(name, value) <= 0:
-        raise ParameterError(name, "a number > 0", value)
-    if _digits(value) > _MULTIPLE:
-        raise ParameterError(name, f"of digits that are at most {_MULTIPLE}", value)
-    return _json_number(name, value)
-
-
-def _digits(value: float) -> int:
-    """Return the digits of a number without its point."""
-    return int("".join(map(str, Decimal(repr(value)).normalize().as_tuple().digits)))
-
-
-def _array(name: str, value: Any, noun: str) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
-        raise ParameterError(name, f"a non-empty array of {noun}", value)
-    return value
-
-
-def _json_types(name: str, value: Any) -> str | list[str]:
-    if isinstance(value, str) and value in _TYPES:
-        return value
-    good = isinstance(value, Sequence) and value and all(kind in _TYPES for kind in value)
-    if not good or len(set(value)) < len(value):
-        raise ParameterError(name, f"one or more of {', '.join(_TYPES)}", value)
-    return list(value)
-
-
-def _required_keys(name: str, value: Any) -> list[str]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise ParameterError(name, "an array of keys", value)
-    keys = [_json_text(f"{name}[{i}]", key) for i, key in enumerate(value)]
-    if len(set(keys)) < len(keys):
-        raise ParameterError(name, "an array of different keys", value)
-    return keys
-
-
-def _length(name: str, value: Any) -> int:
-    if isinstance(value, float) and value == math.floor(value):
-        value = int(value)
-    return check_integer(name, value, _LENGTHS)
-
-
-def _any_text(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise ParameterError(name, "of the JSON type string", value)
-    return value
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ParameterError(name, "of the JSON type boolean", value)
-    return value
-
-
-def _bound(name: str, value: Any) -> int | float:
-    """Return a bound; an integer that no float holds is left to be rounded inwards."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not abs(value) <= sys.float_info.max:
-        raise ParameterError(name, "a finite number", value)
-    number: int | float = value
-    return number
-
-
-# The check of every keyword with a plain value.
-_PLAIN: dict[str, Callable[[str, Any], Any]] = {
-    "type": _json_types,
-    "required": _required_keys,
-    **dict.fromkeys(["pattern", "format"], _any_text),
-    "uniqueItems": _flag,
-    "multipleOf": _multiple_of,
-    **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
-    **dict.fromkeys(["minContains", "maxContains"], _length),
-    **dict.fromkeys(["minProperties", "maxProperties"], _length),
-}
-
-
-class _SchemaReader:
-    """Check a schema part by part; each method returns its part in the words of 2020-12."""
-
-    def __init__(self, name: str, schema: Any) -> None:
-        self.root = name
-        self.count = 0
-        self.document = Document(name, schema)
-        self.base, self.draft = self.document.context(schema)
-        self.labels: dict[int, str] = {id(schema): "#"}
-        self.waiting: list[tuple[str, str, Any]] = [("#", name, schema)]
-        self.done: dict[int, Any] = {}
-
-    def whole(self) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return all schemas that are referred to, and where they stand."""
-        definitions, places = {}, {}
-        while self.waiting:
-            label, place, schema = self.waiting.pop()
-            definitions[label] = self.schema(place, schema, -1)
-            places[label] = place
-        return definitions, places
-
-    def step(self, name: str, depth: int) -> None:
-        self.count += 1
-        if depth > _DEEPEST_SCHEMA:
-            rule = f"at most {_DEEPEST_SCHEMA} levels deep"
-            raise ParameterError(name, rule, Seen("a deeper one"))
-        if self.count > _MOST_PARTS:
-            rule = f"of at most {_MOST_PARTS} schemas and values"
-            raise ParameterError(self.root, rule, Seen("more of them"))
-
-    def schema(self, name: str, schema: Any, depth: int) -> Any:
-        if id(schema) in self.done and not isinstance(schema, bool):
-            return self.done[id(schema)]
-        depth += 1  # than that of the schema around it
-        self.step(name, depth)
-        if isinstance(schema, bool):
+    def _schema(self, name: str, schema: Any, context: Context) -> Any:
+        self._count += 1
+        if self._count > _MOST_PARTS:
+            rule = f"such that at most {_MOST_PARTS} schemas say the same without not and oneOf"
+            raise ParameterError(self._places["#"], rule, Seen("more of them"))
+        if isinstance(schema, bool) or not schema:
             return schema
-        if not isinstance(schema, Mapping):
-            raise ParameterError(name, "a map or a boolean, as every JSON schema", schema)
-        before = self.base, self.draft
-        self.base, self.draft = self.document.context(schema)
+        if self._definitions.get(schema.get("$ref", "")) is False:
+            return False
+        finite = self._finite(schema)
+        if finite is not None:
+            return finite
+        context = self._negation.within(context, schema)
+        result, more = self._plain(name, schema)
+        # Conditions of the whole value come after the keys, whose order is that of the text.
+        for key in ("$ref", "const", "enum"):
+            if key in schema:
+                result[key] = schema[key]
+                if key == "$ref":
+                    self._wanted.append(schema[key])
+        for key in ("allOf", "anyOf"):
+            if key in schema:
+                result[key] = [
+                    self._schema(f"{name}.{key}[{i}]", one, context)
+                    for i, one in enumerate(schema[key])
+                ]
+        for key, condition in [*self._conditions.of(name, schema, context), *more]:
+            if condition is not True:
+                place = f"{name}.{key}"
+                result.setdefault("allOf", []).append(self._schema(place, condition, context))
+        if "format" in schema and "string" in context.atoms:
+            self._format(name, schema["format"], result)
+        return _simpler(result)
+
+    def _format(self, name: str, kind: str, result: dict[str, Any]) -> None:
+        """Add the pattern of a format, which is written for the compiler already."""
+        if kind in FORMATS:
+            form = enforced(kind)
+            if result.keys().isdisjoint(form):
+                result |= form
+            else:
+                result.setdefault("allOf", []).append(form)
+        else:
+            rule = f"one of {', '.join(FORMATS)}: no other is enforced"
+            raise ParameterError(f"{name}.format", rule, kind)
+
+    def _finite(self, schema: Mapping[str, Any]) -> Any:
+        """Return the values of a schema that names its values, if each can be judged."""
+        if ("const" not in schema and "enum" not in schema) or len(schema) == 1:
+            return None
+        key = "const" if "const" in schema else "enum"
+        values = [schema["const"]] if key == "const" else schema["enum"]
+        others = {other: asked for other, asked in schema.items() if other != key}
+        verdicts = [self._judge.admits(others, value) for value in values]
+        if None in verdicts:
+            return None
+        left = [value for value, good in zip(values, verdicts, strict=True) if good]
+        if not left:
+            return False
+        return {"const": left[0]} if key == "const" else {"enum": left}
+
+    def _plain(self, name: str, schema: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Return the keywords that stay, of the types that there are, and new conditions."""
         result: dict[str, Any] = {}
-        alone = self.draft.ignores_siblings and isinstance(schema.get("$ref"), str)
-        for key in schema:
-            if not isinstance(key, str):
-                raise ParameterError(name, "a map whose keys are strings", key)
-            if not alone or key in ("$ref", "x-guidance"):
-                self.keyword(name, schema, key, result, depth)
-        self.base, self.draft = before
-        self.done[id(schema)] = result
+        types = atoms(schema["type"]) if "type" in schema else ATOMS
+        if "type" in schema:
+            result["type"] = schema["type"]
+        more: list[tuple[str, Any]] = []
+        if "string" in types:
+            if "pattern" in schema:
+                result["pattern"] = restated(f"{name}.pattern", schema["pattern"])
+            for key in ("minLength", "maxLength"):
+                if key in schema:
+                    result[key] = schema[key]
+        if types & {"integer", "fraction"}:
+            numbers, far = number_keywords(schema, types)
+            result |= numbers
+            more += far
+        if "array" in types:
+            for key in ("minItems", "maxItems"):
+                if key in schema:
+                    result[key] = schema[key]
+            if "prefixItems" in schema:
+                result["prefixItems"] = [
+                    self._schema(f"{name}.prefixItems[{i}]", one, FREE)
+                    for i, one in enumerate(schema["prefixItems"])
+                ]
+            if "items" in schema:
+                result["items"] = self._schema(f"{name}.items", schema["items"], FREE)
+        if "object" in types:
+            result |= self._object(name, schema)
+            more += counts(name, schema, result)
+        return result, more
+
+    def _object(self, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        if "properties" in schema:
+            result["properties"] = {
+                key: self._schema(f"{name}.properties.{key}", one, FREE)
+                for key, one in schema["properties"].items()
+            }
+        if "patternProperties" in schema:
+            patterns: dict[str, Any] = {}
+            for key, one in schema["patternProperties"].items():
+                here = f"{name}.patternProperties.{key}"
+                pattern = restated(f"{name}.patternProperties's key", key)
+                read = self._schema(here, one, FREE)
+                patterns[pattern] = (
+                    {"allOf": [patterns[pattern], read]} if pattern in patterns else read
+                )
+            if "additionalProperties" not in schema:  # else they keep keys from that
+                patterns = {key: one for key, one in patterns.items() if one is not True and one}
+            alike: dict[str, list[str]] = {}
+            for pattern, one in patterns.items():
+                alike.setdefault(json.dumps(one), []).append(pattern)
+            result["patternProperties"] = {
+                some[0] if len(some) == 1 else "|".join(f"(?:{one})" for one in some): patterns[
+                    some[0]
+                ]
+                for some in alike.values()
+            }
+        if "additionalProperties" in schema:
+            here = f"{name}.additionalProperties"
+            result["additionalProperties"] = self._schema(
+                here, schema["additionalProperties"], FREE
+            )
+        if schema.get("required"):
+            result["required"] = schema["required"]
         return result
 
-    def keyword(
-        self, name: str, schema: Mapping[str, Any], key: str, result: dict[str, Any], depth: int
-    ) -> None:
-        """Check one keyword, and note what it asks for."""
-        here, value = f"{name}.{key}", schema[key]
-        if key == "x-guidance":
-            raise ParameterError(here, "absent", value)
-        if not self.draft.knows(key):
-            return
-        if key in _BOUNDS:
-            self.bound(here, schema, key, result)
-        elif key in ("items", "additionalItems"):
-            self.items(name, schema, key, result, depth)
-        elif key == "dependencies":
-            self.dependencies(here, value, result, depth)
-        elif key in _REFERENCES:
-            self.reference(here, key, value, result)
-        elif key in _PLAIN:
-            result[key] = _PLAIN[key](here, value)
-        elif key in _NESTED:
-            read = _NESTED[key](self, here, value, depth)
-            if key not in ("$defs", "definitions"):
-                result[key] = read
-        elif key in _ANNOTATIONS:
-            kind, noun = _ANNOTATIONS[key]
-            if not isinstance(value, kind):
-                raise ParameterError(here, f"of the JSON type {noun}", value)
-        # All else is an annotation, or a keyword that no draft knows.
 
-    def reference(self, here: str, key: str, value: Any, result: dict[str, Any]) -> None:
-        if not isinstance(value, str):
-            raise ParameterError(here, "of the JSON type string", value)
-        if key != "$ref" and not self.document.is_one:
-            rule = "absent beside schemas with addresses of their own: it cannot be enforced"
-            raise ParameterError(here, rule, value)
-        target = self.document.target(here, value, self.base)
-        if isinstance(target, bool):
-            result.setdefault("allOf", []).append(target)
-            return
-        if not isinstance(target, Mapping):
-            raise ParameterError(here, "a reference to a schema", value)
-        if id(target) not in self.labels:
-            self.labels[id(target)] = f"#/$defs/{len(self.labels)}"
-            place = value if value.startswith("#/") else f"#/{value}"
-            place = place[2:].replace("/", ".")
-            self.waiting.append((self.labels[id(target)], f"{self.root}.{place}", target))
-        label = self.labels[id(target)]
-        if result.setdefault("$ref", label) != label:
-            result.setdefault("allOf", []).append({"$ref": label})
-
-    def bound(self, here: str, schema: Mapping[str, Any], key: str, result: dict[str, Any]) -> None:
-        """Read a bound; draft 4 says beside it whether it is open."""
-        value = schema[key]
-        end = {"minimum": "exclusiveMinimum", "maximum": "exclusiveMaximum"}.get(key)
-        if end is not None:
-            is_open = self.draft.has_boolean_ends and schema.get(end) is True
-            result[end if is_open else key] = _bound(here, value)
-        elif not (self.draft.has_boolean_ends and isinstance(value, bool)):
-            result[key] = _bound(here, value)
-        elif key.replace("exclusiveM", "m") not in schema:
-            raise ParameterError(here, "a number, or beside the bound that it opens", value)
-
-    def items(
-        self, name: str, schema: Mapping[str, Any], key: str, result: dict[str, Any], depth: int
-    ) -> None:
-        here, value = f"{name}.{key}", schema[key]
-        items = schema.get("items", True)
-        tuples = isinstance(items, Sequence) and not isinstance(items, str | bytes)
-        if key == "additionalItems":
-            read = self.schema(here, value, depth)
-            if tuples and self.draft.has_tuples_in_items:
-                result["items"] = read
-        elif not tuples:
-            result["items"] = self.schema(here, value, depth)
-        elif self.draft.has_tuples_in_items and "prefixItems" not in schema:
-            result["prefixItems"] = self.schemas(here, value, depth)
-        else:
-            hint = "A tuple is prefixItems, or items of an older $schema."
-            raise ParameterError(here, "one schema", value, hint)
-
-    def dependencies(self, here: str, value: Any, result: dict[str, Any], depth: int) -> None:
-        if not isinstance(value, Mapping):
-            raise ParameterError(here, "a map of keys or schemas", value)
-        for key, one in value.items():
-            place = f"{here}.{_json_text(here, key)}"
-            if isinstance(one, Mapping | bool):
-                read = self.schema(place, one, depth)
-                result.setdefault("dependentSchemas", {})[key] = read
-            else:
-                result.setdefault("dependentRequired", {})[key] = _required_keys(place, one)
-
-    def required(self, name: str, value: Any, depth: int) -> dict[str, list[str]]:
-        if not isinstance(value, Mapping):
-            raise ParameterError(name, "a map of keys", value)
-        return {
-            _json_text(f"{name}'s key", key): _required_keys(f"{name}.{key}", one)
-            for key, one in value.items()
-        }
-
-    def schemas(self, name: str, value: Any, depth: int) -> list[Any]:
-        items = enumerate(_array(name, value, "schemas"))
-        return [self.schema(f"{name}[{i}]", one, depth) for i, one in items]
-
-    def map(self, name: str, value: Any, depth: int) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise ParameterError(name, "a map of schemas", value)
-        return {
-            _json_text(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
-            for key, one in value.items()
-        }
-
-    def values(self, name: str, value: Any, depth: int) -> list[Any]:
-        items = enumerate(_array(name, value, "values"))
-        return [self.value(f"{name}[{i}]", one, depth + 1) for i, one in items]
-
-    def value(self, name: str, value: object, depth: int) -> Any:
-        """Check a value of const or enum, and return it in plain JSON types."""
-        self.step(name, depth)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return _json_text(name, value, _SURROGATE)
-        if isinstance(value, int | float):
-            return _json_number(name, value)
-        if isinstance(value, Mapping):
-            return {
-                _json_text(name, key): self.value(f"{name}.{key}", one, depth + 1)
-                for key, one in value.items()
-            }
-        if isinstance(value, Sequence) and not isinstance(value, bytes):
-            return [self.value(f"{name}[{i}]", one, depth + 1) for i, one in enumerate(value)]
-        raise ParameterError(name, "a JSON value", value)
-
-
-# And of those with schemas or values inside.
-_NESTED: dict[str, Callable[[_SchemaReader, str, Any, int], Any]] = {
-    "enum": _SchemaReader.values,
-    "const": _SchemaReader.value,
-    **dict.fromkeys(["additionalProperties", "propertyNames", "contains"], _SchemaReader.schema),
-    **dict.fromkeys(["unevaluatedItems", "unevaluatedProperties"], _SchemaReader.schema),
-    **dict.fromkeys(["not", "if", "then", "else"], _SchemaReader.schema),
-    **dict.fromkeys(["prefixItems", "allOf", "anyOf", "oneOf"], _SchemaReader.schemas),
-    **dict.fromkeys(["properties", "$defs", "definitions"], _SchemaReader.map),
-    **dict.fromkeys(["patternProperties", "dependentSchemas"], _SchemaReader.map),
-    "dependentRequired": _SchemaReader.required,
-}
+def _simpler(schema: dict[str, Any]) -> Any:
+    """Return a schema without conditions that say nothing."""
+    for key, idle in (("allOf", True), ("anyOf", False)):
+        if key in schema:
+            parts = [True if one == {} else one for one in schema[key]]
+            del schema[key]
+            if (not idle) in parts:
+                if key == "allOf":
+                    return False
+                continue
+            parts = [one for one in parts if one is not idle]
+            if not parts and key == "anyOf":
+                return False
+            if parts:
+                schema[key] = parts
+    if len(schema) == 1:
+        parts = schema.get("allOf", schema.get("anyOf", ()))
+        return parts[0] if len(parts) == 1 else schema
+    return schema

@@ -1,17 +1,102 @@
-"""What a reference inside a schema refers to. Nothing is ever fetched."""
+"""A schema as a document: the draft of each part, and what its references refer to.
+
+Nothing is ever fetched.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
 from logitlab.checks import ParameterError
-from logitlab.constraints.drafts import Draft, draft_of
 
-__all__ = ["Document"]
+__all__ = ["Document", "Draft"]
+
+_ADDRESS = re.compile(
+    r"(?:https?:)?//json-schema\.org/(?:draft-0?([467])|draft/(2019-09|2020-12)|())"
+    r"/?(?:hyper-)?schema/?#?/?"
+)
+_NUMBERS = {"4": 4, "6": 6, "7": 7, "2019-09": 8, "2020-12": 9}
+
+# The first draft that knows a keyword, where that is not the fourth.
+_SINCE = {
+    **dict.fromkeys(["$id", "const", "contains", "propertyNames", "examples"], 6),
+    **dict.fromkeys(["if", "then", "else"], 7),
+    **dict.fromkeys(["$anchor", "$recursiveRef", "dependentRequired", "dependentSchemas"], 8),
+    **dict.fromkeys(["minContains", "maxContains"], 8),
+    **dict.fromkeys(["unevaluatedItems", "unevaluatedProperties"], 8),
+    **dict.fromkeys(["prefixItems", "$dynamicRef", "$dynamicAnchor"], 9),
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A draft by its number: 4, 6, 7, 8 (2019-09) or 9 (2020-12).
+
+    Where a schema does not say its draft it is the last one, and what older drafts spell another
+    way is read as they mean it: a list of ``items``, a boolean ``exclusiveMinimum``.
+
+    Examples
+    --------
+    >>> Draft(7).knows("if"), Draft(4).knows("if"), Draft(7).ignores_siblings
+    (True, False, True)
+    """
+
+    number: int
+    stated: bool = True
+
+    def knows(self, keyword: str) -> bool:
+        """Say whether a keyword means something."""
+        return _SINCE.get(keyword, 4) <= self.number
+
+    @property
+    def ignores_siblings(self) -> bool:
+        """Whether ``$ref`` makes everything beside it void."""
+        return self.number < 8
+
+    @property
+    def has_tuples_in_items(self) -> bool:
+        """Whether ``items`` may be a list of schemas."""
+        return self.number < 9 or not self.stated
+
+    @property
+    def has_boolean_ends(self) -> bool:
+        """Whether ``exclusiveMinimum`` may say of ``minimum`` that it is left out."""
+        return self.number == 4 or not self.stated
+
+    @property
+    def identifier(self) -> str:
+        """The keyword that gives a schema its address."""
+        return "id" if self.number == 4 else "$id"
+
+
+def draft_of(name: str, schema: Any) -> Draft:
+    """Return the draft that a schema says it is of.
+
+    Examples
+    --------
+    >>> draft_of("schema", {"$schema": "http://json-schema.org/draft-07/schema#"})
+    Draft(number=7, stated=True)
+    >>> draft_of("schema", {})
+    Draft(number=9, stated=False)
+    """
+    address = schema.get("$schema")
+    if address is None:
+        return Draft(9, stated=False)
+    match = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
+    if match is None:
+        raise ParameterError(f"{name}.$schema", "draft 4, 6, 7, 2019-09 or 2020-12", address)
+    number = _NUMBERS.get(match[1] or match[2] or "")
+    return Draft(9, stated=False) if number is None else Draft(number)
+
 
 _VALUES = frozenset(["const", "enum", "default", "examples", "example"])
+_MAPS = frozenset(
+    ["properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas"]
+)
 _LAST = Draft(9, stated=False)
 
 
@@ -39,7 +124,10 @@ class Document:
                     draft = draft_of(name if part is root else f"{name}'s part", part)
                 base = self._named(part, base, draft)
                 self._contexts[id(part)] = base, draft
-                parts = [one for key, one in part.items() if key not in _VALUES]
+                parts = [one for key, one in part.items() if key not in _VALUES | _MAPS]
+                for key in _MAPS & part.keys():  # whose keys are no keywords
+                    inside = part[key]
+                    parts += inside.values() if isinstance(inside, Mapping) else [inside]
                 waiting.extend((one, base, draft) for one in parts)
             elif isinstance(part, Sequence) and not isinstance(part, str | bytes):
                 waiting.extend((one, base, draft) for one in part if isinstance(one, Mapping))
@@ -64,9 +152,9 @@ class Document:
         """Whether no part has an address but the whole."""
         return all(part is self._resources[""] for part in self._resources.values())
 
-    def context(self, part: Any) -> tuple[str, Draft]:
+    def context(self, part: Any, around: tuple[str, Draft] = ("", _LAST)) -> tuple[str, Draft]:
         """Return the address that the references of a part start from, and its draft."""
-        return self._contexts.get(id(part), ("", _LAST))
+        return self._contexts.get(id(part), around)
 
     def target(self, name: str, reference: str, base: str) -> Any:
         """Return the part that a reference means, or raise."""
