@@ -12,15 +12,12 @@ import copy
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, brief, needs
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from logitlab.constraints.constraint import Constraint
 
 __all__ = ["Compiled", "Text", "compiled_for"]
 
@@ -49,6 +46,15 @@ _HINTS = {
 _QUOTED_LINE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
 
 
+class _Specification(Protocol):
+    """What is needed of a constraint."""
+
+    @property
+    def name(self) -> str: ...
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str: ...
+
+
 class Compiled:
     """A constraint, compiled for the tokens of a vocabulary.
 
@@ -66,7 +72,7 @@ class Compiled:
     """
 
     def __init__(
-        self, constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]
+        self, constraint: _Specification, vocabulary: Vocabulary, ends: tuple[int, ...]
     ) -> None:
         self.constraint = constraint
         self.ends = ends
@@ -239,7 +245,9 @@ def _byte_tokenizer(vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
 
 
 @lru_cache(maxsize=64)
-def compiled_for(constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]) -> Compiled:
+def compiled_for(
+    constraint: _Specification, vocabulary: Vocabulary, ends: tuple[int, ...]
+) -> Compiled:
     """Return a constraint compiled, kept for further texts."""
     return Compiled(constraint, vocabulary, ends)
 

@@ -46,9 +46,12 @@ _OLDER = (
 )
 _DEEPEST_SCHEMA = 48
 _MOST_PARTS = 20_000  # schemas and values
+_MOST_KEYS = 2_000  # of one object; what it takes grows with their square
+_MOST_PATTERNS = 64  # of one object; their cube
 _EXACT = 2**53
 _MULTIPLE = 100_000  # an automaton has as many states
 _LENGTHS = Range(0, 2**31, integer=True)
+_LEAST_LENGTHS = Range(0, 20_000, integer=True)  # a lexer has nine states for each character
 _BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _MERGING = {"allOf", "anyOf", "oneOf", "$ref"}
 _KEPT_TEXTS = ("$schema", "$id", "$ref", "$anchor")
@@ -194,7 +197,8 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "pattern": restated,
     "multipleOf": _multiple_of,
     **dict.fromkeys(_BOUNDS, _json_number),
-    **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
+    "minLength": lambda name, value: check_integer(name, value, _LEAST_LENGTHS),
+    **dict.fromkeys(["maxLength", "minItems", "maxItems"], _length),
     **dict.fromkeys(["minProperties", "maxProperties"], _length),
 }
 
@@ -265,6 +269,14 @@ class _SchemaReader:
                 rule = f"one of {', '.join(FORMATS)}: no other is enforced"
                 raise ParameterError(f"{name}.format", rule, schema["format"])
             form = enforced(schema["format"])
+        if len(result.get("properties", ())) > _MOST_KEYS:
+            rule = f"a map of at most {_MOST_KEYS} keys"
+            raise ParameterError(f"{name}.properties", rule, Seen(f"{len(result['properties'])}"))
+        together = [result, *(one for one in result.get("allOf", ()) if isinstance(one, dict))]
+        count = sum(len(one.get("patternProperties", ())) for one in together)
+        if count > _MOST_PATTERNS:
+            rule = f"at most {_MOST_PATTERNS} patterns for the keys of an object"
+            raise ParameterError(f"{name}.patternProperties", rule, Seen(f"{count} of them"))
         least = result.get("minProperties", 0)
         closed = result.get("additionalProperties") is False and not result.get("patternProperties")
         if least > len(set(result.get("required", ()))) + 1 and not closed:
