@@ -85,7 +85,7 @@ class Compiled:
         # Where only one text can follow, llguidance would allow only its own tokens for it.
         self._grammar = f'%llguidance {{"no_forcing": true}}\n{grammar}'
         self._shared = self.empty(_SHARED_LIMITS)
-        Text(self).check()
+        Text(self, constraint).check()
 
     def empty(self, limits: dict[str, int]) -> Any:
         """Return a matcher of an empty text, with a lexer that no other has."""
@@ -119,8 +119,9 @@ class Text:
     tokens, also where they are read again.
     """
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, constraint: _Specification) -> None:
         self.compiled = compiled
+        self._constraint = constraint  # an equal one may have another name
         self._tokens: list[int] = []
         self._has_own_lexer = False
         self._is_known = False  # whether the mask is that of the text so far
@@ -138,9 +139,8 @@ class Text:
         """Raise if no token may come next."""
         self._know()
         if self._is_stuck:
-            constraint, hint = self.compiled.constraint, "Nothing may follow here."
-            rule = "one that these tokens can spell"
-            raise ParameterError(constraint.name, rule, constraint, hint)
+            rule, hint = "one that these tokens can spell", "Nothing may follow here."
+            raise ParameterError(self._constraint.name, rule, self._constraint, hint)
 
     def add(self, token: int) -> None:
         """Append one of the tokens that may come next."""
@@ -207,10 +207,8 @@ class Text:
 
     def _raise(self) -> NoReturn:
         message = self._matcher.get_error() or _lexer_error(self._empty)
-        constraint = self.compiled.constraint
-        raise ParameterError(
-            constraint.name, "simple enough to follow it", constraint, _complaint(message)
-        )
+        rule, hint = "simple enough to follow it", _complaint(message)
+        raise ParameterError(self._constraint.name, rule, self._constraint, hint)
 
 
 def _lexer_error(empty: Any) -> str:

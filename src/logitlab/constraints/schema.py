@@ -112,7 +112,7 @@ def enforceable(name: str, schema: object) -> Any:
     result = reader.schema(name, schema, -1)
     if reader.merges:
         reader.check_numbers()
-    if reader.refers and not ends(result):  # without a reference nothing requires itself
+    if reader.refers and not ends(result, name):  # without a reference nothing requires itself
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
