@@ -80,7 +80,7 @@ SCHEMAS: dict[str, Any] = {
     "large counts": {
         "type": "array",
         "minItems": 2**31,
-        "items": {"type": "string", "minLength": 10**6},
+        "items": {"type": "string", "minLength": 20_000},
     },
     "many patterns": {
         "type": "object",
@@ -147,7 +147,7 @@ def test_a_limit_is_an_error_and_no_end(
     monkeypatch.setitem(compiled._OWN_LIMITS, limit, low)
     texts = {"type": "string", "pattern": "a.{19}$"}
     arrays = {"type": "array", "minItems": 999 + low, "items": texts}
-    for schema in ({"type": "string", "minLength": 19_999 + low}, arrays):
+    for schema in ({"type": "string", "minLength": 9_999 + low}, arrays):
         with pytest.raises(ParameterError, match="schema must be simple enough to follow it"):
             go_on(schema)
     compiled.compiled_for.cache_clear()

@@ -110,6 +110,17 @@ def test_a_copy_is_a_text_of_its_own() -> None:
     assert walk.whole() == whole
 
 
+@pytest.mark.usefixtures("low")
+def test_a_message_has_the_name_that_its_own_caller_gave() -> None:
+    schema = {"type": "string", "pattern": f"^(?:{UNEVEN.pattern})$"}
+    for name in ("schema", "tools[0].function.parameters"):
+        constraint = JsonSchema(schema, name=name)
+        with pytest.raises(ParameterError) as error:
+            read(constraint, b'"' + 99 * b"a")
+        assert error.value.name == name
+        assert "simple enough" in str(error.value)
+
+
 def test_what_the_shared_lexer_cannot_do_one_alone_can(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(compiled._SHARED_LIMITS, "max_lexer_states", 60)
     compiled.compiled_for.cache_clear()

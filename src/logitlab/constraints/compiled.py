@@ -12,15 +12,12 @@ import copy
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, brief, needs
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from logitlab.constraints.constraint import Constraint
 
 __all__ = ["Compiled", "Text", "compiled_for"]
 
@@ -56,6 +53,15 @@ _LABEL = re.compile(r" while processing json-schema:\S*")  # of a compiled defin
 _QUOTED_LINE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
 
 
+class _Specification(Protocol):
+    """What is needed of a constraint."""
+
+    @property
+    def name(self) -> str: ...
+
+    def grammar(self, vocabulary: Vocabulary | None) -> str: ...
+
+
 class Compiled:
     """A constraint, compiled for the tokens of a vocabulary.
 
@@ -73,7 +79,7 @@ class Compiled:
     """
 
     def __init__(
-        self, constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]
+        self, constraint: _Specification, vocabulary: Vocabulary, ends: tuple[int, ...]
     ) -> None:
         self.constraint = constraint
         self.ends = ends
@@ -86,7 +92,7 @@ class Compiled:
         # Where only one text can follow, llguidance would allow only its own tokens for it.
         self._grammar = f'%llguidance {{"no_forcing": true}}\n{grammar}'
         self._shared = self.empty(_SHARED_LIMITS)
-        Text(self).check()
+        Text(self, constraint).check()
 
     def empty(self, limits: dict[str, int]) -> Any:
         """Return a matcher of an empty text, with a lexer that no other has."""
@@ -120,8 +126,9 @@ class Text:
     tokens, also where they are read again.
     """
 
-    def __init__(self, compiled: Compiled) -> None:
+    def __init__(self, compiled: Compiled, constraint: _Specification) -> None:
         self.compiled = compiled
+        self._constraint = constraint  # an equal one may have another name
         self._tokens: list[int] = []
         self._has_own_lexer = False
         self._is_known = False  # whether the mask is that of the text so far
@@ -139,9 +146,8 @@ class Text:
         """Raise if no token may come next."""
         self._know()
         if self._is_stuck:
-            constraint, hint = self.compiled.constraint, "Nothing may follow here."
-            rule = "one that these tokens can spell"
-            raise ParameterError(constraint.name, rule, constraint, hint)
+            rule, hint = "one that these tokens can spell", "Nothing may follow here."
+            raise ParameterError(self._constraint.name, rule, self._constraint, hint)
 
     def add(self, token: int) -> None:
         """Append one of the tokens that may come next."""
@@ -208,10 +214,8 @@ class Text:
 
     def _raise(self) -> NoReturn:
         message = self._matcher.get_error() or _lexer_error(self._empty)
-        constraint = self.compiled.constraint
-        raise ParameterError(
-            constraint.name, "simple enough to follow it", constraint, _complaint(message)
-        )
+        rule, hint = "simple enough to follow it", _complaint(message)
+        raise ParameterError(self._constraint.name, rule, self._constraint, hint)
 
 
 def _lexer_error(empty: Any) -> str:
@@ -246,7 +250,9 @@ def _byte_tokenizer(vocabulary: Vocabulary, ends: tuple[int, ...]) -> Any:
 
 
 @lru_cache(maxsize=64)
-def compiled_for(constraint: Constraint, vocabulary: Vocabulary, ends: tuple[int, ...]) -> Compiled:
+def compiled_for(
+    constraint: _Specification, vocabulary: Vocabulary, ends: tuple[int, ...]
+) -> Compiled:
     """Return a constraint compiled, kept for further texts."""
     return Compiled(constraint, vocabulary, ends)
 

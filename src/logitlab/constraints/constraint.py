@@ -83,7 +83,7 @@ class Constraint(ABC):
         if not ends:
             hint = "A constrained text is complete where a token ends it."
             raise ParameterError("end_ids", "at least one token", list(ends), hint)
-        return Matcher(Text(compiled_for(self, vocabulary, ends)))
+        return Matcher(Text(compiled_for(self, vocabulary, ends), self))
 
     def check(self) -> None:
         """Compile for single bytes, which tells what is wrong with the constraint itself.

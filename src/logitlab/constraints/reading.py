@@ -20,6 +20,7 @@ _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
 _DEEPEST_SCHEMA = 48
 _MOST_PARTS = 20_000  # schemas and values
 _LENGTHS = Range(0, 2**31, integer=True)
+_LEAST_LENGTHS = Range(0, 20_000, integer=True)  # a lexer has nine states for each character
 _REFERENCES = ("$ref", "$recursiveRef", "$dynamicRef")
 _TEXTS = (
     "$schema",
@@ -91,10 +92,10 @@ def _required_keys(name: str, value: Any) -> list[str]:
     return keys
 
 
-def _length(name: str, value: Any) -> int:
+def _length(name: str, value: Any, rule: Range = _LENGTHS) -> int:
     if isinstance(value, float) and value == math.floor(value):
         value = int(value)
-    return check_integer(name, value, _LENGTHS)
+    return check_integer(name, value, rule)
 
 
 def _any_text(name: str, value: Any) -> str:
@@ -125,7 +126,8 @@ _PLAIN: dict[str, Callable[[str, Any], Any]] = {
     "pattern": _any_text,
     "uniqueItems": _flag,
     "multipleOf": _multiple_of,
-    **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
+    "minLength": lambda name, value: _length(name, value, _LEAST_LENGTHS),
+    **dict.fromkeys(["maxLength", "minItems", "maxItems"], _length),
     **dict.fromkeys(["minContains", "maxContains"], _length),
     **dict.fromkeys(["minProperties", "maxProperties"], _length),
 }

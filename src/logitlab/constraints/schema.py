@@ -20,6 +20,8 @@ from logitlab.constraints.reading import SchemaReader
 
 __all__ = ["enforceable"]
 
+_MOST_KEYS = 2_000  # of one object; what it takes grows with their square
+_MOST_PATTERNS = 64  # of one object; their cube
 _MOST_PARTS = 30_000  # schemas that may come of one
 
 
@@ -72,7 +74,7 @@ def enforceable(
         rule = "closed, with additionalProperties false, beside values with control characters"
         hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
         raise ParameterError(name, rule, schema, hint)
-    if "$ref" in json.dumps(result) and not ends(result):
+    if "$ref" in json.dumps(result) and not ends(result, name):
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
@@ -153,6 +155,11 @@ class _Rewriter:
             if condition is not True:
                 place = f"{name}.{key}"
                 result.setdefault("allOf", []).append(self._schema(place, condition, context))
+        together = [result, *(one for one in result.get("allOf", ()) if isinstance(one, dict))]
+        count = sum(len(one.get("patternProperties", ())) for one in together)
+        if count > _MOST_PATTERNS:
+            rule = f"at most {_MOST_PATTERNS} patterns for the keys of an object"
+            raise ParameterError(f"{name}.patternProperties", rule, Seen(f"{count} of them"))
         if "format" in schema and "string" in context.atoms:
             self._format(name, schema["format"], result)
         return _simpler(result)
@@ -220,6 +227,9 @@ class _Rewriter:
     def _object(self, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         if "properties" in schema:
+            if len(schema["properties"]) > _MOST_KEYS:
+                rule, count = f"a map of at most {_MOST_KEYS} keys", len(schema["properties"])
+                raise ParameterError(f"{name}.properties", rule, Seen(f"{count}"))
             result["properties"] = {
                 key: self._schema(f"{name}.properties.{key}", one, FREE)
                 for key, one in schema["properties"].items()

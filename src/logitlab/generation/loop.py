@@ -367,7 +367,7 @@ def _masked(rows: Sequence[Row], logits: FloatArray) -> tuple[FloatArray, list[i
         assert row.matcher is not None
         try:
             remove(line, row.matcher.allowed())
-            if not line.max() > -np.inf:
+            if line.max() == -np.inf:
                 rule = "finite for a token that the constraint allows"
                 raise ParameterError("logits", rule, Seen("only -inf among them"))
             places.append(place)
