@@ -504,7 +504,7 @@ VLLM = ll.engines.vllm
 ENGINES: list[Case] = [
     (
         lambda: VLLM.with_options(repeat_last_n=2),
-        "options must be an option of vllm: generation_config, max_logprobs, got repeat_last_n=2.",
+        "options must be an option of vllm: generation_config, max_logprobs, device, got repeat_last_n=2.",
     ),
     (
         lambda: ll.engines.openai.with_options(top=2),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import ParameterError
-from logitlab.constraints import Choice, Constraint, JsonSchema, Regex
+from logitlab.constraints import Choice, Constraint, JsonSchema, Regex, compiled
 
 from constraints.writing import BYTES, vocabularies
 
@@ -80,7 +80,7 @@ SCHEMAS: dict[str, Any] = {
     "large counts": {
         "type": "array",
         "minItems": 2**31,
-        "items": {"type": "string", "minLength": 10**6},
+        "items": {"type": "string", "minLength": 20_000},
     },
     "many patterns": {
         "type": "object",
@@ -143,22 +143,19 @@ def go_on(schema: Any) -> None:
 def test_a_limit_is_an_error_and_no_end(
     limit: str, low: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from logitlab.constraints import constraint
-
-    monkeypatch.setitem(constraint._WORK_LIMITS, limit, low)
+    monkeypatch.setitem(compiled._SHARED_LIMITS, limit, low)
+    monkeypatch.setitem(compiled._OWN_LIMITS, limit, low)
     texts = {"type": "string", "pattern": "a.{19}$"}
     arrays = {"type": "array", "minItems": 999 + low, "items": texts}
-    for schema in ({"type": "string", "minLength": 19_999 + low}, arrays):
+    for schema in ({"type": "string", "minLength": 9_999 + low}, arrays):
         with pytest.raises(ParameterError, match="schema must be simple enough to follow it"):
             go_on(schema)
-    constraint._empty_matcher.cache_clear()
+    compiled.compiled_for.cache_clear()
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    from logitlab.constraints import constraint
-
-    constraint._byte_tokenizer.cache_clear()
-    constraint._empty_matcher.cache_clear()
+    compiled._byte_tokenizer.cache_clear()
+    compiled.compiled_for.cache_clear()
     monkeypatch.setitem(sys.modules, "llguidance", None)
     with pytest.raises(ImportError, match=r"pip install 'logitlab\[structured\]'"):
         Choice(["a"])

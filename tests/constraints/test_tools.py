@@ -272,7 +272,7 @@ def test_values_that_were_checked_are_not_checked_again(monkeypatch: pytest.Monk
         ({"tools": [*TOOLS, TOOLS[0]]}, "tools[3].function.name must be different from all others"),
         ({"tools": TOOLS, "parallel_tool_calls": 1}, "parallel_tool_calls must be true or false"),
         (
-            {"response_format": format_of({"not": {}})},
+            {"response_format": format_of({"not": {"pattern": "a"}})},
             "response_format.json_schema.schema.not must be absent: it cannot be enforced",
         ),
         (
@@ -284,7 +284,11 @@ def test_values_that_were_checked_are_not_checked_again(monkeypatch: pytest.Monk
             "structured_outputs must be true with a json_schema, got False.",
         ),
         (
-            {"tools": TOOLS, "tool_choice": "required", "response_format": format_of({"if": {}})},
+            {
+                "tools": TOOLS,
+                "tool_choice": "required",
+                "response_format": format_of({"if": {"pattern": "a"}, "then": False}),
+            },
             "response_format.json_schema.schema.if must be absent",
         ),
     ],
@@ -299,8 +303,12 @@ def test_requests_that_make_no_sense(request_body: dict[str, Any], message: str)
     ("parameters", "message"),
     [
         ({"type": "string"}, "tools[0].function.parameters.type must be 'object', got 'string'."),
-        ({"properties": {"a": {"not": {}}}}, "tools[0].function.parameters.properties.a.not must"),
-        ({"$ref": "#/$defs/a"}, "tools[0].function.parameters must be one that can be enforced"),
+        (
+            {"properties": {"a": {"not": {"pattern": "a"}}}},
+            "tools[0].function.parameters.properties.a.not must",
+        ),
+        ({"$ref": "#/$defs/a"}, "tools[0].function.parameters.$ref must be a reference into the"),
+        ({"type": ["object", "null"]}, "tools[0].function.parameters.type must be 'object', got"),
     ],
 )
 def test_parameters_that_cannot_be_enforced(parameters: Any, message: str) -> None:

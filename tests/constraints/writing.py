@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from functools import lru_cache
 
 import numpy as np
@@ -184,3 +186,124 @@ def prefixes(values: list[object]) -> set[bytes]:
     """Return every beginning of the compact texts of some values."""
     texts = [json.dumps(v, ensure_ascii=False, separators=(",", ":")).encode() for v in values]
     return {whole[:n] for whole in texts for n in range(len(whole) + 1)}
+
+
+class UnreadError(Exception):
+    """A value whose spelling was not found in the steps there are."""
+
+
+_MOST_BYTES = 20_000  # of tries that go back
+
+
+def spelled(constraint: Constraint, value: object) -> str | None:
+    """Return the text of a value that a constraint accepts, or None if it accepts none.
+
+    Texts are compact, and a whole number is tried without a point first. A key is written next
+    where that leaves every other key possible; if this finds nothing, all orders are tried.
+    """
+    speller = _Speller(constraint)
+    found = speller.text(value, thorough=False)
+    return speller.text(value, thorough=True) if found is None else found
+
+
+class _Speller:
+    def __init__(self, constraint: Constraint) -> None:
+        self.start = constraint.start(BYTES, [256])
+        self.source = getattr(constraint, "text", "")
+
+    def text(self, value: object, *, thorough: bool) -> str | None:
+        self.thorough = thorough
+        self.bytes = 0
+        for matcher, text in self.values(self.start, value):
+            if matcher.is_complete:
+                return text
+        return None
+
+    def after(self, matcher: Matcher, text: str) -> Matcher | None:
+        """Return a matcher that has read a text, or None where it may not come."""
+        matcher = matcher.copy()
+        data = text.encode("utf-8", "surrogatepass")
+        self.bytes += len(data)
+        if self.bytes > (_MOST_BYTES if self.thorough else 50 * _MOST_BYTES):
+            raise UnreadError("too many tries:")
+        inner = matcher._matcher  # reads many bytes a call
+        if inner.try_consume_tokens(list(data)) == len(data):
+            return matcher
+        if inner.is_error() and "doesn't satisfy the grammar" not in inner.get_error():
+            raise UnreadError(inner.get_error())
+        return None
+
+    def place(self, key: str) -> int:
+        at = self.source.find(f"{json.dumps(key)}: ")
+        return at if at >= 0 else len(self.source)
+
+    def values(self, matcher: Matcher, value: object) -> Iterator[tuple[Matcher, str]]:
+        if isinstance(value, dict):
+            if (opened := self.after(matcher, "{")) is not None:
+                keys = sorted(value, key=self.place)
+                yield from self.pairs(opened, {key: value[key] for key in keys}, "{")
+        elif isinstance(value, list):
+            if (opened := self.after(matcher, "[")) is not None:
+                yield from self.items(opened, value, "[")
+        else:
+            texts = [json.dumps(value, ensure_ascii=False)]
+            if isinstance(value, float):
+                texts = [f"{Decimal(repr(value)):f}", *texts]
+                if value == int(value):
+                    texts = [str(int(value)), *texts]
+            for text in dict.fromkeys(texts):
+                if (after := self.after(matcher, text)) is not None:
+                    yield after, text
+                    if not self.thorough:
+                        return
+
+    def items(
+        self, matcher: Matcher, items: list[object], text: str
+    ) -> Iterator[tuple[Matcher, str]]:
+        stack = [self.values(matcher, items[0])] if items else []
+        texts = [text]
+        if not items:
+            if (closed := self.after(matcher, "]")) is not None:
+                yield closed, text + "]"
+            return
+        while stack:
+            after, item = next(stack[-1], (None, ""))
+            if after is None:
+                stack.pop()
+                texts.pop()
+                continue
+            so_far = texts[-1] + item
+            if len(stack) == len(items):
+                if (closed := self.after(after, "]")) is not None:
+                    yield closed, so_far + "]"
+            elif (opened := self.after(after, ",")) is not None:
+                stack.append(self.values(opened, items[len(stack)]))
+                texts.append(so_far + ",")
+
+    def keys(self, matcher: Matcher, rest: Iterable[str], comma: str) -> dict[str, Matcher]:
+        opened = {key: self.after(matcher, comma + _key(key)) for key in rest}
+        return {key: after for key, after in opened.items() if after is not None}
+
+    def pairs(
+        self, matcher: Matcher, rest: dict[str, object], text: str
+    ) -> Iterator[tuple[Matcher, str]]:
+        if not rest:
+            if (closed := self.after(matcher, "}")) is not None:
+                yield closed, text + "}"
+            return
+        comma = "," if len(text) > 1 else ""
+        opened = self.keys(matcher, rest, comma)
+        for key in opened:
+            others = {other: value for other, value in rest.items() if other != key}
+            safe = False
+            for after, item in self.values(opened[key], rest[key]):
+                still = () if self.thorough else self.keys(after, opened.keys() - {key}, ",")
+                if self.thorough or len(still) == len(opened) - 1:
+                    safe = True
+                    yield from self.pairs(after, others, text + comma + _key(key) + item)
+            if safe and not self.thorough:
+                return
+
+
+def _key(key: str) -> str:
+    return json.dumps(key, ensure_ascii=False) + ":"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import Context, ParameterError, TopP, engines, softmax
+from logitlab.engines import EngineLike
 
 from engines.cases import VECTORS, unpacked
 from engines.own_code import Array, Case
@@ -49,7 +50,7 @@ def about(engine: str) -> dict[str, Any]:
     return result
 
 
-def evaluated(engine: str, case: Case) -> Array | str:
+def evaluated(engine: EngineLike, case: Case) -> Array | str:
     """Return logitlab's final probabilities, or its error."""
     recipe = engines.get(engine)
     try:

@@ -11,7 +11,7 @@ from logitlab.datasets import load
 
 from engines import recorded
 from engines.cases import bfloat16
-from engines.own_code import Array, Case
+from engines.own_code import Array
 
 ASCENDING = ("vllm", "transformers", "transformers_serve", "aphrodite", "aphrodite_once")
 DESCENDING = ("sglang", "sglang_lag")
@@ -27,12 +27,9 @@ def test_bfloat16_ties_the_best_of_every_row() -> None:
 )
 def test_the_recorded_rows_tell_introsort_from_a_stable_sort(engine: str) -> None:
     """As recorded all are equal, `test_recorded` says; on CUDA dozens are not."""
-    different = 0
+    different, on_cuda = 0, engines.get(engine).with_options(device="cuda")
     for answer in recorded.answers(engine):
-        params = answer.case.params | {"device": "cuda"}
-        ours = recorded.evaluated(
-            engine, Case(answer.case.logits, params, answer.case.prompt, answer.case.output)
-        )
+        ours = recorded.evaluated(on_cuda, answer.case)
         if not answer.error and not isinstance(ours, str):
             different += not recorded.same_survivors(answer, ours)
     assert different > 60
@@ -55,22 +52,24 @@ def stable(row: Array, k: int, p: float, down: bool) -> list[int]:
 @pytest.mark.parametrize("engine", ASCENDING + DESCENDING)
 def test_on_cuda_the_sort_is_stable(engine: str) -> None:
     rng = np.random.default_rng(3)
+    on_cuda = engines.get(engine).with_options(device="cuda")
     for size in (2, 16, 17, 40, 300, 5000):
         row = rng.integers(-3, 4, size).astype(np.float32)
         k, p = min(size, 20), 0.5371
-        body: dict[str, Any] = {"top_k": k, "top_p": p, "device": "cuda"}
+        body: dict[str, Any] = {"top_k": k, "top_p": p}
         if engine == "transformers_serve":
             del body["top_k"]
             k = min(size, 50)
-        kept = np.flatnonzero(engines.get(engine)(body)(row) > -np.inf).tolist()
+        kept = np.flatnonzero(on_cuda(body)(row) > -np.inf).tolist()
         assert kept == stable(row, k, p, engine in DESCENDING)
 
 
 @pytest.mark.parametrize("engine", ASCENDING + DESCENDING)
 def test_the_device_is_an_option(engine: str) -> None:
     recipe = engines.get(engine)
-    assert recipe({"top_p": 0.5, "device": "cpu"}) == recipe({"top_p": 0.5})
-    assert "introsort" in repr(recipe({"top_p": 0.5}))
-    assert "introsort" not in repr(recipe({"top_p": 0.5, "device": "cuda"}))
+    request = {"top_p": 0.5}
+    assert recipe.with_options(device="cpu")(request) == recipe(request)
+    assert "introsort" in repr(recipe(request))
+    assert "introsort" not in repr(recipe.with_options(device="cuda")(request))
     with pytest.raises(ParameterError, match="device must be one of 'cpu', 'cuda', got 'mps'"):
-        recipe({"device": "mps"})
+        recipe.with_options(device="mps")

@@ -198,6 +198,44 @@ def test_a_model_that_rules_out_what_is_allowed() -> None:
         generate(Stubborn(), [1], constraint=Choice(["ab"]), max_tokens=3)
 
 
+def test_a_row_that_cannot_go_on_leaves_the_others_alone() -> None:
+    class Stubborn(Bigrams):
+        """After a "b" it gives logits for an "a" alone."""
+
+        def advance(self, states: Any, tokens: Any) -> Any:
+            logits = super().advance(states, tokens)
+            for row, state in zip(logits, states, strict=True):
+                if state.tokens[-1] == 2:
+                    row[[0, *range(2, len(row))]] = -np.inf
+            return logits
+
+    asked: dict[str, Any] = {"constraint": Choice(["ab", "bbb", "xab", "a"]), "max_tokens": 5}
+    answers = generate(Stubborn(), [1], n=24, seed=1, **asked)  # no token spells an "x"
+    for i, answer in enumerate(answers):
+        [alone] = generate(Stubborn(), [1], n=1, seed=1, sequence=i, **asked)
+        assert same(alone, answer)
+        if answer.text.startswith("a") and answer.finish.cause == "end token":
+            continue
+        assert answer.finish_reason == "error"
+        assert answer.text in ("b", "ab")
+        assert "only -inf among them" in answer.finish.sentence
+    reasons = [answer.finish_reason for answer in answers]
+    assert min(reasons.count("stop"), reasons.count("error")) > 2
+    failed = answers[reasons.index("error")]
+    with pytest.raises(ParameterError, match="finite for a token that the constraint allows"):
+        generate(Stubborn(), [1], seed=1, sequence=failed.sequence, **asked)
+    assert resume(Stubborn(), [failed], max_tokens=9)[0] is failed
+
+
+def test_a_model_that_gives_no_number_is_told_as_that() -> None:
+    class Broken(Bigrams):
+        def advance(self, states: Any, tokens: Any) -> Any:
+            return super().advance(states, tokens) * np.nan
+
+    with pytest.raises(ParameterError, match="logits must be free of NaN"):
+        generate(Broken(), [1], n=2, constraint=Choice(["ab"]), max_tokens=3)
+
+
 def test_a_bias_that_rules_out_all_but_one() -> None:
     answer = generate(
         MODEL, "A", constraint=Choice(["yes", "no"]), logit_bias={MODEL.vocabulary.find("n"): 100},

@@ -12,8 +12,8 @@ __all__ = ["ends"]
 _MOST_REFERENCES = 256
 
 
-def ends(schema: Any) -> bool:
-    """Say whether some value of a checked schema is finite.
+def ends(schema: Any, name: str = "schema") -> bool:
+    """Say whether some value of a checked schema, called so in a message, is finite.
 
     A schema is taken as finite until what it requires says otherwise; a reference that is no
     pointer into the schema itself counts as finite.
@@ -27,7 +27,7 @@ def ends(schema: Any) -> bool:
     pointers = [one for one in _references(schema) if one == "#" or one.startswith("#/")]
     if len(pointers) > _MOST_REFERENCES:
         rule = f"of at most {_MOST_REFERENCES} different $ref"
-        raise ParameterError("schema", rule, Seen(f"{len(pointers)} of them"))
+        raise ParameterError(name, rule, Seen(f"{len(pointers)} of them"))
     # The least fixed point: at first no reference ends, and in each round more may.
     endless = {one: _target(schema, one) for one in pointers}
     while more := [one for one, target in endless.items() if _is_finite(target, endless)]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from logitlab.checks import ParameterError, brief
+from logitlab.checks import ParameterError, brief, check_flag
 from logitlab.constraints.constraint import Constraint
+from logitlab.constraints.controls import SURROGATE, spells_controls
 from logitlab.constraints.patterns import character, restated
 from logitlab.constraints.schema import enforceable
 from logitlab.vocabulary import Vocabulary
@@ -17,10 +17,10 @@ from logitlab.vocabulary import Vocabulary
 __all__ = ["Choice", "JsonObject", "JsonSchema", "Regex", "rule_of"]
 
 # Compact texts: where space may stand, a model can go on with it for ever. Without \uhhhh no key
-# has two spellings, so none escapes the schema of its name.
+# has two spellings, so none escapes the schema of its name; it is for values that need it, in
+# schemas where no key is free.
 _SPELLING = {"whitespace_flexible": False, "json_allowed_escapes": 'nrbtf\\"'}
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
+_SPELLING_OF_CONTROLS = {**_SPELLING, "json_allowed_escapes": 'nrbtf\\"u'}
 
 
 def rule_of(schema: str) -> str:
@@ -28,7 +28,8 @@ def rule_of(schema: str) -> str:
     value = json.loads(schema)
     if isinstance(value, bool):
         value = {} if value else {"enum": []}
-    return "%json " + json.dumps({**value, "x-guidance": _SPELLING})
+    spelling = _SPELLING_OF_CONTROLS if spells_controls(value) else _SPELLING
+    return "%json " + json.dumps({**value, "x-guidance": spelling})
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -42,20 +43,27 @@ class JsonSchema(Constraint):
     Parameters
     ----------
     schema : mapping or bool
-        Of JSON Schema draft 2020-12, or of draft 6, 7 or 2019-09 if its ``$schema`` says so.
+        Of JSON Schema draft 2020-12, or of draft 4, 6, 7 or 2019-09 if its ``$schema`` says so.
+    strict_formats : bool
+        Whether a ``format`` of texts that is not enforced is an error. By default it is an
+        annotation, as the specification has it, and `notes` tells of it.
 
     Raises
     ------
     ParameterError
-        For a schema that is malformed, has no valid text, or uses what cannot be enforced: the
-        keywords of `REFUSED`, formats of texts other than `FORMATS`, a ``$ref`` to elsewhere,
-        patterns with look-around or references, ``oneOf`` whose members overlap.
+        For a schema that is malformed, has no valid text, or uses what cannot be enforced: a
+        ``$ref`` to elsewhere, patterns with look-around or references, ``uniqueItems`` and
+        ``contains`` of long arrays, ``not``, ``if`` and overlapping ``oneOf`` of what has no
+        opposite (patterns, open objects).
 
     Notes
     -----
     ``format`` on anything but texts, ``default``, ``title``, ``contentEncoding`` and unknown
-    keywords are annotations. ``date`` lets 29 February of any year pass. ``multipleOf`` is decimal:
-    1.15 is a multiple of 0.01, whatever a division of floats says.
+    keywords are annotations. A text of a format is one for validators, too, which narrows some: no
+    second is 60, durations have numbers of at most 5 to 9 digits, domains no Punycode, e-mail
+    addresses an ordinary domain and at most 50 letters before it. ``multipleOf`` is decimal: 1.15
+    is a multiple of 0.01, whatever a division of floats says. Bounds beyond 2**53 or of more than
+    15 digits are rounded inwards, and ``dependencies`` means the same in each draft.
 
     References
     ----------
@@ -68,14 +76,25 @@ class JsonSchema(Constraint):
     >>> JsonSchema({"type": "array", "uniqueItems": True})
     Traceback (most recent call last):
     logitlab.checks.ParameterError: schema.uniqueItems must be absent: it cannot be enforced,
-    got True.
+    got True. Set maxItems to 1, or name few values.
     """
 
     text: str
     name: str = field(compare=False)
+    notes: tuple[str, ...] = field(compare=False)
+    source: str = field(compare=False)
 
-    def __init__(self, schema: Mapping[str, Any] | bool, *, name: str = "schema") -> None:
-        vars(self).update(text=json.dumps(enforceable(name, schema)), name=name)
+    def __init__(
+        self,
+        schema: Mapping[str, Any] | bool,
+        *,
+        name: str = "schema",
+        strict_formats: bool = False,
+    ) -> None:
+        check_flag("strict_formats", strict_formats)
+        notes: list[str] = []
+        text = json.dumps(enforceable(name, schema, strict_formats, notes))
+        vars(self).update(text=text, name=name, notes=tuple(notes), source=brief(schema))
         self.check()
 
     def grammar(self, vocabulary: Vocabulary | None) -> str:
@@ -83,7 +102,7 @@ class JsonSchema(Constraint):
         return f"start: {rule_of(self.text)}\n"
 
     def __repr__(self) -> str:
-        return f"JsonSchema({brief(json.loads(self.text))})"
+        return f"JsonSchema({self.source})"
 
 
 @dataclass(frozen=True)
@@ -170,7 +189,7 @@ class Choice(Constraint):
         several = isinstance(options, Iterable) and not isinstance(options, str | bytes)
         texts = tuple(options) if several else ()
         for text in texts:
-            if not isinstance(text, str) or _SURROGATE.search(text):
+            if not isinstance(text, str) or SURROGATE.search(text):
                 raise ParameterError("options", "texts", text)
         if not texts or not all(texts) or len(set(texts)) < len(texts):
             raise ParameterError("options", "different texts that are not empty", options)

@@ -20,12 +20,65 @@ __all__ = ["restated"]
 _LONGEST = 10_000
 _DEEPEST_GROUP = 50
 _QUANTIFIER = re.compile(r"(?P<greedy>[*+?]|\{\d{1,5}(?:,\d{0,5})?\})\??")
+_LONG_BRACE = re.compile(r"\{\d+(?:,\d*)?\}")
+_FLAG = re.compile(r"\(\?[a-z-]+[:)]")
 _GROUP = re.compile(r"\((?:\?:|\?<[A-Za-z_]\w*>|(?!\?))")
 _ESCAPE = re.compile(
-    r"\\(?:(?P<kind>[wWdDsS])|(?P<property>[pP]\{[A-Z][a-z]?\})|(?P<control>[nrtfv])"
+    r"\\(?:(?P<kind>[wWdDsS])|(?P<property>[pP]\{[A-Za-z_=]+\})|(?P<control>[nrtfv])"
     r"|x(?P<byte>[0-9a-fA-F]{2})|u(?P<unit>[0-9a-fA-F]{4})|(?P<sign>[ -/:-@\[-`{-~]))"
 )
+# How groups begin that are refused by their name.
+_GROUPS = {
+    "(?=": "a look-ahead",
+    "(?!": "a look-ahead",
+    "(?<=": "a look-behind",
+    "(?<!": "a look-behind",
+    "(?P=": "a backreference",
+    "(?P<": "a group named as Python does",
+    "(?(": "a condition",
+}
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
+
+# Long names of categories, as ECMA 262 allows them, with the short ones.
+_CATEGORIES = {
+    "Letter": "L",
+    "Uppercase_Letter": "Lu",
+    "Lowercase_Letter": "Ll",
+    "Titlecase_Letter": "Lt",
+    "Cased_Letter": "LC",
+    "Modifier_Letter": "Lm",
+    "Other_Letter": "Lo",
+    "Mark": "M",
+    "Nonspacing_Mark": "Mn",
+    "Spacing_Mark": "Mc",
+    "Enclosing_Mark": "Me",
+    "Number": "N",
+    "Decimal_Number": "Nd",
+    "Letter_Number": "Nl",
+    "Other_Number": "No",
+    "Punctuation": "P",
+    "Connector_Punctuation": "Pc",
+    "Dash_Punctuation": "Pd",
+    "Open_Punctuation": "Ps",
+    "Close_Punctuation": "Pe",
+    "Initial_Punctuation": "Pi",
+    "Final_Punctuation": "Pf",
+    "Other_Punctuation": "Po",
+    "Symbol": "S",
+    "Math_Symbol": "Sm",
+    "Currency_Symbol": "Sc",
+    "Modifier_Symbol": "Sk",
+    "Other_Symbol": "So",
+    "Separator": "Z",
+    "Space_Separator": "Zs",
+    "Line_Separator": "Zl",
+    "Paragraph_Separator": "Zp",
+    "Other": "C",
+    "Control": "Cc",
+    "Format": "Cf",
+    "Private_Use": "Co",
+    "Unassigned": "Cn",
+}
 
 # Each class by its smallest and its largest reading: outside of a negation the smallest is safe.
 _SPACES = r"\t-\r \u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -60,7 +113,7 @@ def restated(name: str, pattern: object) -> str:
     >>> restated("pattern", "(?!a)b")
     Traceback (most recent call last):
     logitlab.checks.ParameterError: pattern must be a regular expression, got '(?!a)b'.
-    A group is plain, (?:…) or (?<name>…): not at character 0.
+    It has a look-ahead, which is not supported, at character 0.
     """
     if not isinstance(pattern, str):
         raise ParameterError(name, "a regular expression", pattern)
@@ -86,6 +139,11 @@ class _PatternReader:
         self.name = name
         self.text = pattern
         self.at = 0
+        self.in_class = False
+
+    def refused(self, what: str) -> ParameterError:
+        hint = f"It has {what} at character {self.at}."
+        return ParameterError(self.name, "a regular expression", self.text, hint)
 
     def error(self, reason: str, at: int | None = None) -> ParameterError:
         hint = f"{reason}: not at character {self.at if at is None else at}."
@@ -108,6 +166,11 @@ class _PatternReader:
             if here == "(":
                 group = _GROUP.match(self.text, self.at)
                 if not group:
+                    if _FLAG.match(self.text, self.at):
+                        raise self.refused("a flag, which is not supported,")
+                    for opening, what in _GROUPS.items():
+                        if self.text.startswith(opening, self.at):
+                            raise self.refused(f"{what}, which is not supported,")
                     raise self.error("A group is plain, (?:…) or (?<name>…)")
                 self.at = group.end()
                 depth += 1
@@ -117,6 +180,8 @@ class _PatternReader:
             elif here == "[":
                 parts.append(self.bracket())
             elif here == "{":
+                if _LONG_BRACE.match(self.text, self.at):
+                    raise self.refused("a number of more than 5 digits in braces")
                 raise self.error(r"A brace is {n}, {n,}, {n,m} or \{")
             elif here in ".)|^$":
                 depth -= here == ")"
@@ -140,6 +205,12 @@ class _PatternReader:
         if value == "\\":
             escape = _ESCAPE.match(self.text, start)
             if escape is None:
+                self.at = start
+                following = self.text[start + 1 : start + 2]
+                if following and following in "bB" and not self.in_class:
+                    raise self.refused("a word boundary, which is not supported,")
+                if following and following in "123456789k":
+                    raise self.refused("a backreference, which is not supported,")
                 signs = r"\d \w \s \D \W \S \n \r \t \f \v \xhh \uhhhh \p{L}"
                 raise self.error(f"An escape is {signs} or of a sign", start)
             self.at = escape.end()
@@ -151,13 +222,21 @@ class _PatternReader:
                 return largest if negated else smallest
             return f"[^{smallest if negated else largest}\\x00]"
         if kind == "property":
-            return f"[\\{value}&&[^\\x00]]"
+            return f"[\\{value[0]}{{{self.category(value[2:-1], start)}}}&&[^\\x00]]"
         if kind == "control":
             return ord(_CONTROLS[value])
         code = ord(value) if kind == "sign" else int(value, 16)
         if 0xD800 <= code <= 0xDFFF:
             raise self.error("A character is no half of a surrogate pair", start)
         return code
+
+    def category(self, name: str, start: int) -> str:
+        """Return a general category of characters by its short name."""
+        name = name.removeprefix("General_Category=").removeprefix("gc=")
+        short = _CATEGORIES.get(name, name)
+        if len(short) > 2:
+            raise self.error(r"A property is a general category, as \p{L} or \p{Letter}", start)
+        return short
 
     def bracket(self) -> str:
         """Read a class of characters in brackets."""
@@ -167,6 +246,7 @@ class _PatternReader:
         self.at += negated
         if self.text.startswith("]", self.at):
             raise self.error("A class has at least one character", start)
+        self.in_class = True
         items = []
         while not self.text.startswith("]", self.at):
             if self.at >= len(self.text):
@@ -181,6 +261,7 @@ class _PatternReader:
             else:
                 items.append(_spelled(first))
         self.at += 1
+        self.in_class = False
         inside = "".join(items)
         # A class with every control character lets a quote through where it excludes one
         # (llguidance 1.9), and JSON texts have no use for U+0000.

@@ -22,7 +22,9 @@ _STRUCTURE = (
 )
 
 
-def constraint_of(params: SamplingParams | Mapping[str, Any]) -> Constraint | None:
+def constraint_of(
+    params: SamplingParams | Mapping[str, Any], *, strict_formats: bool = False
+) -> Constraint | None:
     """Return the constraint of a request's text, or None where any text will do.
 
     Parameters
@@ -31,6 +33,9 @@ def constraint_of(params: SamplingParams | Mapping[str, Any]) -> Constraint | No
         Of its keys ``response_format``, ``structured_outputs``, ``tools``, ``tool_choice`` and
         ``parallel_tool_calls`` are read. ``strict`` is accepted wherever it may stand: what cannot
         be enforced is an error in any case.
+    strict_formats : bool
+        Whether that holds for each ``format`` of texts, too; by default one that is not enforced is
+        an annotation.
 
     Returns
     -------
@@ -63,10 +68,12 @@ def constraint_of(params: SamplingParams | Mapping[str, Any]) -> Constraint | No
             raise ParameterError("response_format and tools", rule, Seen("a schema")) from None
     if not isinstance(params, SamplingParams):
         raise ParameterError("params", "SamplingParams or a map of parameters", params)
-    return constraint_of_values(params.given())
+    return constraint_of_values(params.given(), strict_formats=strict_formats)
 
 
-def constraint_of_values(values: Mapping[str, Any]) -> Constraint | None:
+def constraint_of_values(
+    values: Mapping[str, Any], *, strict_formats: bool = False
+) -> Constraint | None:
     """Return the constraint of values that were checked where they were written.
 
     Parameters
@@ -74,6 +81,8 @@ def constraint_of_values(values: Mapping[str, Any]) -> Constraint | None:
     values : mapping
         The same keys, with values as `SamplingParams` leaves them; others are not looked at. A
         value of None is absent.
+    strict_formats : bool
+        As in `constraint_of`.
 
     Returns
     -------
@@ -96,8 +105,10 @@ def constraint_of_values(values: Mapping[str, Any]) -> Constraint | None:
         content = JsonObject()
     if form.get("type") == "json_schema":
         schema = form["json_schema"]["schema"]
-        content = JsonSchema(schema, name="response_format.json_schema.schema")
+        here = "response_format.json_schema.schema"
+        content = JsonSchema(schema, name=here, strict_formats=strict_formats)
     tools, choice = values.get("tools"), values.get("tool_choice") or "auto"
     if not tools or (choice == "none" and content is not None):
         return content
-    return Tools.of_values(tools, choice, values.get("parallel_tool_calls") is not False, content)
+    parallel = values.get("parallel_tool_calls") is not False
+    return Tools.of_values(tools, choice, parallel, content, strict_formats)

@@ -1,91 +1,33 @@
-"""JSON schemas: what is wrong with one, what cannot be enforced, and the one that is compiled."""
+"""JSON schemas as they are compiled: alternatives without ``not``, ``if`` and ``oneOf``."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+import json
+from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
+from logitlab.checks import ParameterError, Seen
+from logitlab.constraints.conditions import Conditions
+from logitlab.constraints.controls import is_closed, spells_controls
+from logitlab.constraints.counts import counts
 from logitlab.constraints.endless import ends
+from logitlab.constraints.finite import ATOMS, FREE, Context, Judge, atoms
+from logitlab.constraints.formats import FORMATS, enforced
+from logitlab.constraints.negation import Negation
+from logitlab.constraints.numbers import check_numbers, number_keywords
 from logitlab.constraints.patterns import restated
+from logitlab.constraints.reading import SchemaReader
 
-__all__ = ["FORMATS", "REFUSED", "enforceable"]
+__all__ = ["enforceable"]
 
-FORMATS = (
-    "date",
-    "date-time",
-    "time",
-    "duration",
-    "email",
-    "hostname",
-    "ipv4",
-    "ipv6",
-    "uri",
-    "uuid",
-)
-"""The formats of texts that are enforced."""
-
-REFUSED = frozenset(
-    [
-        "not",
-        "if",
-        "then",
-        "else",
-        "contains",
-        "minContains",
-        "maxContains",
-        "propertyNames",
-        "dependencies",
-        "dependentRequired",
-        "dependentSchemas",
-        "unevaluatedItems",
-        "unevaluatedProperties",
-        "$dynamicRef",
-        "$recursiveRef",
-    ]
-)
-"""Keywords that constrain a text in ways that no grammar here can follow."""
-
-_TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
-_DRAFT = "json-schema.org/draft/2020-12/schema"
-_OLDER = (
-    "json-schema.org/draft/2019-09/schema",
-    "json-schema.org/draft-07/schema",
-    "json-schema.org/draft-06/schema",
-)
-_DEEPEST_SCHEMA = 48
-_MOST_PARTS = 20_000  # schemas and values
-_EXACT = 2**53
-_MULTIPLE = 100_000  # an automaton has as many states
-_LENGTHS = Range(0, 2**31, integer=True)
-_BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
-_MERGING = {"allOf", "anyOf", "oneOf", "$ref"}
-_KEPT_TEXTS = ("$schema", "$id", "$ref", "$anchor")
-_OTHER_TEXTS = (
-    "$comment",
-    "$dynamicAnchor",
-    "title",
-    "description",
-    "format",
-    "contentEncoding",
-    "contentMediaType",
-)
-# What is only looked at for its type, with the name of that in JSON.
-_ANNOTATIONS: dict[str, tuple[type, str]] = {
-    **dict.fromkeys([*_KEPT_TEXTS, *_OTHER_TEXTS], (str, "string")),
-    **dict.fromkeys(["uniqueItems", "deprecated", "readOnly", "writeOnly"], (bool, "boolean")),
-    "examples": (list, "array"),
-}
-# Surrogates, and control characters without a short escape of their own: those would need \uhhhh,
-# and with that a key could be spelled in a way that escapes its schema.
-_UNSPELLABLE = re.compile("[\x00-\x07\x0b\x0e-\x1f\x7f\ud800-\udfff]")
+_MOST_KEYS = 2_000  # of one object; what it takes grows with their square
+_MOST_PATTERNS = 64  # of one object; their cube
+_MOST_PARTS = 30_000  # schemas that may come of one
 
 
-def enforceable(name: str, schema: object) -> Any:
+def enforceable(
+    name: str, schema: object, strict_formats: bool = False, notes: list[str] | None = None
+) -> Any:
     """Return the schema that is compiled in place of one, or raise.
 
     Parameters
@@ -93,12 +35,16 @@ def enforceable(name: str, schema: object) -> Any:
     name : str
         What the schema is called in a message.
     schema : mapping or bool
-        Of draft 6, 7, 2019-09 or 2020-12, which is assumed where ``$schema`` is absent.
+        Of draft 4, 6, 7, 2019-09 or 2020-12, which is assumed where ``$schema`` is absent.
+    strict_formats : bool
+        Whether a format of texts that is none of `FORMATS` is refused, and not an annotation.
+    notes : list of str, optional
+        Is told which formats are annotations.
 
     Returns
     -------
     dict or bool
-        The same texts, with patterns that every dialect agrees on, in plain JSON types.
+        The same texts by positive keywords alone, with patterns that every dialect agrees on.
 
     Raises
     ------
@@ -116,246 +62,224 @@ def enforceable(name: str, schema: object) -> Any:
     >>> enforceable("schema", {"items": {"uniqueItems": True}})
     Traceback (most recent call last):
     logitlab.checks.ParameterError: schema.items.uniqueItems must be absent: it cannot be enforced,
-    got True.
+    got True. Set maxItems to 1, or name few values.
     """
-    reader = _SchemaReader(name, schema)
-    result = reader.schema(name, schema, -1)
-    if reader.merges:
-        reader.check_numbers()
-    if reader.refers and not ends(result):  # without a reference nothing requires itself
+    reader = SchemaReader(name, schema, strict_formats)
+    definitions, places = reader.whole()
+    result = _Rewriter(definitions, places).whole()
+    if notes is not None:
+        notes.extend(reader.notes)
+    check_numbers(name, result)
+    if spells_controls(result) and not is_closed(result):
+        rule = "closed, with additionalProperties false, beside values with control characters"
+        hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
+        raise ParameterError(name, rule, schema, hint)
+    if "$ref" in json.dumps(result) and not ends(result, name):
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
 
 
-def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
-    """Raise where an open end lets its own number through: a flaw of llguidance 1.9."""
-    highs = [*bounds.get("maximum", ()), *bounds.get("exclusiveMaximum", ())]
-    lows = [*bounds.get("minimum", ()), *bounds.get("exclusiveMinimum", ())]
-    rule = "no whole number less than 1 away from the other bound"
-    for key, others, side in (("exclusiveMinimum", highs, 1), ("exclusiveMaximum", lows, -1)):
-        for end in bounds.get(key, ()):
-            low, high = sorted((end, end + side))
-            if end == int(end) and any(low < other < high for other in others):
-                raise ParameterError(f"{name}.{key}", rule, end)
+class _Rewriter:
+    """Write plain schemas with positive keywords alone.
 
+    Parameters
+    ----------
+    definitions, places : dict
+        The plain schemas by their references, and where they stand in the user's.
 
-def _json_text(name: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise ParameterError(name, "a text", value)
-    if _UNSPELLABLE.search(value):
-        rule = r"free of surrogates and of control characters other than \b \t \n \f \r"
-        raise ParameterError(name, rule, value)
-    return value
+    Every rewriting keeps the set of valid values. Alternatives may overlap, which a grammar does
+    not mind.
+    """
 
+    def __init__(self, definitions: dict[str, Any], places: Mapping[str, str]) -> None:
+        self._definitions = definitions
+        self._places = places
+        self._judge = Judge(definitions)
+        self._negation = Negation(definitions)
+        self._conditions = Conditions(definitions, self._negation)
+        self._count = 0
+        self._wanted: list[str] = []
 
-def _json_number(name: str, value: Any) -> int | float:
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not real or not abs(value) < math.inf:
-        raise ParameterError(name, "a finite number", value)
-    if abs(value) > _EXACT:
-        raise ParameterError(name, "in [-2**53, 2**53], where every integer is exact", value)
-    number: int | float = value
-    return number
+    def whole(self) -> Any:
+        """Return the root with all definitions that it needs."""
+        while True:
+            self._wanted = ["#"]
+            written: dict[str, Any] = {}
+            while self._wanted:
+                label = self._wanted.pop()
+                if label not in written:
+                    place = self._places[label]
+                    written[label] = self._schema(place, self._definitions[label], FREE)
+            empty = [
+                label
+                for label, one in written.items()
+                if one is False and self._definitions[label] is not False
+            ]
+            if not empty:  # else what refers to them is written anew
+                break
+            self._definitions |= dict.fromkeys(empty, False)
+        root = written.pop("#")
+        if isinstance(root, bool) or not written:
+            return root
+        named = {label.removeprefix("#/$defs/"): one for label, one in written.items()}
+        return {**root, "$defs": named}
 
-
-def _multiple_of(name: str, value: Any) -> int | float:
-    if check_number(name, value) <= 0:
-        raise ParameterError(name, "a number > 0", value)
-    if _digits(value) > _MULTIPLE:
-        raise ParameterError(name, f"of digits that are at most {_MULTIPLE}", value)
-    return _json_number(name, value)
-
-
-def _digits(value: float) -> int:
-    """Return the digits of a number without its point."""
-    return int("".join(map(str, Decimal(repr(value)).normalize().as_tuple().digits)))
-
-
-def _array(name: str, value: Any, noun: str) -> Sequence[Any]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes) or not value:
-        raise ParameterError(name, f"a non-empty array of {noun}", value)
-    return value
-
-
-def _json_types(name: str, value: Any) -> str | list[str]:
-    if isinstance(value, str) and value in _TYPES:
-        return value
-    good = isinstance(value, Sequence) and value and all(kind in _TYPES for kind in value)
-    if not good or len(set(value)) < len(value):
-        raise ParameterError(name, f"one or more of {', '.join(_TYPES)}", value)
-    return list(value)
-
-
-def _required_keys(name: str, value: Any) -> list[str]:
-    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise ParameterError(name, "an array of keys", value)
-    keys = [_json_text(f"{name}[{i}]", key) for i, key in enumerate(value)]
-    if len(set(keys)) < len(keys):
-        raise ParameterError(name, "an array of different keys", value)
-    return keys
-
-
-def _length(name: str, value: Any) -> int:
-    return check_integer(name, value, _LENGTHS)
-
-
-# The check of every keyword with a plain value.
-_PLAIN: dict[str, Callable[[str, Any], Any]] = {
-    "type": _json_types,
-    "required": _required_keys,
-    "pattern": restated,
-    "multipleOf": _multiple_of,
-    **dict.fromkeys(_BOUNDS, _json_number),
-    **dict.fromkeys(["minLength", "maxLength", "minItems", "maxItems"], _length),
-    **dict.fromkeys(["minProperties", "maxProperties"], _length),
-}
-
-
-class _SchemaReader:
-    """Check a schema part by part; each method returns its part restated."""
-
-    def __init__(self, name: str, schema: object) -> None:
-        self.root = name
-        self.count = 0
-        self.refers = self.merges = False
-        self.bounds: defaultdict[str, list[float]] = defaultdict(list)
-        self.multiples: set[float] = set()
-        draft = schema.get("$schema") if isinstance(schema, Mapping) else None
-        address = isinstance(draft, str) and draft.removesuffix("#").split("://")[-1]
-        if draft is not None and address not in (_DRAFT, *_OLDER):
-            raise ParameterError(f"{name}.$schema", "draft 6, 7, 2019-09 or 2020-12", draft)
-        self.older = address in _OLDER
-
-    def step(self, name: str, depth: int) -> None:
-        self.count += 1
-        if depth > _DEEPEST_SCHEMA:
-            rule = f"at most {_DEEPEST_SCHEMA} levels deep"
-            raise ParameterError(name, rule, Seen("a deeper one"))
-        if self.count > _MOST_PARTS:
-            rule = f"of at most {_MOST_PARTS} schemas and values"
-            raise ParameterError(self.root, rule, Seen("more of them"))
-
-    def schema(self, name: str, schema: object, depth: int) -> Any:
-        depth += 1  # than that of the schema around it
-        self.step(name, depth)
-        if isinstance(schema, bool):
+    def _schema(self, name: str, schema: Any, context: Context) -> Any:
+        self._count += 1
+        if self._count > _MOST_PARTS:
+            rule = f"such that at most {_MOST_PARTS} schemas say the same without not and oneOf"
+            raise ParameterError(self._places["#"], rule, Seen("more of them"))
+        if isinstance(schema, bool) or not schema:
             return schema
-        if not isinstance(schema, Mapping):
-            raise ParameterError(name, "a map or a boolean, as every JSON schema", schema)
+        if self._definitions.get(schema.get("$ref", "")) is False:
+            return False
+        finite = self._finite(schema)
+        if finite is not None:
+            return finite
+        context = self._negation.within(context, schema)
+        result, more = self._plain(name, schema)
+        # Conditions of the whole value come after the keys, whose order is that of the text.
+        for key in ("$ref", "const", "enum"):
+            if key in schema:
+                result[key] = schema[key]
+                if key == "$ref":
+                    self._wanted.append(schema[key])
+        for key in ("allOf", "anyOf"):
+            if key in schema:
+                result[key] = [
+                    self._schema(f"{name}.{key}[{i}]", one, context)
+                    for i, one in enumerate(schema[key])
+                ]
+        for key, condition in [*self._conditions.of(name, schema, context), *more]:
+            if condition is not True:
+                place = f"{name}.{key}"
+                result.setdefault("allOf", []).append(self._schema(place, condition, context))
+        together = [result, *(one for one in result.get("allOf", ()) if isinstance(one, dict))]
+        count = sum(len(one.get("patternProperties", ())) for one in together)
+        if count > _MOST_PATTERNS:
+            rule = f"at most {_MOST_PATTERNS} patterns for the keys of an object"
+            raise ParameterError(f"{name}.patternProperties", rule, Seen(f"{count} of them"))
+        if "format" in schema and "string" in context.atoms:
+            self._format(name, schema["format"], result)
+        return _simpler(result)
+
+    def _format(self, name: str, kind: str, result: dict[str, Any]) -> None:
+        """Add the pattern of a format, which is written for the compiler already."""
+        if kind in FORMATS:
+            form = enforced(kind)
+            if result.keys().isdisjoint(form):
+                result |= form
+            else:
+                result.setdefault("allOf", []).append(form)
+        else:
+            rule = f"one of {', '.join(FORMATS)}: no other is enforced"
+            raise ParameterError(f"{name}.format", rule, kind)
+
+    def _finite(self, schema: Mapping[str, Any]) -> Any:
+        """Return the values of a schema that names its values, if each can be judged."""
+        if ("const" not in schema and "enum" not in schema) or len(schema) == 1:
+            return None
+        key = "const" if "const" in schema else "enum"
+        values = [schema["const"]] if key == "const" else schema["enum"]
+        others = {other: asked for other, asked in schema.items() if other != key}
+        verdicts = [self._judge.admits(others, value) for value in values]
+        if None in verdicts:
+            return None
+        left = [value for value, good in zip(values, verdicts, strict=True) if good]
+        if not left:
+            return False
+        return {"const": left[0]} if key == "const" else {"enum": left}
+
+    def _plain(self, name: str, schema: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Return the keywords that stay, of the types that there are, and new conditions."""
         result: dict[str, Any] = {}
-        for key, value in schema.items():
-            if not isinstance(key, str):
-                raise ParameterError(name, "a map whose keys are strings", key)
-            here = f"{name}.{key}"
-            if key in REFUSED:
-                raise ParameterError(here, "absent: it cannot be enforced", value)
-            if key == "x-guidance" or (key == "$schema" and depth):
-                raise ParameterError(here, "absent", value)
-            if key in _PLAIN:
-                result[key] = _PLAIN[key](here, value)
-            elif key in _NESTED:
-                result[key] = _NESTED[key](self, here, value, depth)
-            elif key in _ANNOTATIONS:
-                kind, noun = _ANNOTATIONS[key]
-                if not isinstance(value, kind):
-                    raise ParameterError(here, f"of the JSON type {noun}", value)
-                if key in _KEPT_TEXTS:
-                    result[key] = value
-            # All else is an annotation, or a keyword that no draft knows.
-        self.check_together(name, schema, result)
+        types = atoms(schema["type"]) if "type" in schema else ATOMS
+        if "type" in schema:
+            result["type"] = schema["type"]
+        more: list[tuple[str, Any]] = []
+        if "string" in types:
+            if "pattern" in schema:
+                result["pattern"] = restated(f"{name}.pattern", schema["pattern"])
+            for key in ("minLength", "maxLength"):
+                if key in schema:
+                    result[key] = schema[key]
+        if types & {"integer", "fraction"}:
+            numbers, far = number_keywords(schema, types)
+            result |= numbers
+            more += far
+        if "array" in types:
+            for key in ("minItems", "maxItems"):
+                if key in schema:
+                    result[key] = schema[key]
+            if "prefixItems" in schema:
+                result["prefixItems"] = [
+                    self._schema(f"{name}.prefixItems[{i}]", one, FREE)
+                    for i, one in enumerate(schema["prefixItems"])
+                ]
+            if "items" in schema:
+                result["items"] = self._schema(f"{name}.items", schema["items"], FREE)
+        if "object" in types:
+            result |= self._object(name, schema)
+            more += counts(name, schema, result)
+        return result, more
+
+    def _object(self, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        if "properties" in schema:
+            if len(schema["properties"]) > _MOST_KEYS:
+                rule, count = f"a map of at most {_MOST_KEYS} keys", len(schema["properties"])
+                raise ParameterError(f"{name}.properties", rule, Seen(f"{count}"))
+            result["properties"] = {
+                key: self._schema(f"{name}.properties.{key}", one, FREE)
+                for key, one in schema["properties"].items()
+            }
+        if "patternProperties" in schema:
+            patterns: dict[str, Any] = {}
+            for key, one in schema["patternProperties"].items():
+                here = f"{name}.patternProperties.{key}"
+                pattern = restated(f"{name}.patternProperties's key", key)
+                read = self._schema(here, one, FREE)
+                patterns[pattern] = (
+                    {"allOf": [patterns[pattern], read]} if pattern in patterns else read
+                )
+            if "additionalProperties" not in schema:  # else they keep keys from that
+                patterns = {key: one for key, one in patterns.items() if one is not True and one}
+            alike: dict[str, list[str]] = {}
+            for pattern, one in patterns.items():
+                alike.setdefault(json.dumps(one), []).append(pattern)
+            result["patternProperties"] = {
+                some[0] if len(some) == 1 else "|".join(f"(?:{one})" for one in some): patterns[
+                    some[0]
+                ]
+                for some in alike.values()
+            }
+        if "additionalProperties" in schema:
+            here = f"{name}.additionalProperties"
+            result["additionalProperties"] = self._schema(
+                here, schema["additionalProperties"], FREE
+            )
+        if schema.get("required"):
+            result["required"] = schema["required"]
         return result
 
-    def check_together(self, name: str, schema: Mapping[str, Any], result: dict[str, Any]) -> None:
-        """Check what hangs on several keywords, and note what hangs on several schemas."""
-        if schema.get("uniqueItems", False) is not False:
-            value = schema["uniqueItems"]
-            raise ParameterError(f"{name}.uniqueItems", "absent: it cannot be enforced", value)
-        types = result.get("type", "string")  # a text by itself, or a list of texts
-        if "format" in schema and "string" in ([types] if isinstance(types, str) else types):
-            result["format"] = schema["format"]
-            if result["format"] not in FORMATS:
-                rule = f"one of {', '.join(FORMATS)}: no other is enforced"
-                raise ParameterError(f"{name}.format", rule, result["format"])
-        least = result.get("minProperties", 0)
-        closed = result.get("additionalProperties") is False and not result.get("patternProperties")
-        if least > len(set(result.get("required", ()))) + 1 and not closed:
-            hint = "A key that is not listed could come twice; close the object."
-            rule = "at most one more than the required keys of an open object"
-            raise ParameterError(f"{name}.minProperties", rule, least, hint)
-        bounds = result.keys() & _BOUNDS
-        if bounds:
-            _check_bounds(name, {key: [result[key]] for key in bounds})
-            for key in bounds:
-                self.bounds[key].append(result[key])
-        if "multipleOf" in result:
-            self.multiples.add(result["multipleOf"])
-        merging = result.keys() & _MERGING
-        self.refers |= "$ref" in merging
-        self.merges |= "allOf" in merging or bool(merging and (bounds or len(merging) > 1))
 
-    def check_numbers(self) -> None:
-        """Look at all numbers together: schemas are merged somewhere."""
-        _check_bounds(self.root, self.bounds)
-        if math.prod(map(_digits, self.multiples)) > _MULTIPLE:
-            rule = f"such that their digits multiply to at most {_MULTIPLE}"
-            raise ParameterError(f"{self.root}'s multipleOf", rule, sorted(self.multiples))
-
-    def items(self, name: str, value: Any, depth: int) -> Any:
-        if not isinstance(value, Sequence):
-            return self.schema(name, value, depth)
-        if self.older:
-            return self.schemas(name, value, depth)
-        hint = "A tuple is prefixItems, or items of an older $schema."
-        raise ParameterError(name, "one schema", value, hint)
-
-    def schemas(self, name: str, value: Any, depth: int) -> list[Any]:
-        items = enumerate(_array(name, value, "schemas"))
-        return [self.schema(f"{name}[{i}]", one, depth) for i, one in items]
-
-    def map(
-        self, name: str, value: Any, depth: int, spell: Callable[[str, Any], str] = _json_text
-    ) -> dict[str, Any]:
-        if not isinstance(value, Mapping):
-            raise ParameterError(name, "a map of schemas", value)
-        return {
-            spell(f"{name}'s key", key): self.schema(f"{name}.{key}", one, depth)
-            for key, one in value.items()
-        }
-
-    def patterns(self, name: str, value: Any, depth: int) -> dict[str, Any]:
-        return self.map(name, value, depth, lambda here, key: restated(here, _json_text(here, key)))
-
-    def values(self, name: str, value: Any, depth: int) -> list[Any]:
-        items = enumerate(_array(name, value, "values"))
-        return [self.value(f"{name}[{i}]", one, depth + 1) for i, one in items]
-
-    def value(self, name: str, value: object, depth: int) -> Any:
-        """Check a value of const or enum, and return it in plain JSON types."""
-        self.step(name, depth)
-        if value is None or isinstance(value, bool):
-            return value
-        if isinstance(value, str):
-            return _json_text(name, value)
-        if isinstance(value, int | float):
-            return _json_number(name, value)
-        if isinstance(value, Mapping):
-            return {
-                _json_text(name, key): self.value(f"{name}.{key}", one, depth + 1)
-                for key, one in value.items()
-            }
-        if isinstance(value, Sequence) and not isinstance(value, bytes):
-            return [self.value(f"{name}[{i}]", one, depth + 1) for i, one in enumerate(value)]
-        raise ParameterError(name, "a JSON value", value)
-
-
-# And of those with schemas or values inside.
-_NESTED: dict[str, Callable[[_SchemaReader, str, Any, int], Any]] = {
-    "enum": _SchemaReader.values,
-    "const": _SchemaReader.value,
-    "items": _SchemaReader.items,
-    **dict.fromkeys(["additionalProperties", "additionalItems"], _SchemaReader.schema),
-    **dict.fromkeys(["prefixItems", "allOf", "anyOf", "oneOf"], _SchemaReader.schemas),
-    **dict.fromkeys(["properties", "$defs", "definitions"], _SchemaReader.map),
-    "patternProperties": _SchemaReader.patterns,
-}
+def _simpler(schema: dict[str, Any]) -> Any:
+    """Return a schema without conditions that say nothing."""
+    for key, idle in (("allOf", True), ("anyOf", False)):
+        if key in schema:
+            parts = [True if one == {} else one for one in schema[key]]
+            del schema[key]
+            if (not idle) in parts:
+                if key == "allOf":
+                    return False
+                continue
+            parts = [one for one in parts if one is not idle]
+            if not parts and key == "anyOf":
+                return False
+            if parts:
+                schema[key] = parts
+    if len(schema) == 1:
+        parts = schema.get("allOf", schema.get("anyOf", ()))
+        return parts[0] if len(parts) == 1 else schema
+    return schema

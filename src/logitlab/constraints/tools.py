@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from logitlab.checks import ParameterError, check_flag
@@ -63,6 +63,8 @@ class Tools(Constraint):
     content : JsonSchema or JsonObject, optional
         With "auto" and "none": what a text without a call has to be. It then stands alone or calls
         do.
+    strict_formats : bool
+        As in `JsonSchema`, for the parameters of functions.
 
     Raises
     ------
@@ -94,6 +96,7 @@ class Tools(Constraint):
     only: str | None
     parallel: bool
     content: JsonSchema | JsonObject | None
+    notes: tuple[str, ...] = field(compare=False)
     name = "tools"
 
     def __init__(
@@ -102,6 +105,7 @@ class Tools(Constraint):
         tool_choice: str | Mapping[str, Any] = "auto",
         parallel: bool = True,
         content: JsonSchema | JsonObject | None = None,
+        strict_formats: bool = False,
     ) -> None:
         params = SamplingParams(tools=tools, tool_choice=tool_choice)
         check_flag("parallel", parallel)
@@ -109,7 +113,9 @@ class Tools(Constraint):
             raise ParameterError("tools", "a non-empty array of tools", tools)
         if content is not None and not isinstance(content, JsonSchema | JsonObject):
             raise ParameterError("content", "a JsonSchema, a JsonObject or None", content)
-        vars(self).update(vars(self.of_values(params.tools, tool_choice, parallel, content)))
+        check_flag("strict_formats", strict_formats)
+        made = self.of_values(params.tools, tool_choice, parallel, content, strict_formats)
+        vars(self).update(vars(made))
 
     @classmethod
     def of_values(
@@ -118,12 +124,13 @@ class Tools(Constraint):
         tool_choice: str | Mapping[str, Any],
         parallel: bool,
         content: JsonSchema | JsonObject | None,
+        strict_formats: bool = False,
     ) -> Self:
         """Return the constraint of values that a request has checked already.
 
         Parameters
         ----------
-        tools, tool_choice, parallel, content
+        tools, tool_choice, parallel, content, strict_formats
             As above, at least one tool among them.
 
         Raises
@@ -133,8 +140,13 @@ class Tools(Constraint):
         """
         only = None if isinstance(tool_choice, str) else tool_choice["function"]["name"]
         constraint = cls.__new__(cls)
+        notes = [] if content is None else list(content.notes)
         vars(constraint).update(
-            functions=tuple(_function(f"tools[{i}]", tool) for i, tool in enumerate(tools)),
+            functions=tuple(
+                _function(f"tools[{i}]", tool, strict_formats, notes)
+                for i, tool in enumerate(tools)
+            ),
+            notes=tuple(notes),
             tool_choice=tool_choice if isinstance(tool_choice, str) else "required",
             only=only,
             parallel=parallel and only is None,
@@ -208,15 +220,20 @@ class Tools(Constraint):
         return CallParser(begins.get(self.tool_choice, otherwise))
 
 
-def _function(name: str, tool: Mapping[str, Any]) -> tuple[str, str]:
+def _function(
+    name: str, tool: Mapping[str, Any], strict_formats: bool, notes: list[str]
+) -> tuple[str, str]:
     """Return the name of a function, and the schema of its arguments as JSON."""
     function = tool["function"]
     schema = function.get("parameters")
     if schema is None:
         schema = {"additionalProperties": False}
     here = f"{name}.function.parameters"
-    arguments = JsonSchema({"type": "object", **schema}, name=here)
-    kind = json.loads(arguments.text)["type"]
-    if kind != "object":
-        raise ParameterError(f"{here}.type", "'object'", kind)
-    return function["name"], arguments.text
+    if schema.get("type", "object") not in ("object", ["object"]):
+        raise ParameterError(f"{here}.type", "'object'", schema["type"])
+    arguments = JsonSchema({"type": "object", **schema}, name=here, strict_formats=strict_formats)
+    notes += arguments.notes
+    # What a draft makes of "type" beside a reference does not matter: arguments are an object.
+    compiled = json.loads(arguments.text)
+    compiled = {"type": "object"} if compiled is True else {"type": "object", **compiled}
+    return function["name"], json.dumps({**compiled, "type": "object"})

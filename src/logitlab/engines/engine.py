@@ -266,7 +266,8 @@ class Engine:
         >>> from logitlab import engines
         >>> llama3 = engines.vllm.with_options(generation_config={"temperature": 0.6, "top_p": 0.9})
         >>> llama3({"top_p": 0.5})
-        Chain(Temperature(0.6), TopP(0.5, ties='highest', sums='ascending'), precision='single')
+        OneSortChain(Temperature(0.6), TopP(0.5, ties='introsort', sums='ascending'),
+                     precision='single')
         >>> print(llama3.translate({"top_p": 0.5}))
         temperature is absent: vllm+generation_config uses 0.6, of generation_config.
         """

@@ -68,12 +68,14 @@ def generate(
     Generation, or list of Generation with ``n``
         Each is a function of (model, prompt, request, seed, sequence) alone, whatever else is in
         the batch. After Ctrl-C the answers that are not finished have the finish reason
-        "interrupted", and `resume` completes them.
+        "interrupted", and `resume` completes them. With ``n`` an answer that cannot be continued
+        under its constraint has the finish reason "error", and the others are as they are.
 
     Raises
     ------
     ParameterError
-        Before anything is drawn, for whatever is wrong with prompt or request.
+        Before anything is drawn, for whatever is wrong with prompt or request. Without ``n`` also
+        if the answer cannot be continued under its constraint.
 
     Examples
     --------
@@ -88,6 +90,8 @@ def generate(
     options = Options.of(keywords)
     loop = _loop(model, [prompt], [request], [options], [options.seed], n)
     answers = _finished(loop, options.progress)
+    if n is None and loop.rows[0].error:
+        raise loop.rows[0].error
     return answers[0] if n is None else answers
 
 
@@ -121,7 +125,7 @@ def stream(
     options = Options.of(keywords)
     if options.progress:
         raise ParameterError("progress", "None where the text is streamed", options.progress)
-    return _pieces(_loop(model, [prompt], [request], [options], [options.seed], n))
+    return _pieces(_loop(model, [prompt], [request], [options], [options.seed], n), n is None)
 
 
 @shows_options
@@ -154,7 +158,8 @@ def generate_many(
     -------
     list of Generation
         The n answers to the first prompt, those to the second, and so on: each as if it had been
-        asked for alone.
+        asked for alone. One that cannot be continued under its constraint has the finish reason
+        "error".
 
     Raises
     ------
@@ -303,9 +308,12 @@ def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple | range)
 
 
-def _pieces(loop: Loop) -> Iterator[Piece]:
+def _pieces(loop: Loop, raises: bool = False) -> Iterator[Piece]:
     while not loop.is_done:
-        yield from loop.step()
+        pieces = loop.step()
+        if raises and loop.rows[0].error:
+            raise loop.rows[0].error
+        yield from pieces
 
 
 def _finished(loop: Loop, progress: bool | None) -> list[Generation]:

@@ -60,6 +60,7 @@ class Row:
             raise ParameterError("max_tokens", rule, None)
         self.limit = min(limits)
         self.finish: Finish | None = None
+        self.error: ParameterError | None = None
         self.state: State | None = None
         self._model = model
         self._output = np.empty(min(self.limit, 256), np.int64)
@@ -89,6 +90,12 @@ class Row:
 
     def add(self, token: int, report: Logprobs | None = None, trace: Trace | None = None) -> str:
         """Append a drawn token, see whether it is the last, and return what can be shown."""
+        ended = token in self._model.end_ids
+        if self.matcher is not None and not ended:
+            try:
+                self.matcher.advance(token)
+            except ParameterError as error:
+                return self.fail(error)
         if self._count == len(self._output):
             self._output = np.concatenate([self._output, np.empty_like(self._output)])
         self._output[self._count] = token
@@ -100,17 +107,20 @@ class Row:
             self._reports.append(report)
         if trace is not None:
             self._traces.append(trace)
-        vocabulary = self._model.vocabulary
-        ended = token in self._model.end_ids
-        if self.matcher is not None and not ended:
-            self.matcher.advance(token)
-        data = b"" if token in self._unspelled or ended else vocabulary[token]
+        data = b"" if token in self._unspelled or ended else self._model.vocabulary[token]
         shown = self._text.add(data)
         if self._text.settled or ended or self._count == self.limit:
             is_cut = not (self._text.settled or ended)
             shown += self._text.add(b"", final=True)
             self.finish = self._finished(token if ended else None, is_cut)
         return shown
+
+    def fail(self, error: ParameterError) -> str:
+        """End the text, which cannot be continued, and return what can be shown."""
+        self.error = error
+        sentence = f"No token could follow token {self._count} under the constraint: {error}"
+        self.finish = Finish("error", "constraint", sentence)
+        return self._text.add(b"", final=True)
 
     def _finished(self, end: int | None, is_cut: bool) -> Finish:
         if self._text.match is not None:
@@ -162,7 +172,7 @@ class Row:
             sequence=self.sequence,
             logprobs=report,
             traces=tuple(self._traces) if options.trace else None,
-            notes=self.prepared.resolved.notes,
+            notes=self.prepared.notes,
             model=self._model.name,
             params=self.prepared.request,
             options=options,
@@ -223,11 +233,11 @@ class Loop:
             rows = [self._active[place] for place in places]
             here = logits if len(rows) == len(logits) else logits[places]
             pieces += self._drawn(rows, here)
-        self.drawn += len(self._active)
+        self.drawn += sum(piece.token is not None for piece in pieces)
         self.expected -= sum(row.limit - len(row.output) for row in self._active if row.finish)
         for row in self._active:
             if row.finish:
-                row.state = None  # what a model keeps of a text can be large
+                row.state = row.matcher = None  # what is kept of a text can be large
         self._active = [row for row in self._active if row.finish is None]
         return sorted(pieces, key=lambda piece: piece.index)
 
@@ -275,6 +285,14 @@ class Loop:
     def _drawn(self, rows: Sequence[Row], logits: FloatArray) -> list[Piece]:
         """Draw a token for each of some rows of the same request."""
         prepared = rows[0].prepared
+        allowed = logits
+        pieces: list[Piece] = []
+        if prepared.constraint is not None:
+            allowed, places, pieces = _masked(rows, logits)
+            if not places:
+                return pieces
+            if pieces:
+                rows, logits, allowed = [rows[i] for i in places], logits[places], allowed[places]
         context = None
         if prepared.counts:
             context = GrowingContext(
@@ -283,7 +301,6 @@ class Loop:
                 [row.everything for row in rows],
                 [row.counts for row in rows],
             )
-        allowed = _masked(rows, logits) if prepared.constraint else logits
         chain, states = prepared.chain, [row.chain_state for row in rows]
         if chain.stateful:
             chain = chain.at({name: [each[name] for each in states] for name in chain.stateful})
@@ -301,7 +318,6 @@ class Loop:
                 mode="processed",
                 top_logprobs=prepared.top_logprobs,
             )
-        pieces = []
         for place, (row, token) in enumerate(zip(rows, tokens.tolist(), strict=True)):
             own = report and report.at(place)
             trace = None
@@ -309,6 +325,9 @@ class Loop:
                 before = Context(row.prompt, row.output)
                 trace = prepared.chain.at(states[place]).trace(allowed[place], before)
             shown = row.add(token, own, trace)
+            if row.error:
+                pieces.append(Piece(row.index, shown, None, None, row.generation()))
+                continue
             whole = row.generation() if row.finish else None
             pieces.append(Piece(row.index, shown, token, own, whole))
         return pieces
@@ -340,13 +359,22 @@ class Loop:
         return tokens[:, 0]
 
 
-def _masked(rows: Sequence[Row], logits: FloatArray) -> FloatArray:
-    """Return the logits without the tokens that no row's constraint lets come next."""
+def _masked(rows: Sequence[Row], logits: FloatArray) -> tuple[FloatArray, list[int], list[Piece]]:
+    """Leave the tokens that each row's constraint lets come next.
+
+    Return the logits, the places of the rows that go on, and the last pieces of those that cannot.
+    """
     masked = logits.copy()
-    for row, line in zip(rows, masked, strict=True):
+    places: list[int] = []
+    pieces: list[Piece] = []
+    for place, (row, line) in enumerate(zip(rows, masked, strict=True)):
         assert row.matcher is not None
-        remove(line, row.matcher.allowed())
-        if not line.max() > -np.inf:
-            rule = "finite for a token that the constraint allows"
-            raise ParameterError("logits", rule, Seen("only -inf among them"))
-    return masked
+        try:
+            remove(line, row.matcher.allowed())
+            if line.max() == -np.inf:
+                rule = "finite for a token that the constraint allows"
+                raise ParameterError("logits", rule, Seen("only -inf among them"))
+            places.append(place)
+        except ParameterError as error:
+            pieces.append(Piece(row.index, row.fail(error), None, None, row.generation()))
+    return masked, places, pieces

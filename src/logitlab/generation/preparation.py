@@ -62,6 +62,15 @@ class Prepared:
     tools: tuple[Mapping[str, Any], ...]
 
     @property
+    def notes(self) -> tuple[Note, ...]:
+        """What happens to the request, and what of its structure is not enforced."""
+        if self.constraint is None:
+            return self.resolved.notes
+        key = self.constraint.name.split(".")[0]
+        more = (Note(key, "ignored", sentence) for sentence in self.constraint.notes)
+        return (*self.resolved.notes, *more)
+
+    @property
     def chain(self) -> Chain:
         """What is done to the logits."""
         return self.resolved.chain

@@ -22,9 +22,10 @@ class Finish:
 
     Attributes
     ----------
-    reason : {"stop", "length", "tool_calls", "interrupted"}
-        As on OpenRouter's wire; "interrupted" where it was broken off, see `resume`.
-    cause : {"end token", "stop string", "max_tokens", "context", "interrupted"}
+    reason : {"stop", "length", "tool_calls", "interrupted", "error"}
+        As on OpenRouter's wire; "interrupted" where it was broken off, see `resume`; "error" where
+        the text could not be continued under its constraint.
+    cause : {"end token", "stop string", "max_tokens", "context", "interrupted", "constraint"}
         Which of the limits it was.
     sentence : str
         The same in words.
@@ -38,8 +39,8 @@ class Finish:
         broke off are not.
     """
 
-    reason: Literal["stop", "length", "tool_calls", "interrupted"]
-    cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted"]
+    reason: Literal["stop", "length", "tool_calls", "interrupted", "error"]
+    cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted", "constraint"]
     sentence: str
     stop: str | None = None
     is_cut: bool = False
@@ -125,7 +126,7 @@ class Generation:
 
     @property
     def finish_reason(self) -> str:
-        """The word for why it ended: "stop", "length", "tool_calls" or "interrupted"."""
+        """The word for why it ended, see `Finish`."""
         return self.finish.reason
 
     @property
@@ -153,7 +154,8 @@ class Piece:
     text : str
         What can be shown now. Characters that are not complete, and whatever could become a stop
         string, are held back; so it may be empty. All pieces together are the text.
-    token : int
+    token : int or None
+        None in the last piece of an answer that could not be continued under its constraint.
     logprobs : Logprobs or None
         Of this token: a number, and arrays of shape (n,).
     generation : Generation or None
@@ -162,6 +164,6 @@ class Piece:
 
     index: int
     text: str
-    token: int
+    token: int | None
     logprobs: Logprobs | None
     generation: Generation | None

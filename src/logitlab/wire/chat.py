@@ -209,7 +209,7 @@ class _Stream:
 
     def chunks(self, piece: Piece) -> Iterator[dict[str, Any]]:
         """Yield what a piece brings: text and calls."""
-        if piece.logprobs is not None:
+        if piece.token is not None and piece.logprobs is not None:
             self._reports.add(piece.token, piece.logprobs)
         self._characters += len(piece.text)
         parts: Sequence[str | CallPiece] = [piece.text] if piece.text else []
