@@ -153,8 +153,8 @@ def test_ties_part_engines_too() -> None:
     ]
     (stage, *_) = parting({"top_p": 0.3}, "openrouter", "sglang", np.zeros(20))
     assert stage == (
-        "they differ at top_p: openrouter keeps the lowest ids of equal tokens and drops a token if "
-        "those before it hold exactly top_p, sglang keeps those of equal tokens that introsort "
+        "they differ at top_p: openrouter keeps the lowest ids of equal tokens and drops a token "
+        "if those before it hold exactly top_p, sglang keeps those of equal tokens that introsort "
         "favours and keeps a token if those before it hold exactly top_p"
     )
 

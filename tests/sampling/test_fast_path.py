@@ -151,6 +151,9 @@ def test_flat_one_hot_masked_and_wide_rows() -> None:
         Chain(Temperature(0.5), TopA(0.3), TopP(0.7, ties="all")),
         Chain(Temperature(1.3), MinP(0.01)),
         Chain(Temperature(0.8), TopK(50, ties="highest")),
+        Chain(
+            TopK(90), TopP(0.9, ties="introsort"), MinP(0.1), TopK(7, ties="introsort"), TopP(0.7)
+        ),
         Chain(Temperature(0.8)),
         Chain(),
     ):
@@ -213,6 +216,11 @@ def test_the_plan_tells_which_steps_act_on_what() -> None:
         "dense, on the whole vocabulary: Temperature(2.0)\n"
         "scan of the vocabulary: Temperature(3.0), TopK(2)\n"
         "dense, on the candidates: Temperature(4.0)"
+    )
+    assert str(ll.plan(Chain(TopK(9), TopP(0.5, ties="introsort"), TopK(3), MinP(0.1)))) == (
+        "dense, on the whole vocabulary: TopK(9), TopP(0.5, ties='introsort')\n"
+        "scan of the vocabulary: TopK(3)\n"
+        "dense, on the candidates: MinP(0.1)"
     )
     assert str(ll.plan(Chain(Temperature(1.0), TopP(1.0)))) == "nothing to do"
 

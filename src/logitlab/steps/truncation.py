@@ -61,10 +61,14 @@ def largest(
         Which of the entries equal to the threshold stay: those with the lowest or the highest
         index, exactly ``count`` in all, or all of them; or as `top_k` says.
     sorted_as : ndarray, shape (n, V), optional
-        The rows that were sorted by introsort, where entries of them have been removed since.
+        What introsort has sorted instead of these rows: the same before entries were removed, or
+        what grows with them. It tells which entries are equal, then.
     rising : bool
         Whether introsort leaves the smallest entry first.
     """
+    if ties == "introsort" and sorted_as is not None:
+        threshold = np.where(rows == threshold, sorted_as, np.inf).min(axis=-1, keepdims=True)
+        rows = sorted_as
     keep = rows >= threshold
     if ties == "all":
         return keep
@@ -75,7 +79,7 @@ def largest(
     surplus = kept - count
     for row in np.flatnonzero(surplus > 0):
         if ties == "introsort":
-            values = (rows if sorted_as is None else sorted_as)[row]
+            values = rows[row]
             size = int(np.broadcast_to(count, surplus.shape)[row, 0])
             keep[row] = ~in_front(-values, len(values) - size) if rising else in_front(values, size)
             continue

@@ -85,8 +85,8 @@ def _logprobs(case: Case, processors: list[Any]) -> Any:
     return logits - mx.logsumexp(logits, keepdims=True)
 
 
-def _probs(logprobs: Any, sampler: Any) -> Array:
-    """Run the sampler with its draw replaced by a recorder."""
+def _probs(logprobs: Any, sampler: Any) -> Array | str:
+    """Run the sampler with its draw replaced by a recorder; "NaN row" if nothing can be drawn."""
     import mlx.core as mx
     from mlx_lm import sample_utils
 
@@ -106,5 +106,7 @@ def _probs(logprobs: Any, sampler: Any) -> Array:
         greedy[int(token.item())] = 1
         return greedy
     final = np.array(recorded[0])[0].astype(np.float64)
+    if final.max() == np.inf:  # a negative temperature turns what is removed into the best
+        return "NaN row"
     weights = np.exp(final - final.max())
     return np.asarray(weights / weights.sum())

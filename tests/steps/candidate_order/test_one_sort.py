@@ -70,6 +70,15 @@ def test_probabilities_that_vanish_are_equal_to_the_sort() -> None:
     assert kept(chain(x)) != kept(OneSortChain(TopK(2, ties="introsort"))(x))
 
 
+def test_logits_apart_whose_probabilities_round_to_one_number() -> None:
+    """Introsort takes them for equal: SGLang keeps one of lower logit where it stands in front."""
+    x = np.zeros(40, np.float32)
+    x[7] = np.float32(1e-8)
+    chain = OneSortChain(TopK(1, ties="introsort"), precision="single", sorts="probs")
+    assert kept(chain(x)) == [int(sort(np.zeros(40, np.float32))[0])]
+    assert kept(OneSortChain(TopK(1, ties="introsort"), precision="single")(x)) == [7]
+
+
 def test_a_batch_is_its_rows_and_a_trace_its_steps() -> None:
     rows = np.stack([FIVE, FIVE[::-1], np.zeros(20, np.float32)])
     k, p = [2, 4, 0], [0.3, 0.5, 0.2]
@@ -88,6 +97,8 @@ def test_the_order_is_that_of_the_sort() -> None:
     result, (order,) = falling.ordered(FIVE)
     assert order.tolist() == sort(FIVE)[:4].tolist() != sorted(order.tolist())
     assert result.tobytes() == falling(FIVE).tobytes()
+    rising = OneSortChain(*RISING).ordered(FIVE)[1][0]
+    assert rising.tolist() == sort(-FIVE)[:-3:-1].tolist()
     stable = OneSortChain(TopK(6)).ordered(FIVE)[1][0]
     assert stable.tolist() == [4, 9, 14, 19, 3, 8]
     assert OneSortChain(Temperature(0.5)).ordered(FIVE)[1][0].tolist() == list(range(20))

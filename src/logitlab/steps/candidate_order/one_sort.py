@@ -117,7 +117,8 @@ class OneSortChain(Chain):
             return survivors[np.argsort(-row[survivors], kind="stable")]
         alive = np.zeros(len(row), bool)
         alive[survivors] = True
-        order = sort(row, alive)
+        rising = any(getattr(step, "sums", "") == "ascending" for step in self.steps)
+        order = sort(-row, alive)[::-1] if rising else sort(row, alive)
         return order[alive[order]]
 
     def _stages(
