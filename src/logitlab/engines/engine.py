@@ -25,7 +25,9 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.numerics import IntArray
+from logitlab.request.keys import KNOWN, check_key, refuse_unknown
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
+from logitlab.request.whole import refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.step import SparseStep
@@ -41,7 +43,6 @@ __all__ = [
     "engine",
     "get",
     "read_request",
-    "refuse_whole",
 ]
 
 RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
@@ -151,6 +152,8 @@ class Engine:
         derived |= {"_defaults": defaults, "_senders": senders, "_own": frozenset(self.own_keys)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+        for key in self.own_keys:
+            KNOWN.setdefault(key, False)
         silent = set(TWENTY) & NEUTRAL.keys() - self.reads - self.rules.keys()
         if silent and self.is_bundled:
             rule = "read, or declared by a rule, for every parameter of the page"
@@ -177,6 +180,7 @@ class Engine:
             For what the engine refuses, and for response_format, tools and verbosity where they
             would change the distribution: they act on a whole generation.
         """
+        refuse_unknown(read_request(request))
         return self.chain_of(self.translate(request, vocabulary_size=vocabulary_size))
 
     def chain_of(self, translation: Translation) -> Chain:
@@ -279,6 +283,8 @@ class Engine:
         """Let the rules of a key act on its value, and file what comes out."""
         value = request[key]
         rules = self.rules.get(key, ())
+        if key == "n":  # whoever writes a text counts its answers
+            return
         if key not in PARAMETERS and key not in self.options:
             sentence = f"{key} is not modelled here, whatever {self.name} does with it."
             notes.append(Note(key, "unknown", sentence, value))
@@ -481,20 +487,8 @@ def read_request(request: Any) -> Given:
         hint = "SamplingParams.from_request reads a request body."
         raise ParameterError("request", "SamplingParams or a request body", request, hint)
     given = {key: value for key, value in request.items() if value is not None}
+    for key, value in given.items():
+        check_key(key, value)
     return Given(
         {key: PARAMETERS[key].typed(x) if key in PARAMETERS else x for key, x in given.items()}
     )
-
-
-def refuse_whole(given: Mapping[str, Any]) -> None:
-    """Raise for a parameter whose effect on the distribution no single step can have."""
-    text: Any = {"type": "text"}
-    acts = {
-        "response_format": given.get("response_format", text) != text,
-        "tools": given.get("tools") and given.get("tool_choice") != "none",
-        "verbosity": given.get("verbosity", "medium") != "medium",
-    }
-    for key, does in acts.items():
-        if does:
-            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
-            raise ParameterError(key, "absent where single tokens are sampled", given[key], hint)

@@ -14,15 +14,16 @@ from logitlab.engines.engine import (
     Given,
     get,
     read_request,
-    refuse_whole,
 )
 from logitlab.engines.rules import Note, Translation
+from logitlab.request.keys import refuse_unknown
 from logitlab.request.params import PARAMETERS, SamplingParams, check_together
+from logitlab.request.whole import refuse_answers, refuse_whole
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
 
-__all__ = ["REPORTS", "Request", "Resolved", "resolve"]
+__all__ = ["REPORTS", "Request", "Resolved", "resolve", "resolve_alone"]
 
 Request: TypeAlias = "SamplingParams | Mapping[str, Any] | Transform | Resolved | None"
 
@@ -127,10 +128,20 @@ def resolve(
     elif not whose.is_page:
         check_together(given)
     translation = whose.arrive(given, size)
+    if ending is None:  # after the engine, which may refuse several answers in its own words
+        refuse_answers(given)
     bias = (ending or {}).get(given.get("verbosity", "medium"), {})
     if bias:
         translation = _with_bias(translation, bias)
     return Resolved(whose, whose.chain_of(translation), given, translation.notes)
+
+
+def resolve_alone(request: Request, engine: EngineLike, *, size: int | None = None) -> Resolved:
+    """Do `resolve` for a result that has no notes: what nobody knows is refused there."""
+    resolved = resolve(request, engine, size=size)
+    if resolved is not request:  # whoever has resolved it has its notes
+        refuse_unknown(resolved.given.keys() - resolved.engine.own_keys)
+    return resolved
 
 
 def _of_chain(

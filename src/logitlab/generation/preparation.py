@@ -12,6 +12,8 @@ from logitlab.constraints import Constraint, Tools, constraint_of_values, marker
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.generation.options import Options
 from logitlab.models.model import Model
+from logitlab.request.params import SamplingParams
+from logitlab.request.whole import answers_of, check_answers
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import RowStep, StatefulStep
@@ -41,6 +43,8 @@ class Prepared:
     top_logprobs : int
     max_tokens : int or None
     stop : tuple of str
+    answers : int or None
+        How many are asked for, where that is said.
     tools : tuple of mapping
         What a chat template is told of.
     """
@@ -55,6 +59,7 @@ class Prepared:
     top_logprobs: int
     max_tokens: int | None
     stop: tuple[str, ...]
+    answers: int | None
     tools: tuple[Mapping[str, Any], ...]
 
     @property
@@ -63,26 +68,35 @@ class Prepared:
         return self.resolved.chain
 
 
-def resolve_for(model: Model, request: Request, options: Options) -> Resolved:
-    """Return the request of a whole generation, resolved.
+def resolve_for(model: Model, request: Request, options: Options, n: int | None = None) -> Resolved:
+    """Return the request of a whole generation, resolved, for ``n`` answers where that is said.
 
     Verbosity is a bias on the tokens that end a text, which multiplies the odds of ending.
     """
     ends = sorted(model.end_ids)
     bias = options.verbosity_bias
     ending = {"low": dict.fromkeys(ends, bias), "high": dict.fromkeys(ends, -bias)} if bias else {}
+    keywords = options.parameters
+    if n is not None:
+        check_answers("n", n)
+        body = request.extra if isinstance(request, SamplingParams) else request or {}
+        if isinstance(body, Mapping):  # an engine's rules may look at it
+            asked = body.get("n")
+            if asked not in (None, n):
+                raise ParameterError("n", f"{asked!r}, as in the request, or absent", n)
+            keywords = {**keywords, "n": n} if asked is None else keywords
     return resolve(
         request,
         options.engine,
         size=len(model.vocabulary),
-        keywords=options.parameters,
+        keywords=keywords,
         ending=ending,
     )
 
 
-def prepare(model: Model, request: Request, options: Options) -> Prepared:
+def prepare(model: Model, request: Request, options: Options, n: int | None = None) -> Prepared:
     """Return a request made ready for a model, or raise for whatever is wrong with it."""
-    resolved = resolve_for(model, request, options)
+    resolved = resolve_for(model, request, options, n)
     given, chain = resolved.given, resolved.chain
     _check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
@@ -103,6 +117,7 @@ def prepare(model: Model, request: Request, options: Options) -> Prepared:
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),
         stop=given.get("stop", ()),
+        answers=n if n is not None else answers_of(given),
         tools=() if given.get("tool_choice") == "none" else tuple(given.get("tools", ())),
     )
 

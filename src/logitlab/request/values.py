@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any, TypeAlias
 
 from logitlab.checks import (
@@ -30,6 +31,7 @@ __all__ = [
     "choice",
     "extra",
     "flag",
+    "hashable",
     "logit_bias",
     "mirostat",
     "response_format",
@@ -157,6 +159,22 @@ def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
         rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
         raise ParameterError(key, rule, value)
     return deep_copy(key, value)
+
+
+def hashable(value: Any) -> Any:
+    """Return what is equal for equal requests, and has a hash.
+
+    Examples
+    --------
+    >>> hashable({"stop": ["a"], "seed": 1.0}) == hashable({"seed": 1, "stop": ["a"]})
+    True
+    """
+    if isinstance(value, Mapping):
+        return frozenset((key, hashable(entry)) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(hashable, value))
+    # Of other things nobody knows which are equal, so that none may tell requests apart.
+    return value if isinstance(value, str | Number) else None
 
 
 def mirostat(key: str, value: Any) -> int:

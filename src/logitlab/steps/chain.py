@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
+from logitlab.checks import ParameterError, Seen, check_choice, check_logits
 from logitlab.numerics import (
     PRECISIONS,
     FloatArray,
@@ -23,13 +23,11 @@ from logitlab.numerics import (
     widened,
 )
 from logitlab.steps.context import Context, check_context
+from logitlab.steps.state import State, check_state
 from logitlab.steps.step import RandomStep, SparseStep, StatefulStep, Step, Transform
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Branch", "Chain", "State", "Trace", "check_state"]
-
-State = Mapping[str, Any]
-"""The state of every step that has one, by its name: ``{"mirostat": 10.0}``."""
+__all__ = ["Branch", "Chain", "Trace"]
 
 
 class Branch(NamedTuple):
@@ -441,21 +439,6 @@ def _mixture(branches: Sequence[Branch], logits: Sequence[FloatArray]) -> FloatA
     return np.asarray(np.logaddexp.reduce(parts).astype(logits[0].dtype))
 
 
-def check_state(state: object, names: Collection[str] | None = None) -> State:
-    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
-    if state is None:
-        return {}
-    if not isinstance(state, Mapping):
-        raise ParameterError("state", 'a map from steps to numbers: {"mirostat": 10.0}', state)
-    for key in set() if names is None else state.keys() - {*names}:
-        if not names:
-            raise ParameterError("state", "absent where no step has one", state)
-        raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
-    for key, value in state.items():
-        Range().check(f"state[{key!r}]", value)
-    return state
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """Every stage of a chain: one array, so that every metric works on it.
@@ -466,10 +449,13 @@ class Trace:
         The program.
     logits : ndarray, shape (S, ..., V)
         Stage 0 holds the logits as given, stage i what step i made of them.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in, where a request was traced.
     """
 
     chain: Chain
     logits: FloatArray
+    notes: tuple[Any, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
