@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ __all__ = [
     "check_integer",
     "check_logits",
     "check_number",
+    "check_path",
     "check_token",
     "nearest",
     "needs",
@@ -317,6 +320,16 @@ def _edits(one: str, other: str) -> int:
                 fewest = min(fewest, earlier[j - 1] + 1)
             line.append(fewest)
     return line[-1]
+
+
+def check_path(name: str, path: Any) -> Path:
+    """Return a path that can name a file, or raise `ParameterError`."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return Path(os.fsdecode(path))
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise ParameterError(name, "the path of a file", path)
 
 
 def check_flag(name: str, value: object) -> None:

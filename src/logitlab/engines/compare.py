@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, check_logits
+from logitlab.checks import ParameterError, check_logits, suggestion
 from logitlab.engines import MAIN
 from logitlab.engines.engine import (
     Engine,
@@ -161,8 +161,9 @@ class Comparison:
         )
 
     def _index(self, engine: str) -> int:
-        if engine not in self.engines:
-            hint = self.refused.get(engine, "")
+        if not isinstance(engine, str) or engine not in self.engines:
+            hint = self.refused.get(engine, "") if isinstance(engine, str) else ""
+            hint = hint or suggestion(engine, self.engines)
             raise ParameterError("engine", f"one of {', '.join(self.engines)}", engine, hint)
         return self.engines.index(engine)
 
@@ -216,7 +217,9 @@ def compare_engines(
     array = widened(check_logits(logits))
     check_context(context, array)
     is_one = isinstance(engines, str | Engine)
-    if not is_one and (not isinstance(engines, Iterable) or isinstance(engines, bytes)):
+    if not is_one and (
+        not isinstance(engines, Iterable) or isinstance(engines, bytes | np.ndarray)
+    ):
         raise ParameterError("engines", "names of engines, or engines", engines)
     chosen = [get(engines)] if is_one else list(map(get, engines))  # type: ignore[arg-type]
     names = [engine.name for engine in chosen]

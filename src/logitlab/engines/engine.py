@@ -140,6 +140,8 @@ class Engine:
         if unknown:
             whose = f"the declarations of {self.name}"
             raise ParameterError(whose, "about parameters that it can have", sorted(unknown))
+        if not isinstance(self.name, str) or not hasattr(self.build, "__module__"):
+            raise ParameterError("engine", "a name and a function", (self.name, self.build))
         order = {key: place for place, key in enumerate(absent)}
         defaults = dict(sorted(self.defaults.items(), key=lambda pair: order[pair[0]]))
         senders = {
@@ -443,6 +445,8 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     """
     if build is None:
         return lambda build: engine(build, **declarations)
+    if not hasattr(build, "__name__"):
+        raise ParameterError("engine", "a function that returns a Chain", build)
     made = Engine(build.__name__, build, **declarations)
     for name in ("__doc__", "__module__", "__qualname__"):
         object.__setattr__(made, name, getattr(build, name))

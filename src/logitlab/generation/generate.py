@@ -224,7 +224,8 @@ def resume(
     """
     _check_model(model)
     call = Options(batch_size=batch_size, progress=progress)
-    begun = list(generations) if isinstance(generations, Iterable) else [generations]
+    begun = [generations] if isinstance(generations, Generation | np.ndarray) else generations
+    begun = list(begun) if isinstance(begun, Iterable) else [begun]
     if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
     if max_tokens is not None:

@@ -156,7 +156,7 @@ def sample(
     batch = array.shape[:-1]
     resolved = resolve(request, engine, size=array.shape[-1])
     chain = resolved.chain
-    if state or chain.stateful:
+    if state is not None or chain.stateful:
         chain = chain.at(state)
     check_choice("coupling", coupling, COUPLINGS)
     check_integer("threads", threads, _THREADS)

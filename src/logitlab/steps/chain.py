@@ -95,7 +95,7 @@ class Chain(Transform):
     stateful: Mapping[str, StatefulStep] = field(default_factory=dict, compare=False)
 
     def __init__(self, *steps: Transform, precision: str = "double") -> None:
-        if precision != "double":
+        if not isinstance(precision, str) or precision != "double":
             check_choice("precision", precision, PRECISIONS)
         object.__setattr__(self, "precision", precision)
         flat: list[Transform] = []
@@ -241,7 +241,7 @@ class Chain(Transform):
         >>> Chain(Temperature(0.5), Xtc(0.3)).branch([True])
         Chain(Temperature(0.5), ExcludeTopChoices(0.1))
         """
-        if len(acts) != len(self.coins):
+        if not isinstance(acts, Sequence) or len(acts) != len(self.coins):
             raise ParameterError("acts", f"one for each of {len(self.coins)} coins", acts)
         falls = iter(acts)
         return self.of(*(self._fallen(s, falls) if s in self.coins else s for s in self.steps))
@@ -294,7 +294,7 @@ class Chain(Transform):
         >>> Chain(Mirostat(5.0)).at({"mirostat": 4.2})
         Chain(MaxSurprise(4.2))
         """
-        if not self.stateful and not state:
+        if not self.stateful and not check_state(state):
             return self
         known = self.known(state)
         return self.of(

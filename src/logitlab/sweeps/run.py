@@ -20,6 +20,7 @@ from logitlab.checks import (
     Range,
     Seen,
     check_choice,
+    check_flag,
     check_integer,
     check_number,
 )
@@ -333,6 +334,8 @@ def _run(
         hint = "Of a dask Client that is client.get_executor()."
         raise ParameterError("executor", "a concurrent.futures.Executor", executor, hint)
     check_integer("chunk", chunk, _CHUNK_SIZES)
+    if progress is not None:
+        check_flag("progress", progress)
     if in_flight is not None:
         check_integer("in_flight", in_flight, _CHUNK_SIZES)
     if executor is not None and not is_local(executor):

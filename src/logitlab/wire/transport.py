@@ -55,6 +55,8 @@ def transport(
     (200, 4)
     """
     library: Any = needs("sdk", "httpx") if httpx is None else httpx
+    if not hasattr(library, "SyncByteStream"):
+        raise ParameterError("httpx", "the httpx of the client", httpx)
     if not isinstance(model, Model):
         raise ParameterError("model", "a Model", model)
     recipe = get(engine)
