@@ -375,6 +375,8 @@ def plain_array(
     fill : str
         What a masked place becomes in the message.
     """
+    for part in _foreign_parts(value) if isinstance(value, list | tuple) else ():
+        _refuse_kind(name, part, fill)
     try:
         array = np.asanyarray(value)  # with the class that an object of another library has
     except Exception as error:  # a ragged list, or whatever a foreign object raises
@@ -382,9 +384,6 @@ def plain_array(
         raise ParameterError(name, rule, seen or value, hint) from None
     if type(array) is not np.ndarray:
         _refuse_kind(name, array, fill)
-    elif type(value) is not np.ndarray and isinstance(value, list | tuple):
-        for part in _foreign_parts(value):
-            _refuse_kind(name, part, fill)
     return np.asarray(array)
 
 

@@ -82,7 +82,7 @@ class Recorded(Model):
         self._logits = _row_array(logits)
         if not isinstance(vocabulary, Vocabulary):
             raise ParameterError("vocabulary", "a Vocabulary", vocabulary)
-        if not isinstance(end_ids, Iterable) or isinstance(end_ids, str | bytes):
+        if not isinstance(end_ids, Iterable) or isinstance(end_ids, str | bytes | np.ndarray):
             raise ParameterError("end_ids", "token ids", end_ids)
         if not isinstance(name, str):
             raise ParameterError("name", "a text", name)
