@@ -200,6 +200,20 @@ REQUESTS: list[Case] = [
         "request must be a map of parameters, got [1].",
     ),
     (
+        request(temprature=0.1),
+        "temprature must be a known key, got 0.1. Did you mean temperature?",
+    ),
+    (
+        lambda: ll.greedy(X, {"my_own": 1}),
+        "request must be free of keys that nobody knows, got 'my_own'. This result has no notes, "
+        "which could tell that it is not used.",
+    ),
+    (
+        lambda: ll.sample(X, {"n": 3}),
+        "n must be 1 where single tokens are sampled, got 3. generate writes several texts, and "
+        "sample draws several tokens with size.",
+    ),
+    (
         lambda: SamplingParams(extra={"top_p": 1}),
         "extra must be free of the documented key 'top_p', got {'top_p': 1}.",
     ),
@@ -243,6 +257,16 @@ LOGITS: list[Case] = [
     (
         lambda: ll.greedy([[1.0], [1.0, 2.0]]),
         "logits must be an array of shape (..., V), got a ragged list.",
+    ),
+    (
+        lambda: ll.greedy(np.ma.array([1.0, 2.0], mask=True)),
+        "logits must be an array without a mask, got MaskedArray of shape (2,). Its mask would be "
+        "lost: write np.where(mask, -np.inf, x).",
+    ),
+    (
+        lambda: ll.Temperature(np.ma.array([1.0, 2.0], mask=True)),
+        "temperature must be an array without a mask, got MaskedArray of shape (2,). Its mask "
+        "would be lost: write np.where(mask, value, x).",
     ),
     (lambda: ll.greedy([NAN]), "logits must be free of NaN, got NaN."),
     (lambda: ll.Chain()([NAN]), "logits must be free of NaN, got NaN."),
@@ -372,6 +396,31 @@ DRAWS: list[Case] = [
     (lambda: ll.sample(X, seed=1.5), "seed must be an integer, got 1.5."),  # type: ignore[arg-type]
     (lambda: ll.sample(X, seed=True), "seed must be an integer, got True."),
     (lambda: ll.sample(X, size=-1), "size must be an integer >= 0, got -1."),
+    (
+        lambda: ll.sample(X, size=2**70),
+        "size must be at most 33554432 for 2 rows, got 1180591620717411303424. Draw the rest with "
+        "a later position.",
+    ),
+    (
+        lambda: ll.compare_engines(X, {}, engines=5),  # type: ignore[arg-type]
+        "engines must be names of engines, or engines, got 5.",
+    ),
+    (
+        lambda: ll.sweep(X, {"top_k": [1]}, checkpoint=5),  # type: ignore[arg-type]
+        "checkpoint must be the path of a file, got 5.",
+    ),
+    (
+        lambda: ll.models.Recorded.open(None),  # type: ignore[arg-type]
+        "path must be the path of a file, got None.",
+    ),
+    (
+        lambda: ll.sweep(np.zeros((0, 4)), {"top_k": [1]}),
+        "rows must be at least one row, got shape (0, 4).",
+    ),
+    (
+        lambda: ll.sweep(X, {"top_k": [1, 1]}),
+        "top_k must be free of values that are given twice, got 1.",
+    ),
     (lambda: ll.sample(X, size=1.0), "size must be an integer >= 0, got 1.0."),  # type: ignore[arg-type]
     (
         lambda: ll.sample(X, coupling="luck"),  # type: ignore[arg-type]
@@ -504,7 +553,8 @@ VLLM = ll.engines.vllm
 ENGINES: list[Case] = [
     (
         lambda: VLLM.with_options(repeat_last_n=2),
-        "options must be an option of vllm: generation_config, max_logprobs, device, got repeat_last_n=2.",
+        "options must be an option of vllm: generation_config, max_logprobs, device, "
+        "got repeat_last_n=2.",
     ),
     (
         lambda: ll.engines.openai.with_options(top=2),

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "MOST_DRAWS",
+    "MOST_NUMBERS",
+    "MOST_POINTS",
+    "MOST_TEXTS",
+    "MOST_WORKERS",
     "FrozenDict",
     "ParameterError",
     "Range",
@@ -22,11 +30,31 @@ __all__ = [
     "check_integer",
     "check_logits",
     "check_number",
+    "check_path",
     "check_token",
+    "nearest",
     "needs",
     "per_row",
+    "plain_array",
     "shown",
+    "suggestion",
 ]
+
+
+MOST_TEXTS = 1 << 16
+"""Answers that one call of `generate`, `generate_many` or `stream` writes at most."""
+
+MOST_DRAWS = 1 << 26
+"""Tokens that one call of `sample` draws at most, rows times ``size``."""
+
+MOST_POINTS = 10**6
+"""Points of a grid."""
+
+MOST_NUMBERS = 1 << 28
+"""Numbers that a sweep keeps: metrics, points, and what is kept of the rows, multiplied."""
+
+MOST_WORKERS = 1024
+"""Processes that the command line starts."""
 
 
 class ParameterError(ValueError):
@@ -164,10 +192,7 @@ class Range:
         kind, reach = (int, 2**63) if self.integer else (float, np.inf)
         if type(value) is kind and -reach < value < reach and self.low <= value <= self.high:
             return np.array(value)  # the common case, and the cheap one
-        try:
-            array = np.asarray(value)
-        except ValueError:  # a ragged list
-            raise ParameterError(name, self.rule(), value) from None
+        array = plain_array(name, value, self.rule())
         if self.integer and array.dtype.kind in "uO":
             # numpy holds integers of 64 bits and more as unsigned, or as objects.
             numbers = array.flat if array.dtype.kind == "O" else [array.max(initial=0)]
@@ -254,7 +279,68 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
     """Raise `ParameterError` unless ``value`` is one of the named ``choices``."""
     if not isinstance(value, str) or value not in choices:
         names = ", ".join(repr(choice) for choice in choices)
-        raise ParameterError(name, f"one of {names}", value)
+        raise ParameterError(name, f"one of {names}", value, suggestion(value, choices))
+
+
+def suggestion(value: object, names: Iterable[str]) -> str:
+    """Return a sentence that asks for the name that was probably meant, or nothing."""
+    meant = nearest(value, names) if isinstance(value, str) else None
+    return f"Did you mean {meant}?" if meant else ""
+
+
+def nearest(name: str, names: Iterable[str], edits: int = 2) -> str | None:
+    """Return the one of some names that another was probably meant to be, or None.
+
+    One letter may be wrong, missing, too many, or in the place of its neighbour, ``edits`` of them
+    in names of eight letters and more; capitals, hyphens and underscores do not count. A name that
+    goes on with a word of its own, such as ``seed_x``, is another name.
+
+    Examples
+    --------
+    >>> nearest("temprature", ["temperature", "top_p"]), nearest("topP", ["temperature", "top_p"])
+    ('temperature', 'top_p')
+    >>> nearest("user", ["temperature", "top_p"])
+    """
+    best, least = None, edits + 1
+    for other in names:
+        if name.startswith(f"{other}_") or name.endswith(f"_{other}"):
+            continue
+        if _letters(name) == _letters(other):
+            return other
+        longest = max(len(name), len(other))
+        allowed = edits if longest >= 8 else int(longest >= 4)
+        if abs(len(name) - len(other)) <= allowed:
+            count = _edits(name.lower(), other.lower())
+            if count <= allowed and count < least:
+                best, least = other, count
+    return best
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[-_ .]", "", name.lower())
+
+
+def _edits(one: str, other: str) -> int:
+    """Return how many letters differ: changed, missing, too many, or swapped with a neighbour."""
+    before, line = [0] * (len(other) + 1), list(range(len(other) + 1))
+    for i, a in enumerate(one):
+        earlier, before, line = before, line, [i + 1]
+        for j, b in enumerate(other):
+            fewest = min(before[j] + (a != b), before[j + 1] + 1, line[j] + 1)
+            if i and j and (a, one[i - 1]) == (other[j - 1], b):
+                fewest = min(fewest, earlier[j - 1] + 1)
+            line.append(fewest)
+    return line[-1]
+
+
+def check_path(name: str, path: Any) -> Path:
+    """Return a path that can name a file, or raise `ParameterError`."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return Path(os.fsdecode(path))
+    except (TypeError, UnicodeEncodeError):
+        pass
+    raise ParameterError(name, "the path of a file", path)
 
 
 def check_flag(name: str, value: object) -> None:
@@ -283,12 +369,59 @@ def check_number(name: str, value: Any, rule: Range = Range()) -> float:
 _NATIVE = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
 
 
+def plain_array(
+    name: str, value: Any, rule: str, seen: object = None, fill: str = "value"
+) -> NDArray[Any]:
+    """Return what a caller gave as an array, of any dtype, or raise `ParameterError`.
+
+    Parameters
+    ----------
+    name, rule : str
+        As of `ParameterError`, for what is no array.
+    value : array_like
+        A masked array is refused, because its mask would be lost, and ``np.matrix``, whose rows
+        are no vectors; so is a list with one of these in it.
+    seen : object, optional
+        What to show of what is no array, in place of the value.
+    fill : str
+        What a masked place becomes in the message.
+    """
+    for part in _foreign_parts(value) if isinstance(value, list | tuple) else ():
+        _refuse_kind(name, part, fill)
+    try:
+        array = np.asanyarray(value)  # with the class that an object of another library has
+    except Exception as error:  # a ragged list, or whatever a foreign object raises
+        hint = "" if isinstance(value, list | tuple) else f"{' '.join(str(error).split())[:200]}."
+        raise ParameterError(name, rule, seen or value, hint) from None
+    if type(array) is not np.ndarray:
+        _refuse_kind(name, array, fill)
+    return np.asarray(array)
+
+
+def _foreign_parts(value: Any) -> Iterator[Any]:
+    """Yield the arrays in a list that are of a class of their own."""
+    for part in value:
+        if isinstance(part, list | tuple):
+            yield from _foreign_parts(part)
+        elif isinstance(part, np.ndarray) and type(part) is not np.ndarray:
+            yield part
+
+
+def _refuse_kind(name: str, array: NDArray[Any], fill: str) -> None:
+    """Raise for an array that would mean something else as a plain one."""
+    seen = Seen(f"{type(array).__name__} of shape {array.shape}")
+    if hasattr(array, "mask") and array.dtype.names is None:
+        hint = f"Its mask would be lost: write np.where(mask, {fill}, x)."
+        raise ParameterError(name, "an array without a mask", seen, hint)
+    if isinstance(array, np.matrix):
+        raise ParameterError(name, "an array and no matrix", seen, "Write np.asarray(x).")
+
+
 def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     """Return ``logits`` as an array of native floats with at least one token, or raise."""
-    try:
-        array = np.asarray(logits)
-    except ValueError:
-        raise ParameterError(name, "an array of shape (..., V)", Seen("a ragged list")) from None
+    is_list = isinstance(logits, list | tuple)
+    seen = Seen("a ragged list") if is_list else None
+    array = plain_array(name, logits, "an array of shape (..., V)", seen, fill="-np.inf")
     if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
         hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
         raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)

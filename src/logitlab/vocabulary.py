@@ -9,11 +9,12 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_integer
+from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Vocabulary"]
 
+_ERRORS = ("replace", "strict", "ignore", "backslashreplace", "surrogateescape")
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
 
 
@@ -37,7 +38,8 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[bytes], special: Iterable[int] = ()) -> None:
-        self._tokens = tuple(tokens) if isinstance(tokens, Iterable) else ()
+        is_list = isinstance(tokens, Iterable) and not isinstance(tokens, str | np.ndarray)
+        self._tokens = tuple(tokens) if is_list else ()
         if not self._tokens or not all(isinstance(token, bytes) for token in self._tokens):
             raise ParameterError("tokens", "a non-empty sequence of bytes", tokens)
         ids = [check_integer("special", i, Range(0, len(self._tokens) - 1, True)) for i in special]
@@ -95,8 +97,8 @@ class Vocabulary:
         >>> Vocabulary([b"a", b" b"]).find(" b")
         1
         """
-        data = token.encode() if isinstance(token, str) else token
-        if data not in self._ids:
+        data = token.encode("utf-8", "replace") if isinstance(token, str) else token
+        if not isinstance(data, bytes) or data not in self._ids:
             raise ParameterError("token", "the whole text of one token of this vocabulary", token)
         return self._ids[data]
 
@@ -109,6 +111,7 @@ class Vocabulary:
         errors : str
             What to do with bytes that are no UTF-8, as in `bytes.decode`.
         """
+        check_choice("errors", errors, _ERRORS)
         ids = Range(0, len(self) - 1, True).check("tokens", tokens)
         return b"".join(self._tokens[i] for i in ids.ravel()).decode("utf-8", errors)
 

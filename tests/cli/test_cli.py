@@ -177,8 +177,6 @@ MISTAKES = [
     (["--row", "a"], "--row must be an integer in [0, 19], got 'a'."),
     (["--draws", "-1"], "--draws must be an integer in [0, 1000000], got -1."),
     (["--top", "-1"], "--top must be an integer in [0, 49152], got -1."),
-    (["--logit-bias", "5"], "logit_bias[5] must be a number in [-100, 100], got ''."),
-    (["--logit-bias", "a=1"], "logit_bias must be a map whose keys are token ids >= 0, got 'a'."),
     (["--logit-bias", "49152=1"], "keys are token ids in [0, 49151], got 49152."),
     (
         ["--prompt", "no such"],
@@ -301,8 +299,9 @@ def test_engines_tells_who_refuses_and_goes_on() -> None:
     text = ok("engines", "--row", "0", "--temperature", "2.5", "--engines", "vllm,llama_cpp")
     assert "–  vllm: refused. temperature must be in [0, 2], got 2.5. vllm refuses" in text
     assert "A  llama_cpp" in text
-    nobody = ok("engines", "--row", "0", "--top-p", "0", "--engines", "vllm,sglang")
-    assert "–  sglang: refused. top_p must be in (0, 1], got 0.0." in nobody
+    nobody = run("engines", "--row", "0", "--top-p", "0", "--engines", "vllm,sglang")
+    assert nobody.returncode == 1
+    assert "–  sglang: refused. top_p must be in (0, 1], got 0.0." in nobody.stdout
 
 
 def test_engines_json_is_what_the_library_says() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import Context, ParameterError, TopP, engines, softmax
-from logitlab.engines import EngineLike
+from logitlab.engines.engine import EngineLike
 
 from engines.cases import VECTORS, unpacked
 from engines.own_code import Array, Case

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from logitlab import ParameterError, sweep
+from logitlab import ParameterError, simulate, sweep
 from logitlab.sweeps import Histogram, Mean, Quantiles
 from logitlab.sweeps.measures import measures_of
 from logitlab.sweeps.reductions import Reduction
@@ -99,12 +99,13 @@ def test_a_sweep_as_quantiles_and_histogram() -> None:
         assert result.values["entropy"][at].tolist() == counts.tolist()
 
 
-def test_no_rows_at_all() -> None:
-    empty = np.empty((0, 4))
-    for reduce in ("mean", "quantiles"):
-        result = sweep(empty, {"top_k": [1]}, "entropy", reduce=reduce)
-        assert np.isnan(result.values["entropy"]).all()
-    assert sweep(empty, {"top_k": [1]}, "entropy", reduce="rows").values["entropy"].shape == (1, 0)
+@pytest.mark.parametrize("reduce", ["mean", "quantiles", "rows", "histogram"])
+def test_no_rows_at_all_are_an_error(reduce: str) -> None:
+    for empty in (np.empty((0, 4)), np.empty((0, 3, 4)), iter([np.empty((0, 4))] * 2)):
+        with pytest.raises(ParameterError, match=r"^rows must be at least one row, got "):
+            sweep(empty, {"top_k": [1]}, "entropy", reduce=reduce)
+    with pytest.raises(ParameterError, match=r"^rows must be at least one row, got "):
+        simulate(np.empty((0, 4)), {"top_k": [1]}, seed=1)
 
 
 @pytest.mark.parametrize(

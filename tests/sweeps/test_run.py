@@ -334,7 +334,7 @@ def test_what_an_engine_does_not_have_is_told_once() -> None:
     grid = {"typical_p": [0.2, 0.9], "temperature": [0.5, 1.0]}
     [note] = sweep(ROWS, grid, "entropy", engine="vllm").notes
     assert (note.key, note.effect) == ("typical_p", "ignored")
-    drawn = simulate(ROWS, {"top_k": [2]}, seed=1, request={"typical_P": 9})
+    drawn = simulate(ROWS, {"top_k": [2]}, seed=1, request={"typical_P_of_mine": 9})
     assert [note.effect for note in drawn.notes] == ["unknown"]
     assert drawn.to_dict()["notes"] == [drawn.notes[0].sentence]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Collection, Sequence
@@ -15,14 +16,17 @@ from logitlab.checks import ParameterError, Range, Seen, check_integer, check_lo
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.engine import ENGINES
-from logitlab.models import BUNDLED
+from logitlab.engines.rules import Note
+from logitlab.models import BUNDLED, load_vocabulary
 from logitlab.numerics import FloatArray
 from logitlab.request.params import PARAMETERS, TWENTY
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
 
 __all__ = [
     "COUNT",
+    "SEQUENCES",
     "Row",
     "add_command",
     "add_coupling",
@@ -32,6 +36,7 @@ __all__ = [
     "add_request",
     "add_row",
     "bundled_row",
+    "ids_of",
     "in_words_of_options",
     "join_negative_values",
     "json_of",
@@ -41,10 +46,12 @@ __all__ = [
     "request_of",
     "row_of",
     "top_of",
+    "uncounted",
     "whole",
 ]
 
 COUNT = Range(1, integer=True)
+SEQUENCES = Range(0, (1 << 62) - 1, integer=True)
 ONE_TOKEN = ("distribution", "draw")
 
 
@@ -59,7 +66,9 @@ class Row:
 
     def label(self, token: int) -> str:
         """Return a token as something the eye can tell apart."""
-        return f"#{token}" if self.vocabulary is None else self.vocabulary.label(token)
+        if self.vocabulary is None or token >= len(self.vocabulary):
+            return f"#{token}"
+        return self.vocabulary.label(token)
 
     def entries(self, tokens: list[tuple[int, float, float]]) -> list[dict[str, Any]]:
         """Return (id, logit, probability) of tokens as JSON objects."""
@@ -80,7 +89,7 @@ def join_negative_values(words: Sequence[str]) -> list[str]:
     for word in words:
         before = lines[-1] if lines else ""
         is_option = before.startswith("--") and before != "--" and "=" not in before
-        first = re.split("[,:]", word)[0]
+        first = re.split("[,:=]", word)[0]
         if word.startswith("-") and number_of(first) is not first and is_option:
             lines[-1] += "=" + word
         else:
@@ -90,7 +99,7 @@ def join_negative_values(words: Sequence[str]) -> list[str]:
 
 def add_command(commands: Any, name: str, run: Callable[..., Any], **words: str) -> Any:
     """Add a command, with its help and description, and return its parser."""
-    parser = commands.add_parser(name, allow_abbrev=False, **words)
+    parser = commands.add_parser(name, **words)
     parser.set_defaults(run=run)
     return parser
 
@@ -114,7 +123,9 @@ def add_row(parser: argparse.ArgumentParser) -> None:
         ("--row", "N", "row of the recording or file (default 0)"),
         ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
         ("--logits", "FILE", "your own .npy of shape (V,) or (n, V)"),
-        ("--prompt-ids", "IDS", "tokens before your row: 5,17,5"),
+        ("--vocabulary", "FILE", "the tokenizer.json or .gguf that names your tokens"),
+        ("--prompt-ids", "IDS", "the prompt's tokens before your row: 5,17,5"),
+        ("--output-ids", "IDS", "the output's tokens after the prompt's, before the row: 8,9"),
     )
 
 
@@ -176,40 +187,44 @@ def add_coupling(parser: Any) -> None:
 
 def in_words_of_options(error: Exception) -> Exception:
     """Return an error in words of the command line."""
+    names = {"output": "--output-ids", "vocabulary": "--vocabulary"}
+    if isinstance(error, ParameterError) and error.name in names:
+        return ParameterError(names[error.name], error.rule, error.value, error.hint, error.where)
     if not isinstance(error, ParameterError) or error.name != "context":
         return error
-    hint = "A penalty counts the tokens before your row."
+    hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
     return ParameterError("--prompt-ids", "given with a penalty", None, hint)
 
 
 def row_of(arguments: argparse.Namespace) -> Row:
     """Return the row that the options choose."""
-    row, prompt, ids = arguments.row, arguments.prompt, arguments.prompt_ids
+    row, prompt = arguments.row, arguments.prompt
     if arguments.logits is not None:
         if prompt is not None:
             hint = "A file of logits has no prompts: choose with --row."
             raise ParameterError("--prompt", "absent where --logits is given", prompt, hint)
-        return _row_of_file(arguments.logits, row, ids)
-    if ids is not None:
-        raise ParameterError("--prompt-ids", "given together with --logits", ids)
-    if prompt is None:
-        return bundled_row(_row_number(row, len(load())))
-    if row is not None:
+        return _row_of_file(arguments)
+    for option in ("--prompt-ids", "--vocabulary"):
+        value = getattr(arguments, option[2:].replace("-", "_"))
+        if value is not None:
+            raise ParameterError(option, "given together with --logits", value)
+    if prompt is not None and row is not None:
         raise ParameterError("--row", "absent where --prompt is given", row)
-    return bundled_row(_row_of_prompt(prompt))
+    index = _row_number(row, len(load())) if prompt is None else _row_of_prompt(prompt)
+    return bundled_row(index, ids_of(arguments.output_ids, "--output-ids", load().logits.shape[1]))
 
 
 def _row_number(text: str | None, count: int) -> int:
     return whole("--row", "0" if text is None else text, Range(0, count - 1, integer=True))
 
 
-def bundled_row(index: int) -> Row:
-    """Return a row of the bundled recording."""
+def bundled_row(index: int, output: Any = ()) -> Row:
+    """Return a row of the bundled recording, after some tokens of an output."""
     rows = load()
     return Row(
         title=f"row {index}, {rows.kinds[index]}: {rows.prompts[index]!r}",
         logits=rows.logits[index],
-        context=Context(prompt=rows.prompt_ids[index]),
+        context=Context(rows.prompt_ids[index], output),
         vocabulary=rows.vocabulary,
     )
 
@@ -224,7 +239,16 @@ def _row_of_prompt(text: str) -> int:
     return rows[0]
 
 
-def _row_of_file(file: str, row: str | None, prompt_ids: str | None) -> Row:
+def ids_of(text: str | None, option: str, size: int | None = None) -> Any:
+    """Return the token ids that an option holds, none where it is absent."""
+    if text is None:
+        return ()
+    rule = Range(0, integer=True) if size is None else Range(0, size - 1, integer=True)
+    return rule.check(option, numbers_in(text))
+
+
+def _row_of_file(arguments: argparse.Namespace) -> Row:
+    file, row = arguments.logits, arguments.row
     try:
         array = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # numpy passes on whatever its parsers stumble over
@@ -236,11 +260,20 @@ def _row_of_file(file: str, row: str | None, prompt_ids: str | None) -> Row:
     rows = np.atleast_2d(array)
     index = _row_number(row, len(rows))
     logits = check_logits(rows[index], "--logits")
+    vocabulary = None
+    if arguments.vocabulary is not None:
+        vocabulary = load_vocabulary(arguments.vocabulary)
+        if len(vocabulary) > len(logits):  # fewer are usual: rows are padded
+            rule = f"of at most {len(logits)} tokens, as many as the row has"
+            raise ParameterError("--vocabulary", rule, vocabulary)
     context = None
-    if prompt_ids is not None:
-        rule_of_ids = Range(0, len(logits) - 1, integer=True)
-        context = Context(prompt=rule_of_ids.check("--prompt-ids", numbers_in(prompt_ids)))
-    return Row(f"row {index} of {file}", np.array(logits), context)
+    if arguments.prompt_ids is not None or arguments.output_ids is not None:
+        ids = (
+            ids_of(getattr(arguments, name), option_of(name), len(logits))
+            for name in ("prompt_ids", "output_ids")
+        )
+        context = Context(*ids)
+    return Row(f"row {index} of {file}", np.array(logits), context, vocabulary)
 
 
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -249,9 +282,9 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     for key in PARAMETERS:
         value = getattr(arguments, key, None)
         if key == "logit_bias" and value is not None:
-            pairs = [entry.partition("=") for entry in value]
-            request[key] = {token.strip(): number_of(bias) for token, _, bias in pairs}
-            if len(request[key]) < len(pairs):
+            entries = [_bias_of(entry) for entry in value]
+            request[key] = dict(entries)
+            if len(request[key]) < len(entries):
                 raise ParameterError("--logit-bias", "given once for each token", " ".join(value))
         elif value is not None:
             request[key] = value if key == "stop" else number_of(value)
@@ -261,6 +294,17 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
             raise ParameterError("--set", "of keys that are given once", text)
         request[key] = value
     return request
+
+
+def _bias_of(text: str) -> tuple[str, Any]:
+    """Return token id and bias of ``5=-100``; the id is a string, as in a request body."""
+    token, _, bias = (part.strip() for part in text.partition("="))
+    amount = number_of(bias)
+    is_finite = isinstance(amount, int) or (isinstance(amount, float) and math.isfinite(amount))
+    if not (token.isascii() and token.isdigit() and is_finite):
+        rule = "ID=VALUE, a token id >= 0 and a number"
+        raise ParameterError("--logit-bias", rule, text, "Write 5=-100 to ban token 5.")
+    return str(int(token)) if len(token) < 20 else token, amount
 
 
 def _pair(text: str) -> tuple[str, Any]:
@@ -280,7 +324,7 @@ def json_of(name: str, file: str) -> Any:
     """Return what a JSON file holds, or raise `ParameterError` that names the option."""
     try:
         if file == "-":
-            return json.load(sys.stdin)
+            return json.loads(sys.stdin.read() if sys.stdin else "")
         with open(file, encoding="utf-8") as lines:
             return json.load(lines)
     except OSError as error:
@@ -307,6 +351,18 @@ def numbers_in(text: str) -> list[Any]:
 def whole(name: str, text: str, rule: Range) -> int:
     """Return the integer that an option holds."""
     return check_integer(name, number_of(text), rule)
+
+
+def uncounted(engine: str, chain: Chain, context: Context | None) -> list[Note]:
+    """Return a note where an engine counts the tokens of the output, of which there are none."""
+    if context is None or (context.output >= 0).any():
+        return []
+    steps = [step for step in chain if getattr(step, "scope", "") in ("output", "lagged")]
+    if not steps:
+        return []
+    names = ", ".join(dict.fromkeys(getattr(step, "key", type(step).__name__) for step in steps))
+    sentence = f"{names}: {engine} counts the output alone: 0 tokens. --output-ids gives them."
+    return [Note(names, "uncounted", sentence)]
 
 
 def top_of(arguments: argparse.Namespace, row: Row) -> int | None:

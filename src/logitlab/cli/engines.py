@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from itertools import combinations
 from string import ascii_uppercase
 from typing import Any
 
+from logitlab.checks import ParameterError
 from logitlab.cli.arguments import (
     Row,
     add_command,
     add_options,
     add_request,
     add_row,
+    option_of,
     request_of,
     row_of,
     top_of,
+    uncounted,
 )
 from logitlab.cli.text import as_json, columns, table, top_tokens
 from logitlab.engines import ENGINES, MAIN, get
 from logitlab.engines.compare import Comparison, compare_engines
 from logitlab.engines.differences import difference_tables
 from logitlab.engines.partings import Parting
+from logitlab.engines.rules import Note
 
 __all__ = ["add"]
 
@@ -39,30 +44,55 @@ def add(commands: Any) -> None:
     )
     add_row(parser)
     add_request(parser)
+    show = parser.add_argument_group("engines and output")
     add_options(
-        parser.add_argument_group("engines and output"),
+        show,
         ("--engines", "NAMES", f"some of {', '.join(ENGINES)}; or all", ",".join(MAIN)),
         ("--top", "N", "how many top tokens to show for each engine"),
+    )
+    add_options(
+        show.add_mutually_exclusive_group(),
         ("--json", None, "print JSON instead of tables"),
         ("--about", None, "print what each engine declares: rules, sources …"),
         ("--differences", None, "print where the engines differ, as Markdown"),
     )
 
 
-def _engines(arguments: argparse.Namespace) -> str:
+def _engines(arguments: argparse.Namespace) -> Iterator[str]:
+    """Yield what is printed; where every engine refuses, leave with the status 1."""
     names = [name.strip() for name in arguments.engines.split(",") if name.strip()]
     if names == ["all"]:
         names = list(ENGINES)
-    if arguments.differences:
-        return difference_tables(names)
-    if arguments.about:
-        return "\n\n".join(str(get(name)) for name in names)
+    if len(set(names)) < len(names) or not names:
+        raise ParameterError("--engines", "different names, one at least", arguments.engines)
+    if arguments.differences or arguments.about:
+        _check_alone(arguments)
+        about = "\n\n".join(str(get(name)) for name in names)
+        yield f"{difference_tables(names) if arguments.differences else about}\n"
+        return
     row, request = row_of(arguments), request_of(arguments)
     top = top_of(arguments, row)
     comparison = compare_engines(row.logits, request, context=row.context, engines=names)
     if arguments.json:
-        return as_json(_comparison_report(row, request, comparison, top))
-    return _text(row, request, comparison, top)
+        yield as_json(_comparison_report(row, request, comparison, top)) + "\n"
+    else:
+        yield _text(row, request, comparison, top) + "\n"
+    if not comparison.engines:
+        raise SystemExit(1)
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """Raise for a row or a request beside what engines declare, which is about neither."""
+    given = {name: getattr(arguments, name) for name in getattr(arguments, "given", ())}
+    given |= {name: getattr(arguments, name) for name in ("logit_bias", "set")}
+    for name, value in given.items():
+        if value and name not in ("engines", "about", "differences"):
+            raise ParameterError(option_of(name), "absent beside --about and --differences", value)
+
+
+def _notes(row: Row, comparison: Comparison, name: str) -> list[Note]:
+    chain = comparison.chains[name]
+    return [*comparison.notes[name], *uncounted(name, chain, row.context)]
 
 
 def _partings(comparison: Comparison) -> list[tuple[str, str, tuple[Parting, ...]]]:
@@ -106,7 +136,7 @@ def _text(row: Row, request: dict[str, Any], comparison: Comparison, top: int | 
     notes = [
         note.sentence
         for name in comparison.engines
-        for note in comparison.notes[name]
+        for note in _notes(row, comparison, name)
         if not (note.effect == "unknown" and note.key in own)
     ]
     return "\n".join([*lines, *([""] if notes else []), *notes])
@@ -131,7 +161,7 @@ def _comparison_report(
             "chain": repr(comparison.chains[name]),
             "kept": int(comparison.kept[i]),
             "entropy": float(comparison.entropy[i]),
-            "notes": [vars(note) for note in comparison.notes[name]],
+            "notes": [vars(note) for note in _notes(row, comparison, name)],
             "top": row.entries(tops[i]),
         }
         for i, name in enumerate(comparison.engines)

@@ -14,6 +14,7 @@ from logitlab.checks import ParameterError, Seen
 from logitlab.cli.arguments import (
     COUNT,
     ONE_TOKEN,
+    SEQUENCES,
     add_command,
     add_coupling,
     add_engine,
@@ -26,10 +27,11 @@ from logitlab.cli.arguments import (
 )
 from logitlab.cli.text import as_json, columns
 from logitlab.draw import resolve_seed
-from logitlab.generation.generate import generate, stream
+from logitlab.generation.generate import generate_many, stream
 from logitlab.generation.result import Generation, Piece
 from logitlab.models import Model, load
 from logitlab.progress import interruptible
+from logitlab.request.whole import check_answers
 
 __all__ = ["add"]
 
@@ -63,8 +65,9 @@ def add(commands: Any) -> None:
     add_engine(show)
     add_coupling(show)
     colours = "colour each token by the model's own probability; one token a line in a file"
+    add_options(show, ("--sequence", "N", "the first random sequence of the seed (0)", "0"))
     add_options(
-        show,
+        show.add_mutually_exclusive_group(),
         ("--show-probs", None, colours),
         ("--json", None, "print JSON, with every token"),
     )
@@ -78,39 +81,65 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
             raise ParameterError("--json-schema", "a file with a JSON schema", schema)
         form = {"name": "schema", "schema": schema}
         request["response_format"] = {"type": "json_schema", "json_schema": form}
-    count = 1 if arguments.n is None else whole("--n", arguments.n, COUNT)
+    if arguments.n is not None:
+        if "n" in request:
+            raise ParameterError("--set", "of keys that are given once", f"n={request['n']}")
+        request["n"] = check_answers("--n", whole("--n", arguments.n, COUNT))
+    sequence = whole("--sequence", arguments.sequence, SEQUENCES)
     text = _stdin() if arguments.prompt == "-" else arguments.prompt
     model = load(arguments.model)
-    options: dict[str, Any] = {"engine": arguments.engine, "coupling": arguments.coupling}
+    options: dict[str, Any] = {
+        "engine": arguments.engine,
+        "coupling": arguments.coupling,
+        "sequence": sequence,
+    }
     prompt: Any = [{"role": "user", "content": text}] if arguments.chat else text
     if arguments.show_probs or arguments.json:
         request["logprobs"], options["logprobs_mode"] = True, "raw"
-    elif arguments.n is None:
+    elif request.get("n") is None:
         seed = resolve_seed(request.get("seed"))
         pieces = stream(model, prompt, request, seed=seed, **options)
         return _text_of(pieces, text, arguments.chat, seed)
-    answers = generate(model, prompt, request, n=count, **options)
+    # A list, whether there are several or one.
+    answers = generate_many(model, [prompt], request, **options)
     if arguments.json:
-        entries = [_answer_entry(answer, model) for answer in answers]
-        report = {"model": model.name, "prompt": text, "request": request, "answers": entries}
-        return as_json(report)
+        return _report(answers, model, {"prompt": text, "request": request})
     return _blocks(answers, model, arguments.show_probs)
 
 
 def _stdin() -> str:
     try:
         return sys.stdin.read().removesuffix("\n")
-    except (AttributeError, UnicodeDecodeError):
+    except (AttributeError, OSError, UnicodeDecodeError):
         raise ParameterError("prompt", "a text on standard input", Seen("none")) from None
 
 
 def _blocks(answers: Sequence[Generation], model: Model, shows: bool) -> Iterator[str]:
     """Yield one answer after the other; where Ctrl-C came, leave with its status."""
+    _tell_notes(answers[0])
     for i, answer in enumerate(answers):
+        if len(answers) > 1 and answer.finish_reason == "interrupted":
+            continue
         head = f"--- {i + 1} of {len(answers)}\n" if len(answers) > 1 else ""
         yield f"{head}{_colours_of(answer, model) if shows else answer.text}\n"
-        _tell(answer)
-    if any(answer.finish_reason == "interrupted" for answer in answers):
+        if answer.finish_reason != "interrupted":
+            _tell(answer)
+    _leave_if_interrupted(answers)
+
+
+def _report(answers: Sequence[Generation], model: Model, asked: dict[str, Any]) -> Iterator[str]:
+    """Yield all answers that were begun, as JSON."""
+    entries = [_answer_entry(answer, model) for answer in answers if len(answer.tokens)]
+    yield as_json({"model": model.name, **asked, "answers": entries}) + "\n"
+    _leave_if_interrupted(answers)
+
+
+def _leave_if_interrupted(answers: Sequence[Generation]) -> None:
+    """Say how far it came, and leave with the status of Ctrl-C, where that was pressed."""
+    done = sum(answer.finish_reason != "interrupted" for answer in answers)
+    if done < len(answers):
+        line = f"Interrupted: {done} of {len(answers)} answers are finished"
+        print(f"{line} (seed {answers[0].seed}).", file=sys.stderr)
         raise SystemExit(_INTERRUPTED)
 
 
@@ -124,6 +153,7 @@ def _text_of(pieces: Iterator[Piece], text: str, chat: bool, seed: int) -> Itera
                 yield piece.text
             if piece.generation is not None:
                 yield "\n"
+                _tell_notes(piece.generation)
                 _tell(piece.generation)
             elif is_interrupted():
                 yield "\n"
@@ -131,10 +161,14 @@ def _text_of(pieces: Iterator[Piece], text: str, chat: bool, seed: int) -> Itera
                 raise SystemExit(_INTERRUPTED)
 
 
-def _tell(answer: Generation) -> None:
-    """Say on standard error why an answer ended, and what repeats it."""
+def _tell_notes(answer: Generation) -> None:
+    """Say on standard error what the engine made of the request."""
     for note in answer.notes:
         print(note.sentence, file=sys.stderr)
+
+
+def _tell(answer: Generation) -> None:
+    """Say on standard error why an answer ended, and what repeats it."""
     usage = answer.usage
     print(
         f"{answer.finish} ({usage.prompt_tokens} + {usage.completion_tokens} tokens, "

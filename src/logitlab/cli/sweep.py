@@ -9,18 +9,20 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_number
+from logitlab.checks import MOST_POINTS, MOST_WORKERS, ParameterError, Range, Seen, check_number
 from logitlab.cli.arguments import (
     COUNT,
     add_command,
     add_options,
+    ids_of,
     number_of,
-    numbers_in,
     option_of,
     request_of,
     whole,
 )
+from logitlab.cli.outputs import check_outputs
 from logitlab.datasets import load
+from logitlab.models.recording.texts import beside
 from logitlab.request.params import DISTRIBUTION, PARAMETERS
 from logitlab.steps.context import Context
 from logitlab.sweeps import Sweep, simulate, sweep
@@ -29,7 +31,6 @@ from logitlab.sweeps.reductions import REDUCTIONS
 
 __all__ = ["add"]
 
-_MOST = 10**6
 _AXES = tuple(key for key in DISTRIBUTION if key != "logit_bias")
 
 
@@ -59,7 +60,11 @@ def add(commands: Any) -> None:
         metavar="ROWS",
         help="a .npy file of logits, shape (n, V); the bundled rows by default",
     )
-    add_options(parser, ("--prompt-ids", "IDS", "tokens before every row of your own: 5,17,5"))
+    add_options(
+        parser,
+        ("--prompt-ids", "IDS", "the prompt's tokens before every row of your own: 5,17,5"),
+        ("--output-ids", "IDS", "the output's tokens after the prompt's, before every row"),
+    )
     grid = parser.add_argument_group("grid")
     for key in _AXES:
         grid.add_argument(
@@ -114,7 +119,9 @@ def add(commands: Any) -> None:
 
 def _sweep(arguments: argparse.Namespace) -> str:
     workers = whole("--workers", arguments.workers, COUNT)
-    plot = import_module("logitlab.plot") if arguments.plot else None
+    if workers > MOST_WORKERS:
+        raise ParameterError("--workers", f"at most {MOST_WORKERS}", workers)
+    plot = None if arguments.plot is None else import_module("logitlab.plot")
     _check_outputs(arguments)
     with nullcontext() if workers == 1 else _pool(workers) as executor:
         try:
@@ -125,9 +132,9 @@ def _sweep(arguments: argparse.Namespace) -> str:
         if note.effect not in ("default", "beyond"):  # the rest would surprise
             print(note.sentence, file=sys.stderr)
     table = result.to_csv(arguments.out)
-    if arguments.plot:
+    if arguments.plot is not None:
         _figure(plot, result).savefig(arguments.plot)
-    if not arguments.out:
+    if arguments.out is None:
         return table.rstrip("\n")
     figure = [f"figure: {arguments.plot}"] if arguments.plot else []
     return "\n".join([repr(result), str(result.plan), f"table: {arguments.out}", *figure])
@@ -143,10 +150,11 @@ def _pool(workers: int) -> Any:
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
     """Raise for an output that could not be written in the end, before anything is computed."""
-    for option in ("out", "plot"):
-        path = getattr(arguments, option)
-        if path is not None and not Path(path).resolve().parent.is_dir():
-            raise ParameterError(f"--{option}", "a file in an existing folder", path)
+    outputs = {f"--{name}": getattr(arguments, name) for name in ("out", "plot", "checkpoint")}
+    inputs: dict[str, str | None] = {"ROWS": arguments.rows}
+    if str(arguments.rows).endswith(".npy"):
+        inputs["the texts of ROWS"] = str(beside(Path(arguments.rows)))
+    check_outputs(outputs, inputs)
     if arguments.plot is not None:
         from matplotlib.backend_bases import FigureCanvasBase
 
@@ -205,16 +213,16 @@ def _result(arguments: argparse.Namespace, executor: Any) -> Sweep:
 
 def _rows_and_context(arguments: argparse.Namespace) -> tuple[Any, Context | None]:
     """Return the rows and the tokens before them."""
-    ids = arguments.prompt_ids
+    output = ids_of(arguments.output_ids, "--output-ids")
     if arguments.rows is None:
-        if ids is not None:
-            raise ParameterError("--prompt-ids", "given together with ROWS", ids)
+        if arguments.prompt_ids is not None:
+            raise ParameterError("--prompt-ids", "given together with ROWS", arguments.prompt_ids)
         recording = load()
-        return recording.logits, Context(prompt=[ids.tolist() for ids in recording.prompt_ids])
-    if ids is None:
+        prompts = [ids.tolist() for ids in recording.prompt_ids]
+        return recording.logits, Context(prompts, output)
+    if arguments.prompt_ids is None and arguments.output_ids is None:
         return Path(arguments.rows), None
-    tokens = Range(0, integer=True).check("--prompt-ids", numbers_in(ids))
-    return Path(arguments.rows), Context(prompt=tokens)
+    return Path(arguments.rows), Context(ids_of(arguments.prompt_ids, "--prompt-ids"), output)
 
 
 def _values(name: str, text: str) -> list[Any]:
@@ -228,7 +236,9 @@ def _values(name: str, text: str) -> list[Any]:
         if len(ends) != 3:
             raise ParameterError(name, "numbers, or ranges like 0:2:0.1", text)
         low, high, step = (check_number(name, end) for end in ends)
-        if step <= 0 or high < low or (high - low) / step > _MOST:
+        if step > 0 and (high - low) / step >= MOST_POINTS:
+            raise ParameterError(name, f"ranges of at most {MOST_POINTS} values", part)
+        if step <= 0 or high < low:
             raise ParameterError(name, "ranges from low to high in steps above 0", part)
         count = int((high - low) / step + 1e-9) + 1
         if all(isinstance(end, int) for end in ends):

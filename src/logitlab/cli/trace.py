@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from logitlab.checks import ParameterError, Range
 from logitlab.cli.arguments import (
+    SEQUENCES,
     Row,
     add_command,
     add_coupling,
@@ -18,6 +19,7 @@ from logitlab.cli.arguments import (
     request_of,
     row_of,
     top_of,
+    uncounted,
     whole,
 )
 from logitlab.cli.text import as_json, table, top_tokens
@@ -56,6 +58,7 @@ def add(commands: Any) -> None:
     add_coupling(show)
     add_options(
         show,
+        ("--sequence", "N", "which random sequence of the seed draws (0)", "0"),
         ("--top", "N", "how many top tokens to show at each stage"),
         ("--json", None, "print JSON instead of a table"),
     )
@@ -76,18 +79,22 @@ def _trace(arguments: argparse.Namespace) -> str:
     size = whole("--draws", arguments.draws, Range(0, 10**6, integer=True))
     top = top_of(arguments, row)
     token = _token_of(arguments, row)
+    sequence = whole("--sequence", arguments.sequence, SEQUENCES)
     resolved = resolve(request, arguments.engine, size=len(row.logits))
     trace = trace_of(row.logits, resolved, context=row.context)
-    draws = sample(row.logits, resolved, context=row.context, size=size, coupling=coupling)
+    luck: dict[str, Any] = {"size": size, "coupling": coupling, "sequence": sequence}
+    draws = sample(row.logits, resolved, context=row.context, **luck)
+    told = [*resolved.notes, *uncounted(arguments.engine, trace.chain, row.context)]
     fate = None
     if token is not None:
         fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
     if arguments.json:
         report = _trace_report(row, request, trace, draws, coupling, top, fate)
-        return as_json(report | {"notes": [vars(note) for note in resolved.notes]})
+        report["draws"]["sequence"] = sequence
+        return as_json(report | {"notes": [vars(note) for note in told]})
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
     lines = [_table(row, trace, draws, top, own, fate)]
-    notes = [note.sentence for note in resolved.notes]
+    notes = [note.sentence for note in told]
     for part in ([fate.sentence(row)] if fate else [], notes):
         lines += ["", *part] if part else []
     return "\n".join(lines)
@@ -100,7 +107,7 @@ def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
     if arguments.token is None:
         return None
     if row.vocabulary is None:
-        hint = "A file of logits has no vocabulary: choose with --token-id."
+        hint = "A file of logits has no vocabulary: give --vocabulary, or --token-id."
         raise ParameterError("--token", "absent where --logits is given", arguments.token, hint)
     try:
         return row.vocabulary.find(arguments.token.replace("␣", " "))

@@ -22,7 +22,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 
-__all__ = ["arrive", "check_together"]
+__all__ = ["arrive"]
 
 _UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
 _UNREAD = Ignore("its chain does not read it")
@@ -31,11 +31,6 @@ _UNREAD = Ignore("its chain does not read it")
 def arrive(engine: Any, given: Given, size: int | None) -> Translation:
     """Return what of a request that was read reaches the chain of an `Engine`."""
     return _Arrival(engine, given, size).translation()
-
-
-def check_together(engine: Any, given: Given, size: int | None) -> None:
-    """Raise for what an `Engine` refuses of a request as a whole."""
-    _Arrival(engine, given, size).check_together()
 
 
 class _Arrival:
@@ -75,7 +70,7 @@ class _Arrival:
     def translation(self) -> Translation:
         """Apply the rules."""
         engine = self.engine
-        self.check_together()
+        self._check_together()
         keys: Iterable[str] = self.request
         if engine.senders:
             # What is put to another use comes first, so that the rules of that use act on it.
@@ -92,7 +87,7 @@ class _Arrival:
         limit = None if "max_tokens" in self.request else self.file.get("max_tokens")
         return Translation(engine.name, values, tuple(self.notes), limit)
 
-    def check_together(self) -> None:
+    def _check_together(self) -> None:
         """Raise for what the engine refuses of the request as a whole."""
         engine = self.engine
         if engine.together:
@@ -161,6 +156,8 @@ class _Arrival:
         """Let the rules of a key act on its value, and file what comes out."""
         engine, target = self.engine, self.target
         rules = engine.rules.get(key, ())
+        if key == "n":  # whoever writes a text counts its answers
+            return
         if key not in PARAMETERS and key not in engine.options:
             if key not in engine.looked_at:
                 sentence = f"{key} is not modelled here, whatever {engine.name} does with it."

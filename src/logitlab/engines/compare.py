@@ -9,17 +9,18 @@ from itertools import combinations
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, check_logits
+from logitlab.checks import ParameterError, check_logits, suggestion
 from logitlab.engines import MAIN
 from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
-from logitlab.engines.given import read_request, refuse_whole
+from logitlab.engines.given import read_request
 from logitlab.engines.partings import Parting, partings
-from logitlab.engines.resolve import resolve
 from logitlab.engines.rules import Note, RefusalError, as_refusal
 from logitlab.numerics import FloatArray, IntArray, softmax, widened
 from logitlab.request.params import SamplingParams
-from logitlab.steps.chain import Chain, State, check_state
+from logitlab.request.whole import refuse_whole
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
+from logitlab.steps.state import State, check_state
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Comparison", "compare_engines"]
@@ -155,8 +156,9 @@ class Comparison:
         )
 
     def _index(self, engine: str) -> int:
-        if engine not in self.engines:
-            hint = self.refused.get(engine, "")
+        if not isinstance(engine, str) or engine not in self.engines:
+            hint = self.refused.get(engine, "") if isinstance(engine, str) else ""
+            hint = hint or suggestion(engine, self.engines)
             raise ParameterError("engine", f"one of {', '.join(self.engines)}", engine, hint)
         return self.engines.index(engine)
 
@@ -209,7 +211,12 @@ def compare_engines(
     """
     array = widened(check_logits(logits))
     check_context(context, array)
-    chosen = [get(engines)] if isinstance(engines, str | Engine) else list(map(get, engines))
+    is_one = isinstance(engines, str | Engine)
+    if not is_one and (
+        not isinstance(engines, Iterable) or isinstance(engines, bytes | np.ndarray)
+    ):
+        raise ParameterError("engines", "names of engines, or engines", engines)
+    chosen = [get(engines)] if is_one else list(map(get, engines))  # type: ignore[arg-type]
     names = [engine.name for engine in chosen]
     if len(set(names)) < len(names) or not names:
         raise ParameterError("engines", "different names, one at least", names)
@@ -224,8 +231,8 @@ def compare_engines(
     states = set[str]()
     for engine in chosen:
         try:
-            resolved = resolve(form, engine, size=array.shape[-1])
-            chain = resolved.chain
+            translation = engine.arrive(engine.read(form), array.shape[-1])
+            chain = engine.chain_of(translation)
             states.update(chain.stateful)
             chain = chain.at_any(state)
             results.append(chain(array, context))
@@ -236,7 +243,7 @@ def compare_engines(
                 error = as_refusal(error, engine.name)
             refused[engine.name] = str(error)
         else:
-            notes[engine.name], chains[engine.name] = resolved.notes, chain
+            notes[engine.name], chains[engine.name] = translation.notes, chain
     check_state(state, states)
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
     return Comparison(tuple(chains), refused, notes, chains, stacked, array, context)

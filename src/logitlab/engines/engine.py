@@ -12,7 +12,7 @@ from logitlab.engines.about import about
 from logitlab.engines.arrival import arrive
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.generation_config import GenerationConfig
-from logitlab.engines.given import Given, read_request, refuse_whole
+from logitlab.engines.given import Given, read_request
 from logitlab.engines.reads import USED, names_read
 from logitlab.engines.rules import (
     Ignore,
@@ -27,7 +27,9 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import PLAIN, Encode, Schema
 from logitlab.engines.together import Fields, Together
 from logitlab.numerics import IntArray
+from logitlab.request.keys import KNOWN, refuse_unknown
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
+from logitlab.request.whole import refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.step import SparseStep
@@ -149,6 +151,8 @@ class Engine:
         if unknown:
             whose = f"the declarations of {self.name}"
             raise ParameterError(whose, "about parameters that it can have", sorted(unknown))
+        if not isinstance(self.name, str) or not hasattr(self.build, "__module__"):
+            raise ParameterError("engine", "a name and a function", (self.name, self.build))
         order = {key: place for place, key in enumerate(absent)}
         defaults = dict(sorted(self.defaults.items(), key=lambda pair: order[pair[0]]))
         senders = {
@@ -163,6 +167,8 @@ class Engine:
         derived |= {"looked_at": frozenset(rule.key for rule in self.together)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
+        for key in self.own_keys:
+            KNOWN.setdefault(key, False)
         silent = set(TWENTY) & NEUTRAL.keys() - self.reads - self.rules.keys()
         if silent and self.is_bundled:
             rule = "read, or declared by a rule, for every parameter of the page"
@@ -189,7 +195,9 @@ class Engine:
             For what the engine refuses, and for response_format, tools and verbosity where they
             would change the distribution: they act on a whole generation.
         """
-        return self.chain_of(self.translate(request, vocabulary_size=vocabulary_size))
+        translation = self.translate(request, vocabulary_size=vocabulary_size)
+        refuse_unknown(note.key for note in translation.notes if note.effect == "unknown")
+        return self.chain_of(translation)
 
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived."""
@@ -425,6 +433,8 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     """
     if build is None:
         return lambda build: engine(build, **declarations)
+    if not hasattr(build, "__name__"):
+        raise ParameterError("engine", "a function that returns a Chain", build)
     made = Engine(build.__name__, build, **declarations)
     for name in ("__doc__", "__module__", "__qualname__"):
         object.__setattr__(made, name, getattr(build, name))

@@ -7,9 +7,10 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.engines.rules import Note
+from logitlab.request.keys import check_key
 from logitlab.request.params import PARAMETERS, SamplingParams
 
-__all__ = ["Given", "read_request", "refuse_whole"]
+__all__ = ["Given", "read_request"]
 
 
 class Given(dict[str, Any]):
@@ -48,6 +49,7 @@ def read_request(request: Any) -> Given:
     given.nulls = frozenset(key for key, value in request.items() if value is None)
     unread: dict[str, ParameterError] = {}
     for key, value in given.items():
+        check_key(key, value)
         if key in PARAMETERS:
             try:
                 given[key] = PARAMETERS[key].typed(value)
@@ -79,17 +81,3 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return number - number == 0
-
-
-def refuse_whole(given: Mapping[str, Any]) -> None:
-    """Raise for a parameter whose effect on the distribution no single step can have."""
-    text: Any = {"type": "text"}
-    acts = {
-        "response_format": given.get("response_format", text) != text,
-        "tools": given.get("tools") and given.get("tool_choice") != "none",
-        "verbosity": given.get("verbosity", "medium") != "medium",
-    }
-    for key, does in acts.items():
-        if does:
-            hint = f"{PARAMETERS[key].sentence[:-1]}: that acts on a whole generation."
-            raise ParameterError(key, "absent where single tokens are sampled", given[key], hint)

@@ -9,15 +9,17 @@ from typing import Any, TypeAlias
 
 from logitlab.checks import FrozenDict, ParameterError
 from logitlab.engines.engine import Engine, EngineLike, get
-from logitlab.engines.given import Given, read_request, refuse_whole
+from logitlab.engines.given import Given, read_request
 from logitlab.engines.rules import Note, Translation
 from logitlab.engines.schemas import Encode
+from logitlab.request.keys import refuse_unknown
 from logitlab.request.params import PARAMETERS, SamplingParams, check_structure
+from logitlab.request.whole import refuse_answers, refuse_whole
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
 
-__all__ = ["REPORTS", "Request", "Resolved", "resolve"]
+__all__ = ["REPORTS", "Request", "Resolved", "resolve", "resolve_alone"]
 
 Request: TypeAlias = "SamplingParams | Mapping[str, Any] | Transform | Resolved | None"
 
@@ -136,19 +138,29 @@ def resolve(
         kept = {key: value for key, value in body.items() if names.get(key, key) not in keywords}
         request = {**kept, **{key: x for key, x in keywords.items() if x is not None}}
     given = whose.read({} if request is None else request, encode)
+    if not whose.is_page:
+        check_structure(given)
     if ending is None:
         refuse_whole(given)
-    elif not whose.is_page:
-        check_structure(given)
     translation = whose.arrive(given, size)
     if translation.max_tokens is not None:
         given = Given(given, max_tokens=translation.max_tokens)
     if whose.tops_alone and given.get("top_logprobs"):
         given = Given(given, logprobs=True)
+    if ending is None:  # after the engine, which may refuse several answers in its own words
+        refuse_answers(given)
     bias = (ending or {}).get(given.get("verbosity", "medium"), {})
     if bias:
         translation = _with_bias(translation, bias)
     return Resolved(whose, whose.chain_of(translation), given, translation.notes)
+
+
+def resolve_alone(request: Request, engine: EngineLike, *, size: int | None = None) -> Resolved:
+    """Do `resolve` for a result that has no notes: what nobody knows is refused there."""
+    resolved = resolve(request, engine, size=size)
+    if resolved is not request:  # whoever has resolved it has its notes
+        refuse_unknown(resolved.given.keys() - resolved.engine.own_keys)
+    return resolved
 
 
 def _of_chain(

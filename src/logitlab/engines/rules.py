@@ -57,10 +57,10 @@ class Note:
     ----------
     key : str
         The request key.
-    effect : {"ignored", "changed", "off", "renamed", "default", "beyond", "unknown"}
+    effect : {"ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted"}
         "changed" are clamped and raised values, "off" values that switch the parameter off,
         "default" keys that are absent and not neutral, "beyond" parameters that OpenRouter's page
-        does not name, "unknown" keys of no parameter.
+        does not name, "unknown" keys of no parameter, "uncounted" penalties without tokens.
     sentence : str
         The same in words.
     given, used : object

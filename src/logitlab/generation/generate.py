@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.checks import MOST_TEXTS, ParameterError, Range, Seen, check_integer
 from logitlab.draw import resolve_seed
 from logitlab.engines.resolve import Request
 from logitlab.generation.loop import Loop, Row
@@ -57,7 +57,8 @@ def generate(
     request : SamplingParams, mapping, Chain or None
         A mapping is a request body; a chain acts on the logits as it is.
     n : int, optional
-        How many answers; they are the sequences ``sequence``, ``sequence + 1`` … of one seed.
+        How many answers, 65,536 at most; they are the sequences ``sequence``, ``sequence + 1`` … of
+        one seed. None takes the request's ``n``.
     **keywords
         Fields of `generation.options.Options`, such as ``engine``, ``seed``, ``coupling``,
         ``logprobs_mode``, ``constraint``, ``trace`` and ``progress``; and any of the request
@@ -65,7 +66,7 @@ def generate(
 
     Returns
     -------
-    Generation, or list of Generation with ``n``
+    Generation, or list of Generation where ``n`` is given
         Each is a function of (model, prompt, request, seed, sequence) alone, whatever else is in
         the batch. After Ctrl-C the answers that are not finished have the finish reason
         "interrupted", and `resume` completes them. With ``n`` an answer that cannot be continued
@@ -90,9 +91,11 @@ def generate(
     options = Options.of(keywords)
     loop = _loop(model, [prompt], [request], [options], [options.seed], n)
     answers = _finished(loop, options.progress)
-    if n is None and loop.rows[0].error:
+    if loop.rows[0].prepared.answers is not None:
+        return answers
+    if loop.rows[0].error:
         raise loop.rows[0].error
-    return answers[0] if n is None else answers
+    return answers[0]
 
 
 @shows_options
@@ -147,7 +150,7 @@ def generate_many(
     prompts : a prompt as of `generate`, or a list of prompts
     requests : a request as of `generate`, or a list of those
     n : int, optional
-        How many answers to each prompt.
+        How many answers to each prompt. None takes the ``n`` of each request.
     seed : as of `generate`, or a list of int
     constraint : as of `generate`, or a list of those
         Each list has one for each prompt, or several for one prompt.
@@ -228,7 +231,8 @@ def resume(
     """
     _check_model(model)
     call = Options(batch_size=batch_size, progress=progress)
-    begun = list(generations) if isinstance(generations, Iterable) else [generations]
+    begun = [generations] if isinstance(generations, Generation | np.ndarray) else generations
+    begun = list(begun) if isinstance(begun, Iterable) else [begun]
     if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
     if max_tokens is not None:
@@ -272,7 +276,6 @@ def _loop(
 ) -> Loop:
     """Return the loop of a call: for each request as many rows as there are answers to it."""
     _check_model(model)
-    answers = 1 if n is None else check_integer("n", n, _AT_LEAST_ONE)
     lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
     for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
         if _is_list(each):
@@ -281,9 +284,14 @@ def _loop(
     ready: list[Prepared] = []
     for i in range(max(len(requests), len(options))):
         try:
-            ready.append(prepare(model, requests[i % len(requests)], options[i % len(options)], n))
+            request, own = requests[i % len(requests)], options[i % len(options)]
+            ready.append(prepare(model, request, own, n))
         except ParameterError as error:
             raise (error.inside(f"request {i}") if len(requests) > 1 else error) from None
+    total = sum(ready[i % len(ready)].answers or 1 for i in range(count))
+    if total > MOST_TEXTS:
+        rule = f"so many that there are at most {MOST_TEXTS} texts"
+        raise ParameterError("n", rule, Seen(f"{total} texts"))
     known: dict[tuple[int, int], IntArray] = {}
     rows: list[Row] = []
     for i in range(count):
@@ -297,7 +305,7 @@ def _loop(
                 raise (error.inside(where) if len(prompts) > 1 else error) from None
         used = resolve_seed(prepared.resolved.seed if own is None else own)
         first = prepared.options.sequence
-        for j in range(answers):
+        for j in range(prepared.answers or 1):
             rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
     return Loop(model, rows, options[0].batch_size)
 

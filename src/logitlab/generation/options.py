@@ -18,13 +18,14 @@ from logitlab.checks import (
     check_flag,
     check_integer,
     check_number,
+    suggestion,
 )
 from logitlab.constraints import Constraint
 from logitlab.draw import COUPLINGS, SeedLike
 from logitlab.engines.engine import EngineLike, get
 from logitlab.engines.resolve import REPORTS
 from logitlab.request.params import PARAMETERS
-from logitlab.steps.chain import State, check_state
+from logitlab.steps.state import State, check_state
 
 __all__ = ["VERBOSITY_BIAS", "Options", "shows_options"]
 
@@ -108,7 +109,9 @@ class Options:
             check_flag("progress", self.progress)
         for key, value in self.parameters.items():
             if key not in PARAMETERS and key not in self.engine.own_keys:  # type: ignore[union-attr]
-                raise ParameterError("keywords", "request parameters", Seen(f"{key}={value!r}"))
+                known = (*_NAMES, *PARAMETERS, *self.engine.own_keys)  # type: ignore[union-attr]
+                seen, hint = Seen(f"{key}={value!r}"), suggestion(key, known)
+                raise ParameterError("keywords", "request parameters", seen, hint)
         # The caller's own may change before the text is resumed.
         object.__setattr__(self, "parameters", copy.deepcopy(dict(self.parameters)))
         object.__setattr__(self, "state", None if self.state is None else dict(self.state))

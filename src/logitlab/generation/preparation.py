@@ -10,12 +10,12 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
-from logitlab.engines.arrival import check_together
-from logitlab.engines.given import Given
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.models.model import Model
+from logitlab.request.params import SamplingParams
+from logitlab.request.whole import answers_of, check_answers
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import RowStep, StatefulStep
@@ -45,6 +45,8 @@ class Prepared:
     top_logprobs : int
     max_tokens : int or None
     stop : tuple of str
+    answers : int or None
+        How many are asked for, where that is said.
     tools : tuple of mapping
         What a chat template is told of.
     """
@@ -59,6 +61,7 @@ class Prepared:
     top_logprobs: int
     max_tokens: int | None
     stop: tuple[str, ...]
+    answers: int | None
     tools: tuple[Mapping[str, Any], ...]
 
     @property
@@ -76,19 +79,28 @@ class Prepared:
         return self.resolved.chain
 
 
-def resolve_for(model: Model, request: Request, options: Options) -> Resolved:
-    """Return the request of a whole generation, resolved.
+def resolve_for(model: Model, request: Request, options: Options, n: int | None = None) -> Resolved:
+    """Return the request of a whole generation, resolved, for ``n`` answers where that is said.
 
     Verbosity is a bias on the tokens that end a text, which multiplies the odds of ending.
     """
     ends = sorted(model.end_ids)
     bias = options.verbosity_bias
     ending = {"low": dict.fromkeys(ends, bias), "high": dict.fromkeys(ends, -bias)} if bias else {}
+    keywords = options.parameters
+    if n is not None:
+        check_answers("n", n)
+        body = request.extra if isinstance(request, SamplingParams) else request or {}
+        if isinstance(body, Mapping):  # an engine's rules may look at it
+            asked = body.get("n")
+            if asked not in (None, n):
+                raise ParameterError("n", f"{asked!r}, as in the request, or absent", n)
+            keywords = {**keywords, "n": n} if asked is None else keywords
     return resolve(
         request,
         options.engine,
         size=len(model.vocabulary),
-        keywords=options.parameters,
+        keywords=keywords,
         ending=ending,
         encode=partial(_encoded, model),
     )
@@ -107,11 +119,8 @@ def _encoded(model: Model, text: str) -> list[int]:
 
 def prepare(model: Model, request: Request, options: Options, n: int | None = None) -> Prepared:
     """Return a request for n answers made ready for a model, or raise for what is wrong with it."""
-    resolved = resolve_for(model, request, options)
+    resolved = resolve_for(model, request, options, n)
     given, chain = resolved.given, resolved.chain
-    if n is not None and not resolved.is_chain:
-        # Engines may refuse several answers beside other parameters.
-        check_together(resolved.engine, Given({**given, "n": n}), len(model.vocabulary))
     _check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
     top = given.get("top_logprobs", 0)
@@ -135,6 +144,7 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),
         stop=stop,
+        answers=n if n is not None else answers_of(given),
         tools=() if given.get("tool_choice") == "none" else tuple(given.get("tools", ())),
     )
 

@@ -11,7 +11,8 @@ from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.numerics import IntArray
 from logitlab.sampling.reports import Logprobs
-from logitlab.steps.chain import State, Trace
+from logitlab.steps.chain import Trace
+from logitlab.steps.state import State
 
 __all__ = ["Finish", "Generation", "Piece", "Usage"]
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logitlab.checks import ParameterError
+from logitlab.checks import ParameterError, suggestion
 from logitlab.models.model import Model as Model, State as State
+from logitlab.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from logitlab.models.gguf import Gguf as Gguf
@@ -37,7 +39,7 @@ _ADAPTERS = {
 BUNDLED = "grimm"
 """Name of the model that comes along."""
 
-__all__ = sorted(["BUNDLED", "Model", "State", "load", *_ADAPTERS])
+__all__ = sorted(["BUNDLED", "Model", "State", "load", "load_vocabulary", *_ADAPTERS])
 
 
 def __getattr__(name: str) -> Any:
@@ -69,7 +71,7 @@ def load(name: str) -> Model:
     >>> load("grimm")
     <NGram grimm: 4096 tokens>
     """
-    if name == BUNDLED:
+    if isinstance(name, str) and name == BUNDLED:
         from logitlab.models.ngram import NGram
 
         return NGram.bundled()
@@ -80,4 +82,28 @@ def load(name: str) -> Model:
             model: Model = getattr(kind, "open", kind)(name)
             return model
     files = " or ".join(adapter.files for adapter in adapters.values())
-    raise ParameterError("model", f"{BUNDLED}, {files}", name)
+    raise ParameterError("model", f"{BUNDLED}, {files}", name, suggestion(name, [BUNDLED]))
+
+
+def load_vocabulary(path: str | PathLike[str]) -> Vocabulary:
+    """Return the vocabulary of a file of a tokenizer, to label the tokens of logits of one's own.
+
+    Parameters
+    ----------
+    path : str or path
+        A ``tokenizer.json`` of Hugging Face, byte-level BPE or SentencePiece, or a GGUF file, which
+        may hold a model of any architecture.
+
+    Raises
+    ------
+    ParameterError
+        For a file that is missing, or has no such vocabulary.
+
+    Examples
+    --------
+    >>> load_vocabulary("tokenizer.json").label(9)  # doctest: +SKIP
+    '␣the'
+    """
+    from logitlab.models.vocabulary_file import file_vocabulary
+
+    return file_vocabulary(path)

@@ -11,7 +11,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Seen
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["byte_level", "tokenizer_vocabulary"]
+__all__ = ["byte_level", "described_vocabulary", "piece", "tokenizer_vocabulary"]
 
 _RAW_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -37,9 +37,13 @@ def tokenizer_vocabulary(tokenizer: Any) -> Vocabulary:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ParameterError("tokenizer", "a fast tokenizer, with a backend_tokenizer", tokenizer)
-    description = json.loads(backend.to_str())
+    return described_vocabulary(json.loads(backend.to_str()), tokenizer.get_vocab())
+
+
+def described_vocabulary(description: dict[str, Any], words: dict[str, int]) -> Vocabulary:
+    """Return the vocabulary of words by their spelling, and of a tokenizer's added tokens."""
     spelling = _spelling(_decoders(description["decoder"]))
-    tokens = {i: spelling(token) for token, i in tokenizer.get_vocab().items()}
+    tokens = {i: spelling(token) for token, i in words.items()}
     extra = description["added_tokens"]
     tokens |= {token["id"]: token["content"].encode() for token in extra}
     ids = range(max(tokens) + 1)
@@ -64,7 +68,7 @@ def _spelling(decoders: list[dict[str, Any]]) -> Callable[[str], bytes]:
         if decoder["type"] == "Replace" and decoder["content"] == " ":
             spaces.add(decoder["pattern"].get("String"))
     if spaces == {"▁"}:
-        return _piece if "ByteFallback" in kinds else _spaced
+        return piece if "ByteFallback" in kinds else _spaced
     seen = Seen(f"one with the decoder {', '.join(sorted(kinds)) or 'none'}")
     raise ParameterError("tokenizer", "byte-level BPE or SentencePiece", seen)
 
@@ -84,7 +88,8 @@ def byte_level(token: str) -> bytes:
     return bytes(table[character] for character in token) if whole else token.encode()
 
 
-def _piece(token: str) -> bytes:
+def piece(token: str) -> bytes:
+    """Return the bytes of a SentencePiece, where a byte of its own is ``<0xE6>``."""
     byte = _RAW_BYTE.fullmatch(token)
     return bytes([int(byte[1], 16)]) if byte else _spaced(token)
 

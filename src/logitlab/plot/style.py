@@ -179,7 +179,7 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
     True
     """
     for name, value in {"width": width, "height": height}.items():
-        if not 0 < value < 1000:
+        if not isinstance(value, int | float) or not 0 < value < 1000:
             raise ParameterError(name, "a number of inches above 0 and below 1000", value)
     check_flag("dark", dark)
     figure = Figure(figsize=(width, height), layout="constrained")

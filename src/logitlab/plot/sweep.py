@@ -92,7 +92,7 @@ def sweep(
         return _draw_result(logits, show, ax)
     check_vocabulary(vocabulary)
     top = check_integer("top", top, Range(1, 20, integer=True))
-    if show not in (None, "probability"):
+    if show is not None and not (isinstance(show, str) and show == "probability"):
         check_choice("show", show, ("probability", *MEASURES))
         result = sweeps.sweep(
             logits,

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from logitlab.checks import ParameterError, Range, Seen, brief, check_integer, check_number
 from logitlab.request import values
+from logitlab.request.keys import KNOWN, check_key
 from logitlab.request.values import Check
 
 __all__ = [
@@ -346,6 +347,8 @@ class SamplingParams:
         for key, value in {"extra": self.extra, **self.given()}.items():
             known = PARAMETERS.get(key)
             object.__setattr__(self, key, known.check(value) if known else values.extra(value))
+        for key, value in self.extra.items():
+            check_key(key, value)
         for key in PARAMETERS.keys() & self.extra.keys():
             raise ParameterError("extra", f"free of the documented key {key!r}", self.extra)
         check_together(self.given())
@@ -355,6 +358,9 @@ class SamplingParams:
         if "seed" in shown:
             shown["seed"] = Seen(brief(shown["seed"]))
         return f"SamplingParams({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
+
+    def __hash__(self) -> int:
+        return hash(values.hashable((self.given(), self.extra)))
 
     def given(self) -> dict[str, Any]:
         """Return the parameters that are not absent, by key.
@@ -453,6 +459,8 @@ PARAMETERS: dict[str, Parameter] = {
     if entry.metadata
 }
 """The declarations of all parameters, by key: the twenty of the page, then those beyond it."""
+
+KNOWN.update(dict.fromkeys(PARAMETERS, True))
 
 TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin == PAGE)
 """Keys of OpenRouter's page."""

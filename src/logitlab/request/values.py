@@ -10,6 +10,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Number
 from typing import Any, TypeAlias
 
 from logitlab.checks import (
@@ -31,6 +32,7 @@ __all__ = [
     "choice",
     "extra",
     "flag",
+    "hashable",
     "logit_bias",
     "mirostat",
     "response_format",
@@ -177,6 +179,22 @@ def _check_fields(path: str, fields: Mapping[str, Any], **kinds: type) -> None:
         if value is not None and not isinstance(value, kind):
             rule = "true or false" if kind is bool else "a text"
             raise ParameterError(f"{path}.{name}", rule, value)
+
+
+def hashable(value: Any) -> Any:
+    """Return what is equal for equal requests, and has a hash.
+
+    Examples
+    --------
+    >>> hashable({"stop": ["a"], "seed": 1.0}) == hashable({"seed": 1, "stop": ["a"]})
+    True
+    """
+    if isinstance(value, Mapping):
+        return frozenset((key, hashable(entry)) for key, entry in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(hashable, value))
+    # Of other things nobody knows which are equal, so that none may tell requests apart.
+    return value if isinstance(value, str | Number) else None
 
 
 def mirostat(key: str, value: Any) -> int:

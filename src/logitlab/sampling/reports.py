@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,12 +18,14 @@ from logitlab.checks import (
     check_logits,
 )
 from logitlab.engines.engine import EngineLike
-from logitlab.engines.resolve import Request, resolve
+from logitlab.engines.resolve import Request, resolve, resolve_alone
+from logitlab.engines.rules import Note
 from logitlab.numerics import FloatArray, IntArray, log_softmax, scratch, weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.scan import top_candidates
-from logitlab.steps.chain import Chain, State, Trace
+from logitlab.steps.chain import Chain, Trace
 from logitlab.steps.context import Context
+from logitlab.steps.state import State
 from logitlab.steps.step import RandomStep
 from numpy.typing import ArrayLike, NDArray
 
@@ -47,11 +49,14 @@ class Logprobs:
         The n most likely tokens of every row, most likely first, the lower id first on ties.
     top_logprobs : ndarray of float64, shape (..., n)
         Their log-probabilities; ``-inf`` where fewer than n survive.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in; of a generation they stand there.
     """
 
     logprobs: NDArray[np.float64]
     top_tokens: IntArray
     top_logprobs: NDArray[np.float64]
+    notes: tuple[Note, ...] = ()
 
     def at(self, row: int) -> Logprobs:
         """Return those of one row of a batch."""
@@ -70,11 +75,14 @@ class Survivors:
         Ids of each row's survivors, increasing.
     logprobs : tuple of ndarray of float64
         Their log-probabilities, normalised, in nats.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in.
     """
 
     batch: tuple[int, ...]
     tokens: tuple[IntArray, ...]
     logprobs: tuple[NDArray[np.float64], ...]
+    notes: tuple[Note, ...] = ()
 
 
 def survivors(
@@ -131,9 +139,9 @@ def survivors(
             tokens[row] = kept if final.tokens is None else final.tokens[place, kept]
             logprobs[row] = log_softmax(logit[kept])
 
-    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
-    run_chain(collect, array, chain, context, threads)
-    return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs))
+    resolved = resolve(request, engine, size=array.shape[-1])
+    run_chain(collect, array, resolved.chain.at(state), context, threads)
+    return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs), resolved.notes)
 
 
 def distribution(
@@ -176,7 +184,7 @@ def distribution(
     array([0.25 , 0.625, 0.125])
     """
     array = widened(check_logits(logits))
-    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    chain = resolve_alone(request, engine, size=array.shape[-1]).chain.at(state)
     return chain.distribution(array, context)
 
 
@@ -220,12 +228,13 @@ def trace(
     array([4, 3, 2])
     """
     array = check_logits(logits)
-    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    resolved = resolve(request, engine, size=array.shape[-1])
+    chain = resolved.chain.at(state)
     if coins is not None:
         check_flag("coins", coins)
         sided = chain.branch([coins] * len(chain.coins))
         chain = chain.of(*(s for s in sided if not (isinstance(s, RandomStep) and s.is_neutral)))
-    return chain.trace(array, context)
+    return replace(chain.trace(array, context), notes=resolved.notes)
 
 
 def logprobs(
@@ -324,7 +333,10 @@ def logprobs(
 
     run_chain(report, array, chain, context)
     return Logprobs(
-        chosen.reshape(ids.shape)[()], top.reshape(*batch, count), top_values.reshape(*batch, count)
+        chosen.reshape(ids.shape)[()],
+        top.reshape(*batch, count),
+        top_values.reshape(*batch, count),
+        resolved.notes,
     )
 
 

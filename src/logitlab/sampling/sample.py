@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from logitlab.checks import (
+    MOST_DRAWS,
     ParameterError,
     Range,
     check_array,
@@ -19,12 +20,13 @@ from logitlab.checks import (
 )
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
 from logitlab.engines.engine import EngineLike
-from logitlab.engines.resolve import Request, resolve
+from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.numerics import FloatArray, IntArray, log_softmax, widened
 from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
-from logitlab.steps.chain import Chain, State
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.state import State
 from logitlab.steps.step import Step
 from numpy.typing import ArrayLike, NDArray
 
@@ -82,7 +84,7 @@ def plan(request: Request, *, engine: EngineLike = "openrouter") -> Plan:
     dense, on the whole vocabulary: FrequencyPenalty(0.5)
     scan of the vocabulary: Temperature(0.8), MinP(0.05)
     """
-    return plan_of(resolve(request, engine).chain.at())
+    return plan_of(resolve_alone(request, engine).chain.at())
 
 
 def sample(
@@ -154,12 +156,16 @@ def sample(
     batch = array.shape[:-1]
     resolved = resolve(request, engine, size=array.shape[-1])
     chain = resolved.chain
-    if state or chain.stateful:
+    if state is not None or chain.stateful:
         chain = chain.at(state)
     check_choice("coupling", coupling, COUPLINGS)
     check_integer("threads", threads, _THREADS)
     count = 1 if size is None else check_integer("size", size, _SIZES)
-    rows = np.arange(math.prod(batch)).reshape(batch)
+    number = math.prod(batch)
+    if count * number > MOST_DRAWS:
+        rule = f"at most {MOST_DRAWS // number} for {number} rows"
+        raise ParameterError("size", rule, size, "Draw the rest with a later position.")
+    rows = np.arange(number).reshape(batch)
     if sequence is not None:
         rows = per_row("sequence", _SIZES.check("sequence", sequence), batch)
     first = per_row("position", _POSITIONS.check("position", position), batch)
@@ -312,6 +318,6 @@ def greedy(
     array([1, 0])
     """
     array = widened(check_logits(logits))
-    chain = resolve(request, engine, size=array.shape[-1]).chain.at(state)
+    chain = resolve_alone(request, engine, size=array.shape[-1]).chain.at(state)
     tokens: IntArray = chain(array, context).argmax(axis=-1)
     return tokens

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_logits
+from logitlab.checks import ParameterError, Seen, check_choice, check_logits
 from logitlab.numerics import (
     PRECISIONS,
     FloatArray,
@@ -23,13 +23,11 @@ from logitlab.numerics import (
     widened,
 )
 from logitlab.steps.context import Context, check_context
+from logitlab.steps.state import State, check_state
 from logitlab.steps.step import RandomStep, SparseStep, StatefulStep, Step, Transform
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Branch", "Chain", "State", "Trace", "check_state"]
-
-State = Mapping[str, Any]
-"""The state of every step that has one, by its name: ``{"mirostat": 10.0}``."""
+__all__ = ["Branch", "Chain", "Trace"]
 
 
 class Branch(NamedTuple):
@@ -97,7 +95,7 @@ class Chain(Transform):
     stateful: Mapping[str, StatefulStep] = field(default_factory=dict, compare=False)
 
     def __init__(self, *steps: Transform, precision: str = "double") -> None:
-        if precision != "double":
+        if not isinstance(precision, str) or precision != "double":
             check_choice("precision", precision, PRECISIONS)
         object.__setattr__(self, "precision", precision)
         flat: list[Transform] = []
@@ -243,7 +241,7 @@ class Chain(Transform):
         >>> Chain(Temperature(0.5), Xtc(0.3)).branch([True])
         Chain(Temperature(0.5), ExcludeTopChoices(0.1))
         """
-        if len(acts) != len(self.coins):
+        if not isinstance(acts, Sequence) or len(acts) != len(self.coins):
             raise ParameterError("acts", f"one for each of {len(self.coins)} coins", acts)
         falls = iter(acts)
         return self.of(*(self._fallen(s, falls) if s in self.coins else s for s in self.steps))
@@ -296,7 +294,7 @@ class Chain(Transform):
         >>> Chain(Mirostat(5.0)).at({"mirostat": 4.2})
         Chain(MaxSurprise(4.2))
         """
-        if not self.stateful and not state:
+        if not self.stateful and not check_state(state):
             return self
         known = self.known(state)
         return self.of(
@@ -441,21 +439,6 @@ def _mixture(branches: Sequence[Branch], logits: Sequence[FloatArray]) -> FloatA
     return np.asarray(np.logaddexp.reduce(parts).astype(logits[0].dtype))
 
 
-def check_state(state: object, names: Collection[str] | None = None) -> State:
-    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
-    if state is None:
-        return {}
-    if not isinstance(state, Mapping):
-        raise ParameterError("state", 'a map from steps to numbers: {"mirostat": 10.0}', state)
-    for key in set() if names is None else state.keys() - {*names}:
-        if not names:
-            raise ParameterError("state", "absent where no step has one", state)
-        raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
-    for key, value in state.items():
-        Range().check(f"state[{key!r}]", value)
-    return state
-
-
 @dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """Every stage of a chain: one array, so that every metric works on it.
@@ -466,10 +449,13 @@ class Trace:
         The program.
     logits : ndarray, shape (S, ..., V)
         Stage 0 holds the logits as given, stage i what step i made of them.
+    notes : tuple of Note
+        What the engine ignored, changed or filled in, where a request was traced.
     """
 
     chain: Chain
     logits: FloatArray
+    notes: tuple[Any, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer, shown
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    check_choice,
+    check_integer,
+    plain_array,
+    shown,
+)
 from logitlab.numerics import BoolArray, FloatArray, IntArray
 from numpy.typing import ArrayLike
 
@@ -39,7 +47,7 @@ class Context:
 
     def __init__(self, prompt: ArrayLike = (), output: ArrayLike = ()) -> None:
         for name, value in (("prompt", prompt), ("output", output)):
-            array = np.asarray(_padded(name, value))
+            array = plain_array(name, _padded(name, value), "token ids")
             if array.ndim == 0:
                 raise ParameterError(name, "a sequence of token ids", value)
             object.__setattr__(self, name, Range(-1, integer=True).check(name, array))
@@ -285,8 +293,8 @@ def _padded(name: str, value: Any) -> Any:
     if not isinstance(value, Sequence):
         return value
     if not any(isinstance(item, Sequence | np.ndarray) for item in value):
-        return np.asarray(value) if len(value) else np.empty(0, np.int64)
-    rows = [np.asarray(_padded(name, item)) for item in value]
+        return plain_array(name, value, "token ids") if len(value) else np.empty(0, np.int64)
+    rows = [plain_array(name, _padded(name, item), "token ids") for item in value]
     if len({row.ndim for row in rows}) > 1 or any(row.ndim == 0 for row in rows):
         raise ParameterError(name, "token ids nested equally deep", value)
     shape = np.max([row.shape for row in rows], axis=0)

@@ -12,12 +12,11 @@ import json
 import os
 import struct
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, BinaryIO
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.sweeps.reductions import Part
 
 __all__ = ["Checkpoint"]
@@ -45,7 +44,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], request: dict[str, Any]) -> None:
-        self.path = Path(path)
+        self.path = check_path("checkpoint", path)
         content = json.dumps(request, sort_keys=True).encode()
         self._header = _MAGIC + _with_checksum(_LENGTH.pack(len(content)) + content)
         self._end = 0

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, cast
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, check_array
+from logitlab.checks import ParameterError, Seen, check_array, check_path
 from logitlab.models.recording.recorded import Recorded
 from logitlab.numerics import FloatArray
 from logitlab.steps.context import Context
@@ -211,7 +211,7 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     if isinstance(rows, Recorded):
         return Rows(rows.logits, context)
     if isinstance(rows, str | PathLike):
-        return Rows(_map_file(Path(rows)), context)
+        return Rows(_map_file(check_path("rows", rows)), context)
     if isinstance(rows, list | tuple) and _are_chunks(rows):
         rows = iter(rows)
     if hasattr(rows, "__array__") or isinstance(rows, Sequence):

@@ -13,7 +13,7 @@ from logitlab.sweeps.chunks import Chunk
 from logitlab.sweeps.reductions import Part
 from logitlab.sweeps.work import Job
 
-__all__ = ["TRIES", "Here", "execute"]
+__all__ = ["TRIES", "Here", "execute", "is_local"]
 
 TRIES = 3
 
@@ -29,6 +29,13 @@ class Here(Executor):
         except Exception as error:
             future.set_exception(error)
         return future
+
+
+def is_local(executor: Executor) -> bool:
+    """Whether it works in this process, where another try helps against a disk at most."""
+    from concurrent.futures import ThreadPoolExecutor  # not there in every Python
+
+    return isinstance(executor, Here | ThreadPoolExecutor)
 
 
 def execute(
@@ -48,7 +55,7 @@ def execute(
     ParameterError
         What a worker raised, as it is: another try would change nothing.
     RuntimeError
-        For a chunk that has failed `TRIES` times, with its rows.
+        For a chunk that has failed `TRIES` times, with its rows; here once, unless a file failed.
     """
     _Queue(job, chunks, executor, in_flight, collect).run()
 
@@ -128,6 +135,8 @@ class _Queue:
 
     def _count_failure(self, chunk: Chunk, error: BaseException | None) -> None:
         self.failures[chunk.start] += 1
+        if is_local(self.executor) and not isinstance(error, OSError | None):
+            raise RuntimeError(f"{chunk} failed with {_sentence(error)}") from error
         if self.failures[chunk.start] >= TRIES:
             why = "cancelled" if error is None else _sentence(error)
             raise RuntimeError(f"{chunk} failed {TRIES} times, the last time with {why}") from error

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.checks import ParameterError, check_flag
+from logitlab.checks import (
+    MOST_POINTS,
+    ParameterError,
+    Seen,
+    check_flag,
+    plain_array,
+    suggestion,
+)
 from logitlab.engines.engine import Engine, get
 from logitlab.engines.given import read_request
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.request.params import DISTRIBUTION
-from logitlab.steps.chain import Chain, State, check_state
+from logitlab.steps.chain import Chain
+from logitlab.steps.state import State, check_state
 from logitlab.steps.step import Transform
 
-__all__ = ["Grid", "Recipe", "at_state", "chains_of", "grid_of", "values_of"]
+__all__ = ["Grid", "Recipe", "at_state", "chains_of", "check_different", "grid_of", "values_of"]
 
 Recipe: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
 
@@ -76,6 +84,8 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     for key, column in grid.items():
         if not isinstance(key, str):
             raise ParameterError("grid", "a map whose keys are names of parameters", key)
+        if isinstance(column, np.ndarray):
+            column = plain_array(key, column, "a sequence of at least one value")
         entries = column.tolist() if isinstance(column, np.ndarray) else column
         is_sequence = isinstance(entries, Sequence | range) and not isinstance(entries, str)
         if not is_sequence or not len(entries):
@@ -86,7 +96,30 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
         if len(values[key]) != len(values[first]):
             rule = f"as many values as {first} has, {len(values[first])}, where they are zipped"
             raise ParameterError(key, rule, len(values[key]))
-    return Grid(values, zipped)
+    made = Grid(values, zipped)
+    if len(made) > MOST_POINTS:
+        raise ParameterError("grid", f"of at most {MOST_POINTS} points", Seen(f"{len(made)}"))
+    return made
+
+
+def check_different(grid: Grid) -> None:
+    """Raise `ParameterError` for a value of a parameter, or a zipped point, that is there twice."""
+    columns: dict[str, Any] = {"grid": zip(*grid.values.values(), strict=True)}
+    for key, column in (columns if grid.zipped else grid.values).items():
+        seen: set[Any] = set()
+        for value in column:
+            if (known := _identity(value)) in seen:
+                raise ParameterError(key, "free of values that are given twice", value)
+            seen.add(known)
+
+
+def _identity(value: Any) -> Any:
+    """Return what is equal for equal values of a parameter."""
+    if isinstance(value, Engine):
+        return value.name
+    if isinstance(value, tuple):
+        return tuple(map(_identity, value))
+    return value if isinstance(value, Hashable) else repr(value)
 
 
 def values_of(request: Request) -> Mapping[str, Any]:
@@ -129,7 +162,8 @@ def _check_names(grid: Grid, request: Mapping[str, Any], recipe: Any) -> None:
     names = (*DISTRIBUTION, *recipe.own_keys, ENGINE) if isinstance(recipe, Engine) else grid.values
     for key in grid.values:
         if key not in names:
-            raise ParameterError("grid", f"a map whose keys are among {', '.join(names)}", key)
+            rule = f"a map whose keys are among {', '.join(names)}"
+            raise ParameterError("grid", rule, key, suggestion(key, names))
 
 
 def _resolved(

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, suggestion
 from logitlab.numerics import FloatArray
 from numpy.typing import NDArray
 
@@ -111,7 +111,8 @@ def measures_of(names: Metrics, table: Mapping[str, Measure] = MEASURES) -> tupl
             measure = _BY_FUNCTION.get(entry, own)
         else:
             choices = ", ".join(map(repr, table))
-            raise ParameterError("metrics", f"functions, or among {choices}", entry)
+            rule = f"functions, or among {choices}"
+            raise ParameterError("metrics", rule, entry, suggestion(entry, table))
         if measure.name in measures:
             raise ParameterError("metrics", "of different names", measure.name)
         measures[measure.name] = measure

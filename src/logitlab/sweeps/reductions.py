@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_integer, suggestion
 from logitlab.numerics import IntArray
 from logitlab.sweeps.measures import Measure
 from numpy.typing import ArrayLike, NDArray
@@ -72,12 +72,20 @@ class Reduction(ABC):
         """Return the values of the last axis, if there is one."""
         return np.arange(rows)
 
+    def width(self, rows: int) -> int:
+        """Return how many numbers it keeps of each metric and point."""
+        return 1
+
 
 @dataclass(frozen=True)
 class Each(Reduction):
     """Every row by itself: memory for all rows times all points."""
 
     axis: ClassVar[str] = "row"
+
+    def width(self, rows: int) -> int:
+        """Return how many rows there are."""
+        return rows
 
     def start(self, measures: Sequence[Measure], columns: int, points: int, size: int) -> Part:
         """Return the part of no rows."""
@@ -213,6 +221,10 @@ class Quantiles(Reduction):
         places = np.cumsum(total["counts"]).searchsorted(first + ranks, "left")
         return _numbers_of_codes(total["keys"][places] % _CODES).reshape(shape)
 
+    def width(self, rows: int) -> int:
+        """Return how many levels there are."""
+        return len(self.ticks(rows))
+
     def ticks(self, rows: int) -> NDArray[Any]:
         """Return the levels."""
         return np.array(self.q)
@@ -265,6 +277,13 @@ class Histogram(Reduction):
             edges = _edges(edges)
         object.__setattr__(self, "edges", edges)
 
+    def width(self, rows: int) -> int:
+        """Return how many bins there are."""
+        edges: Any = self.edges
+        if isinstance(edges, dict):
+            return max(map(_bins, edges.values()), default=0)
+        return _bins(edges)
+
     def edges_of(self, measures: Sequence[Measure], size: int) -> list[Float64]:
         """Return the edges of each measure, equally many."""
         edges = [self._of(measure, size) for measure in measures]
@@ -315,6 +334,10 @@ class Histogram(Reduction):
         return total["counts"].astype(np.float64)
 
 
+def _bins(edges: Any) -> int:
+    return edges if isinstance(edges, int) else len(edges) - 1
+
+
 def _edges(value: Any) -> int | tuple[float, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
         return check_integer("edges", value, Range(1, integer=True))
@@ -346,5 +369,6 @@ def reduction_of(reduce: str | Reduction) -> Reduction:
         return reduce
     if not isinstance(reduce, str) or reduce not in REDUCTIONS:
         names = ", ".join(map(repr, REDUCTIONS))
-        raise ParameterError("reduce", f"one of {names}, Quantiles or Histogram", reduce)
+        rule, hint = f"one of {names}, Quantiles or Histogram", suggestion(reduce, REDUCTIONS)
+        raise ParameterError("reduce", rule, reduce, hint)
     return REDUCTIONS[reduce]

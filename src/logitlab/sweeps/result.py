@@ -7,11 +7,10 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, needs
+from logitlab.checks import ParameterError, check_path, needs
 from logitlab.engines.rules import Note
 from numpy.typing import NDArray
 
@@ -155,14 +154,17 @@ class Sweep:
         1,1.0,1.0
         2,1.0,2.0
         """
+        file = None if path is None else check_path("path", path)
+        if file is not None and (file.is_dir() or not file.parent.is_dir()):
+            raise ParameterError("path", "a file in an existing folder", path)
         stream = io.StringIO()
         writer = csv.writer(stream, lineterminator="\n")
         columns = self.columns()
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
         text = stream.getvalue()
-        if path is not None:
-            Path(path).write_text(text, "utf-8")
+        if file is not None:
+            file.write_text(text, "utf-8")
         return text
 
     def to_pandas(self) -> Any:

@@ -13,17 +13,36 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_choice, check_integer, check_number
+from logitlab.checks import (
+    MOST_DRAWS,
+    MOST_NUMBERS,
+    ParameterError,
+    Range,
+    Seen,
+    check_choice,
+    check_flag,
+    check_integer,
+    check_number,
+)
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
 from logitlab.progress import Progress
-from logitlab.steps.chain import Chain, State
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.state import State
 from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Span, Stream, rows_of
-from logitlab.sweeps.executor import Here, execute
-from logitlab.sweeps.grid import Grid, Recipe, at_state, chains_of, grid_of, values_of
+from logitlab.sweeps.executor import Here, execute, is_local
+from logitlab.sweeps.grid import (
+    Grid,
+    Recipe,
+    at_state,
+    chains_of,
+    check_different,
+    grid_of,
+    values_of,
+)
 from logitlab.sweeps.identity import digest
 from logitlab.sweeps.measures import Metrics, measures_of
 from logitlab.sweeps.reductions import Mean, Part, Reduction, reduction_of
@@ -89,8 +108,8 @@ def sweep(
         values of your own. All but "rows" need memory for the grid alone.
     executor : concurrent.futures.Executor, optional
         Where chunks are worked on, threads, processes or machines: here, one by one, by default.
-        Of rows in a file only the name travels. A worker that fails or is killed has its chunk
-        tried again, up to three times.
+        Of rows in a file only the name travels. A process or machine that fails or is killed has
+        its chunk tried again, up to three times; in this process only what a file failed at.
     chunk : int
         Rows that are sent away together, at most; fewer where that keeps all workers busy.
     in_flight : int, optional
@@ -113,7 +132,7 @@ def sweep(
         For a bad grid, before anything is computed; for rows that are no logits, naming the row;
         for a checkpoint that is damaged or of another sweep.
     RuntimeError
-        For a chunk that failed three times, naming its rows.
+        For a chunk that failed, naming its rows.
 
     Notes
     -----
@@ -247,6 +266,10 @@ def simulate(
     )
     measures = measures_of(metrics, DRAWN)
     check_integer("draws", draws, _DRAWS)
+    check_integer("chunk", chunk, _CHUNK_SIZES)
+    if draws * min(chunk, source.shape[0] or chunk) > MOST_DRAWS:
+        rule = f"at most {MOST_DRAWS} for the rows of a chunk"
+        raise ParameterError("draws", rule, draws, "Take a smaller chunk.")
     check_choice("coupling", coupling, COUPLINGS)
     if not 0 < check_number("confidence", confidence, _FRACTION) < 1:
         raise ParameterError("confidence", "between 0 and 1", confidence)
@@ -284,6 +307,7 @@ def _task(
     """Return the rows, the grid, the chain of each point, the notes, and the state they are in."""
     source, points = rows_of(rows, context), grid_of(grid, zipped)
     chains, notes = chains_of(points, engine, request, source.shape[1])
+    check_different(points)
     chains, told = at_state(points, chains, state)
     return source, points, chains, notes, told
 
@@ -310,12 +334,21 @@ def _run(
         hint = "Of a dask Client that is client.get_executor()."
         raise ParameterError("executor", "a concurrent.futures.Executor", executor, hint)
     check_integer("chunk", chunk, _CHUNK_SIZES)
+    if progress is not None:
+        check_flag("progress", progress)
     if in_flight is not None:
         check_integer("in_flight", in_flight, _CHUNK_SIZES)
-    if executor is not None and not _is_threads(executor):
+    if executor is not None and not is_local(executor):
         _ = job.payload  # says at once what cannot be sent
     limit = 1 if executor is None else in_flight or 2 * _workers(executor)
-    total, count = job.start(source.shape[1]), source.shape[0]
+    count = source.shape[0]
+    if count == 0:
+        raise ParameterError("rows", "at least one row", Seen(f"shape {source.shape}"))
+    kept = max(1, job.reduction.width(count or 1)) * job.columns * len(grid)
+    if kept > MOST_NUMBERS:
+        rule = f"of at most {MOST_NUMBERS} numbers, with its metrics and what is kept of the rows"
+        raise ParameterError("grid", rule, Seen(f"{kept}"), "Cut it into parts.")
+    total = job.start(source.shape[1])
     file = None if checkpoint is None else Checkpoint(checkpoint, _identity(job, source, grid))
     done: dict[Span, int] = {}
     for start, stop, seal, part in file.records() if file else ():
@@ -340,13 +373,9 @@ def _run(
             bar.update(ready, count)
 
         execute(job, source.chunks(chunk, done), executor or Here(), limit, collect)
+    if not ready:
+        raise ParameterError("rows", "at least one row", Seen("a stream of none"))
     return job.reduction.finish(total, ready), ready
-
-
-def _is_threads(executor: Executor) -> bool:
-    from concurrent.futures import ThreadPoolExecutor  # not there in every Python
-
-    return isinstance(executor, Here | ThreadPoolExecutor)
 
 
 def _workers(executor: Executor) -> int:

@@ -62,6 +62,8 @@ def transport(
     (200, 4)
     """
     library: Any = needs("sdk", "httpx") if httpx is None else httpx
+    if not hasattr(library, "SyncByteStream"):
+        raise ParameterError("httpx", "the httpx of the client", httpx)
     if not isinstance(model, Model):
         raise ParameterError("model", "a Model", model)
     options: dict[str, Any] = {"engine": get(engine), "logprobs_mode": logprobs_mode}

@@ -51,12 +51,9 @@ class GgufFile:
     ------
     ParameterError
         If there is no such file, or it is none of GGUF, or it ends too early.
-    ImportError
-        Without the extra ``gguf``.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._gguf = needs("gguf", "gguf")
         self.path = Path(path)
         if not self.path.is_file():
             raise ParameterError("path", "a GGUF file that exists", str(path))
@@ -95,19 +92,20 @@ class GgufFile:
         """
         if name not in self.tensors:
             raise self.wrong(f"a GGUF file with the tensor {name!r}")
+        gguf = needs("gguf", "gguf")
         place = self.tensors[name]
         if place.shape != shape:
             raise ParameterError(f"tensor {name!r}", f"of shape {shape}", Seen(place.shape))
         noun = f"type {place.kind}"
         try:
-            kind = self._gguf.GGMLQuantizationType(place.kind)
+            kind = gguf.GGMLQuantizationType(place.kind)
             noun = kind.name
-            rows = self._gguf.quant_shape_to_byte_shape(shape, kind)
+            rows = gguf.quant_shape_to_byte_shape(shape, kind)
             size = int(np.prod(rows))
             if place.start + size > len(self._bytes):
                 raise self.wrong("a whole GGUF file", f"It ends within the tensor {name!r}.")
             raw = np.frombuffer(self._bytes, np.uint8, size, place.start)
-            values = self._gguf.dequantize(raw.reshape(rows), kind)
+            values = gguf.dequantize(raw.reshape(rows), kind)
         except ParameterError:
             raise
         except (ValueError, NotImplementedError):

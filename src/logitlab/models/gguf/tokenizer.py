@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.models.gguf.file import GgufFile
-from logitlab.models.tokenizer_bytes import byte_level
+from logitlab.models.tokenizer_bytes import byte_level, piece
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["SPLITS", "GgufTokenizer"]
+__all__ = ["SPLITS", "GgufTokenizer", "gguf_vocabulary"]
 
 _WORD_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,%d}"
@@ -19,7 +20,7 @@ _WORD_PATTERN = (
 SPLITS = ("gpt-2", "llama-bpe", "qwen2", "smollm")
 """Ways to cut a text into words, ``tokenizer.ggml.pre``, that are equal to their originals."""
 
-_NORMAL, _UNKNOWN, _CONTROL, _USER = 1, 2, 3, 4  # llama.cpp's types of tokens
+_NORMAL, _UNKNOWN, _CONTROL, _USER, _BYTE = 1, 2, 3, 4, 6  # llama.cpp's types of tokens
 
 
 class GgufTokenizer:
@@ -88,6 +89,19 @@ class GgufTokenizer:
             raise ParameterError("prompt", "text without lone surrogates", text) from None
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids
+
+
+def gguf_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
+    """Return the bytes of every token of a GGUF file, byte-level BPE or SentencePiece."""
+    file = GgufFile(path)
+    kind = file.get("tokenizer.ggml.model")
+    check_choice("tokenizer.ggml.model", kind, ("gpt2", "llama"))
+    tokens: list[str] = file.get("tokenizer.ggml.tokens")
+    kinds: list[int] = file.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
+    spelling = byte_level if kind == "gpt2" else piece
+    plain = (_NORMAL, _BYTE)
+    data = (spelling(t) if k in plain else t.encode() for t, k in zip(tokens, kinds, strict=True))
+    return Vocabulary(data, [i for i, k in enumerate(kinds) if k in (_CONTROL, _UNKNOWN)])
 
 
 def _library_tokenizer(

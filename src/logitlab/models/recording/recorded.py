@@ -10,7 +10,7 @@ from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
 from logitlab.models.recording.texts import (
@@ -80,6 +80,12 @@ class Recorded(Model):
         name: str = "recorded",
     ) -> None:
         self._logits = _row_array(logits)
+        if not isinstance(vocabulary, Vocabulary):
+            raise ParameterError("vocabulary", "a Vocabulary", vocabulary)
+        if not isinstance(end_ids, Iterable) or isinstance(end_ids, str | bytes | np.ndarray):
+            raise ParameterError("end_ids", "token ids", end_ids)
+        if not isinstance(name, str):
+            raise ParameterError("name", "a text", name)
         columns = self._logits.shape[1]
         if len(vocabulary) != columns:
             rule = f"of {columns} tokens, as many as the logits have columns"
@@ -117,7 +123,7 @@ class Recorded(Model):
         ParameterError
             For files that are missing, damaged, or of different runs.
         """
-        path = Path(path)
+        path = check_path("path", path)
         lines = _text_lines(path)
         about = _about_model(path, next(lines, {}))
         tokens = (token.encode("latin-1") for token in about.pop("vocabulary"))
@@ -216,7 +222,7 @@ class Recorded(Model):
 def _row_array(logits: ArrayLike | str | PathLike[str]) -> FloatArray:
     """Return logits of shape (N, V), those of a file without reading them."""
     if isinstance(logits, str | PathLike):
-        path = Path(logits)
+        path = check_path("path", logits)
         if not path.is_file():
             raise ParameterError("path", "an existing .npy file", str(path))
         try:

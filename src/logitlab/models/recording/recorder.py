@@ -12,12 +12,11 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
 from logitlab.models.recording.texts import (
@@ -87,11 +86,15 @@ class Recorder(Model):
     """
 
     def __init__(self, model: Model, path: str | PathLike[str]) -> None:
-        path = Path(path)
-        texts = beside(path)
-        for file in (path, texts):
-            if file.exists():
-                raise ParameterError("path", "a new file", str(file))
+        file = check_path("path", path)
+        if not isinstance(model, Model):
+            raise ParameterError("model", "a Model", model)
+        if not file.parent.is_dir():
+            raise ParameterError("path", "a file in an existing folder", str(path))
+        texts = beside(file)
+        for each in (file, texts):
+            if each.exists():
+                raise ParameterError("path", "a new file", str(each))
         self.model = model
         self.name = model.name
         self.vocabulary = model.vocabulary
@@ -100,7 +103,7 @@ class Recorder(Model):
         self._dtype = np.dtype(np.float32)
         self._texts = TextTree()
         self._prompts: set[str] = set()
-        self._rows = path.open("xb")
+        self._rows = file.open("xb")
         self._lines = texts.open("x", encoding="ascii", newline="\n")
         self._write_header()
         self._write(

@@ -1,0 +1,28 @@
+"""The state of a chain: a number for every step that has one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from logitlab.checks import ParameterError, Range
+
+__all__ = ["State", "check_state"]
+
+State = Mapping[str, Any]
+"""The state of every step that has one, by its name: ``{"mirostat": 10.0}``."""
+
+
+def check_state(state: object, names: Collection[str] | None = None) -> State:
+    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
+    if state is None:
+        return {}
+    if not isinstance(state, Mapping):
+        raise ParameterError("state", 'a map from steps to numbers: {"mirostat": 10.0}', state)
+    for key in set() if names is None else state.keys() - {*names}:
+        if not names:
+            raise ParameterError("state", "absent where no step has one", state)
+        raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
+    for key, value in state.items():
+        Range().check(f"state[{key!r}]", value)
+    return state
