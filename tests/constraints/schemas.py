@@ -267,7 +267,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"properties": {"a": 3}}, "schema.properties.a must be a map or a boolean"),
     ({"$schema": DRAFT_12, "items": [{}]}, "A tuple is prefixItems, or items of an older $schema."),
     ({"anyOf": []}, "schema.anyOf must be a non-empty array of schemas, got []."),
-    ({"minLength": -1}, "schema.minLength must be an integer in [0, 2147483648], got -1."),
+    ({"minLength": -1}, "schema.minLength must be an integer in [0, 20000], got -1."),
     ({"minItems": 1.5}, "schema.minItems must be an integer in [0, 2147483648], got 1.5."),
     ({"minimum": "0"}, "schema.minimum must be a finite number, got '0'."),
     ({"exclusiveMinimum": True}, "schema.exclusiveMinimum must be a number, or beside the bound"),
