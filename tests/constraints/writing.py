@@ -7,10 +7,12 @@ import json
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from logitlab import Vocabulary, datasets
 from logitlab.constraints import Constraint, Matcher
+from logitlab.constraints.compiled import compiled_for
 from logitlab.models import NGram
 
 BYTES = Vocabulary([*(bytes([value]) for value in range(256)), b"<end>"], [256])
@@ -206,38 +208,42 @@ def spelled(constraint: Constraint, value: object) -> str | None:
     return speller.text(value, thorough=True) if found is None else found
 
 
+_LIMITS = {"step_lexer_fuel": 5_000_000, "max_lexer_states": 1_000_000}
+
+
 class _Speller:
+    """Reads with llguidance's own matcher, which takes many bytes a call."""
+
     def __init__(self, constraint: Constraint) -> None:
-        self.start = constraint.start(BYTES, [256])
+        self.start = compiled_for(constraint, BYTES, (256,)).empty(_LIMITS)
         self.source = getattr(constraint, "text", "")
 
     def text(self, value: object, *, thorough: bool) -> str | None:
         self.thorough = thorough
         self.bytes = 0
         for matcher, text in self.values(self.start, value):
-            if matcher.is_complete:
+            if matcher.is_accepting():
                 return text
         return None
 
-    def after(self, matcher: Matcher, text: str) -> Matcher | None:
+    def after(self, matcher: Any, text: str) -> Any | None:
         """Return a matcher that has read a text, or None where it may not come."""
-        matcher = matcher.copy()
+        matcher = matcher.deep_copy()
         data = text.encode("utf-8", "surrogatepass")
         self.bytes += len(data)
         if self.bytes > (_MOST_BYTES if self.thorough else 50 * _MOST_BYTES):
             raise UnreadError("too many tries:")
-        inner = matcher._matcher  # reads many bytes a call
-        if inner.try_consume_tokens(list(data)) == len(data):
+        if matcher.try_consume_tokens(list(data)) == len(data):
             return matcher
-        if inner.is_error() and "doesn't satisfy the grammar" not in inner.get_error():
-            raise UnreadError(inner.get_error())
+        if matcher.is_error() and "doesn't satisfy the grammar" not in matcher.get_error():
+            raise UnreadError(matcher.get_error())
         return None
 
     def place(self, key: str) -> int:
         at = self.source.find(f"{json.dumps(key)}: ")
         return at if at >= 0 else len(self.source)
 
-    def values(self, matcher: Matcher, value: object) -> Iterator[tuple[Matcher, str]]:
+    def values(self, matcher: Any, value: object) -> Iterator[tuple[Any, str]]:
         if isinstance(value, dict):
             if (opened := self.after(matcher, "{")) is not None:
                 keys = sorted(value, key=self.place)
@@ -257,9 +263,7 @@ class _Speller:
                     if not self.thorough:
                         return
 
-    def items(
-        self, matcher: Matcher, items: list[object], text: str
-    ) -> Iterator[tuple[Matcher, str]]:
+    def items(self, matcher: Any, items: list[object], text: str) -> Iterator[tuple[Any, str]]:
         stack = [self.values(matcher, items[0])] if items else []
         texts = [text]
         if not items:
@@ -280,13 +284,11 @@ class _Speller:
                 stack.append(self.values(opened, items[len(stack)]))
                 texts.append(so_far + ",")
 
-    def keys(self, matcher: Matcher, rest: Iterable[str], comma: str) -> dict[str, Matcher]:
+    def keys(self, matcher: Any, rest: Iterable[str], comma: str) -> dict[str, Any]:
         opened = {key: self.after(matcher, comma + _key(key)) for key in rest}
         return {key: after for key, after in opened.items() if after is not None}
 
-    def pairs(
-        self, matcher: Matcher, rest: dict[str, object], text: str
-    ) -> Iterator[tuple[Matcher, str]]:
+    def pairs(self, matcher: Any, rest: dict[str, object], text: str) -> Iterator[tuple[Any, str]]:
         if not rest:
             if (closed := self.after(matcher, "}")) is not None:
                 yield closed, text + "}"

@@ -156,10 +156,7 @@ class _Rewriter:
                 place = f"{name}.{key}"
                 result.setdefault("allOf", []).append(self._schema(place, condition, context))
         together = [result, *(one for one in result.get("allOf", ()) if isinstance(one, dict))]
-        count = sum(len(one.get("patternProperties", ())) for one in together)
-        if count > _MOST_PATTERNS:
-            rule = f"at most {_MOST_PATTERNS} patterns for the keys of an object"
-            raise ParameterError(f"{name}.patternProperties", rule, Seen(f"{count} of them"))
+        _check_patterns(name, sum(len(one.get("patternProperties", ())) for one in together))
         if "format" in schema and "string" in context.atoms:
             self._format(name, schema["format"], result)
         return _simpler(result)
@@ -245,6 +242,7 @@ class _Rewriter:
                 )
             if "additionalProperties" not in schema:  # else they keep keys from that
                 patterns = {key: one for key, one in patterns.items() if one is not True and one}
+            _check_patterns(name, len(patterns))
             alike: dict[str, list[str]] = {}
             for pattern, one in patterns.items():
                 alike.setdefault(json.dumps(one), []).append(pattern)
@@ -262,6 +260,12 @@ class _Rewriter:
         if schema.get("required"):
             result["required"] = schema["required"]
         return result
+
+
+def _check_patterns(name: str, count: int) -> None:
+    if count > _MOST_PATTERNS:
+        rule = f"at most {_MOST_PATTERNS} patterns for the keys of an object"
+        raise ParameterError(f"{name}.patternProperties", rule, Seen(f"{count} of them"))
 
 
 def _simpler(schema: dict[str, Any]) -> Any:
