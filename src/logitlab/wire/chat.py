@@ -19,6 +19,7 @@ from logitlab.generation.options import Options
 from logitlab.generation.preparation import resolve_for, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.models.model import Model, check_messages
+from logitlab.request.keys import check_key
 from logitlab.request.params import PARAMETERS
 from logitlab.sampling.reports import Logprobs
 
@@ -150,6 +151,8 @@ class _Task:
     def __init__(self, request: Mapping[str, Any], model: Model, engine: Engine) -> None:
         _check_type("request", request, Mapping, "a map, the body of a request")
         body = {key: value for key, value in request.items() if value is not None}
+        for key, value in body.items():
+            check_key(key, value)
         self.request = body
         self.model = _check_type("model", model, Model, "a Model to answer")
         keys = {*PARAMETERS, *engine.own_keys}
