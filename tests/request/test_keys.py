@@ -66,6 +66,7 @@ BARE: list[Callable[..., Any]] = [
     lambda request, **more: ll.distribution(ROW, request, **more),
     lambda request, **more: ll.plan(request, **more),
     lambda request, **more: engines.get(more.get("engine", "openrouter"))(request),
+    lambda request, **more: engines.vllm.draw(ROW, {"seed": 1, **request}),
 ]
 
 
@@ -81,6 +82,10 @@ def test_a_slip_says_what_was_probably_meant(slip: str, meant: str) -> None:
         SamplingParams.from_request({slip: 0.1})
     with pytest.raises(ParameterError, match=message):
         SamplingParams(extra={slip: 0.1})
+    body = {"prompt": "a", "max_tokens": 1, slip: 0.1}
+    assert f"Did you mean {meant}?" in ll.chat(body, MODEL)["error"]["message"]
+    with pytest.raises(ParameterError, match=message):
+        ll.chat_stream(body, MODEL)
     for engine in ("vllm", "llama_cpp"):
         with pytest.raises(ParameterError, match=message):
             ll.sample(ROW, {slip: 0.1}, engine=engine)
@@ -108,8 +113,7 @@ def test_what_has_no_notes_refuses_a_key_that_nobody_knows() -> None:
 def test_no_known_key_is_a_slip() -> None:
     for key in (*FOREIGN - {"n"}, *KNOWN.keys() - PARAMETERS.keys()):
         ll.translate({key: 1}, "openai")
-    with pytest.raises(ParameterError, match="request must be a map whose keys are texts, got 5"):
-        ll.sample(ROW, {5: 1})  # type: ignore[dict-item]
+    assert ll.sample(ROW, {5: 1}).notes[0].effect == "unknown"  # type: ignore[dict-item]
 
 
 def test_the_keys_of_an_engine_of_ones_own_are_known() -> None:
@@ -167,7 +171,7 @@ def test_n_is_what_the_keyword_is_wherever_text_is_written() -> None:
 
 
 def test_n_is_refused_where_a_single_token_is_drawn() -> None:
-    functions = [*NOTED[:4], *NOTED[5:7], *BARE[:3]]
+    functions = [*NOTED[:4], *NOTED[5:7], *BARE[:3], BARE[4]]
     for function in functions:
         with pytest.raises(ParameterError, match=r"^n must be 1 where single tokens are sampled, "):
             function({"n": 3})

@@ -15,6 +15,7 @@ from logitlab.draw import choose
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import FloatArray, IntArray, rounded_weights, shifted, widened
 from logitlab.request.params import SamplingParams
+from logitlab.request.whole import refuse_answers
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
@@ -85,6 +86,7 @@ def draw_rows(
     """Do `Engine.draw` for an engine that has luck."""
     array = widened(check_logits(logits))
     chain = engine(request, vocabulary_size=array.shape[-1])
+    refuse_answers(engine.read(request))
     if chain.coins or chain.stateful:
         hint = "Its own coins and states are not repeated here: sample uses logitlab's."
         raise ParameterError(
