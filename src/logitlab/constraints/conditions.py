@@ -99,7 +99,7 @@ class Conditions:
             keys = self._names(here, schema["propertyNames"], schema["propertyNames"], 0)
             conditions += [("propertyNames", for_type("object", schema, one)) for one in keys]
         asked = schema.get("unevaluatedProperties", True)
-        if asked is not True:
+        if asked is not True and "additionalProperties" not in schema:  # which leaves none
             known = self._evaluated(schema, 0)
             if known is None:
                 rule = f"{_CANNOT} beside alternatives"
@@ -157,8 +157,6 @@ class Conditions:
         }
         if depth and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
             return None
-        if "additionalProperties" in schema:
-            known["patternProperties"] = {"": True}
         if depth > 8 or schema.keys() & {"anyOf", "oneOf", "if", "dependentSchemas"}:
             return None
         parts = [*schema.get("allOf", ())]
