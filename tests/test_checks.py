@@ -645,6 +645,9 @@ def test_long_values_are_shortened() -> None:
     message = str(ParameterError("x", "small", np.zeros((100, 3), np.float32)))
     assert message == "x must be small, got an array of shape (100, 3) and dtype float32."
     assert str(ParameterError("seed", "odd", 10**5000)).endswith("got an integer of 16610 bits.")
+    assert str(ParameterError("x", "odd", "word " * 50)).endswith("word word ...."), (
+        "no word is cut"
+    )
     assert str(ParameterError("x", "odd", np.float32(2))) == "x must be odd, got 2.0."
 
 

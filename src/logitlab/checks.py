@@ -120,7 +120,10 @@ def brief(value: object) -> str:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # too long for Python to print, or nested too deeply
         text = f"a {type(value).__name__}"
-    return text if len(text) <= 120 else text[:117] + "..."
+    if len(text) <= 120:
+        return text
+    space = text.rfind(" ", 80, 118)  # no word is cut where that can be helped
+    return text[: space + 1 if space > 0 else 117] + "..."
 
 
 def shown(value: Any) -> str:

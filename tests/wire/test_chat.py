@@ -252,7 +252,10 @@ def test_a_schema_constrains_the_content() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
     body = chat({**ASKED, "stop": None, "response_format": form, "max_tokens": 200}, MODEL)
     assert set(json.loads(body["choices"][0]["message"]["content"])) == {"city"}
-    wrong = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}
+    wrong = {
+        "type": "json_schema",
+        "json_schema": {"name": "x", "schema": {"not": {"pattern": "a"}}},
+    }
     error = chat({**ASKED, "response_format": wrong}, MODEL)["error"]
     assert error["metadata"] == {"parameter": "response_format.json_schema.schema.not"}
     assert "cannot be enforced" in error["message"]

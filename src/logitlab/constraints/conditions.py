@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -19,9 +19,21 @@ _CANNOT = "absent: it cannot be enforced"
 
 
 class Conditions:
-    """Conditions of one and the same value, as plain schemas."""
+    """Conditions of one and the same value, as plain schemas.
 
-    def __init__(self, definitions: Mapping[str, Any], negation: Negation) -> None:
+    Parameters
+    ----------
+    definitions : mapping
+        The plain schemas by their references.
+    sources : mapping of int
+        What the user wrote, by the identity of the plain schema.
+    negation : Negation
+    """
+
+    def __init__(
+        self, definitions: Mapping[str, Any], sources: Mapping[int, Any], negation: Negation
+    ) -> None:
+        self._sources = sources
         self._definitions = definitions
         self._disjoint = Disjoint(definitions)
         self._negation = negation
@@ -30,10 +42,10 @@ class Conditions:
         """Return what else has to hold, as plain schemas of one and the same value."""
         conditions: list[tuple[str, Any]] = []
         if "not" in schema:
-            conditions.append(("not", self._opposite(name, "not", schema["not"], context)))
+            conditions.append(("not", self._opposite(name, "not", schema, context)))
         if "if" in schema and ("then" in schema or "else" in schema):
             then, other = schema.get("then", True), schema.get("else", True)
-            opposite = self._opposite(name, "if", schema["if"], context)
+            opposite = self._opposite(name, "if", schema, context)
             choices = [{"allOf": [schema["if"], then]}, {"allOf": [opposite, other]}]
             if then is True:
                 choices[0] = schema["if"]
@@ -41,22 +53,28 @@ class Conditions:
                 choices[1] = opposite
             conditions.append(("if", {"anyOf": choices}))
         if "oneOf" in schema:
-            conditions.append(("oneOf", self._exactly_one(name, schema["oneOf"], context)))
+            conditions.append(("oneOf", self._exactly_one(name, schema, context)))
         if "object" in context.atoms:
             conditions += self._of_objects(name, schema)
         if "array" in context.atoms:
             conditions += self._of_arrays(name, schema)
         return conditions
 
-    def _opposite(self, name: str, key: str, schema: Any, context: Context) -> Any:
+    def _written(self, schema: Mapping[str, Any], key: str) -> Any:
+        """Return what the user wrote for a keyword of a schema."""
+        return self._sources.get(id(schema), schema).get(key, schema[key])
+
+    def _opposite(self, name: str, key: str, schema: Mapping[str, Any], context: Context) -> Any:
         try:
-            return self._negation.of(schema, context)
+            return self._negation.of(schema[key], context)
         except UnsayableError as error:
             hint = f"There is no way to say the opposite of {error}."
-            raise ParameterError(f"{name}.{key}", _CANNOT, schema, hint) from None
+            value = self._written(schema, key)
+            raise ParameterError(f"{name}.{key}", _CANNOT, value, hint) from None
 
-    def _exactly_one(self, name: str, members: Sequence[Any], context: Context) -> Any:
+    def _exactly_one(self, name: str, schema: Mapping[str, Any], context: Context) -> Any:
         """Return alternatives of which each excludes what others share with it."""
+        members = schema["oneOf"]
         overlaps: list[list[Any]] = [[] for _ in members]
         for (i, one), (j, other) in itertools.combinations(enumerate(members), 2):
             if not self._disjoint.are(one, other, context):
@@ -73,8 +91,13 @@ class Conditions:
                 except UnsayableError as error:
                     hint = f"{hint}: members {i} and {members.index(other)} may overlap, and there"
                     hint = f"{hint} is no way to say the opposite of {error}."
-                    raise ParameterError(f"{name}.oneOf", _CANNOT, members, hint) from None
-            choices.append({"allOf": [one, *opposites]} if opposites else one)
+                    value = self._written(schema, "oneOf")
+                    raise ParameterError(f"{name}.oneOf", _CANNOT, value, hint) from None
+            if opposites and isinstance(one, Mapping):
+                one = {**one, "allOf": [*one.get("allOf", ()), *opposites]}
+            elif opposites:
+                one = {"allOf": [one, *opposites]}
+            choices.append(one)
         return {"anyOf": choices}
 
     def _of_objects(self, name: str, schema: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -99,7 +122,7 @@ class Conditions:
             keys = self._names(here, schema["propertyNames"], schema["propertyNames"], 0)
             conditions += [("propertyNames", for_type("object", schema, one)) for one in keys]
         asked = schema.get("unevaluatedProperties", True)
-        if asked is not True:
+        if asked is not True and "additionalProperties" not in schema:  # which leaves none
             known = self._evaluated(schema, 0)
             if known is None:
                 rule = f"{_CANNOT} beside alternatives"
@@ -157,8 +180,6 @@ class Conditions:
         }
         if depth and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
             return None
-        if "additionalProperties" in schema:
-            known["patternProperties"] = {"": True}
         if depth > 8 or schema.keys() & {"anyOf", "oneOf", "if", "dependentSchemas"}:
             return None
         parts = [*schema.get("allOf", ())]
@@ -237,7 +258,7 @@ class Conditions:
         if asked is False:
             return []
         if limit == 0:
-            opposite = self._opposite(name, "contains", asked, FREE)
+            opposite = self._opposite(name, "contains", schema, FREE)
             return [("contains", for_type("array", schema, {"items": opposite}))]
         if limit < math.inf or least > 1 or most > 16:
             hint = "Set maxItems to at most 16, and leave maxContains out."

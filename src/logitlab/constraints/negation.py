@@ -13,6 +13,7 @@ __all__ = ["Negation", "UnsayableError"]
 _ORDER = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 _DEEPEST = 24
 _MOST_STEPS = 5_000
+_MOST_STEPS_OF_ALL = 100_000
 _MOST_NUMBERS = 64
 
 
@@ -34,6 +35,7 @@ class Negation:
         self._known: dict[str, Context] = {}
         self._references = 0
         self._steps = 0
+        self._left = _MOST_STEPS_OF_ALL
 
     def within(self, context: Context, schema: Any) -> Context:
         """Return what is known of a value if a schema holds as well."""
@@ -71,8 +73,12 @@ class Negation:
 
     def of(self, schema: Any, context: Context) -> Any:
         """Return the opposite among the values that a context leaves, or raise."""
-        self._steps = _MOST_STEPS
-        return self._of(schema, context, 0)
+        self._steps = min(_MOST_STEPS, self._left)
+        self._left -= self._steps
+        try:
+            return self._of(schema, context, 0)
+        finally:
+            self._left += max(self._steps, 0)
 
     def _of(self, schema: Any, context: Context, depth: int) -> Any:
         if isinstance(schema, bool):

@@ -146,6 +146,7 @@ class SchemaReader:
         self.labels: dict[int, str] = {id(schema): "#"}
         self.waiting: list[tuple[str, str, Any]] = [("#", name, schema)]
         self.done: dict[int, Any] = {}
+        self.sources: dict[int, Any] = {}
 
     def whole(self) -> tuple[dict[str, Any], dict[str, str]]:
         """Return all schemas that are referred to, and where they stand."""
@@ -187,6 +188,7 @@ class SchemaReader:
                 self.keyword(name, schema, key, result, depth)
         self.base, self.draft = before
         self.done[id(schema)] = result
+        self.sources[id(result)] = schema
         return result
 
     def keyword(

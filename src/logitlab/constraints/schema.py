@@ -66,7 +66,7 @@ def enforceable(
     """
     reader = SchemaReader(name, schema, strict_formats)
     definitions, places = reader.whole()
-    result = _Rewriter(definitions, places).whole()
+    result = _Rewriter(definitions, places, reader.sources).whole()
     if notes is not None:
         notes.extend(reader.notes)
     check_numbers(name, result)
@@ -87,17 +87,24 @@ class _Rewriter:
     ----------
     definitions, places : dict
         The plain schemas by their references, and where they stand in the user's.
+    sources : mapping of int
+        What the user wrote, by the identity of the plain schema.
 
     Every rewriting keeps the set of valid values. Alternatives may overlap, which a grammar does
     not mind.
     """
 
-    def __init__(self, definitions: dict[str, Any], places: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        definitions: dict[str, Any],
+        places: Mapping[str, str],
+        sources: Mapping[int, Any],
+    ) -> None:
         self._definitions = definitions
         self._places = places
         self._judge = Judge(definitions)
         self._negation = Negation(definitions)
-        self._conditions = Conditions(definitions, self._negation)
+        self._conditions = Conditions(definitions, sources, self._negation)
         self._count = 0
         self._wanted: list[str] = []
 
@@ -147,9 +154,10 @@ class _Rewriter:
                     self._wanted.append(schema[key])
         for key in ("allOf", "anyOf"):
             if key in schema:
+                # The members of a user's oneOf have become alternatives.
+                place = name if name.endswith(".oneOf") else f"{name}.{key}"
                 result[key] = [
-                    self._schema(f"{name}.{key}[{i}]", one, context)
-                    for i, one in enumerate(schema[key])
+                    self._schema(f"{place}[{i}]", one, context) for i, one in enumerate(schema[key])
                 ]
         for key, condition in [*self._conditions.of(name, schema, context), *more]:
             if condition is not True:
