@@ -115,7 +115,7 @@ _ROOMS = {*_MODULES, "cli", "generation", "request", "sampling", "steps", "wire"
 __all__ = sorted(
     {name for name, value in globals().items() if not name.startswith("_")}
     - _ROOMS
-    - {"checks", "draw", "metrics", "numerics", "progress", "version", "vocabulary"}
+    - {"arrays", "checks", "draw", "metrics", "numerics", "progress", "version", "vocabulary"}
     | {*_HOMES, *_MODULES}
 )
 

@@ -14,8 +14,9 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import Range, check_choice, check_integer
-from logitlab.numerics import FloatArray, IntArray, blocks, scratch, shifted, weights
+from logitlab.numerics import blocks, scratch, shifted, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["COUPLINGS", "SeedLike", "choose", "gumbel", "resolve_seed", "uniform", "uniforms"]

@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, check_logits
-from logitlab.numerics import FloatArray, IntArray, reduce_rows, shifted, weights
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, Seen
+from logitlab.numerics import reduce_rows, shifted, weights
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [

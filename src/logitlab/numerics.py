@@ -9,19 +9,16 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "BLOCK",
     "LARGEST",
     "PRECISIONS",
-    "BoolArray",
-    "FloatArray",
-    "IntArray",
     "Precision",
     "blocks",
     "cast_finite",
@@ -37,10 +34,6 @@ __all__ = [
     "weights",
     "widened",
 ]
-
-FloatArray: TypeAlias = NDArray[np.floating[Any]]
-IntArray: TypeAlias = NDArray[np.int64]
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 
 class Precision(NamedTuple):

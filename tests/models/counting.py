@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from logitlab import Vocabulary
+from logitlab.arrays import FloatArray
 from logitlab.models import Model, Recorder, State
-from logitlab.numerics import FloatArray
 
 SIZE = 5
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
+from logitlab.arrays import FloatArray
 from logitlab.models import Model
-from logitlab.numerics import FloatArray
 
 
 def actions(size: int, *, longest: int = 4) -> st.SearchStrategy[list[Any]]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from logitlab import datasets
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError
 from logitlab.datasets import Recording
 from logitlab.models.model import Model, State
-from logitlab.numerics import FloatArray, IntArray
 from logitlab.request.params import SamplingParams
 from logitlab.steps.context import Context
 

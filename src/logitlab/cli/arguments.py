@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
+from logitlab.arrays import FloatArray, check_logits
+from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.engine import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
-from logitlab.numerics import FloatArray
 from logitlab.request.params import PARAMETERS, TWENTY
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context

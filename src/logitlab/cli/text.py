@@ -9,8 +9,8 @@ import unicodedata
 from typing import Any
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.cli.arguments import Row
-from logitlab.numerics import FloatArray
 from logitlab.sampling.reports import logprobs
 
 __all__ = ["as_json", "columns", "table", "top_tokens"]

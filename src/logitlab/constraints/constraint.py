@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.constraints.compiled import Text, compiled_for
-from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import NDArray
 

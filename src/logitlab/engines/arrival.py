@@ -159,9 +159,8 @@ class _Arrival:
         if key == "n":  # whoever writes a text counts its answers
             return
         if key not in PARAMETERS and key not in engine.options:
-            if key not in engine.looked_at:
-                sentence = f"{key} is not modelled here, whatever {engine.name} does with it."
-                self.notes.append(Note(key, "unknown", sentence, value))
+            sentence = f"{key} is not modelled here, whatever {engine.name} does with it."
+            self.notes.append(Note(key, "unknown", sentence, value))
             return
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
         if is_unread and engine.is_bundled:

@@ -9,13 +9,14 @@ from itertools import combinations
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, check_logits, suggestion
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, suggestion
 from logitlab.engines import MAIN
 from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
 from logitlab.engines.given import read_request
 from logitlab.engines.partings import Parting, partings
 from logitlab.engines.rules import Note, RefusalError, as_refusal
-from logitlab.numerics import FloatArray, IntArray, softmax, widened
+from logitlab.numerics import softmax, widened
 from logitlab.request.params import SamplingParams
 from logitlab.request.whole import refuse_whole
 from logitlab.steps.chain import Chain

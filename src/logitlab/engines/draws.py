@@ -10,10 +10,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_integer, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.draw import choose
 from logitlab.engines.rules import ABSENT, Ignore, Target
-from logitlab.numerics import FloatArray, IntArray, rounded_weights, shifted, widened
+from logitlab.numerics import rounded_weights, shifted, widened
 from logitlab.request.params import SamplingParams
 from logitlab.request.whole import refuse_answers
 from logitlab.steps.candidate_order.chain import SortedChain

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias, overload
 
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
 from logitlab.engines.about import about
 from logitlab.engines.arrival import arrive
@@ -26,7 +27,6 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import PLAIN, Encode, Schema
 from logitlab.engines.together import Fields, Together
-from logitlab.numerics import IntArray
 from logitlab.request.keys import KNOWN, refuse_unknown
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
 from logitlab.request.whole import refuse_whole
@@ -141,7 +141,6 @@ class Engine:
     ordered_defaults: ClassVar[Mapping[str, Any]]
     senders: ClassVar[set[str]]
     own: ClassVar[frozenset[str]]
-    looked_at: ClassVar[frozenset[str]]
     _made_of: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -164,7 +163,6 @@ class Engine:
         derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
         derived |= {"ordered_defaults": defaults, "senders": senders}
         derived |= {"own": frozenset(self.own_keys)}
-        derived |= {"looked_at": frozenset(rule.key for rule in self.together)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         for key in self.own_keys:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, shown
 from logitlab.engines.rules import Note
 from logitlab.metrics import total_variation
-from logitlab.numerics import FloatArray
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context

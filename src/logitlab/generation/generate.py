@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
+from logitlab.arrays import IntArray
 from logitlab.checks import MOST_TEXTS, ParameterError, Range, Seen, check_integer
 from logitlab.draw import resolve_seed
 from logitlab.engines.resolve import Request
@@ -16,7 +17,6 @@ from logitlab.generation.preparation import Prepared, prepare
 from logitlab.generation.prompts import Prompt, are_prompts, prompt_ids
 from logitlab.generation.result import Generation, Piece
 from logitlab.models.model import Model
-from logitlab.numerics import IntArray
 from logitlab.progress import Progress, interruptible
 
 __all__ = ["generate", "generate_many", "resume", "stream"]

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, check_array
+from logitlab.arrays import FloatArray, IntArray, check_array
+from logitlab.checks import ParameterError, Seen
 from logitlab.constraints import ToolCall, Tools, remove
 from logitlab.generation.preparation import Prepared, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.generation.stop import StoppedText
 from logitlab.models.model import Model, State
-from logitlab.numerics import FloatArray, IntArray, widened
+from logitlab.numerics import widened
 from logitlab.sampling.reports import Logprobs, logprobs
 from logitlab.sampling.sample import draw_tokens
 from logitlab.steps.chain import Chain, Trace

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, Seen
 from logitlab.models.model import Message, Model, Tool
-from logitlab.numerics import IntArray
 
 __all__ = ["Prompt", "are_prompts", "prompt_ids"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from logitlab.arrays import IntArray
 from logitlab.constraints import ToolCall
 from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
-from logitlab.numerics import IntArray
 from logitlab.sampling.reports import Logprobs
 from logitlab.steps.chain import Trace
 from logitlab.steps.state import State

@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Message, Model, State, Tool
 from logitlab.models.tokenizer_bytes import tokenizer_vocabulary
-from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Transformers"]

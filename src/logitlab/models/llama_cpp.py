@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer, needs
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["LlamaCpp"]

@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Self, TypeAlias
 
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Message", "Model", "State", "Tool"]

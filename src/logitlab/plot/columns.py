@@ -11,9 +11,10 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab import metrics
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Seen
 from logitlab.engines.compare import Comparison
-from logitlab.numerics import IntArray, softmax
+from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, labels
 from logitlab.plot.source import stages_of, top_of
 from logitlab.vocabulary import Vocabulary

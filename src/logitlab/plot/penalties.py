@@ -7,10 +7,10 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError
 from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request, resolve
-from logitlab.numerics import IntArray
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of
 from logitlab.steps.bias import LogitBias

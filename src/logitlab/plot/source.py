@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Range, Seen, check_integer, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.generation.result import Generation
-from logitlab.numerics import FloatArray, IntArray, softmax
+from logitlab.numerics import softmax
 from logitlab.steps.chain import Trace
 from numpy.typing import NDArray
 

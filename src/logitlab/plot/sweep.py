@@ -9,10 +9,11 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab import sweeps
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request
-from logitlab.numerics import IntArray, softmax
+from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of
 from logitlab.steps.context import Context

@@ -15,8 +15,8 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
-from logitlab.checks import ParameterError, check_logits
-from logitlab.numerics import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError
 from logitlab.sampling.scan import Scan, Scans, divided
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context

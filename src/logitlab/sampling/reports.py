@@ -7,20 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    Seen,
-    check_array,
-    check_choice,
-    check_flag,
-    check_integer,
-    check_logits,
-)
+from logitlab.arrays import FloatArray, IntArray, check_array, check_logits
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_flag, check_integer
 from logitlab.engines.engine import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
-from logitlab.numerics import FloatArray, IntArray, log_softmax, scratch, weights, widened
+from logitlab.numerics import log_softmax, scratch, weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain, Trace

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from logitlab.checks import (
-    MOST_DRAWS,
-    ParameterError,
-    Range,
-    check_array,
-    check_choice,
-    check_integer,
-    check_logits,
-    per_row,
-)
+from logitlab.arrays import FloatArray, IntArray, check_array, check_logits, per_row
+from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
 from logitlab.engines.engine import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
-from logitlab.numerics import FloatArray, IntArray, log_softmax, widened
+from logitlab.numerics import log_softmax, widened
 from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context

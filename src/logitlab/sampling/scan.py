@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.numerics import FloatArray, IntArray, scratch, shifted, weights
+from logitlab.arrays import FloatArray, IntArray
+from logitlab.numerics import scratch, shifted, weights
 from logitlab.steps.truncation import largest
 from numpy.typing import NDArray
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, TokenMap, check_token, per_row
-from logitlab.numerics import LARGEST, FloatArray, IntArray, Precision, scatter
+from logitlab.arrays import FloatArray, IntArray, per_row
+from logitlab.checks import ParameterError, Range, TokenMap, check_token
+from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context
 from logitlab.steps.step import DOUBLE, SparseStep
 from numpy.typing import ArrayLike

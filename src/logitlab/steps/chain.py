@@ -11,17 +11,9 @@ from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
 from logitlab import metrics
-from logitlab.checks import ParameterError, Seen, check_choice, check_logits
-from logitlab.numerics import (
-    PRECISIONS,
-    FloatArray,
-    IntArray,
-    cast_finite,
-    log_softmax,
-    map_rows,
-    softmax,
-    widened,
-)
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, Seen, check_choice
+from logitlab.numerics import PRECISIONS, cast_finite, log_softmax, map_rows, softmax, widened
 from logitlab.steps.context import Context, check_context
 from logitlab.steps.state import State, check_state
 from logitlab.steps.step import RandomStep, SparseStep, StatefulStep, Step, Transform

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -18,7 +19,6 @@ from logitlab.checks import (
     plain_array,
     shown,
 )
-from logitlab.numerics import BoolArray, FloatArray, IntArray
 from numpy.typing import ArrayLike
 
 __all__ = ["SCOPES", "Context", "GrowingContext", "Tally", "TokenCounts", "check_context"]

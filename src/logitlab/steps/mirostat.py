@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray, IntArray, shifted
+from logitlab.numerics import shifted
 from logitlab.steps.step import StatefulStep, Truncation, option
 from numpy.typing import ArrayLike, NDArray
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from logitlab.checks import check_logits
-from logitlab.numerics import FloatArray, cast_finite, map_rows, shifted
+from logitlab.arrays import FloatArray, check_logits
+from logitlab.numerics import cast_finite, map_rows, shifted
 from logitlab.steps.context import Context
 from logitlab.steps.step import Transform
 from numpy.typing import ArrayLike

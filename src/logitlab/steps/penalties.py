@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range
-from logitlab.numerics import LARGEST, FloatArray, Precision, scatter
+from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, TokenCounts
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray

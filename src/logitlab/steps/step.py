@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_row
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -23,20 +24,10 @@ from logitlab.checks import (
     check_choice,
     check_flag,
     check_integer,
-    check_logits,
     check_number,
-    per_row,
     shown,
 )
-from logitlab.numerics import (
-    BLOCK,
-    PRECISIONS,
-    BoolArray,
-    FloatArray,
-    IntArray,
-    Precision,
-    log_softmax,
-)
+from logitlab.numerics import BLOCK, PRECISIONS, Precision, log_softmax
 from logitlab.steps.context import Context
 from numpy.typing import ArrayLike, NDArray
 

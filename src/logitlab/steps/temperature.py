@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import FloatArray, cast_finite, scratch
+from logitlab.numerics import cast_finite, scratch
 from logitlab.steps.step import RowStep, option
 from numpy.typing import ArrayLike, NDArray
 

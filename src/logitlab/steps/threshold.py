@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import ParameterError, Range
-from logitlab.numerics import BoolArray, FloatArray, IntArray, probabilities, shifted, weights
+from logitlab.numerics import probabilities, shifted, weights
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 

@@ -10,15 +10,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import (
-    BoolArray,
-    FloatArray,
-    IntArray,
-    probabilities,
-    rounded_weights,
-    weights,
-)
+from logitlab.numerics import probabilities, rounded_weights, weights
 from logitlab.steps.candidate_order.sorts import in_front
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray, shifted, weights
+from logitlab.numerics import shifted, weights
 from logitlab.steps.step import Truncation, option
 from logitlab.steps.truncation import AT_P, TIES
 from numpy.typing import ArrayLike, NDArray

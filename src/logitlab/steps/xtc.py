@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import BoolArray, FloatArray, probabilities
+from logitlab.numerics import probabilities
 from logitlab.steps.step import RandomStep, Truncation, option
 from numpy.typing import ArrayLike, NDArray
 

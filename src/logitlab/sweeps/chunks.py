@@ -13,9 +13,9 @@ from typing import Any, TypeAlias, cast
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, check_array, check_path
+from logitlab.arrays import FloatArray, check_array
+from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.models.recording.recorded import Recorded
-from logitlab.numerics import FloatArray
 from logitlab.steps.context import Context
 from numpy.typing import NDArray
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from logitlab.numerics import FloatArray
+from logitlab.arrays import FloatArray
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.sweeps.measures import Measure

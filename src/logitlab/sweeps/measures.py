@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab import metrics
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Seen, suggestion
-from logitlab.numerics import FloatArray
 from numpy.typing import NDArray
 
 __all__ = ["MEASURES", "Measure", "Metrics", "measures_of", "numbers_of"]

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
-from logitlab.numerics import BoolArray, FloatArray, IntArray
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.steps.temperature import Temperature
 from logitlab.sweeps.measures import Measure
 from logitlab.sweeps.programs import Branch, Program

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from logitlab.numerics import IntArray
+from logitlab.arrays import IntArray
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import RandomStep, SparseStep, Step, Transform, Truncation
 from logitlab.steps.temperature import Temperature

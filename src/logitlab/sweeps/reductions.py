@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, Seen, check_integer, suggestion
-from logitlab.numerics import IntArray
 from logitlab.sweeps.measures import Measure
 from numpy.typing import ArrayLike, NDArray
 

@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
-from logitlab.numerics import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.sampling.reports import logprobs
 from logitlab.sampling.sample import sample
 from logitlab.steps.context import Context

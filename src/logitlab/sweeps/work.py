@@ -13,8 +13,9 @@ from itertools import chain
 from typing import Any, Self
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen, check_logits
-from logitlab.numerics import FloatArray, blocks, widened
+from logitlab.arrays import FloatArray, check_logits
+from logitlab.checks import ParameterError, Seen
+from logitlab.numerics import blocks, widened
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.step import Step

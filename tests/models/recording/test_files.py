@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from logitlab import ParameterError
+from logitlab.arrays import FloatArray
 from logitlab.models import Recorded, Recorder, State
-from logitlab.numerics import FloatArray
 
 from models.counting import SIZE, Counting, record
 

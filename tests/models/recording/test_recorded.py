@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from logitlab import ParameterError
+from logitlab.arrays import FloatArray
 from logitlab.models import Recorded, Recorder, State
-from logitlab.numerics import FloatArray
 
 from models.counting import SIZE, Counting, record, row
 from models.trees import actions, play

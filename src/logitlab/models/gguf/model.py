@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from logitlab.arrays import FloatArray
 from logitlab.checks import check_choice
 from logitlab.models.chat_template import render
 from logitlab.models.gguf.file import GgufFile
@@ -12,7 +13,6 @@ from logitlab.models.gguf.llama import Llama, LlamaState
 from logitlab.models.gguf.tokenizer import GgufTokenizer
 from logitlab.models.inputs import own_states
 from logitlab.models.model import Message, Model, State, Tool
-from logitlab.numerics import FloatArray
 
 __all__ = ["Gguf"]
 

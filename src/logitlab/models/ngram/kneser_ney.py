@@ -10,7 +10,7 @@ from itertools import accumulate
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from logitlab.numerics import IntArray
+from logitlab.arrays import IntArray
 from numpy.typing import NDArray
 
 __all__ = ["KneserNey", "discounts"]

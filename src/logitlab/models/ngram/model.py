@@ -8,12 +8,12 @@ from typing import Self
 
 import numpy as np
 from logitlab import datasets
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.models.inputs import check_tokens
 from logitlab.models.model import Model, State
 from logitlab.models.ngram.bpe import BPE, check_texts
 from logitlab.models.ngram.kneser_ney import KneserNey
-from logitlab.numerics import FloatArray
 
 __all__ = ["NGram"]
 

@@ -10,7 +10,8 @@ from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_array, check_integer, check_path
+from logitlab.arrays import FloatArray, check_array
+from logitlab.checks import ParameterError, Range, Seen, check_integer, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
 from logitlab.models.recording.texts import (
@@ -21,7 +22,6 @@ from logitlab.models.recording.texts import (
     conversation,
     prompt_key,
 )
-from logitlab.numerics import FloatArray
 from logitlab.vocabulary import Vocabulary
 from numpy.typing import ArrayLike
 

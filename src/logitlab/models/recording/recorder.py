@@ -16,6 +16,7 @@ from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
+from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
@@ -27,7 +28,6 @@ from logitlab.models.recording.texts import (
     conversation,
     prompt_key,
 )
-from logitlab.numerics import FloatArray
 
 __all__ = ["Recorder"]
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, check_logits
-from logitlab.numerics import PRECISIONS, FloatArray, IntArray, rounded_weights
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError
+from logitlab.numerics import PRECISIONS, rounded_weights
 from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from logitlab.checks import ParameterError, check_choice, check_logits
-from logitlab.numerics import PRECISIONS, FloatArray, IntArray, blocks, map_rows, probabilities
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError, check_choice
+from logitlab.numerics import PRECISIONS, blocks, map_rows, probabilities
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context

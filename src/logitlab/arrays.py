@@ -1,0 +1,85 @@
+"""Arrays that a caller gave as logits, or as one value a row."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from logitlab.checks import ParameterError, Seen, plain_array
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["BoolArray", "FloatArray", "IntArray", "check_array", "check_logits", "per_row"]
+
+BoolArray: TypeAlias = NDArray[np.bool_]
+FloatArray: TypeAlias = NDArray[np.floating[Any]]
+IntArray: TypeAlias = NDArray[np.int64]
+
+_NATIVE = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
+
+
+def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
+    """Return ``logits`` as an array of native floats with at least one token, or raise."""
+    is_list = isinstance(logits, list | tuple)
+    seen = Seen("a ragged list") if is_list else None
+    array = plain_array(name, logits, "an array of shape (..., V)", seen, fill="-np.inf")
+    if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
+        hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
+        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if array.ndim == 0 or array.shape[-1] == 0:
+        raise ParameterError(
+            name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}")
+        )
+    return array
+
+
+def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
+    """Return ``logits`` as an array that every function of the library can work on.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; ``-inf`` marks a removed token.
+    name : str
+        What the array is called in the message.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        The array itself where it is one already (never a copy of native floats).
+
+    Raises
+    ------
+    ParameterError
+        For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
+    """
+    if type(logits) is np.ndarray and logits.dtype in _NATIVE and logits.ndim and logits.shape[-1]:
+        array: NDArray[Any] = logits  # the common case, and the cheap one
+    else:
+        array = check_array(logits, name)
+    # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
+    top = array.max(axis=-1)
+    wrong = ~np.isfinite(top)
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        row = f" in row {index}" if index else ""
+        if np.isnan(top[index]):
+            raise ParameterError(name, "free of NaN", Seen(f"NaN{row}"))
+        if top[index] > 0:
+            raise ParameterError(name, "free of +inf", Seen(f"+inf{row}"))
+        raise ParameterError(
+            name, "finite for at least one token of every row", Seen(f"only -inf{row}")
+        )
+    return array
+
+
+def per_row(name: str, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:
+    """Return a checked parameter of one value, shape (), or of one a row, shape ``batch``."""
+    if not array.ndim:
+        return array
+    try:
+        return np.broadcast_to(array, batch)
+    except ValueError:
+        rule = f"a scalar or an array that broadcasts to the batch shape {batch}"
+        raise ParameterError(name, rule, Seen(f"shape {array.shape}")) from None
