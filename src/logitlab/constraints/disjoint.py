@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.constraints.finite import FREE, Context, Judge, atom_of, atoms
+from logitlab.constraints.finite import FREE, Context, Judge, atom_of, atoms, identity
 
 __all__ = ["Disjoint"]
 
@@ -32,11 +32,39 @@ class Disjoint:
         self._judge = Judge(definitions)
         self._steps = 0
         self._left = _MOST_STEPS
+        self._tags: dict[int, tuple[Any, frozenset[str], dict[str, frozenset[str]]]] = {}
 
     def are(self, one: Any, other: Any, context: Context) -> bool:
         """Say whether no value is of both, as far as it can be seen."""
+        kinds, tags = self._tagged(one)
+        others, other_tags = self._tagged(other)
+        if kinds & others & context.atoms <= {"object"}:
+            shared = tags.keys() & other_tags.keys()
+            if any(tags[key].isdisjoint(other_tags[key]) for key in shared):
+                return True
         self._steps = 0
         return self._apart([{"type": sorted(context.atoms)}, one, other], 0)
+
+    def _tagged(self, schema: Any) -> tuple[frozenset[str], dict[str, frozenset[str]]]:
+        """Return the types of a schema, and what its required keys with few values may be.
+
+        It is found out once for each member of a union, which may have hundreds.
+        """
+        if id(schema) not in self._tags:
+            maps = [part for part in self._parts([schema]) if isinstance(part, Mapping)]
+            kinds = FREE.atoms
+            for part in maps:
+                if "type" in part:
+                    kinds &= atoms(part["type"])
+            tags = {}
+            for key in {key for part in maps for key in part.get("required", ())}:
+                for part in self._parts(_values(maps, key)):
+                    if isinstance(part, Mapping) and part.keys() & {"const", "enum"}:
+                        values = [part["const"]] if "const" in part else part["enum"]
+                        tags[key] = frozenset(map(identity, values))
+            self._tags[id(schema)] = schema, kinds, tags
+        _, kinds, tags = self._tags[id(schema)]
+        return kinds, tags
 
     def _apart(self, schemas: list[Any], depth: int) -> bool:
         """Say whether no value is of all these schemas."""
