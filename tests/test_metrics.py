@@ -50,8 +50,9 @@ def exact_kl(x: Any, y: Any) -> np.ndarray[Any, Any]:
     """In log space: a q that underflows to zero is still not zero, and the divergence finite."""
     a = scipy.special.log_softmax(np.asarray(x, np.float64), axis=-1)
     b = scipy.special.log_softmax(np.asarray(y, np.float64), axis=-1)
-    gap = np.subtract(a, b, where=a > -np.inf, out=np.zeros_like(a))
-    return np.asarray((gap * np.exp(a)).sum(axis=-1))
+    p = np.exp(a)
+    gap = np.subtract(a, b, where=p > 0, out=np.zeros_like(a))
+    return np.asarray((gap * p).sum(axis=-1))
 
 
 @given(logits())

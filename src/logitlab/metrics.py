@@ -160,7 +160,7 @@ def kl_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     -------
     ndarray, shape (...), float64
         0 if and only if the distributions are equal; ``inf`` where P has a token that Q removed;
-        a token that P removed contributes 0.
+        a token that P removed, or whose probability float64 rounds to 0, contributes 0.
 
     Raises
     ------
