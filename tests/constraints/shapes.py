@@ -221,6 +221,11 @@ SHAPES: dict[str, tuple[Schema, Instances, Instances]] = {
         ["a", "c"],
         ["b", "d"],
     ),
+    "one key, or two": (
+        {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["a", "b"]}]},
+        [{"a": 1}, {"a": 1, "c": 2}],
+        [{"a": 1, "b": 2}, {}, {"b": 1}],
+    ),
     # opposites
     "not null": ({"not": {"type": "null"}}, [1, "x", [], {}, True], [None]),
     "not some values": (
