@@ -133,6 +133,16 @@ SHAPES: dict[str, tuple[Schema, Instances, Instances]] = {
         [{"a": 1, "b": False, "c": 2}],
         [{"a": "x"}, {"b": 1}, {"c": False}],
     ),
+    "no address in what is no keyword": (
+        {
+            "$id": "http://example.com/",
+            "properties": {"a": {"$ref": "x"}},
+            "not": {"required": ["z"], "others": [{"$id": "x", "type": "null"}]},
+            "$defs": {"x": {"$id": "x", "type": "string"}},
+        },
+        [{"a": "s"}, {}],
+        [{"a": None}, {"z": 1}],
+    ),
     "a reference into a list": (
         {"anyOf": [{"type": "integer"}, FLAG], "properties": {"a": {"$ref": "#/anyOf/1"}}},
         [1, True],
@@ -220,6 +230,11 @@ SHAPES: dict[str, tuple[Schema, Instances, Instances]] = {
         {"oneOf": [{"enum": ["a", "b"]}, {"enum": ["b", "c"]}]},
         ["a", "c"],
         ["b", "d"],
+    ),
+    "one key, or two": (
+        {"type": "object", "oneOf": [{"required": ["a"]}, {"required": ["a", "b"]}]},
+        [{"a": 1}, {"a": 1, "c": 2}],
+        [{"a": 1, "b": 2}, {}, {"b": 1}],
     ),
     # opposites
     "not null": ({"not": {"type": "null"}}, [1, "x", [], {}, True], [None]),
@@ -335,6 +350,11 @@ SHAPES: dict[str, tuple[Schema, Instances, Instances]] = {
         [{"a": 1, "b": 1}],
     ),
     # names and numbers of keys
+    "no key of a pattern": (
+        {"type": "object", "patternProperties": {"^a": False, "a": True, "^b": INTEGER}},
+        [{"b": 1}, {"ca": "x"}, {}],
+        [{"a": 1}, {"ab": 2}, {"b": "x"}],
+    ),
     "any names": ({"type": "object", "propertyNames": {}}, [{"a": 1}], [1]),
     "names of a pattern": (
         {"type": "object", "propertyNames": {"pattern": "^x-"}, "maxProperties": 2},

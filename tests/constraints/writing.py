@@ -208,7 +208,7 @@ def spelled(constraint: Constraint, value: object) -> str | None:
     return speller.text(value, thorough=True) if found is None else found
 
 
-_LIMITS = {"step_lexer_fuel": 5_000_000, "max_lexer_states": 1_000_000}
+_LIMITS = {"step_lexer_fuel": 5_000_000, "max_lexer_states": 250_000}
 
 
 class _Speller:

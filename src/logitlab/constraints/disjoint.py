@@ -76,6 +76,8 @@ class Disjoint:
         if False in parts:
             return True
         maps = [part for part in parts if isinstance(part, Mapping)]
+        if not maps:
+            return False
         kinds = FREE.atoms
         for part in maps:
             if "type" in part:
@@ -88,7 +90,7 @@ class Disjoint:
                 for value in values
                 if atom_of(value) in kinds
             )
-        if all(self._kind_apart(kind, maps, depth) for kind in kinds):
+        if all(self._kind_apart(kind, maps, depth) for kind in sorted(kinds)):
             return True
         for part in maps:
             for key in ("anyOf", "oneOf"):

@@ -93,9 +93,15 @@ def draft_of(name: str, schema: Any) -> Draft:
     return Draft(9, stated=False) if number is None else Draft(number)
 
 
-_VALUES = frozenset(["const", "enum", "default", "examples", "example"])
-_MAPS = frozenset(
-    ["properties", "patternProperties", "$defs", "definitions", "dependencies", "dependentSchemas"]
+# Keywords with schemas inside, and those with schemas by keys: elsewhere nothing has an address.
+_SCHEMAS = (
+    *("additionalItems", "additionalProperties", "allOf", "anyOf", "contains", "else", "if"),
+    *("items", "not", "oneOf", "prefixItems", "propertyNames", "then", "unevaluatedItems"),
+    "unevaluatedProperties",
+)
+_MAPS = (
+    *("properties", "patternProperties", "$defs", "definitions", "dependencies"),
+    "dependentSchemas",
 )
 _LAST = Draft(9, stated=False)
 
@@ -124,11 +130,11 @@ class Document:
                     draft = draft_of(name if part is root else f"{name}'s part", part)
                 base = self._named(part, base, draft)
                 self._contexts[id(part)] = base, draft
-                parts = [one for key, one in part.items() if key not in _VALUES | _MAPS]
-                for key in _MAPS & part.keys():  # whose keys are no keywords
-                    inside = part[key]
-                    parts += inside.values() if isinstance(inside, Mapping) else [inside]
-                waiting.extend((one, base, draft) for one in parts)
+                parts = [part.get(key) for key in _SCHEMAS]
+                for key in _MAPS:
+                    inside = part.get(key)
+                    parts += inside.values() if isinstance(inside, Mapping) else []
+                waiting.extend((one, base, draft) for one in reversed(parts))
             elif isinstance(part, Sequence) and not isinstance(part, str | bytes):
                 waiting.extend((one, base, draft) for one in part if isinstance(one, Mapping))
 

@@ -249,7 +249,7 @@ class _Rewriter:
                     {"allOf": [patterns[pattern], read]} if pattern in patterns else read
                 )
             if "additionalProperties" not in schema:  # else they keep keys from that
-                patterns = {key: one for key, one in patterns.items() if one is not True and one}
+                patterns = {key: one for key, one in patterns.items() if one not in (True, {})}
             _check_patterns(name, len(patterns))
             alike: dict[str, list[str]] = {}
             for pattern, one in patterns.items():
