@@ -12,7 +12,7 @@ import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import Context, ParameterError, SamplingParams, Vocabulary
-from logitlab.checks import MOST_DRAWS, MOST_NUMBERS, MOST_TEXTS
+from logitlab.checks import MOST_DRAWS, MOST_NUMBERS, MOST_POINTS, MOST_TEXTS
 from logitlab.models import Recorded, Recorder
 
 from toys import Bigrams
@@ -129,7 +129,7 @@ def test_limits_are_checked_before_work() -> None:
         ),
         (lambda: ll.simulate(X, {"top_k": [1]}, draws=2**70), "draws must be at most"),
         (
-            lambda: ll.sweep(X, {"top_k": [1]}, reduce=ll.sweeps.Histogram(MOST_NUMBERS)),
+            lambda: ll.sweep(X, {"top_k": range(300)}, reduce=ll.sweeps.Histogram(MOST_POINTS)),
             f"grid must be of at most {MOST_NUMBERS} numbers",
         ),
         (lambda: ll.sweep(X, {}), "grid must be a map"),
@@ -169,7 +169,7 @@ def test_a_metric_that_raises_is_not_tried_again_here() -> None:
 
 
 ODD: list[Any] = [
-    *(None, 5, -1, 2.5, True, "x", b"x", object(), [], {}, (), [None], ["x"], {"x": 1}, {1: 2}),
+    *(None, 5, 1, -1, 2.5, True, "x", b"x", object(), [], {}, (), [None], ["x"], {"x": 1}, {1: 2}),
     *(np.array([]), np.array(["a"]), np.array([object()]), float("nan"), ma.masked),
     *("é\ud800", "a\0b", set(), 1j, ...),
 ]
@@ -208,7 +208,7 @@ def doors() -> Iterator[tuple[str, Any]]:
         (ll.engines.vllm, ("translate", "draw", "reported", "__call__")),
         (ll.engines, ("get", "translate")),
         (ll.datasets, ("load", "texts", "merges")),
-        (ll.models, ("load", "load_vocabulary")),
+        (ll.models, ("load", "load_vocabulary", "Gguf")),
         (ll.sweeps, ("Quantiles", "Histogram")),
         (swept, ("to_csv", "at")),
         (compared, ("distribution", "distance", "partings")),

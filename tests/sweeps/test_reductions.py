@@ -113,7 +113,8 @@ def test_no_rows_at_all_are_an_error(reduce: str) -> None:
     [
         (lambda: Quantiles([1.5]), r"quantiles must be in \[0, 1\], got 1.5"),
         (lambda: Quantiles([]), "quantiles must be a sequence of numbers"),
-        (lambda: Histogram(0), "edges must be an integer >= 1, got 0"),
+        (lambda: Histogram(0), r"edges must be an integer in \[1, 1000000\], got 0"),
+        (lambda: Histogram(2**28), r"edges must be an integer in \[1, 1000000\], got 268435456"),
         (lambda: Histogram([1.0, 1.0]), "edges must be two or more increasing numbers"),
         (
             lambda: Histogram({"entropy": [0, 1]}).edges_of(measures_of("support"), 5),

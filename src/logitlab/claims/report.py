@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.claims.claim import PAGE, SECTIONS, Finding, Picture
 
 __all__ = ["check_directory", "draw", "summary", "write"]
@@ -48,7 +48,7 @@ def check_directory(directory: str) -> Path:
     ParameterError
         If there is anything else in it, or it cannot be written.
     """
-    folder = Path(directory)
+    folder = check_path("directory", directory)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         report = folder / _REPORT

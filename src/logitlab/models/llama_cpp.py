@@ -12,7 +12,15 @@ from typing import Any, Self
 
 import numpy as np
 from logitlab.arrays import FloatArray
-from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer, needs
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    check_flag,
+    check_integer,
+    check_path,
+    needs,
+)
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Message, Model, State, Tool
@@ -74,7 +82,7 @@ class LlamaCpp(Model):
         threads: int | None = None,
         verbose: bool = False,
     ) -> None:
-        if not Path(path).is_file():
+        if not check_path("path", path).is_file():
             raise ParameterError("path", "an existing .gguf file", str(path))
         for name, value in (("context_length", context_length), ("threads", threads)):
             if value is not None:

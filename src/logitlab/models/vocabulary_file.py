@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from os import PathLike
 
-from logitlab.checks import ParameterError
+from logitlab.checks import ParameterError, check_path
 from logitlab.models.gguf.tokenizer import gguf_vocabulary
 from logitlab.models.tokenizer_bytes import described_vocabulary
 from logitlab.vocabulary import Vocabulary
@@ -15,11 +15,11 @@ __all__ = ["file_vocabulary"]
 
 def file_vocabulary(path: str | PathLike[str]) -> Vocabulary:
     """Do `logitlab.models.load_vocabulary`."""
-    rule = "a tokenizer.json or a .gguf file"
+    rule, place = "a tokenizer.json or a .gguf file", check_path("vocabulary", path)
     try:
-        with open(path, "rb") as file:
+        with place.open("rb") as file:
             if file.read(4) == b"GGUF":
-                return gguf_vocabulary(path)
+                return gguf_vocabulary(place)
             file.seek(0)
             description = json.load(file)
         words = description["model"]["vocab"]

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from logitlab.arrays import IntArray
-from logitlab.checks import ParameterError, Range, Seen, check_integer, suggestion
+from logitlab.checks import MOST_POINTS, ParameterError, Range, Seen, check_integer, suggestion
 from logitlab.sweeps.measures import Measure
 from numpy.typing import ArrayLike, NDArray
 
@@ -255,9 +255,9 @@ class Histogram(Reduction):
     Parameters
     ----------
     edges : int, sequence of float, or a map of those
-        A number of bins spreads over the range of the metric: [0, 1] of a probability, [0, ln V]
-        of nats, [1, V] of tokens, in steps of equal ratio. Increasing edges hold for every metric;
-        a map has its own for each.
+        A number of bins, 10**6 at most, spreads over the range of the metric: [0, 1] of a
+        probability, [0, ln V] of nats, [1, V] of tokens, in steps of equal ratio. Increasing edges
+        hold for every metric; a map has its own for each.
 
     Examples
     --------
@@ -340,7 +340,7 @@ def _bins(edges: Any) -> int:
 
 def _edges(value: Any) -> int | tuple[float, ...]:
     if isinstance(value, int) and not isinstance(value, bool):
-        return check_integer("edges", value, Range(1, integer=True))
+        return check_integer("edges", value, Range(1, MOST_POINTS, integer=True))
     edges = _sequence("edges", value, Range())
     if len(edges) < 2 or any(a >= b for a, b in pairwise(edges)):
         raise ParameterError("edges", "two or more increasing numbers", value)

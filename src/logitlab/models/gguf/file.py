@@ -5,11 +5,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, Seen, check_integer, needs
+from logitlab.checks import ParameterError, Range, Seen, check_integer, check_path, needs
 from numpy.typing import NDArray
 
 __all__ = ["GgufFile"]
@@ -54,7 +53,7 @@ class GgufFile:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path = check_path("path", path)
         if not self.path.is_file():
             raise ParameterError("path", "a GGUF file that exists", str(path))
         if self.path.stat().st_size < 24:
