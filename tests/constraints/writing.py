@@ -197,13 +197,14 @@ class UnreadError(Exception):
 _MOST_BYTES = 20_000  # of tries that go back
 
 
-def spelled(constraint: Constraint, value: object) -> str | None:
+def spelled(constraint: Constraint, value: object, *, exactly: bool = False) -> str | None:
     """Return the text of a value that a constraint accepts, or None if it accepts none.
 
-    Texts are compact, and a whole number is tried without a point first. A key is written next
+    Texts are compact, and a whole number is tried without a point first, unless it is to stand
+    ``exactly`` as it was: to draft 4, 1.0 is no integer. A key is written next
     where that leaves every other key possible; if this finds nothing, all orders are tried.
     """
-    speller = _Speller(constraint)
+    speller = _Speller(constraint, exactly)
     found = speller.text(value, thorough=False)
     return speller.text(value, thorough=True) if found is None else found
 
@@ -214,7 +215,8 @@ _LIMITS = {"step_lexer_fuel": 5_000_000, "max_lexer_states": 250_000}
 class _Speller:
     """Reads with llguidance's own matcher, which takes many bytes a call."""
 
-    def __init__(self, constraint: Constraint) -> None:
+    def __init__(self, constraint: Constraint, exactly: bool) -> None:
+        self.exactly = exactly
         self.start = compiled_for(constraint, BYTES, (256,)).empty(_LIMITS)
         self.source = getattr(constraint, "text", "")
 
@@ -255,7 +257,7 @@ class _Speller:
             texts = [json.dumps(value, ensure_ascii=False)]
             if isinstance(value, float):
                 texts = [f"{Decimal(repr(value)):f}", *texts]
-                if value == int(value):
+                if value == int(value) and not self.exactly:
                     texts = [str(int(value)), *texts]
             for text in dict.fromkeys(texts):
                 if (after := self.after(matcher, text)) is not None:
