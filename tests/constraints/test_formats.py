@@ -144,6 +144,8 @@ GOOD = {
         "FE80::A",
     ],
     "uri": [
+        "http://mesos-master:5050",
+        "https://my-host.my-domain/",
         "https://a.b/c?d=e#f",
         "http://user:pw@example.com:8080/%7Euser/?q=a+b",
         "ftp://ftp.is.co.za/rfc/rfc1808.txt",

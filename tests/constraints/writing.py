@@ -202,11 +202,14 @@ def spelled(constraint: Constraint, value: object, *, exactly: bool = False) -> 
 
     Texts are compact, and a whole number is tried without a point first, unless it is to stand
     ``exactly`` as it was: to draft 4, 1.0 is no integer. A key is written next
-    where that leaves every other key possible; if this finds nothing, all orders are tried.
+    where that leaves every other key possible; if this finds nothing, more is tried.
     """
     speller = _Speller(constraint, exactly)
-    found = speller.text(value, thorough=False)
-    return speller.text(value, thorough=True) if found is None else found
+    for care in range(2 if exactly else 3):
+        found = speller.text(value, care)
+        if found is not None:
+            return found
+    return None
 
 
 _LIMITS = {"step_lexer_fuel": 5_000_000, "max_lexer_states": 250_000}
@@ -220,8 +223,9 @@ class _Speller:
         self.start = compiled_for(constraint, BYTES, (256,)).empty(_LIMITS)
         self.source = getattr(constraint, "text", "")
 
-    def text(self, value: object, *, thorough: bool) -> str | None:
-        self.thorough = thorough
+    def text(self, value: object, care: int) -> str | None:
+        self.thorough = care > 0  # tries further spellings and keys, and at last all orders
+        self.loose = care > 1
         self.bytes = 0
         for matcher, text in self.values(self.start, value):
             if matcher.is_accepting():
@@ -301,8 +305,8 @@ class _Speller:
             others = {other: value for other, value in rest.items() if other != key}
             safe = False
             for after, item in self.values(opened[key], rest[key]):
-                still = () if self.thorough else self.keys(after, opened.keys() - {key}, ",")
-                if self.thorough or len(still) == len(opened) - 1:
+                still = () if self.loose else self.keys(after, opened.keys() - {key}, ",")
+                if self.loose or len(still) == len(opened) - 1:
                     safe = True
                     yield from self.pairs(after, others, text + comma + _key(key) + item)
             if safe and not self.thorough:

@@ -58,11 +58,11 @@ _DAYS = f"(?:{_digits(1, 6)}Y(?:{_MONTHS})?|{_MONTHS}|{_digits(1, 8)}D)"
 _DURATION = f"P(?:{_DAYS}(?:{_CLOCK})?|{_CLOCK}|{_digits(1, 8)}W)"
 
 
-def _label(letters: str, most: int = 63) -> str:
-    """Return a label of a domain: RFC 1123, without Punycode."""
+def _label(letters: str, most: int = 63, first: str = "") -> str:
+    """Return a label of a domain: RFC 1123, without Punycode; one may begin in fewer ways."""
     one, any_of = f"[{letters}]", rf"[{letters}\-]"
     longer = rf"{any_of}(?:{one}{any_of}|\-{one}){any_of}{{0,{most - 5}}}{one}"
-    return f"{one}(?:{any_of}?{one}|{any_of}{{2}}{one}|{longer})?"
+    return f"[{first or letters}](?:{any_of}?{one}|{any_of}{{2}}{one}|{longer})?"
 
 
 _LABEL = _label("a-zA-Z0-9")
@@ -110,7 +110,8 @@ def _resource(more: str, private: str) -> tuple[str, str]:
     no_colon = f"(?:[{letters}@]{escape})"
     label = _label(f"a-zA-Z0-9_{more}")
     # A host whose last label begins with a digit would be an address.
-    host = rf"(?:(?:{label}\.)*[a-zA-Z{more}](?:[a-zA-Z0-9{more}]{{0,62}})|{_IPV4}|\[(?:{_IPV6})\])"
+    last = _label(f"a-zA-Z0-9{more}", first=f"a-zA-Z{more}")
+    host = rf"(?:(?:{label}\.)*{last}|{_IPV4}|\[(?:{_IPV6})\])"
     authority = f"(?:(?:[{letters}:]{escape})*@)?{host}{_PORT}"
     path = f"(?:/{character}*)*"
     rest = f"(?:\\?(?:[{letters}:@/?{private}]{escape})*)?(?:\\#(?:[{letters}:@/?]{escape})*)?"
