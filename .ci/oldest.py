@@ -29,6 +29,7 @@ def release(version: str) -> tuple[int, ...]:
 
 floors: dict[str, str] = {}
 for line in [*PROJECT["dependencies"], *requirements("test")]:
-    name, version = line.split(">=")
+    # Constraints cannot have extras.
+    name, version = re.sub(r"\[.*?\]", "", line).split(">=")
     floors[name] = max(version, floors.get(name, "0"), key=release)
 print(*(f"{name}=={version}" for name, version in floors.items()), sep="\n")

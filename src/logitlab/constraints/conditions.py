@@ -16,6 +16,7 @@ from logitlab.constraints.negation import Negation, UnsayableError
 __all__ = ["Conditions"]
 
 _CANNOT = "absent: it cannot be enforced"
+_LONGEST_NAME = 20_000  # characters of a key that is counted
 
 
 class Conditions:
@@ -165,6 +166,12 @@ class Conditions:
                 raise ParameterError(name, _CANNOT, whole)
         if "minLength" in schema or "maxLength" in schema:
             least, most = schema.get("minLength", 0), schema.get("maxLength", "")
+            if most != "" and least > most:
+                return [{"maxProperties": 0}]
+            for key, length in (("minLength", least), ("maxLength", most or 0)):
+                if length > _LONGEST_NAME:
+                    rule = f"at most {_LONGEST_NAME} for the names of keys"
+                    raise ParameterError(f"{name}.{key}", rule, length)
             pattern = f"^[\\s\\S]{{{least},{most}}}$"
             conditions.append({"patternProperties": {pattern: True}, "additionalProperties": False})
         return conditions

@@ -46,7 +46,8 @@ def counts(name: str, schema: Mapping[str, Any], result: dict[str, Any]) -> list
         # Either enough of the optional keys, or none of them and keys of other names.
         wanted = least - len(required)
         several = math.comb(len(optional), wanted)
-        some = itertools.combinations(optional, wanted)
+        few = optional if several <= MOST_ALTERNATIVES else ()
+        some = itertools.combinations(few, wanted)
         choices: list[Any] = [{"required": list(keys)} for keys in some]
         if not closed:
             choices.append({"properties": dict.fromkeys(optional, False), **limits})

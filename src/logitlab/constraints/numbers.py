@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from typing import Any
 
 from logitlab.checks import ParameterError
 
-__all__ = ["BOUNDS", "EXACT", "MOST_DIGITS", "check_numbers", "digits", "number_keywords", "parts"]
+__all__ = [
+    "BOUNDS",
+    "EXACT",
+    "MOST_DIGITS",
+    "check_multiples",
+    "digits",
+    "number_keywords",
+    "parts",
+]
 
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 EXACT = 2**53
 MOST_DIGITS = 100_000  # of multiples: an automaton has as many states
 _DIGITS = 15
-_FRACTIONS = 10**_DIGITS
+_PLACES = 30  # after the point
+_FRACTIONS = 10**13  # what follows its 14 digits is less than 1 apart
 _HIGHEST = math.nextafter(2.0**63, 0)  # an integer
 
 
@@ -34,42 +42,27 @@ def parts(schema: Any) -> Iterator[Mapping[str, Any]]:
             waiting.extend(part.get(key) for key in ("items", "additionalProperties"))
 
 
-def check_numbers(name: str, schema: Any) -> None:
-    """Look at all numbers together where schemas are merged, else at each schema's own."""
-    every: defaultdict[str, list[float]] = defaultdict(list)
+def check_multiples(name: str, schema: Any) -> None:
+    """Look at all multiples together where schemas are merged."""
+    every: list[float] = []
     merges = False
     for part in parts(schema):
-        own = {key: part[key] for key in BOUNDS if key in part}
-        _check_bounds(name, {key: [one] for key, one in own.items()})
-        for key, one in own.items():
-            every[key].append(one)
         if "multipleOf" in part:
-            every["multipleOf"].append(part["multipleOf"])
+            every.append(part["multipleOf"])
         merging = part.keys() & {"allOf", "anyOf", "$ref"}
-        merges |= "allOf" in merging or bool(merging and (own or len(merging) > 1))
-    if merges:
-        _check_bounds(name, every)
-        if math.prod(map(digits, set(every["multipleOf"]))) > MOST_DIGITS:
-            rule = f"such that their digits multiply to at most {MOST_DIGITS}"
-            raise ParameterError(f"{name}'s multipleOf", rule, sorted(set(every["multipleOf"])))
-
-
-def _check_bounds(name: str, bounds: Mapping[str, Sequence[float]]) -> None:
-    """Raise where an open end lets its own number through: a flaw of llguidance 1.9."""
-    highs = [*bounds.get("maximum", ()), *bounds.get("exclusiveMaximum", ())]
-    lows = [*bounds.get("minimum", ()), *bounds.get("exclusiveMinimum", ())]
-    rule = "no whole number less than 1 away from the other bound"
-    for key, others, side in (("exclusiveMinimum", highs, 1), ("exclusiveMaximum", lows, -1)):
-        for end in bounds.get(key, ()):
-            low, high = sorted((end, end + side))
-            if end == int(end) and any(low < other < high for other in others):
-                raise ParameterError(f"{name}.{key}", rule, end)
+        merges |= "allOf" in merging or bool(merging and ("multipleOf" in part or len(merging) > 1))
+    if merges and math.prod(map(digits, set(every))) > MOST_DIGITS:
+        rule = f"such that their digits multiply to at most {MOST_DIGITS}"
+        raise ParameterError(f"{name}'s multipleOf", rule, sorted(set(every)))
 
 
 def number_keywords(
     schema: Mapping[str, Any], types: frozenset[str]
 ) -> tuple[dict[str, Any], list[tuple[str, Any]]]:
-    """Return the bounds, closed for integers, and conditions for those that lie far out."""
+    """Return the bounds, all closed, and conditions for those that lie far out.
+
+    An open end would let through what only a reader of floats takes for the end itself.
+    """
     result: dict[str, Any] = {}
     far: list[tuple[str, Any]] = []
     whole = "fraction" not in types
@@ -78,8 +71,9 @@ def number_keywords(
         own = {one: schema[one] for one in (key, other) if one in schema}
         if not whole and any(abs(end) > _FRACTIONS for end in own.values()):
             far.append((key, _far(own, key, up)))
-        elif not whole:
-            result |= {one: _short(end, up) for one, end in own.items()}
+        elif own and not whole:
+            nearest = [end if one == key else _next(end, up) for one, end in own.items()]
+            result[key] = (max if up else min)(_short(end, up) for end in nearest)
         elif own:
             ends = [math.ceil(end) if up else math.floor(end) for end in own.values()]
             if other in own:
@@ -101,13 +95,18 @@ def _far(own: dict[str, Any], key: str, up: bool) -> dict[str, Any]:
     return {"anyOf": choices}
 
 
+def _next(end: int | float, up: bool) -> float:
+    return math.nextafter(end, math.inf if up else -math.inf)
+
+
 def _short(end: int | float, up: bool) -> int | float:
-    """Return a bound of at most 15 digits, inside: llguidance 1.9 rounds longer ones."""
-    number = Decimal(repr(end))
-    if len(number.normalize().as_tuple().digits) <= _DIGITS:
-        return end
-    rounding = ROUND_CEILING if up else ROUND_FLOOR
-    return float(Context(prec=_DIGITS, rounding=rounding).plus(number))
+    """Return a bound of few digits and places, inside: llguidance 1.9 rounds or refuses others."""
+    number = Decimal(str(end))
+    inside = Context(prec=_DIGITS, rounding=ROUND_CEILING if up else ROUND_FLOOR)
+    short = inside.plus(number)
+    if int(short.as_tuple().exponent) < -_PLACES:
+        short = short.quantize(Decimal(1).scaleb(-_PLACES), context=inside)
+    return end if short == number else float(short)
 
 
 def _inwards(end: int | float, up: bool) -> int | float:
@@ -124,4 +123,4 @@ def _inwards(end: int | float, up: bool) -> int | float:
 
 def digits(value: float) -> int:
     """Return the digits of a number without its point."""
-    return int("".join(map(str, Decimal(repr(value)).normalize().as_tuple().digits)))
+    return int("".join(map(str, Decimal(str(value)).normalize().as_tuple().digits)))

@@ -14,7 +14,7 @@ from logitlab.constraints.endless import ends
 from logitlab.constraints.finite import ATOMS, FREE, Context, Judge, atoms
 from logitlab.constraints.formats import FORMATS, enforced
 from logitlab.constraints.negation import Negation
-from logitlab.constraints.numbers import check_numbers, number_keywords
+from logitlab.constraints.numbers import check_multiples, number_keywords
 from logitlab.constraints.patterns import restated
 from logitlab.constraints.reading import SchemaReader
 
@@ -69,7 +69,7 @@ def enforceable(
     result = _Rewriter(definitions, places, reader.sources).whole()
     if notes is not None:
         notes.extend(reader.notes)
-    check_numbers(name, result)
+    check_multiples(name, result)
     if spells_controls(result) and not is_closed(result):
         rule = "closed, with additionalProperties false, beside values with control characters"
         hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
