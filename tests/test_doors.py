@@ -127,6 +127,10 @@ def test_limits_are_checked_before_work() -> None:
             lambda: ll.sweep(X, {"temperature": np.arange(10**4), "top_p": np.arange(10**4)}),
             "grid must be of at most 1000000 points, got 100000000",
         ),
+        (
+            lambda: ll.sweep(X, {"temperature": range(10**12)}),
+            "grid must be of at most 1000000 points, got 1000000000000 of temperature",
+        ),
         (lambda: ll.simulate(X, {"top_k": [1]}, draws=2**70), "draws must be at most"),
         (
             lambda: ll.sweep(X, {"top_k": range(300)}, reduce=ll.sweeps.Histogram(MOST_POINTS)),

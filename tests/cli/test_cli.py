@@ -557,5 +557,10 @@ def test_generate_under_a_schema(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert 2 <= len(json.loads(result.stdout)) <= 4
     file.write_text('{"uniqueItems": true}', "utf-8")
+    twice = run(
+        "generate", "A", "--json-schema", str(file), "--set", 'response_format={"type":"text"}'
+    )
+    assert twice.returncode == 2
+    assert "--set must be of keys that are given once, got response_format." in twice.stderr
     refusal = run("generate", "A", "--json-schema", str(file))
     assert "uniqueItems must be absent: it cannot be enforced" in refusal.stderr

@@ -178,4 +178,4 @@ def test_llama_cpp_takes_seeds_modulo_two_to_the_32() -> None:
     for seed in (2**33 - 1, 2**64 - 1, -1):
         with pytest.raises(ParameterError, match="seed must be an integer that is a seed"):
             drawn(seed)
-    assert "means off" in str(translate({"seed": 2**33 - 1}, "llama_cpp"))
+    assert "means a fresh one" in str(translate({"seed": 2**33 - 1}, "llama_cpp"))

@@ -67,6 +67,13 @@ BARE: list[Callable[..., Any]] = [
     lambda request, **more: ll.greedy(ROW, request, **more),
     lambda request, **more: ll.distribution(ROW, request, **more),
     lambda request, **more: ll.plan(request, **more),
+    lambda request, **more: ll.plot.sweep(ROW, {"top_k": [1, 2]}, request=request, **more),
+    lambda request, **more: ll.plot.sweep(
+        ROW, {"top_k": [1, 2]}, show="entropy", request=request, **more
+    ),
+    lambda request, **more: ll.plot.penalties(
+        ROW, ll.Context([0]), {"presence_penalty": 1, **request}, **more
+    ),
     lambda request, **more: engines.get(more.get("engine", "openrouter"))(request),
     lambda request, **more: engines.vllm.draw(ROW, {"seed": 1, **request}),
 ]

@@ -152,3 +152,45 @@ def test_what_a_server_refuses_is_refused_in_its_words(
     body = {**request_, "messages": MESSAGES, "max_tokens": 2}
     assert words in (says := transported(engine, body))
     assert typed(tmp_path, engine, body) == transported(engine, {**body, "stream": True}) == says
+
+
+def test_answers_are_counted_as_the_engine_counts_them() -> None:
+    """Real servers: vLLM reads n with pydantic, and takes up to 16384; OpenAI documents 128."""
+    asked = {"prompt": "Once", "max_tokens": 1, "seed": 1}
+    for engine, n, count in (
+        ("vllm", 130, 130),
+        ("vllm", 2.0, 2),
+        ("vllm", "2", 2),
+        ("sglang", 2.0, 2),
+    ):
+        body = ll.chat({**asked, "n": n}, MODEL, engine=engine)
+        assert len(body["choices"]) == count
+        answers: Any = ll.generate(MODEL, "Once", {"max_tokens": 1, "n": n}, engine=engine)
+        assert len(answers) == count
+    for engine, n, words in (
+        ("openai", 129, "n must be in [1, 128], got 129. openai refuses"),
+        ("vllm", 0, "n must be at least 1, got 0. vllm refuses"),
+        ("vllm", 2.5, "n must be an integer, got 2.5. vllm refuses"),
+        ("openrouter", 2.0, "n must be an integer >= 1, got 2.0."),
+    ):
+        assert ll.chat({**asked, "n": n}, MODEL, engine=engine)["error"]["message"].startswith(
+            words
+        )
+        with pytest.raises(ParameterError) as caught:
+            ll.generate(MODEL, "Once", {"max_tokens": 1, "n": n}, engine=engine)
+        assert str(caught.value).startswith(words)
+
+
+def test_the_limit_goes_by_its_own_name() -> None:
+    asked = {"prompt": "Once", "seed": 1}
+    body = ll.chat({**asked, "max_completion_tokens": 4.0}, MODEL, engine="vllm")
+    assert body["usage"]["completion_tokens"] == 4
+    error = ll.chat({**asked, "max_completion_tokens": "x"}, MODEL, engine="vllm")["error"]
+    assert error["metadata"] == {"parameter": "max_completion_tokens"}
+
+
+def test_openai_documents_four_stop_sequences() -> None:
+    request = {"prompt": "Once", "max_tokens": 1, "stop": list("abcde")}
+    message = ll.chat(request, MODEL, engine="openai")["error"]["message"]
+    assert message.startswith("stop must be at most 4 sequences")
+    assert "error" not in ll.chat({**request, "stop": list("abcd")}, MODEL, engine="openai")

@@ -79,6 +79,9 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
         schema = json_of("--json-schema", arguments.json_schema)
         if not isinstance(schema, dict | bool):
             raise ParameterError("--json-schema", "a file with a JSON schema", schema)
+        if "response_format" in request:
+            rule, seen = "of keys that are given once", Seen("response_format")
+            raise ParameterError("--set", rule, seen, "--json-schema is one.")
         form = {"name": "schema", "schema": schema}
         request["response_format"] = {"type": "json_schema", "json_schema": form}
     if arguments.n is not None:

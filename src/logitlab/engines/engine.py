@@ -216,6 +216,8 @@ class Engine:
 
     def _has(self, key: str) -> bool:
         """Whether it has a parameter at all, or one that shapes no distribution."""
+        if key == "n":
+            return True
         if any(
             isinstance(each, Fields) and key not in each.names.split() for each in self.together
         ):

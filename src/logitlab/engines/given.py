@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import ParameterError
+from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.engines.rules import Note
 from logitlab.request.keys import check_key
 from logitlab.request.params import PARAMETERS, SamplingParams
 
-__all__ = ["Given", "read_request"]
+__all__ = ["Given", "kind_of", "read_request", "typed"]
+
+_COUNT = Range(integer=True)
 
 
 class Given(dict[str, Any]):
@@ -50,9 +52,9 @@ def read_request(request: Any) -> Given:
     unread: dict[str, ParameterError] = {}
     for key, value in given.items():
         check_key(key, value)
-        if key in PARAMETERS:
+        if key in PARAMETERS or key == "n":
             try:
-                given[key] = PARAMETERS[key].typed(value)
+                given[key] = typed(key, value)
             except ParameterError as error:
                 if not _is_readable(key, value):
                     raise
@@ -61,11 +63,21 @@ def read_request(request: Any) -> Given:
     return given
 
 
+def kind_of(key: str) -> str:
+    """Return the kind of a parameter's values, or of ``n``, which counts texts."""
+    return "integer" if key == "n" else PARAMETERS[key].kind
+
+
+def typed(key: str, value: Any) -> Any:
+    """Return a value of a parameter, or of ``n``, in its type, or raise `ParameterError`."""
+    return check_integer(key, value, _COUNT) if key == "n" else PARAMETERS[key].typed(value)
+
+
 def _is_readable(key: str, value: Any) -> bool:
     """Whether the schema of some server reads a value that is not in the type of its parameter."""
     if key == "logit_bias":
         return isinstance(value, bool | int | float | str | list | tuple | Mapping)
-    kind = PARAMETERS[key].kind
+    kind = kind_of(key)
     if kind not in ("float", "integer", "boolean"):
         return False
     if isinstance(value, str):

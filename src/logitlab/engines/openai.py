@@ -25,6 +25,12 @@ _TOGETHER = (
         "in [1, 128]",
         "It documents 1 to 128.",
     ),
+    Together(
+        "stop",
+        lambda request: len(request["stop"]) > 4,
+        "at most 4 sequences",
+        "It documents up to 4.",
+    ),
 )
 
 

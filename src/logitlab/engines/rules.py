@@ -354,7 +354,8 @@ class Off(Rule):
         neutral = NEUTRAL.get(key)
         if value == neutral:
             return value, None
-        sentence = f"{key} {brief_number(value)} means off to {target.engine}."
+        means = "a fresh one" if key == "seed" else "off"
+        sentence = f"{key} {brief_number(value)} means {means} to {target.engine}."
         return ABSENT if neutral is None else neutral, Note(key, "off", sentence, value, neutral)
 
     def describe(self) -> str:

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from logitlab.checks import ParameterError, brief, shown
-from logitlab.engines.given import Given
+from logitlab.engines.given import Given, kind_of, typed
 from logitlab.engines.rules import Note, refusal
-from logitlab.request.params import PARAMETERS
 
 __all__ = [
     "LLAMA_SERVER",
@@ -80,7 +79,7 @@ class Schema:
             if not has(key) and self is not PLAIN:
                 continue
             used, left_out = self._read(key, value, engine, error, encode)
-            result[key] = PARAMETERS[key].typed(used)
+            result[key] = typed(key, used)
             if left_out:
                 notes.append(Note(key, "changed", f"{key}: {left_out} by {engine}.", value, used))
             elif key != "logit_bias" and (used != value or isinstance(value, bool)):
@@ -93,9 +92,8 @@ class Schema:
         self, key: str, value: Any, engine: str, error: ParameterError, encode: Encode | None
     ) -> tuple[Any, str]:
         """Return a value in its type, and what of it was left out."""
-        read = {"float": self.number, "integer": self.integer, "boolean": self.flag}.get(
-            PARAMETERS[key].kind
-        )
+        reads = {"float": self.number, "integer": self.integer, "boolean": self.flag}
+        read = reads.get(kind_of(key))
         if (self.bias if key == "logit_bias" else read) is None:
             raise error
         try:

@@ -10,7 +10,7 @@ import numpy as np
 from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError
 from logitlab.engines.engine import Engine
-from logitlab.engines.resolve import Request, resolve
+from logitlab.engines.resolve import Request, resolve_alone
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of
 from logitlab.steps.bias import LogitBias
@@ -86,7 +86,7 @@ def penalties(
         if request is None:
             raise ParameterError("request", "one with penalties beside logits", request)
         _check_context(context, row)
-        trace = resolve(request, engine, size=len(row)).chain.trace(row, context)
+        trace = resolve_alone(request, engine, size=len(row)).chain.trace(row, context)
     logits = stages_of(trace).logits
     _check_context(context, logits[0])
     counts = _token_counts(context, logits.shape[-1])

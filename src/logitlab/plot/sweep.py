@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import logitlab.plot.style as style
@@ -12,10 +12,12 @@ from logitlab import sweeps
 from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.engines.engine import Engine
-from logitlab.engines.resolve import Request
+from logitlab.engines.resolve import Request, Resolved
+from logitlab.engines.rules import Note
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, top_of
+from logitlab.request.keys import refuse_unknown
 from logitlab.steps.context import Context
 from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import MEASURES
@@ -105,6 +107,7 @@ def sweep(
             reduce="rows",
             progress=False,
         )
+        _refuse_unknown(request, result.notes)
         return _draw_result(result, show, ax)
     row = row_of(logits)
     points = grid_of(grid or {})
@@ -116,7 +119,8 @@ def sweep(
             "Show the entropy, or another metric, over two.",
         )
     [(name, values)] = points.values.items()
-    chains, _ = chains_of(points, engine, request, len(row))
+    chains, notes = chains_of(points, engine, request, len(row))
+    _refuse_unknown(request, notes)
     x = Range().check(name, values)
     order = np.argsort(x, kind="stable")
     probs = np.array([softmax(chain(row, context)) for chain in chains])[order]
@@ -126,6 +130,12 @@ def sweep(
     ax.set(xlabel=name, ylabel="probability")
     style.title(ax, f"the most likely tokens along {name}")
     return ax
+
+
+def _refuse_unknown(request: Request, notes: Sequence[Note]) -> None:
+    """Raise for keys that nobody knows: a picture has no notes."""
+    if not isinstance(request, Resolved):
+        refuse_unknown(note.key for note in notes if note.effect == "unknown")
 
 
 def _draw_tokens(

@@ -59,7 +59,7 @@ _KEYS_OF = {
     ),
     "llama-cpp-python": ("last_n_tokens_size logits_processor mirostat_mode tfs "),
     "KoboldCpp and KoboldAI": (
-        "ban_eos_token banned_strings banned_tokens bypass_eos custom_token_bans "
+        "adapter ban_eos_token banned_strings banned_tokens bypass_eos custom_token_bans "
         "encoder_repetition genkey grammar_retain_state guidance_scale logit_biases "
         "max_context_length max_length memory negative_prompt nsigma quiet render_special rep_pen "
         "rep_pen_range rep_pen_slope replace_instruct_placeholders sampler_order sampler_seed "
@@ -81,7 +81,7 @@ _KEYS_OF = {
         "dry_sequence_breaker_ids dynatemp_max dynatemp_min xtc_special_tokens "
     ),
     "transformers and its server, Text Generation Inference": (
-        "assistant_early_exit bad_words_ids begin_suppress_tokens constraints "
+        "assistant_early_exit bad_words_ids bos_token_id begin_suppress_tokens constraints "
         "decoder_input_details details diversity_penalty dola_layers eos_token_id "
         "exponential_decay_length_penalty force_words_ids forced_bos_token_id forced_eos_token_id "
         "inputs max_new_tokens max_time num_beam_groups num_return_sequences output_scores "

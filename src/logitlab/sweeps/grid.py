@@ -28,6 +28,8 @@ from logitlab.steps.step import Transform
 
 __all__ = ["Grid", "Recipe", "at_state", "chains_of", "check_different", "grid_of", "values_of"]
 
+_FEW = f"of at most {MOST_POINTS} points"
+
 Recipe: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
 
 ENGINE = "engine"  # an axis of its own: which engine
@@ -86,6 +88,11 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
             raise ParameterError("grid", "a map whose keys are names of parameters", key)
         if isinstance(column, np.ndarray):
             column = plain_array(key, column, "a sequence of at least one value")
+        count = column.size if isinstance(column, np.ndarray) else 0
+        if isinstance(column, Sequence):
+            count = len(column)
+        if count > MOST_POINTS:
+            raise ParameterError("grid", _FEW, Seen(f"{count} of {key}"))
         entries = column.tolist() if isinstance(column, np.ndarray) else column
         is_sequence = isinstance(entries, Sequence | range) and not isinstance(entries, str)
         if not is_sequence or not len(entries):
@@ -98,7 +105,7 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
             raise ParameterError(key, rule, len(values[key]))
     made = Grid(values, zipped)
     if len(made) > MOST_POINTS:
-        raise ParameterError("grid", f"of at most {MOST_POINTS} points", Seen(f"{len(made)}"))
+        raise ParameterError("grid", _FEW, Seen(f"{len(made)}"))
     return made
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer
+from logitlab.checks import ParameterError, Seen, check_flag
 from logitlab.constraints import constraint_of_values
 from logitlab.engines.engine import Engine
 from logitlab.generation.options import Options
@@ -14,11 +14,10 @@ from logitlab.generation.preparation import resolve_for
 from logitlab.generation.result import Generation
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Model
+from logitlab.request.whole import answers_of
 
 __all__ = ["Task"]
 
-_ANSWERS = Range(1, 128, integer=True)
-_LIMIT = Range(1, integer=True)
 # Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
 # engine may look at some of them, too.
 _KEYS = ("messages", "prompt", "model", "max_completion_tokens")
@@ -72,18 +71,23 @@ class Task:
         # What is null goes along: an engine may refuse it.
         own = {key: value for key, value in request.items() if isinstance(key, str)}
         parameters = {key: value for key, value in own.items() if key not in _KEYS}
-        if "max_completion_tokens" in body:
-            limit = check_integer("max_completion_tokens", body["max_completion_tokens"], _LIMIT)
+        limit = body.get("max_completion_tokens")
+        if limit is not None:
             if body.get("max_tokens", limit) != limit:
                 rule = "equal to max_tokens where both are given"
                 raise ParameterError("max_completion_tokens", rule, limit)
             parameters["max_tokens"] = limit
-        self.count = check_integer("n", body.get("n", 1), _ANSWERS)
         check_flag("stream", body.get("stream", False))
         if streams:
             parameters["stream"] = True
         options = Options(engine=engine, logprobs_mode=logprobs_mode)
-        self.resolved = resolve_for(model, parameters, options)
+        try:
+            self.resolved = resolve_for(model, parameters, options)
+        except ParameterError as error:
+            if limit is None or "max_tokens" in body or error.name != "max_tokens":
+                raise
+            raise type(error)("max_completion_tokens", *error.args[1:]) from None
+        self.count = answers_of(self.resolved.given) or 1
         self.constraint = constraint_of_values(self.resolved.given)
         self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
         self._unread = [str(key) for key in body.keys() - own.keys()]
