@@ -226,7 +226,9 @@ class Conditions:
     def _unlike(self, schema: Mapping[str, Any], most: float) -> Any:
         """Return all arrays of different values, if these are few."""
         items = schema.get("items", True)
-        while isinstance(items, Mapping) and items.keys() == {"$ref"}:
+        seen: set[str] = set()  # of references that may refer to themselves
+        while isinstance(items, Mapping) and items.keys() == {"$ref"} and items["$ref"] not in seen:
+            seen.add(items["$ref"])
             items = self._definitions[items["$ref"]]
         values: list[Any] | None = None
         if isinstance(items, Mapping):
@@ -240,9 +242,10 @@ class Conditions:
         values = list({identity(value): value for value in values}.values())
         top = int(min(most, len(values)))
         sizes = range(schema.get("minItems", 0), top + 1)
-        if sum(math.perm(len(values), size) for size in sizes) > MOST_ALTERNATIVES:
+        every = (list(row) for size in sizes for row in itertools.permutations(values, size))
+        rows = list(itertools.islice(every, MOST_ALTERNATIVES + 1))
+        if len(rows) > MOST_ALTERNATIVES:
             return None
-        rows = [list(row) for size in sizes for row in itertools.permutations(values, size)]
         others = ["null", "boolean", "number", "string", "object"]
         choices: list[Any] = [{"enum": rows}] if rows else []
         if not only("array", schema):

@@ -6,14 +6,19 @@ Nothing is ever fetched.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urldefrag, urljoin
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from logitlab.checks import ParameterError
+from logitlab.checks import ParameterError, Seen
 
-__all__ = ["Document", "Draft"]
+__all__ = ["DEEPEST_SCHEMA", "MOST_PARTS", "Document", "Draft", "as_tree", "follow"]
+
+DEEPEST_SCHEMA = 48
+MOST_PARTS = 20_000  # schemas and values
+_DEEPEST = 2 * DEEPEST_SCHEMA + 4  # a level is a schema in a map or array
+_MOST_ENTRIES = 10 * MOST_PARTS  # keywords and annotations too
 
 _ADDRESS = re.compile(
     r"(?:https?:)?//json-schema\.org/(?:draft-0?([467])|draft/(2019-09|2020-12)|())"
@@ -103,6 +108,7 @@ _MAPS = (
     *("properties", "patternProperties", "$defs", "definitions", "dependencies"),
     "dependentSchemas",
 )
+_INDEX = re.compile("0|[1-9][0-9]{0,8}")
 _LAST = Draft(9, stated=False)
 
 
@@ -117,6 +123,7 @@ class Document:
     """
 
     def __init__(self, name: str, root: Any) -> None:
+        self._name = name
         self._resources: dict[str, Any] = {"": root}
         self._anchors: dict[tuple[str, str], Any] = {}
         self._contexts: dict[int, tuple[str, Draft]] = {}
@@ -142,9 +149,10 @@ class Document:
         """Note the names of a part, and return the address that its references start from."""
         own = part.get(draft.identifier)
         if isinstance(own, str) and not (draft.ignores_siblings and "$ref" in part):
-            address, anchor = urldefrag(own)
-            if address:
-                base = urljoin(base, address)
+            name = self._name if part is self._resources[""] else f"{self._name}'s part"
+            address, anchor = _joined(f"{name}.{draft.identifier}", base, own)
+            if address != base:
+                base = address
                 self._resources.setdefault(base, part)
             if anchor:
                 self._anchors.setdefault((base, anchor), part)
@@ -164,8 +172,7 @@ class Document:
 
     def target(self, name: str, reference: str, base: str) -> Any:
         """Return the part that a reference means, or raise."""
-        address, fragment = urldefrag(reference)
-        address = urljoin(base, address) if address else base
+        address, fragment = _joined(name, base, reference)
         if address not in self._resources:
             hint = "Nothing is fetched: refer into the schema itself."
             raise ParameterError(name, "a reference into the schema", reference, hint)
@@ -176,13 +183,89 @@ class Document:
                 hint = f"Anchor {fragment!r} does not exist."
                 raise ParameterError(name, "a reference into the schema", reference, hint)
             return self._anchors[address, fragment]
-        for step in fragment.split("/")[1:]:
-            key = step.replace("~1", "/").replace("~0", "~")
-            if isinstance(part, Mapping) and key in part:
-                part = part[key]
-            elif isinstance(part, list | tuple) and key.isdecimal() and int(key) < len(part):
-                part = part[int(key)]
-            else:
-                hint = f"Pointer {fragment!r} does not exist."
-                raise ParameterError(name, "a reference into the schema", reference, hint)
+        try:
+            return follow(part, fragment)
+        except LookupError:
+            hint = f"Pointer {fragment!r} does not exist."
+            raise ParameterError(name, "a reference into the schema", reference, hint) from None
+
+
+def _joined(name: str, base: str, reference: str) -> tuple[str, str]:
+    """Return the address and the fragment of a reference that starts from a base, or raise."""
+    try:
+        urlsplit(reference)  # which the others leave out where they can
+        address, fragment = urldefrag(reference)
+        return urljoin(base, address) if address else base, fragment
+    except ValueError:
+        raise ParameterError(name, "a valid URI reference", reference) from None
+
+
+def follow(part: Any, pointer: str) -> Any:
+    """Follow a JSON pointer from maps and lists into them.
+
+    Raises
+    ------
+    LookupError
+        Where it leads to nothing.
+
+    References
+    ----------
+    RFC 6901, section 4: an index is of ASCII digits, without leading zeros.
+
+    Examples
+    --------
+    >>> follow({"a/b": [1, 2]}, "/a~1b/1")
+    2
+    """
+    for step in pointer.split("/")[1:]:
+        key = step.replace("~1", "/").replace("~0", "~")
+        if isinstance(part, list):
+            part = part[int(key) if _INDEX.fullmatch(key) else len(part)]
+        elif isinstance(part, Mapping):
+            part = part[key]
+        else:
+            raise LookupError(pointer)
+    return part
+
+
+def as_tree(name: str, schema: Any) -> Any:
+    """Return a copy of a schema, as dicts and lists of which no two places share one.
+
+    A dict that stands in two places means something else in each, where their drafts and
+    addresses differ.
+
+    Raises
+    ------
+    ParameterError
+        If it is too deep or too large, as one that contains itself is.
+
+    Examples
+    --------
+    >>> part = {"type": "null"}
+    >>> tree = as_tree("schema", {"anyOf": (part, part)})
+    >>> tree, tree["anyOf"][0] is tree["anyOf"][1]
+    ({'anyOf': [{'type': 'null'}, {'type': 'null'}]}, False)
+    """
+    left = _MOST_ENTRIES
+
+    def counted(entries: Iterable[Any]) -> Iterator[Any]:
+        nonlocal left
+        for entry in entries:
+            left -= 1
+            if left < 0:
+                rule = f"of at most {_MOST_ENTRIES} keywords and values"
+                raise ParameterError(name, rule, Seen("more of them"))
+            yield entry
+
+    def copied(part: Any, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise ParameterError(
+                name, f"at most {DEEPEST_SCHEMA} levels deep", Seen("a deeper one")
+            )
+        if isinstance(part, Mapping):
+            return {key: copied(one, depth + 1) for key, one in counted(part.items())}
+        if isinstance(part, Sequence) and not isinstance(part, str | bytes):
+            return [copied(one, depth + 1) for one in counted(part)]
         return part
+
+    return copied(schema, 0)

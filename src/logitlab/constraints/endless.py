@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from logitlab.checks import ParameterError, Seen
+from logitlab.constraints.document import follow
 
 __all__ = ["ends"]
 
@@ -81,12 +82,7 @@ def _references(value: Any) -> set[str]:
 
 def _target(schema: Any, pointer: str) -> Any:
     """Follow a JSON pointer; what is not there is left to the compiler to refuse."""
-    for part in pointer.split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(schema, Mapping) and key in schema:
-            schema = schema[key]
-        elif isinstance(schema, list) and key.isdigit() and int(key) < len(schema):
-            schema = schema[int(key)]
-        else:
-            return True
-    return schema
+    try:
+        return follow(schema, pointer)
+    except LookupError:
+        return True

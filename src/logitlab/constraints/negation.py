@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 from logitlab.constraints.finite import ATOMS, FREE, TYPE_OF, Context, atom_of, atoms, identity
 
-__all__ = ["Negation", "UnsayableError"]
+__all__ = ["Negation", "OwnPattern", "UnsayableError"]
 
 _ORDER = ("null", "boolean", "integer", "fraction", "string", "array", "object")
 _DEEPEST = 24
 _MOST_STEPS = 5_000
 _MOST_STEPS_OF_ALL = 100_000
 _MOST_NUMBERS = 64
+_MOST_BYTES = 20_000  # of texts that are left out; compiling them takes seconds
 
 
 class UnsayableError(Exception):
     """What has no opposite in the words of a schema."""
+
+
+class OwnPattern(str):
+    """A pattern that is written for the compiler already."""
+
+    __slots__ = ()
 
 
 class Negation:
@@ -284,16 +291,19 @@ def _other_values(values: list[Any], context: Context) -> Any:
     if numbers:
         number = {"type": "number" if "fraction" in kinds else "integer"}
         choices.append({**number, "exclusiveMaximum": numbers[0]})
-        for low, high in pairwise(numbers):
+        for low, high in itertools.pairwise(numbers):
             choices.append({**number, "exclusiveMinimum": low, "exclusiveMaximum": high})
         choices.append({**number, "exclusiveMinimum": numbers[-1]})
     if "string" in kinds and own["string"]:
-        choices.append({"type": "string", "pattern": f"^(?:{_no_text_of(own['string'])})$"})
+        texts = sorted(set(own["string"]))
+        if sum(len(text.encode()) for text in texts) > _MOST_BYTES:
+            raise UnsayableError(f"texts of more than {_MOST_BYTES} bytes together")
+        choices.append({"type": "string", "pattern": OwnPattern(f"^(?:{_no_text_of(texts)})$")})
     return _any(choices)
 
 
 def _no_text_of(texts: list[str]) -> str:
-    r"""Return a pattern of all texts but some.
+    r"""Return a pattern, in Rust's syntax, of all texts but some.
 
     Examples
     --------
@@ -302,17 +312,36 @@ def _no_text_of(texts: list[str]) -> str:
     >>> [text for text in ("", "a", "ab", "abc", "b") if re.fullmatch(pattern, text)]
     ['', 'abc', 'b']
     """
-    firsts = sorted({text[0] for text in texts if text})
-    if not firsts:  # only the empty text is left out
-        return r"[\s\S]+"
-    spelled = {first: _escaped(first) for first in firsts}
-    choices = [f"[^{''.join(spelled.values())}][\\s\\S]*"]
-    if "" not in texts:
-        choices.insert(0, "")
-    for first in firsts:
-        rest = _no_text_of([text[1:] for text in texts if text.startswith(first)])
-        choices.append(f"{spelled[first]}(?:{rest})")
-    return "|".join(choices)
+    steps: list[tuple[str, str]] = []  # what leaves the longest way at a place, and how it goes on
+    for at in itertools.count():
+        following: dict[str, list[str]] = {}
+        for text in texts:
+            if len(text) > at:
+                following.setdefault(text[at], []).append(text)
+        ends = [""] if all(len(text) > at for text in texts) else []
+        if not following:  # only the whole text is left out
+            return _way([*steps, ("[^\\x00]+", "")])
+        spelled = {sign: _escaped(sign) for sign in sorted(following)}
+        most = max(spelled, key=lambda sign: len(following[sign]))
+        others = [
+            f"{spelled[sign]}(?:{_no_text_of([text[at + 1 :] for text in some])})"
+            for sign, some in following.items()
+            if sign != most
+        ]
+        # JSON texts have no use for U+0000, which patterns of users never match either.
+        leaves = f"[^{''.join(spelled.values())}\\x00][^\\x00]*"
+        steps.append(("|".join([*ends, leaves, *others]), spelled[most]))
+        texts = following[most]
+    raise AssertionError("every text ends")
+
+
+def _way(steps: list[tuple[str, str]]) -> str:
+    """Return a pattern of all that leaves a way, with groups as deep as its logarithm."""
+    if len(steps) == 1:
+        return steps[0][0]
+    half = len(steps) // 2
+    start = "".join(sign for _, sign in steps[:half])
+    return f"{_way(steps[:half])}|{start}(?:{_way(steps[half:])})"
 
 
 def _escaped(sign: str) -> str:

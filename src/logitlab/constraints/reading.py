@@ -10,15 +10,13 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
 from logitlab.constraints.controls import SURROGATE, UNSPELLABLE
-from logitlab.constraints.document import Document
+from logitlab.constraints.document import DEEPEST_SCHEMA, MOST_PARTS, Document, as_tree
 from logitlab.constraints.formats import FORMATS
 from logitlab.constraints.numbers import BOUNDS, EXACT, MOST_DIGITS, digits
 
 __all__ = ["SchemaReader"]
 
 _TYPES = ("null", "boolean", "object", "array", "number", "integer", "string")
-_DEEPEST_SCHEMA = 48
-_MOST_PARTS = 20_000  # schemas and values
 _LENGTHS = Range(0, 2**31, integer=True)
 _LEAST_LENGTHS = Range(0, 20_000, integer=True)  # a lexer has nine states for each character
 _REFERENCES = ("$ref", "$recursiveRef", "$dynamicRef")
@@ -93,7 +91,7 @@ def _required_keys(name: str, value: Any) -> list[str]:
 
 
 def _length(name: str, value: Any, rule: Range = _LENGTHS) -> int:
-    if isinstance(value, float) and value == math.floor(value):
+    if isinstance(value, float) and value.is_integer():
         value = int(value)
     return check_integer(name, value, rule)
 
@@ -141,6 +139,7 @@ class SchemaReader:
         self.strict = strict_formats
         self.notes: dict[str, None] = {}
         self.count = 0
+        schema = as_tree(name, schema)
         self.document = Document(name, schema)
         self.base, self.draft = self.document.context(schema)
         self.labels: dict[int, str] = {id(schema): "#"}
@@ -160,11 +159,11 @@ class SchemaReader:
     def step(self, name: str, depth: int) -> None:
         """Count a part, and refuse the one that is too many or too deep."""
         self.count += 1
-        if depth > _DEEPEST_SCHEMA:
-            rule = f"at most {_DEEPEST_SCHEMA} levels deep"
+        if depth > DEEPEST_SCHEMA:
+            rule = f"at most {DEEPEST_SCHEMA} levels deep"
             raise ParameterError(name, rule, Seen("a deeper one"))
-        if self.count > _MOST_PARTS:
-            rule = f"of at most {_MOST_PARTS} schemas and values"
+        if self.count > MOST_PARTS:
+            rule = f"of at most {MOST_PARTS} schemas and values"
             raise ParameterError(self.root, rule, Seen("more of them"))
 
     def schema(self, name: str, schema: Any, depth: int) -> Any:
@@ -280,7 +279,7 @@ class SchemaReader:
         value = _any_text(f"{name}.format", schema["format"])
         if value in FORMATS or self.strict:
             result["format"] = value
-        elif "string" in schema.get("type", "string"):
+        elif "string" in _json_types(f"{name}.type", schema.get("type", "string")):
             self.notes[f"{name}.format is an annotation: {value!r} is not enforced."] = None
 
     def dependencies(self, here: str, value: Any, result: dict[str, Any], depth: int) -> None:

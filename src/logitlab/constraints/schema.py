@@ -13,7 +13,7 @@ from logitlab.constraints.counts import counts
 from logitlab.constraints.endless import ends
 from logitlab.constraints.finite import ATOMS, FREE, Context, Judge, atoms
 from logitlab.constraints.formats import FORMATS, enforced
-from logitlab.constraints.negation import Negation
+from logitlab.constraints.negation import Negation, OwnPattern
 from logitlab.constraints.numbers import check_multiples, number_keywords
 from logitlab.constraints.patterns import restated
 from logitlab.constraints.reading import SchemaReader
@@ -205,7 +205,10 @@ class _Rewriter:
         more: list[tuple[str, Any]] = []
         if "string" in types:
             if "pattern" in schema:
-                result["pattern"] = restated(f"{name}.pattern", schema["pattern"])
+                pattern = schema["pattern"]
+                if not isinstance(pattern, OwnPattern):
+                    pattern = restated(f"{name}.pattern", pattern)
+                result["pattern"] = pattern
             for key in ("minLength", "maxLength"):
                 if key in schema:
                     result[key] = schema[key]
