@@ -250,6 +250,14 @@ SCHEMAS: dict[str, Schema | bool] = {
     "true": True,
 }
 
+CYCLE: dict[str, Any] = {}
+CYCLE["anyOf"] = [CYCLE, CYCLE]
+
+
+def unlike(items: Any) -> dict[str, Any]:
+    return {"type": "array", "uniqueItems": True, "items": items}
+
+
 # A schema, and a part of the message.
 REFUSED: list[tuple[Any, str]] = [
     (None, "schema must be a map or a boolean, as every JSON schema, got None."),
@@ -337,4 +345,30 @@ REFUSED: list[tuple[Any, str]] = [
     ({"minProperties": 2}, "A key that is not listed could come twice; close the object."),
     ({"multipleOf": 100_003}, "schema.multipleOf must be of digits that are at most 100000"),
     ({"allOf": [{"multipleOf": 997}, {"multipleOf": 991}]}, "multiply to at most 100000"),
+    (
+        {"maxLength": float("inf")},
+        "schema.maxLength must be an integer in [0, 2147483648], got inf",
+    ),
+    ({"minItems": float("nan")}, "schema.minItems must be an integer in [0, 2147483648], got nan"),
+    ({"format": "colour", "type": 3}, "schema.type must be one or more of null, boolean"),
+    ({"format": "colour", "type": None}, "schema.type must be one or more of null, boolean"),
+    ({"$id": "http://[x"}, "schema.$id must be a valid URI reference, got 'http://[x'."),
+    ({"items": {"$id": "http://[x"}}, "schema's part.$id must be a valid URI reference"),
+    ({"$ref": "http://[x"}, "schema.$ref must be a valid URI reference, got 'http://[x'."),
+    ({"$ref": "#/anyOf/" + "1" * 5000, "anyOf": [True]}, "schema.$ref must be a reference into"),
+    ({"$ref": "#/anyOf/\xb2", "anyOf": [True]}, "Pointer '/anyOf/\xb2' does not exist."),
+    ({"$ref": "#/anyOf/00", "anyOf": [True]}, "Pointer '/anyOf/00' does not exist."),
+    (CYCLE, "schema must be at most 48 levels deep, got a deeper one."),
+    ({"default": CYCLE}, "schema must be at most 48 levels deep, got a deeper one."),
+    ({"examples": range(10**9)}, "schema must be of at most 200000 keywords and values"),
+    (unlike({"$ref": "#/items"}), "schema.uniqueItems must be absent: it cannot be enforced"),
+    (unlike({"enum": [*range(14_999)]}), "schema.uniqueItems must be absent: it cannot be"),
+    (
+        {**unlike({"enum": [*range(9_999)]}), "minItems": 5_000},
+        "schema.uniqueItems must be absent: it cannot be enforced",
+    ),
+    (
+        {"if": {"properties": {"a": {"const": "b" * 20_001}}}, "then": False},
+        "There is no way to say the opposite of texts of more than 20000 bytes together.",
+    ),
 ]

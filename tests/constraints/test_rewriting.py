@@ -169,3 +169,67 @@ def test_nothing_that_jsonschema_finds_is_said_to_be_impossible() -> None:
                 warnings.simplefilter("ignore")
                 assert not any(map(kind(schema).is_valid, VALUES)), (seed, schema)
     assert refused > 20
+
+
+def test_a_dict_in_two_places_is_read_in_both() -> None:
+    part = {"$ref": "#/$defs/x"}
+    kinds = {"a": {"type": "integer"}, "b": {"type": "string"}}
+    places = {
+        key: {"$id": f"http://e/{key}", "properties": {"p": part}, "$defs": {"x": kind}}
+        for key, kind in kinds.items()
+    }
+    twice = {"properties": places}
+    one = {"const": 1}  # which the fourth draft does not know
+    old = {"$schema": DRAFT_4, "id": "http://e/a", "properties": {"p": one}}
+    drafts = {"properties": {"a": old, "b": {"properties": {"p": one}}}}
+    parts: list[Any] = [twice, drafts, {"allOf": [twice, {"minProperties": 1}, twice]}]
+    values = [{key: {"p": value}} for key in "ab" for value in (1, "x")]
+    for schema in parts:
+        validator = Draft202012Validator(schema)
+        constraint = JsonSchema(schema)
+        for value in values:
+            spelling = json.dumps(value, separators=(",", ":"))
+            assert constraint.allows(spelling) == validator.is_valid(value), value
+
+
+LINK = "https://example.com/schemas/2024/very-long-identifier/v"
+LISTS = {
+    "one long text": ["ab" * 1_500],
+    "long texts": [LINK * 5 + f"{i}" for i in range(20)],
+    "a thousand names": [f"name-{i * i % 997}-{i}" for i in range(1_000)],
+    "texts in texts": ["a" * i for i in range(180)],
+    "a comb": ["a" * i + "b" for i in range(180)],
+    "branches on branches": ["a" * i + "b" * j + "c" * i for i in range(20) for j in range(20)],
+    "signs": ["a-]^&&~", "\t", "\xe9", "\ufeff", "\x85", '"', "\\", "/", "", " ", "\U0001f600"],
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_texts_that_are_left_out(name: str) -> None:
+    texts = LISTS[name]
+    constraint = JsonSchema({"type": "string", "not": {"enum": texts}})
+    rng = random.Random(0)
+    near = {"", "x", '"', "\\"}
+    for whole in rng.sample(texts, min(len(texts), 12)):
+        cut = rng.randrange(len(whole) + 1)
+        near |= {whole, whole + "a", whole[:-1], whole[:cut], whole[:cut] + "~" + whole[cut:]}
+        near |= {whole[:cut] + "\x85" + whole[cut + 1 :], whole[:cut] + whole[cut + 1 :]}
+    for one in near:
+        spelling = json.dumps(one, ensure_ascii=False)
+        assert constraint.allows(spelling) == (one not in texts), one
+
+
+def test_long_texts_under_conditions() -> None:
+    kind = {"properties": {"kind": {"const": LINK}}, "required": ["kind"]}
+    some = [{"enum": [LINK * 3, LINK]}, {"type": "string", "minLength": 1}]
+    schemas: list[Any] = [
+        {"type": "object", "if": kind, "then": {"required": ["b"]}},
+        {"type": "object", "not": kind},
+        {"properties": {"kind": {"oneOf": some}}},
+    ]
+    for schema in schemas:
+        constraint, validator = JsonSchema(schema), Draft202012Validator(schema)
+        for value in (LINK, LINK + "1", LINK[:-1], LINK * 3, "", 1):
+            for whole in ({"kind": value}, {"kind": value, "b": 1}, {"b": 1}):
+                spelling = json.dumps(whole, separators=(",", ":"))
+                assert constraint.allows(spelling) == validator.is_valid(whole), (schema, whole)

@@ -15,6 +15,7 @@ _DEEPEST = 24
 _MOST_STEPS = 5_000
 _MOST_STEPS_OF_ALL = 100_000
 _MOST_NUMBERS = 64
+_STRAIGHT = 60  # steps that nest: regex-syntax, in Rust, has groups of at most 83 or so
 _MOST_BYTES = 20_000  # of texts that are left out; compiling them takes seconds
 
 
@@ -302,7 +303,7 @@ def _other_values(values: list[Any], context: Context) -> Any:
     return _any(choices)
 
 
-def _no_text_of(texts: list[str]) -> str:
+def _no_text_of(texts: list[str], straight: int = _STRAIGHT) -> str:
     r"""Return a pattern, in Rust's syntax, of all texts but some.
 
     Examples
@@ -320,14 +321,15 @@ def _no_text_of(texts: list[str]) -> str:
                 following.setdefault(text[at], []).append(text)
         ends = [""] if all(len(text) > at for text in texts) else []
         if not following:  # only the whole text is left out
-            return _way([*steps, ("[^\\x00]+", "")])
+            return _way([*steps, ("[^\\x00]+", "")], straight)
         spelled = {sign: _escaped(sign) for sign in sorted(following)}
         most = max(spelled, key=lambda sign: len(following[sign]))
-        others = [
-            f"{spelled[sign]}(?:{_no_text_of([text[at + 1 :] for text in some])})"
-            for sign, some in following.items()
-            if sign != most
-        ]
+        others = []
+        for sign in spelled:
+            if sign == most:
+                continue
+            rests = [text[at + 1 :] for text in following[sign]]
+            others.append(f"{spelled[sign]}(?:{_no_text_of(rests, straight // 10 or 1)})")
         # JSON texts have no use for U+0000, which patterns of users never match either.
         leaves = f"[^{''.join(spelled.values())}\\x00][^\\x00]*"
         steps.append(("|".join([*ends, leaves, *others]), spelled[most]))
@@ -335,13 +337,18 @@ def _no_text_of(texts: list[str]) -> str:
     raise AssertionError("every text ends")
 
 
-def _way(steps: list[tuple[str, str]]) -> str:
-    """Return a pattern of all that leaves a way, with groups as deep as its logarithm."""
-    if len(steps) == 1:
-        return steps[0][0]
-    half = len(steps) // 2
-    start = "".join(sign for _, sign in steps[:half])
-    return f"{_way(steps[:half])}|{start}(?:{_way(steps[half:])})"
+def _way(steps: list[tuple[str, str]], straight: int) -> str:
+    """Return a pattern of all that leaves a way.
+
+    Parts of some length nest step by step, which is the easiest to follow beside others of the
+    kind; and the groups of longer ones are only as deep as the logarithm of their number.
+    """
+    if len(steps) > straight:
+        half = len(steps) // 2
+        start = "".join(sign for _, sign in steps[:half])
+        return f"{_way(steps[:half], straight)}|{start}(?:{_way(steps[half:], straight)})"
+    opening = "".join(f"{leaves}|{sign}(?:" for leaves, sign in steps[:-1])
+    return opening + steps[-1][0] + ")" * (len(steps) - 1)
 
 
 def _escaped(sign: str) -> str:
