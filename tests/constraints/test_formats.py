@@ -10,6 +10,7 @@ import json
 import os
 import re
 import uuid
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -83,15 +84,19 @@ RULES: dict[str, Callable[[str], bool]] = {
     "time": is_time,
     "date-time": is_date_time,
     "hostname": is_hostname,
+    "idn-hostname": is_hostname,
     "email": is_email,
+    "idn-email": is_email,
 }
 
 
 def refusals(kind: str, value: str) -> list[str]:
     """Return who says that a text is not of a format."""
     names = []
-    if kind in CHECKER.checkers and not CHECKER.conforms(value, kind):
-        names.append("jsonschema")
+    with warnings.catch_warnings():  # re tells of sets in sets
+        warnings.simplefilter("ignore", FutureWarning)
+        if kind in CHECKER.checkers and not CHECKER.conforms(value, kind):
+            names.append("jsonschema")
     if kind in ADAPTERS:
         try:
             ADAPTERS[kind].validate_json(json.dumps(value))
@@ -103,6 +108,9 @@ def refusals(kind: str, value: str) -> list[str]:
 
 
 GOOD = {
+    "regex": ["", "^[a-z]+$", r"^\d{3}\.x?(?:ab|c)*$", "a|b", r"\\", "[^A-Z0-9_]*"],
+    "idn-email": ["a@example.com", "first.last+x@sub.example.org"],
+    "idn-hostname": ["example.com", "a", "x-1.y"],
     "date": ["2024-02-29", "2000-02-29", "0004-02-29", "1999-12-31", "2023-11-30", "0001-01-01"],
     "date-time": [
         "2024-05-01T10:20:30Z",
@@ -177,6 +185,9 @@ GOOD = {
     "relative-json-pointer": ["0", "1", "0#", "10/a/b", "1/", "0/~01", "42"],
 }
 BAD = {
+    "regex": ["(", "[", "*", "a**", "\\", "^*", "[z-a]", "(?P<a>b)", "(?#c)", r"\a", "x{2,1}"],
+    "idn-email": ["2962", "a@", "@b.com", "user\uff20example.com", "a b@c.de"],
+    "idn-hostname": ["", "-a", "a..b", "\u302e\uc2e4.\ud14c", "a_b", "x" * 64],
     "date": [
         "2024-02-30",
         "2023-02-29",
@@ -449,7 +460,7 @@ def test_what_is_too_hard_together_is_refused() -> None:
         JsonSchema({"type": "string", "format": "email", **pattern})
 
 
-@pytest.mark.parametrize("kind", ["regex", "idn-hostname", "idn-email", "colour"])
+@pytest.mark.parametrize("kind", ["color", "colour", "int32"])
 def test_what_no_pattern_can_say_is_refused(kind: str) -> None:
     with pytest.raises(ParameterError, match=r"schema.format must be one of date, date-time"):
         JsonSchema({"type": "string", "format": kind}, strict_formats=True)

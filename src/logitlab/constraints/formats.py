@@ -136,13 +136,23 @@ _TEMPLATE = rf"(?:[!\#$&-;=?-\[\]_a-z~{_BEYOND_ASCII}{_PRIVATE}]|%[0-9a-fA-F]{{2
 
 _POINTER = r"(?:/(?:[^/~\x00]|~[01])*)*"  # RFC 6901
 
+# Expressions that ECMA-262 and Python read alike, with groups one deep.
+_TIMES = r"(?:[*+?]|\{[0-9]\})?"
+_ATOMS = (
+    r"(?:[a-zA-Z0-9 _,:;@%=<>!'\"/.]|\\[dDsSwW\^$\\.*+?()\[\]{}|/]"
+    rf"|\[\^?(?:a\-z|A\-Z|0\-9|[a-zA-Z0-9_])+\]){_TIMES}|[\^$|]"
+)
+_REGEX = rf"(?:{_ATOMS}|\((?:\?:)?(?:{_ATOMS})*\){_TIMES})*"
+
 _PATTERNS: dict[str, str] = {
     "date": _DATE,
     "date-time": f"{_DATE}[tT]{_TIME}",
     "time": _TIME,
     "duration": _DURATION,
     "email": _EMAIL,
+    "idn-email": _EMAIL,
     "hostname": _HOSTNAME,
+    "idn-hostname": _HOSTNAME,
     "ipv4": _IPV4,
     "ipv6": _IPV6,
     "uri": _URI,
@@ -150,12 +160,13 @@ _PATTERNS: dict[str, str] = {
     "iri": _IRI,
     "iri-reference": _IRI_REFERENCE,
     "uri-template": _TEMPLATE,
+    "regex": _REGEX,
     "uuid": r"[0-9a-fA-F]{8}(?:\-[0-9a-fA-F]{4}){3}\-[0-9a-fA-F]{12}",
     "json-pointer": _POINTER,
     # Of 99 levels at most: Python's validator misreads larger numbers.
     "relative-json-pointer": rf"(?:0|[1-9][0-9]?)(?:\#|{_POINTER})",
 }
-_LONGEST = {"hostname": 253}
+_LONGEST = {"hostname": 253, "idn-hostname": 253}
 
 FORMATS = tuple(_PATTERNS)
 """The formats of texts that are enforced."""
