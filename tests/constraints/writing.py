@@ -194,7 +194,7 @@ class UnreadError(Exception):
     """A value whose spelling was not found in the steps there are."""
 
 
-_MOST_BYTES = 20_000  # of tries that go back
+_MOST_BYTES = 8_000  # of tries that go back
 
 
 def spelled(constraint: Constraint, value: object, *, exactly: bool = False) -> str | None:
@@ -237,7 +237,7 @@ class _Speller:
         matcher = matcher.deep_copy()
         data = text.encode("utf-8", "surrogatepass")
         self.bytes += len(data)
-        if self.bytes > (_MOST_BYTES if self.thorough else 50 * _MOST_BYTES):
+        if self.bytes > (_MOST_BYTES if self.thorough else 10 * _MOST_BYTES):
             raise UnreadError("too many tries:")
         if matcher.try_consume_tokens(list(data)) == len(data):
             return matcher
