@@ -194,7 +194,7 @@ class UnreadError(Exception):
     """A value whose spelling was not found in the steps there are."""
 
 
-_MOST_BYTES = 20_000  # of tries that go back
+_MOST_BYTES = 8_000  # of tries that go back
 
 
 def spelled(constraint: Constraint, value: object, *, exactly: bool = False) -> str | None:
@@ -237,7 +237,7 @@ class _Speller:
         matcher = matcher.deep_copy()
         data = text.encode("utf-8", "surrogatepass")
         self.bytes += len(data)
-        if self.bytes > (_MOST_BYTES if self.thorough else 50 * _MOST_BYTES):
+        if self.bytes > (_MOST_BYTES if self.thorough else 10 * _MOST_BYTES):
             raise UnreadError("too many tries:")
         if matcher.try_consume_tokens(list(data)) == len(data):
             return matcher
@@ -287,12 +287,15 @@ class _Speller:
                 if (closed := self.after(after, "]")) is not None:
                     yield closed, so_far + "]"
             elif (opened := self.after(after, ",")) is not None:
-                stack.append(self.values(opened, items[len(stack)]))
+                further = self.values(opened, items[len(stack)])
+                if not self.thorough:
+                    stack[-1] = iter(())  # a matcher of a long text takes megabytes
+                stack.append(further)
                 texts.append(so_far + ",")
 
-    def keys(self, matcher: Any, rest: Iterable[str], comma: str) -> dict[str, Any]:
-        opened = {key: self.after(matcher, comma + _key(key)) for key in rest}
-        return {key: after for key, after in opened.items() if after is not None}
+    def keys(self, matcher: Any, rest: Iterable[str], comma: str) -> list[str]:
+        """Return the keys that may come next."""
+        return [key for key in rest if self.after(matcher, comma + _key(key)) is not None]
 
     def pairs(self, matcher: Any, rest: dict[str, object], text: str) -> Iterator[tuple[Any, str]]:
         if not rest:
@@ -304,8 +307,9 @@ class _Speller:
         for key in opened:
             others = {other: value for other, value in rest.items() if other != key}
             safe = False
-            for after, item in self.values(opened[key], rest[key]):
-                still = () if self.loose else self.keys(after, opened.keys() - {key}, ",")
+            for after, item in self.values(self.after(matcher, comma + _key(key)), rest[key]):
+                further = [other for other in opened if other != key]
+                still = [] if self.loose else self.keys(after, further, ",")
                 if self.loose or len(still) == len(opened) - 1:
                     safe = True
                     yield from self.pairs(after, others, text + comma + _key(key) + item)
