@@ -1,6 +1,6 @@
 """One hypothesis profile for all laws: repeatable, no deadlines on a noisy machine.
 
-``LOGITLAB_EXAMPLES=200`` looks at more examples of every law than the 30 of a quick run.
+``LOGITLAB_EXAMPLES=200`` looks at more examples of every law than the 20 of a quick run.
 """
 
 import os
@@ -12,7 +12,7 @@ collect_ignore_glob = ["engines/own_code/*"]
 
 settings.register_profile(
     "logitlab",
-    max_examples=int(os.environ.get("LOGITLAB_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("LOGITLAB_EXAMPLES", "20")),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -24,7 +24,7 @@ from pydantic import AnyUrl, AwareDatetime, EmailStr, TypeAdapter, ValidationErr
 
 from constraints.writing import accepts, text, written
 
-EXAMPLES = int(os.environ.get("LOGITLAB_EXAMPLES", "30"))
+EXAMPLES = int(os.environ.get("LOGITLAB_EXAMPLES", "20"))
 CHECKER = Draft202012Validator.FORMAT_CHECKER  # knows some of them only with its extra "format"
 
 _TYPES: dict[str, Any] = {

@@ -131,7 +131,7 @@ SHALLOW = {"type", "minimum", "maximum", "minLength", "maxLength", "enum", "cons
 @pytest.mark.parametrize("part", range(4))
 def test_they_admit_what_jsonschema_admits(part: int) -> None:
     taken = 0
-    for seed in range(40 * part, 40 * part + 40):
+    for seed in range(25 * part, 25 * part + 25):
         maker = Maker(seed)
         schema = maker.whole()
         if maker.draft >= 8:
@@ -151,7 +151,7 @@ def test_they_admit_what_jsonschema_admits(part: int) -> None:
         if ended:
             value = json.loads(text("bytes", tokens))
             assert validator.is_valid(value), (seed, schema, value)
-    assert taken >= 10
+    assert taken >= 6
 
 
 def test_nothing_that_jsonschema_finds_is_said_to_be_impossible() -> None:

@@ -76,7 +76,7 @@ def test_equals_the_reference(
 def test_equals_the_reference_on_real_rows(
     ours: Callable[..., Any], theirs: Callable[..., Any], values: list[float]
 ) -> None:
-    for x in load().logits[::4]:
+    for x in load().logits[::5]:
         row = x.astype(float).tolist()
         for value in values:
             assert_kept(ours(x, value), theirs(row, value))
