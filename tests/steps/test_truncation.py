@@ -276,3 +276,9 @@ def test_largest_keeps_exactly_count(x: np.ndarray[Any, Any]) -> None:
             assert (keep.sum(axis=-1) == k).all()
             assert (np.sort(x)[:, size - k :] == np.sort(np.where(keep, x, -np.inf))[:, -k:]).all()
         assert (largest(x, count, threshold, "all") == (x >= threshold)).all()
+
+
+def test_a_surprise_beyond_every_float_is_infinite() -> None:
+    x = np.array([-np.finfo(np.float64).max, 0.0])
+    assert np.isfinite(max_surprise(x, 0.0)).tolist() == [False, True]
+    assert np.isfinite(max_surprise(x, 1e300)).tolist() == [False, True]

@@ -76,7 +76,8 @@ class MaxSurprise(Truncation):
         below = shifted(rows)
         # A running sum, to whose rounding removed tokens add nothing, wherever they stand.
         total = np.cumsum(np.exp(below), axis=-1)[:, -1:]
-        surprise = ((np.log(total) - below) / math.log(2)).astype(dtype)
+        with np.errstate(over="ignore"):  # a surprise beyond what a float holds is infinite
+            surprise = ((np.log(total) - below) / math.log(2)).astype(dtype)
         keep = surprise <= value.astype(dtype)
         keep[np.arange(len(rows)), rows.argmax(axis=-1)] = True
         return np.asarray(keep)
