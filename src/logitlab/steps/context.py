@@ -159,6 +159,23 @@ class Context:
         np.add.at(count, kind, times)
         return TokenCounts(*np.divmod(keys, vocabulary_size), count)
 
+    def texts(
+        self, batch: tuple[int, ...], vocabulary_size: int, scope: str = "all"
+    ) -> list[IntArray]:
+        """Return the tokens of every row of the flattened batch, in order, without padding.
+
+        Parameters
+        ----------
+        batch, vocabulary_size
+            As of `counts`.
+        scope : {"all", "output", "prompt"}
+        """
+        names = ("prompt", "output") if scope == "all" else (scope,)
+        rows = math.prod(batch)
+        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
+        whole = np.concatenate([ids.reshape(rows, ids.shape[-1]) for ids in parts], axis=1)
+        return [ids[ids >= 0] for ids in whole]
+
     def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
         """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""
         ids: IntArray = getattr(self, name)

@@ -13,14 +13,17 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_row
 from logitlab.checks import (
     ParameterError,
     Range,
+    SequenceMap,
+    TokenList,
     TokenMap,
+    TokenSequences,
     check_choice,
     check_flag,
     check_integer,
@@ -46,6 +49,9 @@ __all__ = [
 
 DOUBLE = PRECISIONS["double"]
 
+Rule: TypeAlias = "Range | TokenMap | TokenList | TokenSequences | SequenceMap"
+"""What the value of a step can be: numbers, or token ids."""
+
 
 class Transform(ABC):
     """A pure function from logits to logits.
@@ -70,7 +76,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Range | None = None,
+    rule: Any = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -81,8 +87,8 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, optional
-        Instead of those, a number, or None where that is the default.
+    rule : Range, TokenList or TokenSequences, optional
+        Instead of those, a number or token ids, or None where that is the default.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional
@@ -122,8 +128,8 @@ class Step(Transform):
     """
 
     key: ClassVar[str]
-    rule: ClassVar[Range | TokenMap]
-    neutral: ClassVar[float | None]
+    rule: ClassVar[Rule]
+    neutral: ClassVar[Any]
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))
@@ -145,8 +151,10 @@ class Step(Transform):
         elif words:
             check_choice(name, value, words)
         elif value is not None or entry.default is not None:
-            number = check_integer if rule.integer else check_number
-            object.__setattr__(self, entry.name, number(name, value, rule))
+            check: Any = check_integer if rule.integer else check_number
+            is_number = isinstance(rule, Range)
+            used = check(name, value, rule) if is_number else rule.check(name, value)
+            object.__setattr__(self, entry.name, used)
         if needs and value != entry.default and getattr(self, needs.split()[-1]) is None:
             raise ParameterError(name, f"{entry.default!r} without {needs}", value)
 
@@ -370,7 +378,7 @@ class RandomStep(RowStep):
     distribution if it acts.
     """
 
-    rule: ClassVar[Range | TokenMap] = Range(0, 1)
+    rule: ClassVar[Rule] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
 
     @abstractmethod
