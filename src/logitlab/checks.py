@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ __all__ = [
     "MOST_POINTS",
     "MOST_TEXTS",
     "MOST_WORKERS",
+    "Check",
     "FrozenDict",
     "ParameterError",
     "Range",
@@ -135,6 +136,10 @@ class Seen(str):
 
     __slots__ = ()
     __repr__ = str.__str__
+
+
+Check: TypeAlias = Callable[[str, Any], Any]
+"""Takes a name and a value; returns that in canonical form, or raises `ParameterError`."""
 
 
 @dataclass(frozen=True)
