@@ -43,7 +43,7 @@ MOST_TEXTS = 1 << 16
 """Answers that one call of `generate`, `generate_many` or `stream` writes at most."""
 
 MOST_DRAWS = 1 << 26
-"""Tokens that one call of `sample` draws at most, rows times ``size``."""
+"""Tokens that a call of `sample`, or `simulate` in a chunk, draws: rows times ``size``."""
 
 MOST_POINTS = 10**6
 """Points of a grid."""
@@ -263,8 +263,8 @@ class TokenMap:
             raise ParameterError(name, "a map from token ids to numbers", value)
         entries: dict[int, Any] = {}
         for token, amount in value.items():
-            if self.bans and isinstance(amount, float) and amount == -np.inf:
-                entries[check_token(name, token)] = amount
+            if self.bans and isinstance(amount, float | np.floating) and amount == -np.inf:
+                entries[check_token(name, token)] = float(amount)
                 continue
             array = self.values.check(f"{name}[{token!r}]", amount)
             entries[check_token(name, token)] = array if array.ndim else array.item()
