@@ -6,11 +6,14 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
+from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sequences import BadWords, SequenceBias
 from logitlab.steps.temperature import Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
@@ -37,10 +40,16 @@ def openrouter(p: Values) -> Chain:
     beyond the page: each means what its author defined.
     """
     return Chain(
+        AllowedTokens(p.allowed_token_ids),
+        SuppressTokens(p.suppress_tokens),
+        BadWords(p.bad_words),
         LogitBias(p.logit_bias),
+        SequenceBias(p.sequence_bias),
         RepetitionPenalty(p.repetition_penalty),
         FrequencyPenalty(p.frequency_penalty),
         PresencePenalty(p.presence_penalty),
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
+        ThinkingBudget(p.thinking_token_budget, *p.thinking_markers),
         Temperature(p.temperature),
         TopK(p.top_k),
         TypicalP(p.typical_p),
