@@ -261,7 +261,7 @@ def unlike(items: Any) -> dict[str, Any]:
 # A schema, and a part of the message.
 REFUSED: list[tuple[Any, str]] = [
     (None, "schema must be a map or a boolean, as every JSON schema, got None."),
-    (False, "Unsatisfiable schema"),
+    (False, "schema must be a schema of some value, got False. No value is valid under it."),
     ({1: 2}, "schema must be a map whose keys are strings, got 1."),
     ({"type": "text"}, "schema.type must be one or more of null, boolean, object, array, number"),
     ({"type": []}, "schema.type must be one or more of"),
@@ -337,7 +337,17 @@ REFUSED: list[tuple[Any, str]] = [
     ({"oneOf": [{"pattern": "a"}, {"pattern": "b"}]}, "exclude each other: members 0 and 1 may"),
     ({"type": "integer", "minimum": 5, "maximum": 3}, "minimum (5) is greater than maximum (3)."),
     ({"type": "string", "minLength": 3, "maxLength": 2}, "minLength (3) is greater than"),
-    ({"type": "string", "enum": [1]}, "Unsatisfiable schema"),
+    ({"type": "string", "enum": [1]}, "No value is valid under it."),
+    ({"type": "array", "contains": {"const": 1}, "maxItems": 0}, "No value is valid under it."),
+    (
+        {"properties": {"oneOf": {"anyOf": [{"pattern": "("}]}}},
+        "schema.properties.oneOf.anyOf[0].pattern must be",
+    ),
+    ({"oneOf": [{"type": "null"}, {"pattern": "b"}, {"pattern": "b"}]}, "members 1 and 2 may"),
+    (
+        {"propertyNames": {"pattern": "^a", "maxLength": 3}},
+        "of patternProperties or propertyNames",
+    ),
     ({"allOf": [{"type": "integer"}, {"type": "string"}]}, "incompatible types."),
     ({"type": "string", "pattern": r"^\x01$"}, "Nothing may follow here."),
     (closed(a=False), "required property 'a' is unsatisfiable."),

@@ -148,12 +148,19 @@ def test_the_other_rows_of_a_batch_finish() -> None:
         if has_failed:
             assert answer.finish.cause == "constraint"
             count = len(answer.tokens)
-            begins = f"No token could follow token {count} under the constraint: pattern must be"
+            begins = f"The text could not go on after token {count} under its constraint: pattern"
             assert str(answer.finish).startswith(begins)
+            assert not answer.finish.complete
             with pytest.raises(ParameterError, match="pattern must be simple enough to follow it"):
                 generate(MODEL, "A", seed=answer.seed, **asked)
             with pytest.raises(ParameterError, match="pattern must be simple enough to follow it"):
                 list(stream(MODEL, "A", seed=answer.seed, **asked))
+
+    for length in {len(answers[i].tokens) for i, has in enumerate(failed) if has}:
+        # The limit of tokens and that of the lexer may come at once: no row is lost.
+        for most in (length, length + 1):
+            compiled.compiled_for.cache_clear()
+            assert len(generate(MODEL, "A", seed=1, n=12, **{**asked, "max_tokens": most})) == 12
 
     def facts(generations: Any) -> list[Any]:
         return [(one.text, one.tokens.tolist(), one.finish) for one in generations]

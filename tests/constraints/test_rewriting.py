@@ -162,7 +162,7 @@ def test_nothing_that_jsonschema_finds_is_said_to_be_impossible() -> None:
         try:
             JsonSchema(schema)
         except ParameterError as error:
-            if "Unsatisfiable" not in str(error):
+            if not any(words in str(error) for words in ("Unsatisfiable", "No value is valid")):
                 continue
             refused += 1
             with warnings.catch_warnings():

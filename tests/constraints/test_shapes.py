@@ -50,10 +50,6 @@ def test_what_is_written_is_valid(name: str) -> None:
     assert ends
 
 
-def test_there_are_sixty() -> None:
-    assert len(SHAPES) >= 60
-
-
 def test_a_format_is_an_annotation_unless_formats_are_strict() -> None:
     schema = {"properties": {"a": {"type": "string", "format": "color"}, "b": {"format": "int32"}}}
     notes = JsonSchema(schema).notes

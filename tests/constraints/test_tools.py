@@ -277,7 +277,7 @@ def test_values_that_were_checked_are_not_checked_again(monkeypatch: pytest.Monk
         ),
         (
             {"response_format": format_of(False)},
-            "response_format.json_schema.schema must be one that can be enforced",
+            "response_format.json_schema.schema must be a schema of some value",
         ),
         (
             {"structured_outputs": False, "response_format": format_of({})},

@@ -37,7 +37,7 @@ _FREQUENT_WORDS = ["[a-z]{1,15}", "[A-Za-z0-9_]{1,20}"]
 _LONGEST_GRAMMAR = 1_000_000  # characters of a grammar
 _RULE_PLACE = re.compile(r"^at \d+\(\d+\): ")
 _HINTS = {
-    "A key may match two patterns of patternProperties: make them exclude each other.": (
+    "A key may match two patterns, of patternProperties or propertyNames: let one be.": (
         "are not disjoint"
     ),
     "A schema that refers to itself has conditions beside the reference there.": (
@@ -49,7 +49,7 @@ _HINTS = {
         "Unable to determine if regex is empty"
     ),
 }
-_LABEL = re.compile(r" while processing json-schema:\S*")  # of a compiled definition
+_DEFINITION = re.compile(r" while processing json-schema:\S*")  # of a compiled definition
 _QUOTED_LINE = re.compile(r"\d+ \|")  # a line of the grammar, in a message
 
 
@@ -261,7 +261,7 @@ def _complaint(message: str) -> str:
     """Return what llguidance says is wrong, in one line."""
     lines = [line.strip() for line in message.removesuffix("<non-verbose/>").splitlines()]
     sentence = " ".join(line for line in lines if line.strip("^") and not _QUOTED_LINE.match(line))
-    sentence = _LABEL.sub("", sentence)
+    sentence = _DEFINITION.sub("", sentence)
     for hint, words in _HINTS.items():
         if words in sentence:
             return hint

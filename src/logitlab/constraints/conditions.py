@@ -76,21 +76,21 @@ class Conditions:
     def _exactly_one(self, name: str, schema: Mapping[str, Any], context: Context) -> Any:
         """Return alternatives of which each excludes what others share with it."""
         members = schema["oneOf"]
-        overlaps: list[list[Any]] = [[] for _ in members]
+        overlaps: list[list[int]] = [[] for _ in members]
         for (i, one), (j, other) in itertools.combinations(enumerate(members), 2):
             if not self._disjoint.are(one, other, context):
-                overlaps[i].append(other)
-                overlaps[j].append(one)
+                overlaps[i].append(j)
+                overlaps[j].append(i)
         hint = "The members of oneOf must exclude each other"
         choices = []
         for i, (one, others) in enumerate(zip(members, overlaps, strict=True)):
             inside = self._negation.within(context, one)
             opposites = []
-            for other in others:
+            for j in others:
                 try:
-                    opposites.append(self._negation.of(other, inside))
+                    opposites.append(self._negation.of(members[j], inside))
                 except UnsayableError as error:
-                    hint = f"{hint}: members {i} and {members.index(other)} may overlap, and there"
+                    hint = f"{hint}: members {i} and {j} may overlap, and there"
                     hint = f"{hint} is no way to say the opposite of {error}."
                     value = self._written(schema, "oneOf")
                     raise ParameterError(f"{name}.oneOf", _CANNOT, value, hint) from None
@@ -246,23 +246,21 @@ class Conditions:
         rows = list(itertools.islice(every, MOST_ALTERNATIVES + 1))
         if len(rows) > MOST_ALTERNATIVES:
             return None
-        others = ["null", "boolean", "number", "string", "object"]
         choices: list[Any] = [{"enum": rows}] if rows else []
         if not only("array", schema):
-            choices.append({"type": others})
+            choices.append({"not": {"type": "array"}})
         return {"anyOf": choices} if choices else False
 
     def _contains(self, name: str, schema: Mapping[str, Any], most: float) -> list[tuple[str, Any]]:
         asked = schema["contains"]
         least, limit = schema.get("minContains", 1), schema.get("maxContains", math.inf)
-        conditions: list[tuple[str, Any]] = []
         if least == 0 and limit >= most:
             return []
         if asked is True or asked == {}:
-            counts = {"minItems": least} if least else {}
+            lengths = {"minItems": least} if least else {}
             if limit < math.inf:
-                counts["maxItems"] = limit
-            return [("contains", for_type("array", schema, counts))]
+                lengths["maxItems"] = limit
+            return [("contains", for_type("array", schema, lengths))]
         if least and (asked is False or limit < least):
             return [("contains", {"not": {"type": "array"}})]
         if asked is False:
@@ -277,11 +275,9 @@ class Conditions:
             {"prefixItems": [*[True] * place, asked], "minItems": place + 1}
             for place in range(int(most))
         ]
-        condition = for_type("array", schema, {"anyOf": choices}) if choices else False
         if not choices:
-            condition = {"not": {"type": "array"}}
-        conditions.append(("contains", condition))
-        return conditions
+            return [("contains", {"not": {"type": "array"}})]
+        return [("contains", for_type("array", schema, {"anyOf": choices}))]
 
 
 def _names_texts(schema: Any) -> bool:

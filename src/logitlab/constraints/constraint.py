@@ -172,7 +172,13 @@ class Matcher:
 
     @property
     def is_complete(self) -> bool:
-        """Whether the text so far is one of the constraint's, so that it may end here."""
+        """Whether the text so far is one of the constraint's, so that it may end here.
+
+        Raises
+        ------
+        ParameterError
+            If that takes more work than a step may.
+        """
         return self._may_come(self._text.compiled.ends[0])
 
     def copy(self) -> Self:

@@ -14,10 +14,9 @@ _MOST_REFERENCES = 256
 
 
 def ends(schema: Any, name: str = "schema") -> bool:
-    """Say whether some value of a checked schema, called so in a message, is finite.
+    """Say whether some value of a rewritten schema, called so in a message, is finite.
 
-    A schema is taken as finite until what it requires says otherwise; a reference that is no
-    pointer into the schema itself counts as finite.
+    A schema is taken as finite until what it requires says otherwise.
 
     Examples
     --------
@@ -25,12 +24,12 @@ def ends(schema: Any, name: str = "schema") -> bool:
     >>> ends(node), ends({**node, "required": ["next"]})
     (True, False)
     """
-    pointers = [one for one in _references(schema) if one == "#" or one.startswith("#/")]
+    pointers = _references(schema)
     if len(pointers) > _MOST_REFERENCES:
         rule = f"of at most {_MOST_REFERENCES} different $ref"
         raise ParameterError(name, rule, Seen(f"{len(pointers)} of them"))
     # The least fixed point: at first no reference ends, and in each round more may.
-    endless = {one: _target(schema, one) for one in pointers}
+    endless = {one: follow(schema, one) for one in pointers}
     while more := [one for one, target in endless.items() if _is_finite(target, endless)]:
         for one in more:
             del endless[one]
@@ -47,8 +46,7 @@ def _is_finite(schema: Any, endless: Mapping[str, Any]) -> bool:
     def every(schemas: Sequence[Any]) -> bool:
         return all(_is_finite(one, endless) for one in schemas)
 
-    choices = [schema[key] for key in ("anyOf", "oneOf") if key in schema]
-    some = all(any(_is_finite(one, endless) for one in choice) for choice in choices)
+    some = any(_is_finite(one, endless) for one in schema.get("anyOf", (True,)))
     if not some or not every(schema.get("allOf", ())):
         return False
     if "const" in schema or "enum" in schema:
@@ -66,8 +64,6 @@ def _parts(schema: Mapping[str, Any], kind: str) -> Sequence[Any]:
     if kind == "array":
         items = schema.get("items", True)
         before = schema.get("prefixItems", ())
-        if isinstance(items, list):
-            before, items = items, schema.get("additionalItems", True)
         least = schema.get("minItems", 0)
         return [*before[:least], *([items] if least > len(before) else [])]
     return ()
@@ -78,11 +74,3 @@ def _references(value: Any) -> set[str]:
         own = {value["$ref"]} if isinstance(value.get("$ref"), str) else set()
         return own.union(*map(_references, value.values()))
     return set().union(*map(_references, value)) if isinstance(value, list) else set()
-
-
-def _target(schema: Any, pointer: str) -> Any:
-    """Follow a JSON pointer; what is not there is left to the compiler to refuse."""
-    try:
-        return follow(schema, pointer)
-    except LookupError:
-        return True

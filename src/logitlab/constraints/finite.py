@@ -174,7 +174,7 @@ class Judge:
                 return _all(inner(part, one) for part, one in zip(asked, value, strict=False))
             case "items":
                 return _all(inner(asked, one) for one in value[before:])
-        return bool(_LIMITS[key](value, asked)) if key in _LIMITS else None
+        return bool(_COMPARISONS[key](value, asked)) if key in _COMPARISONS else None
 
 
 def _all(verdicts: Iterable[bool | None]) -> bool | None:
@@ -200,7 +200,7 @@ TYPE_OF = {
     **dict.fromkeys(["dependentRequired", "dependentSchemas"], "object"),
     "unevaluatedProperties": "object",
 }
-_LIMITS: dict[str, Any] = {
+_COMPARISONS: dict[str, Any] = {
     "minimum": lambda value, least: value >= least,
     "maximum": lambda value, most: value <= most,
     "exclusiveMinimum": lambda value, least: value > least,

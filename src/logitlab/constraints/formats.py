@@ -72,7 +72,7 @@ _HOSTNAME = rf"{_LABEL}(?:\.{_LABEL})*"
 _ATOM = r"[a-zA-Z0-9!#$%&'*+\-/=?\^_`{|}~]"
 _NOWHERE = ["arpa", "invalid", "local", "localhost", "onion", "test"]
 _TOP = _other_than(_NOWHERE, "a-zA-Z", "a-zA-Z", 24)
-_EMAIL = rf"{_ATOM}(?:\.?{_ATOM}){{0,49}}@(?:{_label('a-zA-Z0-9', 41)}\.){{1,3}}(?:{_TOP})"
+_EMAIL = rf"{_ATOM}(?:\.?{_ATOM}){{0,31}}@(?:{_label('a-zA-Z0-9', 41)}\.){{1,3}}(?:{_TOP})"
 
 # RFC 4291
 _BYTE = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -138,11 +138,11 @@ _POINTER = r"(?:/(?:[^/~\x00]|~[01])*)*"  # RFC 6901
 
 # Expressions that ECMA-262 and Python read alike, with groups one deep.
 _TIMES = r"(?:[*+?]|\{[0-9]\})?"
-_ATOMS = (
+_PIECES = (
     r"(?:[a-zA-Z0-9 _,:;@%=<>!'\"/.]|\\[dDsSwW\^$\\.*+?()\[\]{}|/]"
     rf"|\[\^?(?:a\-z|A\-Z|0\-9|[a-zA-Z0-9_])+\]){_TIMES}|[\^$|]"
 )
-_REGEX = rf"(?:{_ATOMS}|\((?:\?:)?(?:{_ATOMS})*\){_TIMES})*"
+_REGEX = rf"(?:{_PIECES}|\((?:\?:)?(?:{_PIECES})*\){_TIMES})*"
 
 _PATTERNS: dict[str, str] = {
     "date": _DATE,

@@ -61,10 +61,10 @@ class JsonSchema(Constraint):
     ``format`` on anything but texts, ``default``, ``title``, ``contentEncoding`` and unknown
     keywords are annotations. A text of a format is one for validators, too, which narrows some: no
     second is 60, durations have numbers of at most 5 to 9 digits, domains are of ASCII without
-    Punycode, regular expressions have groups one deep, e-mail addresses an ordinary domain and at
-    most 50 letters before it. ``multipleOf`` is decimal: 1.15 is a multiple of 0.01, whatever a
-    division of floats says. Bounds beyond 2**53, of more than
-    15 digits or of more than 30 places are rounded inwards, an open end of fractions is closed one
+    Punycode, regular expressions have groups one deep and no ``{m,n}``, e-mail addresses an
+    ordinary domain and at most 32 letters before the @. ``multipleOf`` is decimal: 1.15 is a
+    multiple of 0.01, whatever a division of floats says. Bounds beyond 2**53, of more than 15
+    digits or of more than 30 places are rounded inwards, an open end of fractions is closed one
     such digit inside (``exclusiveMinimum`` 1 begins at 1.00000000000001), and ``dependencies``
     means the same in each draft.
 

@@ -22,7 +22,7 @@ __all__ = ["enforceable"]
 
 _MOST_KEYS = 2_000  # of one object; what it takes grows with their square
 _MOST_PATTERNS = 64  # of one object; their cube
-_MOST_PARTS = 30_000  # schemas that may come of one
+_MOST_REWRITTEN = 30_000  # schemas that may come of one
 
 
 def enforceable(
@@ -74,7 +74,9 @@ def enforceable(
         rule = "closed, with additionalProperties false, beside values with control characters"
         hint = r"These are spelled \uhhhh, and so could be the name of a listed key."
         raise ParameterError(name, rule, schema, hint)
-    if "$ref" in json.dumps(result) and not ends(result, name):
+    if result is False:
+        raise ParameterError(name, "a schema of some value", schema, "No value is valid under it.")
+    if not ends(result, name):
         hint = "It requires itself without end."
         raise ParameterError(name, "a schema of texts that can end", schema, hint)
     return result
@@ -132,10 +134,11 @@ class _Rewriter:
         named = {label.removeprefix("#/$defs/"): one for label, one in written.items()}
         return {**root, "$defs": named}
 
-    def _schema(self, name: str, schema: Any, context: Context) -> Any:
+    def _schema(self, name: str, schema: Any, context: Context, of_one: bool = False) -> Any:
+        """Rewrite a schema; ``of_one`` says that its alternatives are the members of a oneOf."""
         self._count += 1
-        if self._count > _MOST_PARTS:
-            rule = f"such that at most {_MOST_PARTS} schemas say the same without not and oneOf"
+        if self._count > _MOST_REWRITTEN:
+            rule = f"such that at most {_MOST_REWRITTEN} schemas say the same without not and oneOf"
             raise ParameterError(self._places["#"], rule, Seen("more of them"))
         if isinstance(schema, bool) or not schema:
             return schema
@@ -154,15 +157,15 @@ class _Rewriter:
                     self._wanted.append(schema[key])
         for key in ("allOf", "anyOf"):
             if key in schema:
-                # The members of a user's oneOf have become alternatives.
-                place = name if name.endswith(".oneOf") else f"{name}.{key}"
+                place = name if of_one and key == "anyOf" else f"{name}.{key}"
                 result[key] = [
                     self._schema(f"{place}[{i}]", one, context) for i, one in enumerate(schema[key])
                 ]
         for key, condition in [*self._conditions.of(name, schema, context), *more]:
             if condition is not True:
-                place = f"{name}.{key}"
-                result.setdefault("allOf", []).append(self._schema(place, condition, context))
+                place, of_one = f"{name}.{key}", key == "oneOf"
+                written = self._schema(place, condition, context, of_one)
+                result.setdefault("allOf", []).append(written)
         together = [result, *(one for one in result.get("allOf", ()) if isinstance(one, dict))]
         _check_patterns(name, sum(len(one.get("patternProperties", ())) for one in together))
         if "format" in schema and "string" in context.atoms:

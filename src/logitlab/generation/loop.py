@@ -119,9 +119,17 @@ class Row:
     def fail(self, error: ParameterError) -> str:
         """End the text, which cannot be continued, and return what can be shown."""
         self.error = error
-        sentence = f"No token could follow token {self._count} under the constraint: {error}"
-        self.finish = Finish("error", "constraint", sentence)
+        sentence = f"The text could not go on after token {self._count} under its constraint: "
+        whole = self._is_whole()
+        self.finish = Finish("error", "constraint", f"{sentence}{error}", complete=whole)
         return self._text.add(b"", final=True)
+
+    def _is_whole(self) -> bool:
+        """Say whether the text is one of its constraint's, as far as that can be told."""
+        try:
+            return self.matcher is None or self.matcher.is_complete
+        except ParameterError:
+            return False
 
     def _finished(self, end: int | None, is_cut: bool) -> Finish:
         if self._text.match is not None:
@@ -136,7 +144,7 @@ class Row:
             label = self._model.vocabulary.label(end)
             sentence = f"The model ended the text with {label}, its token {self._count}."
             return Finish("stop", "end token", sentence)
-        whole = self.matcher is None or self.matcher.is_complete
+        whole = self._is_whole()
         if self.prepared.max_tokens == self.limit:
             sentence = f"max_tokens {self.limit} was reached."
             return Finish("length", "max_tokens", sentence, is_cut=is_cut, complete=whole)
@@ -150,7 +158,7 @@ class Row:
         if finish is None:
             self._text.add(b"", final=True)
             sentence = f"Interrupted after token {self._count}: resume goes on from there."
-            whole = self.matcher is None or self.matcher.is_complete
+            whole = self._is_whole()
             finish = Finish("interrupted", "interrupted", sentence, complete=whole)
         report = None
         if self.prepared.reported is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,8 +70,11 @@ class Prepared:
         """What happens to the request, and what of its structure is not enforced."""
         if self.constraint is None:
             return self.resolved.notes
-        key = self.constraint.name.split(".")[0]
-        more = (Note(key, "ignored", sentence) for sentence in self.constraint.notes)
+        own = self.options.constraint is not None
+        more = (
+            Note("constraint" if own else re.split(r"[.\[]", sentence)[0], "ignored", sentence)
+            for sentence in self.constraint.notes
+        )
         return (*self.resolved.notes, *more)
 
     @property
