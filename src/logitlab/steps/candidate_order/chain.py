@@ -68,7 +68,7 @@ class Candidates:
         A probability that has vanished makes the entropy NaN, and nothing differs from anything:
         the sort then leaves an order of its own.
         """
-        self._sort()
+        self.sort()
         probs = _probabilities(self.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = -_log(probs)
@@ -81,9 +81,18 @@ class Candidates:
         self._take(places[: int(beyond.argmax()) + 1 if beyond.any() else None])
         self.is_sorted = False
 
+    def evenness(self) -> Any:
+        """Sort, and return the entropy as a part of that of a uniform row of as many tokens."""
+        self.sort()
+        probs = _probabilities(self.values)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = np.where(probs > 0, probs * _log(probs), np.float32(0))
+        entropy = -np.cumsum(depth, dtype=np.float32)[-1]
+        return entropy / -_log(np.float32(1) / np.float32(len(probs)))
+
     def drop_top_choices(self, threshold: Any) -> None:
         """Leave out the first ones that reach the threshold, but for the last of them."""
-        self._sort()
+        self.sort()
         values = self.values
         # What is removed reaches a threshold of 0, and is not to be the one that stays.
         likely = (_probabilities(values) >= threshold) & (values > -np.inf)
@@ -93,14 +102,15 @@ class Candidates:
 
     def take_unsurprising(self, bits: Any) -> None:
         """Keep those in front of the first whose surprise is greater."""
-        self._sort()
+        self.sort()
         with np.errstate(divide="ignore"):
             surprise = -np.log2(_probabilities(self.values).astype(np.float64)).astype(np.float32)
         beyond = surprise > bits
         count = int(beyond.argmax()) if beyond.any() else len(beyond)
         self.order = self.order[: max(count, 1)]
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
+        """Sort all, unless they are known to be sorted."""
         self.take_first(len(self.order))
 
     def _take(self, places: IntArray) -> None:
