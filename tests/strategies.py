@@ -12,7 +12,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, Step
-from logitlab.checks import SequenceMap, TokenList, TokenSequences
+from logitlab.checks import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.penalties import _Penalty
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 
@@ -118,7 +118,7 @@ def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
 
 PENALTIES = tuple(kind for kind in STEPS if issubclass(kind, _Penalty))
 
-_IDS = (TokenList, TokenSequences, SequenceMap)
+_IDS = (TokenIds, TokenSequences, SequenceMap)
 
 
 def _fields_with_ids(kind: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _fields_with_ids(kind: Any) -> dict[str, Any]:
 
 
 # Steps whose value is no number, and those that can leave no token: token 0 is left to them.
-OF_IDS = tuple(kind for kind in STEPS if isinstance(kind.rule, TokenList | TokenSequences))
+OF_IDS = tuple(kind for kind in STEPS if isinstance(kind.rule, TokenIds | TokenSequences))
 NAMING = tuple(kind for kind in STEPS if _fields_with_ids(kind))
 
 
@@ -146,6 +146,7 @@ def relabelled(step: Any, new_id: Any) -> Any:
     names = [*_fields_with_ids(type(step)), *(n for n in ("fill", "newline") if hasattr(step, n))]
     return dataclasses.replace(step, **{name: renamed(getattr(step, name)) for name in names})
 
+
 _UNIT = [0.0, 1.0, 0.5, 0.9, 1e-3]
 # Values to be met often, and ends for those that have none.
 _EDGES: dict[str, tuple[list[Any], float, float]] = {
@@ -155,6 +156,11 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
+    "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
+    "smoothing_factor": ([0.0, 0.3, 1.0], 0, 3),
+    "skew": ([0.0, 0.5, -0.5, 2.0], -5, 5),
+    "dry_multiplier": ([0.0, 0.8, -0.8], -3, 3),
+    "exponential_decay_length_penalty": ([1.0, 1.5, 0.5, 0.0], 0, 3),
 }
 
 
@@ -178,7 +184,7 @@ def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
 def _ids(rule: Any, size: int, allows: bool = False) -> st.SearchStrategy[Any]:
     """Token ids, all but 0 where they may be removed, 0 among them where they alone stay."""
     some = st.integers(min(1, size - 1), size - 1)
-    if isinstance(rule, TokenList):
+    if isinstance(rule, TokenIds):
         if allows:
             return st.lists(some, max_size=4).map(lambda ids: (0, *ids))
         return st.lists(some, max_size=4 if size > 1 else 0).map(tuple)
@@ -203,15 +209,17 @@ def _option(entry: dataclasses.Field[Any], size: int) -> st.SearchStrategy[Any]:
     if words:
         return st.sampled_from(list(words))
     if entry.default is None:
-        return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+        return st.one_of(
+            st.none(), st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
+        )
     if rule.integer:
-        return st.integers(0, 6)
+        return st.integers(int(rule.low), 6)
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 
 @cache
 @st.composite
-def options(draw: st.DrawFn, kind: Any, size: int) -> dict[str, Any]:
+def options(draw: st.DrawFn, kind: Any, size: int = 1) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for entry in dataclasses.fields(kind)[1:]:
         needs = entry.metadata["needs"].split()[-1:]

@@ -63,10 +63,16 @@ from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
+from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
     max_surprise as max_surprise,
+)
+from logitlab.steps.ngrams import (
+    NoRepeatNgram as NoRepeatNgram,
+    no_repeat_ngram as no_repeat_ngram,
 )
 from logitlab.steps.normalisation import LogSoftmax as LogSoftmax
 from logitlab.steps.penalties import (
@@ -84,8 +90,15 @@ from logitlab.steps.sequences import (
     bad_words as bad_words,
     sequence_bias as sequence_bias,
 )
+from logitlab.steps.skew import Skew as Skew, skew as skew
+from logitlab.steps.smoothing import Smoothing as Smoothing, smoothing as smoothing
 from logitlab.steps.step import Step as Step, Transform as Transform
-from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
+from logitlab.steps.temperature import (
+    DynamicTemperature as DynamicTemperature,
+    Temperature as Temperature,
+    dynamic_temperature as dynamic_temperature,
+    temperature as temperature,
+)
 from logitlab.steps.thinking import (
     ThinkingBudget as ThinkingBudget,
     thinking_token_budget as thinking_token_budget,

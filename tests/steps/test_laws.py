@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from functools import cache, partial
@@ -14,12 +13,15 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from logitlab import (
     Context,
+    DynamicTemperature,
     FrequencyPenalty,
     LogitBias,
     MinP,
     PresencePenalty,
     SequenceBias,
+    Skew,
     Step,
+    ThinkingBudget,
     TopK,
 )
 from logitlab.steps.step import SparseStep
@@ -66,8 +68,10 @@ def cases(draw: st.DrawFn, kind: Any) -> tuple[Any, np.ndarray[Any, Any], Contex
 
 
 def alive(kind: Any, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Logits that leave token 0 to a step that may leave no other."""
-    if kind in NAMING:
+    """Logits that leave token 0 to a step that may leave no other, and whatever may be forced."""
+    if kind is ThinkingBudget:
+        x[x == -np.inf] = -1
+    elif kind in NAMING:
         x[..., 0] = np.where(x[..., 0] == -np.inf, 0, x[..., 0])
     return x
 
@@ -121,10 +125,14 @@ def test_an_array_parameter_is_the_stack_of_its_values(kind: Any, data: st.DataO
         result = kind({token: each})(x, context)
         expected = [kind({token: each[i]})(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     else:
-        chosen = data.draw(options(kind, x.shape[-1]))
+        chosen = data.draw(options(kind, size))
         result = kind(each, **chosen)(x, context)
         expected = [kind(each[i], **chosen)(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
+
+
+# What looks at nothing but the entropy of a row, or at the sums of its sorted probabilities.
+SUMMING = (DynamicTemperature, Skew)
 
 
 @all_steps
@@ -136,11 +144,12 @@ def test_relabelling_the_vocabulary_commutes(kind: Any, data: st.DataObject) -> 
     if isinstance(step, LogitBias):
         moved_step: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
     else:
+        assume(getattr(step, "along", "") != "ids")  # the numbers of the tokens are its order
         moved_step = relabelled(step, new_id)
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
     result = moved_step(x[..., order], moved)
     expected = step(x, context)[..., order]
-    if kind in RANDOM:  # a mixture adds up probabilities, in the order of the ids
+    if kind in (*RANDOM, *SUMMING):  # probabilities are added up, in the order of the ids
         close: Any = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
         result, expected = ll.softmax(result), ll.softmax(expected)
     else:
@@ -164,7 +173,7 @@ def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
     elif kind is SequenceBias:
         step = SequenceBias(dict.fromkeys(data.draw(values(kind, size)), 0.0))
     else:
-        chosen = data.draw(options(kind, x.shape[-1]))
+        chosen = data.draw(options(kind, size))
         step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
