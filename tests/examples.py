@@ -18,7 +18,7 @@ def _all() -> tuple[dict[str, Any], ...]:
 
 
 def examples(engine: str, sampler: str) -> list[dict[str, Any]]:
-    """Those of one sampler of an engine, by the beginnings of their names; there is one at least."""
+    """Those of a sampler of an engine, by the beginnings of their names, one at least."""
     found = [
         each
         for each in _all()

@@ -89,7 +89,7 @@ def test_ends_come_back_where_nothing_else_is_left() -> None:
     kept = MinTokens(2, [0, 2], restores=True)
     assert kept(row, Context()).tolist() == row
     assert kept([0.0, 1.0, 1.0], Context()).tolist() == [-np.inf, 1.0, -np.inf]
-    with pytest.raises(ParameterError, match="^min_tokens must be such that one token at least"):
+    with pytest.raises(ParameterError, match=r"^min_tokens must be such that one token at least"):
         MinTokens(2, [0, 2])(row, Context())
 
 

@@ -133,11 +133,11 @@ def test_requests_reach_them_under_openrouter() -> None:
 
 @pytest.mark.parametrize("value", ["word", [[]], [[-1]], [["a"]], 5, {1: 2}])
 def test_what_is_no_list_of_sequences_is_refused(value: Any) -> None:
-    with pytest.raises(ParameterError, match="^bad_words must be "):
+    with pytest.raises(ParameterError, match=r"^bad_words must be "):
         BadWords(value)
 
 
 @pytest.mark.parametrize("value", [[1], {1: 2.0}, {(): 1.0}, {(1,): "a"}, {(1,): np.nan}])
 def test_what_is_no_map_of_sequences_is_refused(value: Any) -> None:
-    with pytest.raises(ParameterError, match="^sequence_bias"):
+    with pytest.raises(ParameterError, match=r"^sequence_bias"):
         SequenceBias(value)
