@@ -31,8 +31,7 @@ __all__ = ["openrouter"]
 
 def _dry(p: Values) -> Dry:
     last_n = None if p.dry_penalty_last_n == -1 else p.dry_penalty_last_n
-    # Texts are ids where there is a vocabulary; without one they cannot occur.
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
+    breakers = p.dry_sequence_breakers
     return Dry(p.dry_multiplier, p.dry_base, p.dry_allowed_length, last_n, breakers)
 
 

@@ -6,7 +6,6 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -86,9 +85,7 @@ def resolve_for(model: Model, request: Request, options: Options, n: int | None 
 
     Verbosity is a bias on the tokens that end a text, which multiplies the odds of ending.
     """
-    ends = sorted(model.end_ids)
-    bias = options.verbosity_bias
-    ending = {"low": dict.fromkeys(ends, bias), "high": dict.fromkeys(ends, -bias)} if bias else {}
+    ending = {"low": options.verbosity_bias, "high": -options.verbosity_bias}
     keywords = options.parameters
     if n is not None:
         check_answers("n", n)
@@ -104,19 +101,8 @@ def resolve_for(model: Model, request: Request, options: Options, n: int | None 
         size=len(model.vocabulary),
         keywords=keywords,
         ending=ending,
-        encode=partial(_encoded, model),
+        vocabulary=model,
     )
-
-
-def _encoded(model: Model, text: str) -> list[int]:
-    """Return the token ids of a text in the middle of another."""
-    try:
-        first, tokens = model.encode(""), model.encode(text)
-    except ParameterError as error:
-        hint = f"{model.name} does not tokenise it: {error.name} must be {error.rule}."
-        rule = "a map whose keys are token ids"
-        raise ParameterError("logit_bias", rule, text, hint) from None
-    return tokens[len(first) :] if tokens[: len(first)] == first else tokens
 
 
 def prepare(model: Model, request: Request, options: Options, n: int | None = None) -> Prepared:
