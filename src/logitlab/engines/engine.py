@@ -346,7 +346,7 @@ class Engine:
             made.translate({})
         return made
 
-    def reported(self, request: RequestLike) -> Chain:
+    def reported(self, request: RequestLike, *, vocabulary: VocabularyLike = None) -> Chain:
         """Return the chain whose result this engine reports as log-probabilities.
 
         Raises
@@ -360,7 +360,7 @@ class Engine:
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
         OneSortChain(Temperature(0.8), precision='single', sorts='probs')
         """
-        return self.reported_of(self(request))
+        return self.reported_of(self(request, vocabulary=vocabulary))
 
     def reported_of(self, chain: Chain) -> Chain:
         """Do `reported` for the chain of a request."""
@@ -381,6 +381,7 @@ class Engine:
         context: Context | None = None,
         seed: int | None = None,
         step: int | None = None,
+        vocabulary: VocabularyLike = None,
     ) -> IntArray:
         """Draw the very token that this engine draws.
 
@@ -394,6 +395,8 @@ class Engine:
             None takes the seed of the request.
         step : int, optional
             How many tokens its generator has drawn, where that is not the length of the output.
+        vocabulary : Model or Vocabulary, optional
+            What spells the texts of a request in token ids.
 
         Returns
         -------
@@ -418,7 +421,7 @@ class Engine:
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        return draw_rows(self, logits, request, context, seed, step)
+        return draw_rows(self, logits, request, context, seed, step, vocabulary)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"
