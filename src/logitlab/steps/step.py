@@ -29,7 +29,7 @@ from logitlab.checks import (
     check_number,
     shown,
 )
-from logitlab.numerics import BLOCK, PRECISIONS, Precision, log_softmax
+from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
 from numpy.typing import ArrayLike, NDArray
 
@@ -249,9 +249,7 @@ class RowStep(Step):
         rows = logits.reshape(-1, logits.shape[-1])
         values = self.values(logits.shape[:-1], precision).reshape(-1, 1)
         result = np.empty(rows.shape, rows.dtype)
-        step = max(1, BLOCK // rows.shape[1])
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
+        for block in blocks(rows.shape):
             here = values if len(values) == 1 else values[block]
             result[block] = self.on_rows(rows[block], here, precision.arithmetic)
         return result.reshape(logits.shape)
@@ -299,6 +297,11 @@ class Truncation(RowStep):
 
     scanned_from: ClassVar[int] = 0
     is_scan_exact: ClassVar[bool] = False
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether removed tokens, by their places, have a say in which of equal ones stay."""
+        return getattr(self, "ties", "") == "introsort"
 
     @property
     def can_scan(self) -> bool:

@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError
 from logitlab.numerics import PRECISIONS, rounded_weights
+from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
-from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context, check_context
+from logitlab.steps.context import Context
 from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
-from numpy.typing import ArrayLike
 
 __all__ = ["Candidates", "SortedChain"]
 
@@ -134,7 +133,7 @@ def _reach(probs: FloatArray, p: Any) -> int | None:
     return int(reached.argmax()) + 1 if reached.any() else None
 
 
-class SortedChain(Chain):
+class SortedChain(OrderedChain):
     """A `Chain` in single precision whose candidates stand in an order, which decides on ties.
 
     llama.cpp and KoboldCpp keep candidates in an array. It starts in the order of token ids;
@@ -172,42 +171,13 @@ class SortedChain(Chain):
     def __repr__(self) -> str:
         return f"SortedChain({', '.join(map(repr, self.steps))})"
 
-    def ordered(
-        self, logits: ArrayLike, context: Context | None = None
+    def _in_order(
+        self, wide: FloatArray, context: Context | None
     ) -> tuple[FloatArray, list[IntArray]]:
-        """Apply all steps, and return the order in which the survivors of every row stand, too.
-
-        Parameters
-        ----------
-        logits : array_like, shape (..., V)
-        context : Context, optional
-
-        Returns
-        -------
-        ndarray, shape (..., V)
-            As of a call.
-        list of ndarray of int64
-            Token ids, rows in C order.
-
-        Examples
-        --------
-        >>> from logitlab import SortedChain, TopK
-        >>> SortedChain(TopK(2)).ordered([1.0, 3.0, 2.0])
-        (array([-inf,   3.,   2.]), [array([1, 2])])
-        """
-        if self.stateful:
-            return self.at().ordered(logits, context)
-        if self.coins:
-            hint = "A mixture has no order: `branch` gives its sides."
-            raise ParameterError("chain", "free of coins where candidates are ordered", self, hint)
-        array = check_logits(logits)
-        check_context(context, array)
-        wide = self._entered(array)
-        candidates = list(map(Candidates, wide.reshape(-1, wide.shape[-1])))
+        candidates = list(map(Candidates, _rows_of(wide)))
         for stage in self._run(wide, context, candidates):
             wide = stage
-        orders = [row.order[row.values > -np.inf] for row in candidates]
-        return self._left(wide, array), orders
+        return wide, [row.order[row.values > -np.inf] for row in candidates]
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
