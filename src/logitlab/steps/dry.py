@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
-from logitlab.checks import Range, TokenSequences
+from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenSequences
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
@@ -186,7 +187,7 @@ class Dry(SparseStep):
             behind = len(text) - 1 - place
             for tail in self._tails[int(text[place])]:
                 if len(tail) <= behind and text[place + 1 : place + 1 + len(tail)].tolist() == tail:
-                    return behind - len(tail)
+                    return int(behind - len(tail))
         return None
 
     def _reach(self, text: IntArray) -> int:
@@ -227,7 +228,7 @@ class Dry(SparseStep):
         """Penalise in place what would go on with a repetition."""
         batch, size = logits.shape[:-1], logits.shape[-1]
         values = np.broadcast_to(self.values(batch, precision), batch).reshape(-1)
-        texts = needed_context(self.key, context).texts(batch, size, self.last_n)
+        texts = needed_context(self.key, context).texts(batch, size, last_n=self.last_n)
         rows = logits.reshape(-1, size)
         known: dict[bytes, tuple[IntArray, IntArray]] = {}  # rows may share a text
         row, token, length = [], [], []

@@ -13,16 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_row
 from logitlab.checks import (
     ParameterError,
     Range,
-    TokenIds,
     TokenMap,
-    TokenSequences,
     check_choice,
     check_flag,
     check_integer,
@@ -31,6 +29,7 @@ from logitlab.checks import (
 )
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
+from logitlab.steps.ids import SequenceMap, TokenList, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -47,6 +46,9 @@ __all__ = [
 ]
 
 DOUBLE = PRECISIONS["double"]
+
+Rule: TypeAlias = "Range | TokenMap | TokenList | TokenSequences | SequenceMap"
+"""What the value of a step can be: numbers, or token ids."""
 
 
 class Transform(ABC):
@@ -79,7 +81,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Range | TokenIds | TokenSequences | None = None,
+    rule: Any = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -90,9 +92,8 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, TokenIds or TokenSequences, optional
-        Instead of those: a number, or None where that is the default; token ids, or sequences of
-        them.
+    rule : Range, TokenList or TokenSequences, optional
+        Instead of those, a number or token ids, or None where that is the default.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional
@@ -132,8 +133,8 @@ class Step(Transform):
     """
 
     key: ClassVar[str]
-    rule: ClassVar[Range | TokenMap]
-    neutral: ClassVar[float | None]
+    rule: ClassVar[Rule]
+    neutral: ClassVar[Any]
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))
@@ -387,7 +388,7 @@ class RandomStep(RowStep):
     distribution if it acts.
     """
 
-    rule: ClassVar[Range | TokenMap] = Range(0, 1)
+    rule: ClassVar[Rule] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
 
     @abstractmethod
