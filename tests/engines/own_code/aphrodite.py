@@ -4,9 +4,8 @@
 The request is built as the server does (``SamplingParams.from_optional`` and ``verify``), put in
 ``v1/worker/gpu_input_batch.py InputBatch`` and handed to ``v1/sample/sampler.py Sampler``.
 
-* XTC tosses its coin on torch's global generator: both sides are run, and mixed.
-* Mirostat draws inside: what it draws from is recorded where it does. `sequence` runs several
-  steps of it. It begins at the state that a request's ``mirostat_mu`` says, if it says one.
+* XTC tosses its coin on torch's global generator: here it falls as ``acts`` says.
+* Mirostat draws inside, on that generator: what it draws from is recorded where it does.
 * DRY scans the history in compiled code of the package, which is built for CUDA but for the
   function itself. Empty libraries of these names let it load: that needs a C compiler, ``cc``.
 """
@@ -34,7 +33,7 @@ import numpy as np
 import torch
 from aphrodite.utils import torch_utils
 
-from . import Array, Case
+from . import Array, Case, Drawn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,46 +80,36 @@ def run(case: Case, variant: str) -> Array | str:
         params = _sampling_params(case.params, case.logits.size)
     except (AphroditeValidationError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    chance = params.xtc_probability
-    sides = {0.0: [1.0], 1.0: [0.0]}.get(chance, [0.0, 1.0])
-    rows = [_step(case, params, coin, {})[0] for coin in sides]
-    for row in rows:
-        if isinstance(row, str):
-            return row
-    return rows[0] if len(rows) == 1 else np.asarray(chance * rows[0] + (1 - chance) * rows[1])
+    return _step(case, params, {})[0]
 
 
-def sequence(case: Case, seed: int, steps: int) -> list[tuple[float, Array, int]]:
-    """Return what mirostat does at ``steps`` positions: its state, the probabilities, the token."""
+def follow(case: Case, variant: str, seed: int, rows: list[Array]) -> list[Drawn]:
+    """Return what mirostat draws at successive positions of these rows."""
     params = _sampling_params(case.params, case.logits.size)
     torch.manual_seed(seed)
     kept: dict[str, Any] = {}
     output, told = list(case.output), []
-    for _ in range(steps):
-        state = kept.get("miro_mu", 2 * params.mirostat_tau)
-        here = Case(case.logits, case.params, case.prompt, output)
-        probabilities, token, kept = _step(here, params, 1.0, kept)
-        told.append((state, probabilities, token))
+    for row in rows:
+        answer, token, kept = _step(Case(row, case.params, case.prompt, output), params, kept)
+        told.append(Drawn(token, int(np.count_nonzero(answer)), float(answer[token])))
         output = [*output, token]
     return told
 
 
-def _step(
-    case: Case, params: Any, coin: float, kept: dict[str, Any]
-) -> tuple[Any, int, dict[str, Any]]:
+def _step(case: Case, params: Any, kept: dict[str, Any]) -> tuple[Any, int, dict[str, Any]]:
     """Run one step; return probabilities or "NaN row", the token, and what is kept for the next."""
     batch = _batch(case, params)
-    if "mirostat_mu" in case.params:
-        kept = {"miro_mu": case.params["mirostat_mu"]}
-    batch.persistent_data[0] |= kept
+    if "miro_mu" in kept:
+        batch.persistent_data[0]["miro_mu"] = kept["miro_mu"]
     metadata = replace(batch.sampling_metadata, max_num_logprobs=-1)  # the whole row
     logits = torch.tensor(case.logits, dtype=torch.float32)[None]
     drawn: list[Any] = []
+    coin = float(not case.acts) * (params.xtc_probability < 1)
     with _weights_of_draws(drawn), patch.object(torch, "rand_like", lambda x: x * 0 + coin):
         result = Sampler("processed_logprobs").forward(logits, metadata)
     token, kept = int(result.sampled_token_ids), metadata.persistent_data[0]
     probabilities = np.zeros(case.logits.size)
-    if params.mirostat_mode and metadata.output_token_ids:
+    if "miro_mu" in kept:
         return drawn[0][0].double().numpy(), token, kept
     logprobs = result.logprobs_tensors.logprobs[0]
     if bool(torch.isnan(logprobs).any()):

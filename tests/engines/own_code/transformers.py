@@ -4,7 +4,7 @@ The scores of the first step are recorded (``GenerationMixin._sample`` of ``gene
 
 * ``generate``: the request as keyword arguments of ``generate(do_sample=True)``, logit bias as
   ``sequence_bias``. What it does not know (additive penalties, top-a) is left out. The prompt is
-  where ``generate`` began, the output what it has drawn since, ``max_tokens`` all that it may draw.
+  where ``generate`` began, the output what it has drawn since.
 * ``serve``: the request as body of ``/v1/chat/completions``, validated and mapped by
   ``ChatCompletionHandler`` of ``cli/serving/chat_completion.py``. Temperature 0 is greedy. Own
   request key: ``generation_config``, a dict that goes into the body as JSON, with the keys that
@@ -27,33 +27,13 @@ from . import Array, Case
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
 VARIANTS = ("generate", "serve")
-FLOATS = (
-    "temperature",
-    "top_p",
-    "min_p",
-    "repetition_penalty",
-    "typical_p",
-    "epsilon_cutoff",
-    "eta_cutoff",
-    "top_h",
+FLOATS = ("temperature", "top_p", "min_p", "repetition_penalty")
+BEYOND = (
+    *("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h", "no_repeat_ngram_size"),
+    *("bad_words_ids", "min_new_tokens", "min_length", "eos_token_id", "renormalize_logits"),
+    *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+    *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"),
 )
-# By OpenRouter's names, or those of ours beyond it -> its own.
-OTHERS = {
-    "top_k": "top_k",
-    "no_repeat_ngram_size": "no_repeat_ngram_size",
-    "bad_words": "bad_words_ids",
-    "min_tokens": "min_new_tokens",
-    "min_length": "min_length",
-    "eos_token_id": "eos_token_id",
-    "exponential_decay_length_penalty": "exponential_decay_length_penalty",
-    "suppress_tokens": "suppress_tokens",
-    "begin_suppress_tokens": "begin_suppress_tokens",
-    "forced_bos_token_id": "forced_bos_token_id",
-    "forced_eos_token_id": "forced_eos_token_id",
-    "remove_invalid_values": "remove_invalid_values",
-    "renormalize_logits": "renormalize_logits",
-}
-
 
 def run(case: Case, variant: str) -> Array | str:
     """Return the softmax of the scores that are drawn from; all mass on one token if greedy."""
@@ -63,8 +43,8 @@ def run(case: Case, variant: str) -> Array | str:
     refused = import_module("fastapi").HTTPException
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    limit = case.params.get("max_tokens", 1) if variant == "generate" else 1
     began = max(1, len(case.prompt)) if variant == "generate" else None
+    limit = case.params.get("max_length", 20 + len(case.prompt))
     model = _model(torch.from_numpy(np.asarray(case.logits, np.float32)), began, limit)
     # The penalty skips ids outside the vocabulary, so such a one stands in for an empty history.
     ids = torch.tensor([(case.prompt + case.output) or [len(case.logits)]])
@@ -76,7 +56,7 @@ def run(case: Case, variant: str) -> Array | str:
             result = model.generate(
                 ids, generation_config=config, output_scores=True, return_dict_in_generate=True
             )
-    except (ValueError, TypeError, RuntimeError, refused) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError, refused) as error:
         return f"{type(error).__name__}: {error}"
     if config.do_sample:
         scores = result.scores[0][0].double()
@@ -91,10 +71,10 @@ def _generate(params: dict[str, Any]) -> Any:
     from transformers import GenerationConfig, WatermarkingConfig
 
     known: dict[str, Any] = {key: float(params[key]) for key in FLOATS if key in params}
-    known |= {name: params[key] for key, name in OTHERS.items() if key in params}
+    known |= {key: params[key] for key in ("top_k", *BEYOND) if key in params}
     bias = {(int(token),): float(x) for token, x in params.get("logit_bias", {}).items()}
     bias |= {tuple(tokens): x for tokens, x in params.get("sequence_bias", [])}
-    if bias:
+    if bias or "sequence_bias" in params:
         known["sequence_bias"] = bias
     if "watermarking_config" in params:
         known["watermarking_config"] = WatermarkingConfig(**params["watermarking_config"])
@@ -117,7 +97,7 @@ def _serve(params: dict[str, Any]) -> Any:
 def _model(row: Any, began: int | None, limit: int) -> Any:
     """Return a model without weights whose logits are the row.
 
-    Its processors count from a prompt of ``began`` tokens, and up to ``limit`` new ones.
+    Its processors count from a prompt of ``began`` tokens, and up to a text of ``limit``.
     """
     import torch
     from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, modeling_outputs
@@ -137,7 +117,7 @@ def _model(row: Any, began: int | None, limit: int) -> Any:
         ) -> Any:
             if began is not None:
                 input_ids_seq_length = began
-                generation_config.max_length = began + limit
+                generation_config.max_length = limit
             return super()._get_logits_processor(
                 generation_config, input_ids_seq_length=input_ids_seq_length, **given
             )
