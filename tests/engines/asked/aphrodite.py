@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.asked.phrases import phrases
+from engines.asked.phrases import company, phrases
 from engines.beyond import Dice
 
 TABLE = {
-    "temperature": (0.5, lambda d: d.pick(0.3, 0.7, 0.8, 1.0, 1.3, 2.0, 0)),
+    "temperature": (0.5, lambda d: d.pick(0.7, 0.8, 1.0, 1.3, 2.0, 0.3, 1.0, 1.5, 0)),
     "top_k": (0.3, lambda d: d.count(1, min(d.size, 60))),
     "top_p": (0.3, lambda d: d.mass()),
     "min_p": (0.2, lambda d: d.pick(0.05, 0.1, 0.25, d.between(0, 0.3))),
@@ -23,12 +23,12 @@ TABLE = {
     "stop_token_ids": (0.15, lambda d: d.tokens(1, 3)),
     "eos_token_id": (0.2, lambda d: d.tokens(1, 2)),
     "typical_p": (0.25, lambda d: d.pick(d.mass(0.05), d.mass(0.05), 0.0)),
-    "epsilon_cutoff": (0.2, lambda d: d.pick(3e-4, 0.01, 0.05, 0.125, 0.25, 2.0)),
-    "eta_cutoff": (0.2, lambda d: d.pick(3e-4, 0.01, 0.1, 0.3, 1.5, d.between(0.001, 0.5))),
-    "tfs": (0.25, lambda d: d.pick(0.95, 0.5, 0.999, d.mass(0.05))),
-    "nsigma": (0.25, lambda d: d.pick(1.0, 0.5, 2.0, d.between(0.1, 3))),
+    "epsilon_cutoff": (0.2, lambda d: d.pick(3e-4, 1e-3, 0.01, 0.05, 0.125, 2.0)),
+    "eta_cutoff": (0.2, lambda d: d.pick(3e-4, 2e-3, 0.01, 0.1, 1.5, d.between(0.001, 0.2))),
+    "tfs": (0.25, lambda d: d.pick(0.95, 0.99, 0.999, d.mass(0.5))),
+    "nsigma": (0.25, lambda d: d.pick(1.0, 2.0, 2.5, 4.0, d.between(0.5, 4))),
     "xtc_probability": (0.25, lambda d: d.pick(1.0, 1.0, 0.5, 0.3)),
-    "xtc_threshold": (0.25, lambda d: d.pick(0.0, 0.05, 0.2, 0.25, 0.7, d.between(0.01, 0.3))),
+    "xtc_threshold": (0.25, lambda d: d.pick(0.0, 0.05, 0.1, 0.25, 0.7, d.between(0.01, 0.3))),
     "dynatemp_min": (0.2, lambda d: d.pick(0.0, 0.3, 1.0)),
     "dynatemp_max": (0.2, lambda d: d.pick(2.0, 1.0, 0.5, 3.0)),
     "dynatemp_exponent": (0.2, lambda d: d.pick(1.0, 0.5, 2.0, 1.7)),
@@ -45,7 +45,7 @@ TABLE = {
     "dry_early_exit_match_len": (0.15, lambda d: d.pick(8, 3, 2, 0)),
     "dry_sequence_breaker_ids": (0.3, lambda d: d.tokens(1, 3)),
     "no_repeat_ngram_size": (0.2, lambda d: d.pick(1, 2, 2, 3, 4)),
-    "mirostat_mode": (0.15, lambda d: 2),
+    "mirostat_mode": (0.3, lambda d: 2),
     "mirostat_tau": (0.2, lambda d: d.pick(2.0, 5.0, 0.5, 0.0, 1.0)),
     "mirostat_eta": (0.2, lambda d: d.pick(0.1, 0.5, 1.0)),
 }
@@ -75,11 +75,10 @@ SEQUENCES: list[tuple[int, int, dict[str, Any]]] = [
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request; a whole vocabulary is cut, and skew must not bring all of it back."""
-    asked = dice.keys(TABLE)
+    asked = company(dice, TABLE)
     if dice.row.kind in ("real", "integers"):
         asked["top_p"] = dice.mass()
-        if asked.get("mirostat_tau", 0) > 3:
-            asked["mirostat_tau"] = 1.0
+        asked["mirostat_tau"] = dice.pick(0.5, 1.0, 2.0)
     if dice.some(0.06):
         asked |= [dice.pick(*ODD)]
     if 0 < asked.get("xtc_probability", 0) < 1:

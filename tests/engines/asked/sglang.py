@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from engines.asked.phrases import company
 from engines.beyond import Dice
 
 TABLE = {
-    "temperature": (0.6, lambda d: d.pick(0, 0.3, 0.7, 0.8, 1.0, 1.3, 2.0)),
+    "temperature": (0.6, lambda d: d.pick(0, 0.3, 0.7, 0.8, 1.0, 1.3, 2.0, 1.1, 1.5)),
     "top_k": (0.4, lambda d: d.count(1, min(d.size, 60))),
     "top_p": (0.4, lambda d: d.mass()),
     "min_p": (0.3, lambda d: d.pick(0.05, 0.1, 0.25, d.between(0, 0.3))),
@@ -24,7 +25,7 @@ TABLE = {
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request."""
-    asked = dice.keys(TABLE)
+    asked = company(dice, TABLE)
     if dice.row.kind in ("real", "integers"):
         asked["top_k"] = dice.count(2, 50)
     if "min_tokens" in asked and dice.some(0.1):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.asked.phrases import phrases
+from engines.asked.phrases import company, phrases
 from engines.beyond import Dice
 
 TABLE = {
-    "temperature": (0.6, lambda d: d.pick(0.3, 0.7, 0.8, 1.3, 2.0, 0.005)),
+    "temperature": (0.8, lambda d: d.pick(0.3, 0.7, 0.8, 1.3, 2.0, 1.7, 0.005)),
     "top_k": (0.6, lambda d: d.pick(0, d.count(1, min(d.size, 60)))),
     "top_p": (0.35, lambda d: d.mass()),
     "min_p": (0.25, lambda d: d.pick(0.05, 0.1, 0.25, d.between(0, 0.3))),
@@ -46,7 +46,7 @@ ODD: tuple[tuple[str, Any], ...] = (
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request; a whole vocabulary is cut, so that it does not fill the file."""
-    asked = dice.keys(TABLE)
+    asked = company(dice, TABLE)
     if dice.row.kind in ("real", "integers") and asked.get("top_k") == 0:
         asked["top_k"] = dice.count(2, 50)
     if dice.some(0.06):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from engines.asked.phrases import phrases
+from engines.asked.phrases import company, phrases
 from engines.beyond import Dice
 
 TABLE = {
-    "temperature": (0.6, lambda d: d.pick(0, 0.3, 0.7, 0.8, 1.0, 1.3, 2.0)),
+    "temperature": (0.6, lambda d: d.pick(0, 0.3, 0.7, 0.8, 1.0, 1.3, 2.0, 1.1, 1.5)),
     "top_k": (0.4, lambda d: d.count(1, min(d.size, 60))),
     "top_p": (0.4, lambda d: d.mass()),
     "min_p": (0.3, lambda d: d.pick(0.05, 0.1, 0.25, d.between(0, 0.3))),
@@ -31,18 +31,18 @@ ODD: tuple[tuple[str, Any], ...] = (
 
 
 def request(dice: Dice) -> dict[str, Any]:
-    """Return a request; ``think_start`` and ``think_end`` are a server's marks of thinking."""
-    asked = dice.keys(TABLE)
+    """Return a request; ``thinking_markers`` are what a server's reasoning parser has."""
+    asked = company(dice, TABLE)
     if dice.row.kind in ("real", "integers") and not {"top_k", "top_p"} & asked.keys():
         asked["top_k"] = dice.count(2, 50)
     if "thinking_token_budget" in asked and dice.some(0.8):
         # Often marks that the text has, so that it thinks, or has thought.
         text = dice.row.prompt + dice.row.output
-        start, end = dice.pick(*text), dice.pick(dice.pick(*text), dice.token())
-        if start != end:
-            asked |= {"think_start": [start], "think_end": [end]}
-            if dice.some(0.3):
-                asked["think_end"] = [end, dice.token()]
+        start, end = dice.pick(*text), [dice.pick(dice.pick(*text), dice.token())]
+        if dice.some(0.3):
+            end.append(dice.token())
+        if start not in end:
+            asked["thinking_markers"] = [[start], end]
     if "min_tokens" in asked and dice.some(0.1):
         asked["max_tokens"] = dice.count(1, 9)
     if dice.some(0.05):

@@ -27,6 +27,8 @@ from . import Array, Case
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
 VARIANTS = ("generate", "serve")
+# What torch says of a row that has no token left.
+NOTHING_LEFT = ("probability tensor contains either", "IndependentConstraint(Real(), 1)")
 FLOATS = ("temperature", "top_p", "min_p", "repetition_penalty")
 BEYOND = (
     *("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h", "no_repeat_ngram_size"),
@@ -57,6 +59,8 @@ def run(case: Case, variant: str) -> Array | str:
                 ids, generation_config=config, output_scores=True, return_dict_in_generate=True
             )
     except (ValueError, TypeError, RuntimeError, IndexError, refused) as error:
+        if any(words in str(error) for words in NOTHING_LEFT):
+            return "NaN row"
         return f"{type(error).__name__}: {error}"
     if config.do_sample:
         scores = result.scores[0][0].double()

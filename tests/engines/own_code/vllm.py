@@ -8,8 +8,7 @@ it in ``v1/worker/gpu_input_batch.py InputBatch`` and calls ``v1/sample/sampler.
 ``v1/worker/gpu/sample/sampler.py Sampler``, with every kernel in Triton's interpreter.
 
 Bad words come as ids, as its tokenizer would give them. A thinking budget is followed from the
-first token of the output on, with ``think_start`` and ``think_end`` as a server's reasoning parser
-has them.
+first token of the output on, with the ``thinking_markers`` of a server's reasoning parser.
 """
 
 from __future__ import annotations
@@ -188,9 +187,9 @@ def _batch(case: Case, params: Any, begun: bool = True) -> tuple[Any, list[int]]
 
 def _reasoning(case: Case) -> Any:
     """Return what a server with a reasoning parser knows of the marks of thinking."""
-    if "think_start" not in case.params:
+    if "thinking_markers" not in case.params:
         return None
-    start, end = case.params["think_start"], case.params["think_end"]
+    start, end = case.params["thinking_markers"]
     return SimpleNamespace(
         reasoning_start_token_ids=start,
         reasoning_end_token_ids=end,
@@ -199,7 +198,7 @@ def _reasoning(case: Case) -> Any:
 
 
 def _run_v1(case: Case, params: Any) -> Array | str:
-    follows = params.thinking_token_budget is not None and "think_start" in case.params
+    follows = params.thinking_token_budget is not None and "thinking_markers" in case.params
     batch, output = _batch(case, params, not follows)
     metadata = replace(batch.sampling_metadata, max_num_logprobs=-1)  # -1: the whole row
     with _without_triton():
