@@ -168,7 +168,7 @@ def run(case: Case, variant: str) -> Array | str:
         return "NaN row"
     result = np.zeros(len(case.logits))
     result[ids] = probs
-    return result / result.sum()
+    return np.asarray(result / result.sum())
 
 
 def order(case: Case, variant: str) -> list[int]:
