@@ -81,7 +81,8 @@ def draws_for(engine: str) -> list[tuple[int, Case, int]]:
     small = [(i, case) for i, case in enumerate(stored.read()) if len(case.logits) <= 600]
     spread = small[:: max(1, len(small) // (2 * DRAWS))][:DRAWS]
     if engine != "vllm_triton":  # whose kernels keep other ties
-        spread += [(i, case) for i, case in small if i > 300 and i % 7 == 0]
+        distinct = sum(stored.COUNTS[kind] for kind in ("real", "slice", "ties"))
+        spread += [(i, case) for i, case in small if i >= distinct and i % 7 == 0]
     if engine == "sglang":
         spread = [(i, _without(case, ("min_p",))) for i, case in spread]
     return [(i, case, 7 + i * i * 1009 if i % 3 else i) for i, case in spread]
