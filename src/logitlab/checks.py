@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -290,15 +290,15 @@ class TokenSequences:
     def check(self, name: str, value: Any) -> tuple[tuple[int, ...], ...]:
         """Return a tuple of tuples of ids, or raise `ParameterError`."""
         rule = "a sequence of sequences of token ids, none of them empty"
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        if isinstance(value, str) or not isinstance(value, Sequence):
             raise ParameterError(name, rule, value)
-        sequences = [
+        sequences = tuple(
             TokenIds().check(name, (one,) if isinstance(one, int | np.integer) else one)
             for one in value
-        ]
+        )
         if () in sequences:
             raise ParameterError(name, rule, value)
-        return tuple(sequences)
+        return sequences
 
 
 def check_token(name: str, token: object, size: int | None = None) -> int:

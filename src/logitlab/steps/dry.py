@@ -23,7 +23,8 @@ ROOM = {
         "more than allowed", "wants more tokens after the last breaker than the allowed length"
     ),
     "two more": Words(
-        "2 more than allowed", "wants two tokens more after the last breaker than the allowed length"
+        "2 more than allowed",
+        "wants two tokens more after the last breaker than the allowed length",
     ),
     "one or two more": Words(
         "1 or 2 more than allowed",
