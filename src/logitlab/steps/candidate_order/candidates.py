@@ -110,6 +110,7 @@ class Candidates:
         beyond[: max(self.min_keep - 1, 0)] = False
         self._take(places[: int(beyond.argmax()) + 1 if beyond.any() else None])
         self.is_sorted = False
+        self._revive()
 
     def _entropy(self, probs: FloatArray, surprise: FloatArray) -> Any:
         return np.cumsum(probs * surprise, dtype=np.float32)[-1]
@@ -127,7 +128,8 @@ class Candidates:
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = np.where(probs > 0, probs * _log(probs), np.float32(0))
         entropy = -np.cumsum(depth, dtype=np.float32)[-1]
-        return entropy / -_log(np.float32(1) / np.float32(len(probs)))
+        most = -_log(np.ones(1, np.float32) / np.float32(len(probs)))
+        return entropy / most[0]
 
     def drop_top_choices(self, threshold: Any) -> None:
         """Leave out the first ones that reach the threshold, but for the last of them.
@@ -137,6 +139,13 @@ class Candidates:
         count = self._top_choices(threshold)
         if threshold <= 0.5 and count >= 2 and len(self.order) - (count - 1) >= self.min_keep:
             self.order = self.order[count - 1 :]
+            self._revive()
+
+    def _revive(self) -> None:
+        """Make a removed token that is left alone the one that is drawn, as it is there."""
+        if len(self.order) == 1 and self.values[0] == -np.inf:
+            self.row = np.full_like(self.row, -np.inf)
+            self.row[self.order] = 0
 
     def _top_choices(self, threshold: Any) -> int:
         """Sort, and return how many stand in front of the first below the threshold."""
