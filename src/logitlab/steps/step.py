@@ -9,6 +9,7 @@ a pure step for each value of its state.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -169,9 +170,15 @@ class Step(Transform):
         return getattr(self, _fields(type(self))[0].name)
 
     @property
+    def chosen_options(self) -> list[str]:
+        """The options that have another value than by default."""
+        options = _fields(type(self))[1:]
+        return [entry.name for entry in options if getattr(self, entry.name) != entry.default]
+
+    @property
     def has_options(self) -> bool:
         """Whether an option has another value than by default."""
-        return any(getattr(self, entry.name) != entry.default for entry in _fields(type(self))[1:])
+        return bool(self.chosen_options)
 
     @property
     def is_neutral(self) -> bool:
@@ -234,8 +241,15 @@ class Step(Transform):
 
 
 class RowStep(Step):
-    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of.
 
+    Attributes
+    ----------
+    ordered_options : tuple of str
+        The options that `reorder` heeds, too.
+    """
+
+    ordered_options: ClassVar[tuple[str, ...]] = ()
     needs_context: ClassVar[bool] = False
 
     @property
@@ -378,6 +392,15 @@ class SparseStep(Step):
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> None:
         """Change contiguous logits, shape (..., V), in place."""
+
+    def unsorts(
+        self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
+    ) -> BoolArray:
+        """Return for each row of a flattened batch whether llama.cpp sorts anew after the step.
+
+        It does where the step has changed any logit, or would have if such a token were there.
+        """
+        return np.ones(math.prod(batch), bool)
 
 
 class RandomStep(RowStep):
