@@ -21,6 +21,7 @@ from logitlab import (
     SequenceBias,
     Skew,
     Step,
+    ThinkingBudget,
     TopK,
 )
 from logitlab.steps.step import SparseStep
@@ -67,8 +68,10 @@ def cases(draw: st.DrawFn, kind: Any) -> tuple[Any, np.ndarray[Any, Any], Contex
 
 
 def alive(kind: Any, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Logits that leave token 0 to a step that may leave no other."""
-    if kind in NAMING:
+    """Logits that leave token 0 to a step that may leave no other, and whatever may be forced."""
+    if kind is ThinkingBudget:
+        x[x == -np.inf] = -1
+    elif kind in NAMING:
         x[..., 0] = np.where(x[..., 0] == -np.inf, 0, x[..., 0])
     return x
 

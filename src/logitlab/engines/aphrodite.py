@@ -165,9 +165,7 @@ _ALL = VLLM_RULES | _OWN
 for _key in _AFTER_PENALTIES:
     _ALL[_key] = (*_ALL.get(_key, ()), LeftOut(_beside_mirostat, "beside mirostat"))
 # What its V2 runner and its endpoint for chats have not.
-_V1_ALONE = frozenset(
-    {*_AFTER_PENALTIES, "mirostat"} - {"temperature", "min_p", "top_k", "top_p"}
-)
+_V1_ALONE = frozenset({*_AFTER_PENALTIES, "mirostat"} - {"temperature", "min_p", "top_k", "top_p"})
 _RULES = {
     key: (*rules, Told(
         "{key}, and what else goes beyond vLLM: only the V1 runner of {engine} has it, and only "

@@ -30,7 +30,7 @@ from logitlab.checks import (
 )
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
-from logitlab.steps.ids import SequenceMap, TokenList, TokenSequences
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
 
 DOUBLE = PRECISIONS["double"]
 
-Rule: TypeAlias = "Range | TokenMap | TokenList | TokenSequences | SequenceMap"
+Rule: TypeAlias = "Range | TokenMap | TokenIds | TokenSequences | SequenceMap"
 """What the value of a step can be: numbers, or token ids."""
 
 
@@ -82,7 +82,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Any = None,
+    rule: Range | TokenIds | TokenSequences | None = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -93,8 +93,9 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, TokenList or TokenSequences, optional
-        Instead of those, a number or token ids, or None where that is the default.
+    rule : Range, TokenIds or TokenSequences, optional
+        Instead of those: a number, or None where that is the default; token ids, or sequences of
+        them.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional

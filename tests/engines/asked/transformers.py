@@ -76,5 +76,3 @@ def watermark(dice: Dice) -> dict[str, Any]:
     if dice.size >= 60 and dice.some(0.4):
         asked |= {"seeding_scheme": "selfhash", "greenlist_ratio": 0.5}
     return asked
-
-
