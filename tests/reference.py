@@ -138,3 +138,37 @@ def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
 
 def logit_bias(row: Row, bias: dict[int, float]) -> Row:
     return [x + bias.get(i, 0.0) for i, x in enumerate(row)]
+
+
+def dynamic_temperature(row: Row, spread: float, middle: float, exponent: float) -> Row:
+    probs = [p for p, x in zip(softmax(row), row, strict=True) if x > -math.inf]
+    low, high = max(middle - spread, 0.0), max(middle + spread, 0.0)
+    evenness = 0.0
+    if len(probs) > 1:
+        evenness = -math.fsum(p * math.log(p) for p in probs if p) / math.log(len(probs))
+    if low == high:
+        t = low
+    elif evenness == 0 and exponent < 0:
+        t = math.inf if high > low else 0
+    else:
+        t = low + (high - low) * evenness**exponent
+    if math.isinf(t):
+        return [0.0 if x > -math.inf else x for x in row]
+    return temperature(row, max(t, 0.0))
+
+
+def smoothing(row: Row, factor: float, curve: float) -> Row:
+    top = max(row)
+    k, s = factor * (3 - curve) / 2, factor * (curve - 1) / 2
+    if factor == 0:
+        return row
+    return [x if x == -math.inf else top - k * (x - top) ** 2 + s * (x - top) ** 3 for x in row]
+
+
+def skew(row: Row, amount: float, by_id: bool) -> Row:
+    order = [i for i, x in enumerate(row) if x > -math.inf] if by_id else by_likelihood(row)
+    probs, result, before = softmax(row), [0.0] * len(row), 0.0
+    for place, i in enumerate(order):
+        total = math.fsum(probs[j] for j in order[: place + 1]) ** math.exp(amount)
+        result[i], before = total - before, total
+    return result
