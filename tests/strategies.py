@@ -150,10 +150,11 @@ def _option(entry: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
         return st.just(True) if entry.default else st.booleans()
     if words:
         return st.sampled_from(list(words))
+    whole = st.integers(int(max(0, rule.low)), 6) if rule.integer else _numbers("", rule)
     if entry.default is None:
-        return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+        return st.one_of(st.none(), whole)
     if rule.integer:
-        return st.integers(0, 6)
+        return whole
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 

@@ -49,6 +49,11 @@ from logitlab.sampling.sample import (
     plan as plan,
     sample as sample,
 )
+from logitlab.steps.adaptive import (
+    AdaptiveP as AdaptiveP,
+    NearProbability as NearProbability,
+    near_probability as near_probability,
+)
 from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
 from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
@@ -57,7 +62,10 @@ from logitlab.steps.context import Context as Context
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
+    MirostatOne as MirostatOne,
+    ZipfTopK as ZipfTopK,
     max_surprise as max_surprise,
+    zipf_top_k as zipf_top_k,
 )
 from logitlab.steps.normalisation import LogSoftmax as LogSoftmax
 from logitlab.steps.penalties import (

@@ -6,10 +6,12 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
+from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
-from logitlab.steps.mirostat import Mirostat
+from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.step import StatefulStep
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK, TopP
@@ -17,6 +19,15 @@ from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
 
 __all__ = ["openrouter"]
+
+
+def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
+    """Return what has the last word: mirostat, or else adaptive-p."""
+    near = AdaptiveP(p.adaptive_target, p.adaptive_decay)
+    if p.mirostat:
+        kind = MirostatOne if p.mirostat == 1 else Mirostat
+        return [kind(p.mirostat_tau, p.mirostat_eta)]
+    return [] if near.is_neutral else [near]
 
 
 @engine(
@@ -48,5 +59,5 @@ def openrouter(p: Values) -> Chain:
         MinP(p.min_p),
         TopA(p.top_a),
         Xtc(p.xtc_probability, p.xtc_threshold),
-        *([Mirostat(p.mirostat_tau, p.mirostat_eta)] if p.mirostat else []),
+        *_in_place_of_the_draw(p),
     )

@@ -156,9 +156,15 @@ class Step(Transform):
         return getattr(self, _fields(type(self))[0].name)
 
     @property
+    def chosen_options(self) -> list[str]:
+        """The options that have another value than by default."""
+        options = _fields(type(self))[1:]
+        return [entry.name for entry in options if getattr(self, entry.name) != entry.default]
+
+    @property
     def has_options(self) -> bool:
         """Whether an option has another value than by default."""
-        return any(getattr(self, entry.name) != entry.default for entry in _fields(type(self))[1:])
+        return bool(self.chosen_options)
 
     @property
     def is_neutral(self) -> bool:
@@ -221,7 +227,15 @@ class Step(Transform):
 
 
 class RowStep(Step):
-    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of.
+
+    Attributes
+    ----------
+    ordered_options : tuple of str
+        The options that `reorder` heeds, too.
+    """
+
+    ordered_options: ClassVar[tuple[str, ...]] = ()
 
     def apply(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
@@ -395,21 +409,34 @@ class StatefulStep(Step):
     Attributes
     ----------
     name : str
-        What its state is called.
+        What it is called: a chain has one of a name.
+    states : tuple of str
+        The names of the numbers that its state consists of.
+    observes : {"drawn", "before", "model"}
+        In which distribution `update` gets the log-probability of a token: what it was drawn from,
+        what this step was given, or the model's own, before any step and any constraint.
     """
 
     name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]
+
+    @property
+    def observes(self) -> str:
+        """In which distribution it looks at what was drawn."""
+        return "drawn"
 
     @abstractmethod
-    def init(self) -> Any:
-        """Return the state before the first token: a number, or one for each row."""
+    def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
+        """Return the state before the first token, by name: numbers, or one for each row."""
 
     @abstractmethod
-    def at(self, state: ArrayLike) -> RowStep:
+    def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the pure step of a state."""
 
     @abstractmethod
-    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+    def update(
+        self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
+    ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
 
     def apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -101,6 +101,18 @@ class Candidates:
         count = int(beyond.argmax()) if beyond.any() else len(beyond)
         self.order = self.order[: max(count, 1)]
 
+    def take_as_many(self, count: Callable[[FloatArray], int]) -> None:
+        """Sort, and keep as many of the first as their probabilities say."""
+        self._sort()
+        self.order = self.order[: count(_probabilities(self.values))]
+
+    def reshape(self, logits_of: Callable[[FloatArray], FloatArray]) -> None:
+        """Make the logits what a function makes of the probabilities."""
+        values = self.values
+        self.row = self.row.copy()
+        self.row[self.order] = np.where(values > -np.inf, logits_of(_probabilities(values)), values)
+        self.is_sorted = False
+
     def _sort(self) -> None:
         self.take_first(len(self.order))
 
@@ -151,7 +163,7 @@ class SortedChain(Chain):
     def __init__(self, *steps: Transform) -> None:
         super().__init__(*steps, precision="single")
         for step in self.steps:
-            if isinstance(step, Truncation) and step.has_options and _is_ordered(step):
+            if isinstance(step, Truncation) and _is_overruled(step):
                 hint = "The sort decides on equal tokens."
                 raise ParameterError("step", "without ties, at_p and sums here", step, hint)
 
@@ -238,6 +250,7 @@ def _rows_of(logits: FloatArray) -> FloatArray:
     return logits.reshape(-1, logits.shape[-1])
 
 
-def _is_ordered(step: Transform) -> bool:
-    """Whether the order of candidates decides what a step does."""
-    return type(step).reorder is not RowStep.reorder  # type: ignore[attr-defined]
+def _is_overruled(step: RowStep) -> bool:
+    """Whether a step has an option of which the order of candidates makes nothing."""
+    is_ordered = type(step).reorder is not RowStep.reorder
+    return is_ordered and any(name not in step.ordered_options for name in step.chosen_options)
