@@ -116,7 +116,7 @@ def test_the_longest_chain_of_imports_is_short() -> None:
         return [name, *max((chain(other) for other in below), key=len, default=[])]
 
     longest = max((chain(name) for name in MODULES if name), key=len)
-    assert len(longest) <= 14, " -> ".join(longest)
+    assert len(longest) <= 15, " -> ".join(longest)
 
 
 EVERY = "[importlib.import_module(f'logitlab.{name}') for name in {names!r} if name != '__main__']"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ __all__ = [
     "MOST_POINTS",
     "MOST_TEXTS",
     "MOST_WORKERS",
+    "Check",
     "FrozenDict",
     "ParameterError",
     "Range",
@@ -42,7 +43,7 @@ MOST_TEXTS = 1 << 16
 """Answers that one call of `generate`, `generate_many` or `stream` writes at most."""
 
 MOST_DRAWS = 1 << 26
-"""Tokens that one call of `sample` draws at most, rows times ``size``."""
+"""Tokens that a call of `sample`, or `simulate` in a chunk, draws: rows times ``size``."""
 
 MOST_POINTS = 10**6
 """Points of a grid."""
@@ -135,6 +136,10 @@ class Seen(str):
 
     __slots__ = ()
     __repr__ = str.__str__
+
+
+Check: TypeAlias = Callable[[str, Any], Any]
+"""Takes a name and a value; returns that in canonical form, or raises `ParameterError`."""
 
 
 @dataclass(frozen=True)
@@ -258,8 +263,8 @@ class TokenMap:
             raise ParameterError(name, "a map from token ids to numbers", value)
         entries: dict[int, Any] = {}
         for token, amount in value.items():
-            if self.bans and isinstance(amount, float) and amount == -np.inf:
-                entries[check_token(name, token)] = amount
+            if self.bans and isinstance(amount, float | np.floating) and amount == -np.inf:
+                entries[check_token(name, token)] = float(amount)
                 continue
             array = self.values.check(f"{name}[{token!r}]", amount)
             entries[check_token(name, token)] = array if array.ndim else array.item()

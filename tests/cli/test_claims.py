@@ -73,15 +73,15 @@ def test_what_is_not_run_says_so(
 
 def test_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["claims", "--parameter", "top_q"]) == 2
-    assert "error: parameter must be one of 'general', 'temp" in capsys.readouterr().err
+    assert "error: --parameter must be one of 'general', 'temp" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("mine")
     assert main(["claims", "--write", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "directory must be an empty directory, or one with an earlier report" in captured.err
+    assert "--write must be an empty directory, or one with an earlier report" in captured.err
     assert "'mine.txt'" in captured.err
     assert main(["claims", "--write", str(tmp_path / "mine.txt")]) == 2
-    assert "directory must be a directory that can be written" in capsys.readouterr().err
+    assert "--write must be a directory that can be written" in capsys.readouterr().err
 
 
 def test_a_report_is_written_and_replaced(

@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.save("one.npy", np.log([0.5, 0.3, 0.2]))
     np.save("rows.npy", np.random.default_rng(0).normal(size=(6, 12)).astype(np.float32))
     np.save("empty.npy", np.zeros((0, 5)))
+    np.save("flat.npy", np.zeros((3, 0)))
     vocabulary = {
         "model": {"type": "BPE", "vocab": {"Ġa": 0, "b": 1}, "merges": []},
         "decoder": {"type": "ByteLevel"},
@@ -51,6 +51,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     }
     Path("tokenizer.json").write_text(json.dumps(vocabulary))
     Path("bad.json").write_text("{")
+    Path("twice.json").write_text('{"type": "object", "of": [{"a": 1, "a": 1}]}')
+    Path("chat.json").write_text('{"messages": [{"role": "user", "content": "x"}]}')
     return tmp_path
 
 
@@ -98,18 +100,37 @@ ODD: list[tuple[str, str]] = [
     ("sweep rows.npy --top-k 1,1", "top_k must be free of values that are given twice, got 1."),
     ("sweep --top-k 1 --engine vllm,vllm", "engine must be free of values that are given twice"),
     ("sweep empty.npy --top-k 1", "rows must be at least one row, got shape (0, 5)."),
+    ("sweep flat.npy --top-k 1", "with V at least 1, got shape (3, 0)."),
     ("sweep --top-k 0:99999999:1", "--top-k must be ranges of at most 1000000 values"),
     ("sweep --temperature 0:1:.0001 --top-p 0:1:.0001", "grid must be of at most 1000000 points"),
-    ("sweep --top-k 1 --workers 99999999", "--workers must be at most 1024, got 99999999."),
-    ("sweep --top-k 1 --draws 99999999999", "draws must be at most "),
+    (
+        "sweep --top-k 1 --workers 99999999",
+        "--workers must be an integer in [1, 1024], got 99999999.",
+    ),
+    (
+        "sweep --top-k 1 --draws 99999999999",
+        "--draws must be at most 3355443 for chunks of 20 ",
+    ),
+    ("sweep --top-k 1 --metrics x", "--metrics must be functions, or among "),
+    ("sweep rows.npy --presence-penalty 1 --prompt-ids 99", "--prompt-ids must be token ids in"),
     ("sweep rows.npy --presence-penalty 1 --output-ids 99", "--output-ids must be token ids in"),
     ("engines --engines vllm,vllm", "--engines must be different names, one at least"),
     ("engines --engines ,", "--engines must be different names, one at least"),
+    ("engines --engines vllm,,sglang", "--engines must be different names, one at least"),
     ("engines --about --engines vllm,vllm", "--engines must be different names, one at least"),
     ("engines --about --differences", "not allowed with argument"),
     ("engines --about --top-p .5", "--top-p must be absent beside --about and --differences"),
     ("engines --differences --set a=1", "--set must be absent beside --about and --differences"),
     ("chat bad.json", "request must be a file of JSON"),
+    ("chat twice.json", "request must be JSON without a key that is there twice, got 'a'."),
+    ("chat chat.json --model no.gguf", "--model must be a GGUF file that exists, got 'no.gguf'."),
+    ("generate x --model no.gguf", "--model must be a GGUF file that exists, got 'no.gguf'."),
+    ("generate x --json-schema twice.json", "--json-schema must be JSON without a key that is t"),
+    (
+        'trace --set a={"b":1,"b":2}',
+        "--set must be JSON without a key that is there twice, got 'b'",
+    ),
+    ("claims --write bad.json", "--write must be a directory that can be written, got 'bad.json'"),
     ("params x", "unrecognized arguments: x"),
 ]
 
@@ -131,6 +152,18 @@ def test_foreign_keys_are_told_by_every_command(folder: Path) -> None:
             assert f"{key} is not modelled here" in out + err
 
 
+def test_a_mark_of_the_byte_order_is_no_text(folder: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    (folder / "marked.json").write_bytes(mark + (folder / "chat.json").read_bytes())
+    (folder / "marked.txt").write_bytes(mark + b"Once\n")
+    assert shell("logitlab chat marked.json").returncode == 0
+    assert shell("logitlab chat - < marked.json").returncode == 0
+    words = "--seed 1 --max-tokens 3"
+    plain = shell(f"logitlab generate Once {words}")
+    assert plain.returncode == 0
+    assert shell(f"logitlab generate - {words} < marked.txt").stdout == plain.stdout
+
+
 def test_where_every_engine_refuses_the_status_is_1() -> None:
     for extra in ([], ["--json"]):
         words = ["engines", "--top-p", "0", "--engines", "vllm,sglang", *extra]
@@ -145,6 +178,8 @@ def test_tokens_of_the_output_are_counted() -> None:
     told = "presence_penalty: vllm counts the output alone: 0 tokens."
     assert told in run("trace", "--engine", "vllm", *asked)[1]
     assert told in run("engines", "--engines", "vllm,openrouter", *asked)[1]
+    # SGLang's one step is two penalties, of which one was sent.
+    assert told.replace("vllm", "sglang") in run("trace", "--engine", "sglang", *asked)[1]
     status, out, _ = run("trace", "--engine", "vllm", *asked, "--output-ids", "5,5", "--json")
     assert status == 0
     report = json.loads(out)
@@ -167,28 +202,24 @@ def test_a_sweep_counts_the_output(folder: Path) -> None:
     assert out == ll.sweep(folder / "rows.npy", grid, engine="vllm", context=context).to_csv()
 
 
+def test_a_sweep_tells_that_no_output_is_counted(folder: Path) -> None:
+    words = "sweep --frequency-penalty 0,1,2 --engine vllm,openrouter --quiet"
+    told = "frequency_penalty: vllm counts the output alone: 0 tokens. --output-ids gives them.\n"
+    assert run(*words.split())[2] == told
+    assert run(*words.split(), "--output-ids", "5")[2] == ""
+    one = "sweep rows.npy --presence-penalty 0,1 --engine sglang --prompt-ids 3 --quiet"
+    told = "presence_penalty: sglang counts the output alone: 0 tokens. --output-ids gives them.\n"
+    assert run(*one.split())[2] == told
+
+
 def test_a_sequence_is_that_of_the_library(folder: Path) -> None:
-    out = run(
-        *[
-            "trace",
-            "--row",
-            "3",
-            "--seed",
-            "7",
-            "--sequence",
-            "5",
-            "--draws",
-            "4",
-            "--temperature",
-            "2",
-            "--json",
-        ]
-    )[1]
-    report = json.loads(out)["draws"]
+    words = "trace --row 3 --seed 7 --sequence 5 --draws 4 --temperature 2 --json"
+    report = json.loads(run(*words.split())[1])["draws"]
     draws = ll.sample(load().logits[3], {"temperature": 2}, seed=7, sequence=5, size=4)
     assert [token["id"] for token in report["tokens"]] == draws.tokens.tolist()
     assert report["sequence"] == 5
-    _, out, _ = run(*["generate", "Once", "--seed", "7", "--sequence", "5", "--max-tokens", "6"])
+    words = "generate Once --seed 7 --sequence 5 --max-tokens 6"
+    _, out, _ = run(*words.split())
     text = ll.generate(NGram.bundled(), "Once", seed=7, sequence=5, max_tokens=6).text
     assert out == text + "\n"
 
@@ -232,11 +263,11 @@ def test_a_tokenizer_file_tells_the_bytes(
     file.write_text(json.dumps(content))
     assert list(load_vocabulary(file)) == expected
     file.write_text(json.dumps({**content, "decoder": {"type": "WordPiece"}}))
-    with pytest.raises(ll.ParameterError, match="byte-level BPE or SentencePiece"):
+    with pytest.raises(ll.ParameterError, match=r"^vocabulary must be byte-level BPE or Sentence"):
         load_vocabulary(file)
     for junk in ("[]", "5", '{"model": 5}', "GGUF", '{"model": {"vocab": {"a": "b"}}}'):
         file.write_text(junk)
-        with pytest.raises(ll.ParameterError):
+        with pytest.raises(ll.ParameterError, match=r"^vocabulary must be "):
             load_vocabulary(file)
 
 
@@ -276,20 +307,38 @@ def test_closed_streams_are_no_traceback(command: str, status: int) -> None:
         assert result.stdout == b""  # no message strays into the output
 
 
+SIGN_OF_LIFE = """
+import sys
+from logitlab.cli import main
+from logitlab.models import NGram
+
+advance = NGram.advance
+
+def first(*words):
+    NGram.advance = advance
+    print("begun", file=sys.stderr, flush=True)
+    return advance(*words)
+
+NGram.advance = first
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.parametrize("extra", [[], ["--json"]])
 def test_an_interrupted_crowd_of_answers_is_one_line(extra: list[str]) -> None:
     words = ["generate", "Once", "--n", "3000", "--max-tokens", "200", "--seed", "3", *extra]
     with subprocess.Popen(
-        [sys.executable, "-m", "logitlab", *words],
+        [sys.executable, "-c", SIGN_OF_LIFE, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        time.sleep(4)
+        assert process.stderr is not None
+        assert process.stderr.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     finished = err.count("seed 3)\n")
     assert len(err.splitlines()) <= finished + 1
     assert out.count("--- ") <= finished
-    assert err.splitlines()[-1].lower().startswith(("interrupted", "logitlab: interrupted"))
+    assert err.splitlines()[-1].startswith("Interrupted: ")

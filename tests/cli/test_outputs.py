@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from logitlab.cli import main
+from logitlab.cli.outputs import _ignores_case
 
 
 @pytest.fixture
@@ -74,6 +77,30 @@ def test_what_is_no_file_cannot_be_destroyed(rows: Path) -> None:
     words = ["--out", os.devnull, "--checkpoint", "held", "--quiet"]
     assert main(["sweep", str(rows), "--top-k", "1", *words]) == 0
     assert rows.with_name("held").exists()
+
+
+def test_the_root_has_no_name_to_write_in_capitals() -> None:
+    assert _ignores_case(Path("/")) is False
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("rows.npy --out t.csv > t.csv", "--out must be another file than standard output"),
+        ("rows.npy --plot t.png > t.png", "--plot must be another file than standard output"),
+        ("rows.npy --checkpoint c > c", "--checkpoint must be another file than standard output"),
+        ("rows.npy >> rows.npy", "ROWS must be another file than standard output"),
+        ("rows.npy >> hard.npy", "ROWS must be another file than standard output"),
+    ],
+)
+def test_standard_output_is_an_output(line: str, message: str, rows: Path) -> None:
+    before = rows.read_bytes()
+    command = f"{sys.executable} -m logitlab sweep --top-k 1 --quiet {line}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.endswith("The command writes that, too.\n")
+    assert rows.read_bytes() == before
 
 
 def test_the_texts_beside_a_recording_are_not_overwritten(rows: Path, capsys: Any) -> None:

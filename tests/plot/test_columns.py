@@ -86,6 +86,8 @@ def test_a_token_of_a_generation_has_its_stages() -> None:
     plain = ll.generate(model, "Once", seed=1, max_tokens=3)
     with pytest.raises(ParameterError, match="generation must be made with trace=True"):
         plot.trace(plain)
+    with pytest.raises(ParameterError, match=r"^position must be left out where there is no gener"):
+        plot.trace(answer.traces[2], position=2)
 
 
 def test_engines_have_columns_colours_and_distances() -> None:

@@ -64,10 +64,17 @@ def test_tokens_that_were_removed_before_have_no_point() -> None:
             (ROW, ll.Context(prompt=[[1], [2]]), REQUEST),
             "prompt must be token ids",
         ),
-        ((ll.Chain().trace(ROW), CONTEXT, REQUEST), "request must be None beside a trace"),
+        ((ll.Chain().trace(ROW), CONTEXT, REQUEST), "request must be left out beside a trace"),
     ],
 )
 def test_what_is_wrong_is_said(args: tuple[object, ...], message: str) -> None:
     with pytest.raises(ParameterError) as caught:
         plot.penalties(*args)  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_an_engine_beside_a_trace_is_refused_by_its_name() -> None:
+    trace = ll.Chain(ll.FrequencyPenalty(0.5)).trace(ROW, CONTEXT)
+    for engine in ("vllm", ll.engines.vllm):
+        with pytest.raises(ParameterError, match=r"^engine must be left out beside a trace"):
+            plot.penalties(trace, CONTEXT, engine=engine)

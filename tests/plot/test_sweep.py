@@ -154,3 +154,21 @@ def test_mistakes_with_a_result() -> None:
         plot.sweep(result, show="support")
     with pytest.raises(ParameterError, match="grid must be left out of a result"):
         plot.sweep(result, GRID)
+    for given in ({"engine": "vllm"}, {"engine": ll.engines.vllm}, {"top": 3}):
+        [name] = given
+        with pytest.raises(ParameterError, match=f"^{name} must be left out of a result"):
+            plot.sweep(result, **given)
+
+
+def test_values_and_keys_are_looked_at_before_anything_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for show in ("probability", "entropy"):
+        row = ROWS[0] if show == "probability" else ROWS
+        with pytest.raises(ParameterError, match=r"^top_k must be free of values that are given t"):
+            plot.sweep(row, {"top_k": [1, 1]}, show=show)
+        with pytest.raises(ParameterError, match=r"^request must be free of keys that nobody know"):
+            plot.sweep(row, {"top_k": [1, 2]}, show=show, request={"my_own": 1})
+    monkeypatch.setattr("logitlab.sweeps.sweep", None)
+    with pytest.raises(ParameterError, match="keys that nobody knows, got 'my_own'"):
+        plot.sweep(ROWS, {"top_k": [1, 2]}, show="entropy", request={"my_own": 1})

@@ -46,8 +46,8 @@ SLIPS = {
 }
 
 OTHERS = (
-    *("user", "top_n", "stream", "n_probs", "best_of", "logit_bias_x", "min_tokens", "top_n_sigma"),
-    *("typical", "seed_x", "metadata", "provider", "transforms", "stop_token_ids", "top_h", "foo"),
+    *("user", "top_n", "stream", "n_probs", "best_of", "logit_bias_x", "truncate"),
+    *("typical", "seed_x", "metadata", "provider", "transforms", "suffix", "echo", "foo"),
     *("bar", "x", "my_own_key", "min_keep", "grammar"),
 )
 
@@ -120,7 +120,7 @@ def test_what_has_no_notes_refuses_a_key_that_nobody_knows() -> None:
 
 
 def test_no_known_key_is_a_slip() -> None:
-    for key in (*FOREIGN - {"n"}, *KNOWN.keys() - PARAMETERS.keys()):
+    for key in (*FOREIGN - {"n", *PARAMETERS}, *KNOWN.keys() - PARAMETERS.keys()):
         with suppress(RefusalError):  # whose rule is about another kind of mistake
             ll.translate({key: 1}, "openai")
     assert ll.sample(ROW, {5: 1}).notes[0].effect == "unknown"  # type: ignore[dict-item]

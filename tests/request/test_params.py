@@ -36,7 +36,7 @@ def test_all_twenty_are_declared_once() -> None:
     assert fields == [*PARAMETERS, "extra"]
     for key, parameter in PARAMETERS.items():
         assert parameter.key == key
-        assert parameter.role in ("distribution", "draw", "ending", "report", "structure")
+        assert parameter.role in ("distribution", "draw", "ending", "report", "structure", "prompt")
         assert parameter.sentence.endswith(".")
 
 

@@ -53,6 +53,11 @@ def test_a_removed_token_cannot_be_revived() -> None:
     assert logit_bias([0.0, -np.inf], {1: 100.0})[1] == -np.inf
 
 
+@pytest.mark.parametrize("kind", [float, np.float32, np.float64])
+def test_minus_infinity_of_any_type_bans(kind: type) -> None:
+    assert logit_bias([1.0, 2.0], {1: kind("-inf")}).tolist() == [1.0, -np.inf]
+
+
 def test_later_changes_of_the_map_do_not_reach_the_step() -> None:
     bias = {1: 2.0}
     step = LogitBias(bias)

@@ -156,12 +156,12 @@ def test_keys_beyond_the_twenty() -> None:
 
 
 def test_an_engine_reads_keys_of_its_own() -> None:
-    request = {**ASKED, "repeat_last_n": 1, "smoothing_factor": 0.5}
+    request = {**ASKED, "repeat_last_n": 1, "grammar": "root ::= x"}
     body = chat(request, MODEL, engine="llama_cpp")
     sampling = parameters(request)
     answer = generate(MODEL, ASKED["messages"], sampling, engine="llama_cpp")
     assert body["choices"][0]["message"]["content"] == answer.text
-    assert body["logitlab"]["ignored"] == ["smoothing_factor"]
+    assert body["logitlab"]["ignored"] == ["grammar"]
     assert any("top_a is ignored by llama_cpp" in note for note in body["logitlab"]["notes"])
 
 

@@ -26,23 +26,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 is well, 1 that a claim failed or every engine refused, 2 a mistake, 130 an interruption.
     """
     _open_streams()
-    checkpoint = None
+    arguments = None
     try:
         try:
             words = join_negative_values(sys.argv[1:] if argv is None else argv)
             arguments = _parser().parse_args(words)
-            checkpoint = getattr(arguments, "checkpoint", None)
             text = arguments.run(arguments)
             for part in (text, "\n") if isinstance(text, str) else text:
                 print(part, end="", flush=True)
         finally:
             sys.stdout.flush()  # help is not, and a closed pipe shows here
     except (ParameterError, ImportError) as error:
-        _say(f"logitlab: error: {in_words_of_options(error)}")
+        _say(f"logitlab: error: {in_words_of_options(error, arguments)}")
         return 2
     except KeyboardInterrupt:
         _say("logitlab: interrupted.")
-        if checkpoint:
+        if checkpoint := getattr(arguments, "checkpoint", None):
             _say(f"The same command goes on from {checkpoint}.")
         return 130
     except BrokenPipeError:  # the reader has seen enough, as in `logitlab params | head`

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import re
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,8 @@ from logitlab.engines.engine import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
 from logitlab.request.params import PARAMETERS, TWENTY
-from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.penalties import AdditivePenalty
 from logitlab.vocabulary import Vocabulary
 
 __all__ = [
@@ -53,6 +55,19 @@ __all__ = [
 COUNT = Range(1, integer=True)
 SEQUENCES = Range(0, (1 << 62) - 1, integer=True)
 ONE_TOKEN = ("distribution", "draw")
+_OPTIONS = {  # of what functions of the library call otherwise
+    "checkpoint": "--checkpoint",
+    "context": "--prompt-ids",
+    "directory": "--write",
+    "draws": "--draws",
+    "metrics": "--metrics",
+    "model": "--model",
+    "output": "--output-ids",
+    "parameter": "--parameter",
+    "path": "--model",
+    "prompt": "--prompt-ids",
+    "vocabulary": "--vocabulary",
+}
 
 
 @dataclass(frozen=True)
@@ -185,15 +200,19 @@ def add_coupling(parser: Any) -> None:
     parser.add_argument("--coupling", choices=COUPLINGS, default="inverse", help="how to draw")
 
 
-def in_words_of_options(error: Exception) -> Exception:
-    """Return an error in words of the command line."""
-    names = {"output": "--output-ids", "vocabulary": "--vocabulary"}
-    if isinstance(error, ParameterError) and error.name in names:
-        return ParameterError(names[error.name], error.rule, error.value, error.hint, error.where)
-    if not isinstance(error, ParameterError) or error.name != "context":
+def in_words_of_options(error: Exception, arguments: argparse.Namespace | None) -> Exception:
+    """Return an error in words of the command that was given, if it has such an option."""
+    option = _OPTIONS.get(error.name) if isinstance(error, ParameterError) else None
+    if not (option and isinstance(error, ParameterError) and hasattr(arguments, _dest(option))):
         return error
-    hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
-    return ParameterError("--prompt-ids", "given with a penalty", None, hint)
+    if error.name == "context":
+        hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
+        return ParameterError(option, "given with a penalty", None, hint)
+    return ParameterError(option, error.rule, error.value, error.hint, error.where)
+
+
+def _dest(option: str) -> str:
+    return option[2:].replace("-", "_")
 
 
 def row_of(arguments: argparse.Namespace) -> Row:
@@ -205,7 +224,7 @@ def row_of(arguments: argparse.Namespace) -> Row:
             raise ParameterError("--prompt", "absent where --logits is given", prompt, hint)
         return _row_of_file(arguments)
     for option in ("--prompt-ids", "--vocabulary"):
-        value = getattr(arguments, option[2:].replace("-", "_"))
+        value = getattr(arguments, _dest(option))
         if value is not None:
             raise ParameterError(option, "given together with --logits", value)
     if prompt is not None and row is not None:
@@ -313,22 +332,41 @@ def _pair(text: str) -> tuple[str, Any]:
     if not (key and value):
         raise ParameterError("--set", "KEY=VALUE", text)
     try:
-        content = json.loads(value)
+        content = _parsed("--set", value)
         json.dumps(content, allow_nan=False)
+    except ParameterError:
+        raise
     except ValueError:
         return key, value
     return key, content
+
+
+def _parsed(name: str, text: str) -> Any:
+    """Return what JSON says, each key once: of two values one would be lost."""
+
+    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for key, value in pairs:
+            if key in made:
+                raise ParameterError(name, "JSON without a key that is there twice", key)
+            made[key] = value
+        return made
+
+    return json.loads(text, object_pairs_hook=entries)
 
 
 def json_of(name: str, file: str) -> Any:
     """Return what a JSON file holds, or raise `ParameterError` that names the option."""
     try:
         if file == "-":
-            return json.loads(sys.stdin.read() if sys.stdin else "")
-        with open(file, encoding="utf-8") as lines:
-            return json.load(lines)
+            text = sys.stdin.read() if sys.stdin else ""
+        else:
+            text = Path(file).read_text("utf-8")
+        return _parsed(name, text.removeprefix("\ufeff"))  # a mark that some editors begin with
     except OSError as error:
         raise ParameterError(name, "a readable file", file, f"{error.strerror}.") from None
+    except ParameterError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ParameterError(name, "a file of JSON", file, f"{error}.") from None
 
@@ -353,14 +391,20 @@ def whole(name: str, text: str, rule: Range) -> int:
     return check_integer(name, number_of(text), rule)
 
 
-def uncounted(engine: str, chain: Chain, context: Context | None) -> list[Note]:
+def uncounted(engine: str, steps: Iterable[Any], context: Context | None) -> list[Note]:
     """Return a note where an engine counts the tokens of the output, of which there are none."""
     if context is None or (context.output >= 0).any():
         return []
-    steps = [step for step in chain if getattr(step, "scope", "") in ("output", "lagged")]
-    if not steps:
+    parts = (step.apart() if isinstance(step, AdditivePenalty) else (step,) for step in steps)
+    keys = [
+        getattr(step, "key", type(step).__name__)
+        for step in itertools.chain.from_iterable(parts)
+        if getattr(step, "scope", "") in ("output", "lagged")
+        and not getattr(step, "is_neutral", False)
+    ]
+    if not keys:
         return []
-    names = ", ".join(dict.fromkeys(getattr(step, "key", type(step).__name__) for step in steps))
+    names = ", ".join(dict.fromkeys(keys))
     sentence = f"{names}: {engine} counts the output alone: 0 tokens. --output-ids gives them."
     return [Note(names, "uncounted", sentence)]
 

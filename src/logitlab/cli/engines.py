@@ -60,10 +60,10 @@ def add(commands: Any) -> None:
 
 def _engines(arguments: argparse.Namespace) -> Iterator[str]:
     """Yield what is printed; where every engine refuses, leave with the status 1."""
-    names = [name.strip() for name in arguments.engines.split(",") if name.strip()]
+    names = [name.strip() for name in arguments.engines.split(",")]
     if names == ["all"]:
         names = list(ENGINES)
-    if len(set(names)) < len(names) or not names:
+    if len(set(names)) < len(names) or "" in names:
         raise ParameterError("--engines", "different names, one at least", arguments.engines)
     if arguments.differences or arguments.about:
         _check_alone(arguments)

@@ -112,7 +112,7 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
 
 def _stdin() -> str:
     try:
-        return sys.stdin.read().removesuffix("\n")
+        return sys.stdin.read().removeprefix("\ufeff").removesuffix("\n")
     except (AttributeError, OSError, UnicodeDecodeError):
         raise ParameterError("prompt", "a text on standard input", Seen("none")) from None
 

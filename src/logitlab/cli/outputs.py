@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +24,7 @@ def check_outputs(outputs: Files, inputs: Files) -> None:
     ----------
     outputs, inputs : mapping of str to path
         By the option that names each; those that are not given are None. An output that is there
-        already is replaced.
+        already is replaced. Standard output is another one, where that is a file.
 
     Raises
     ------
@@ -31,9 +33,11 @@ def check_outputs(outputs: Files, inputs: Files) -> None:
         spelling, or through a link, too.
     """
     places: dict[Any, tuple[str, bool]] = {}
+    if (printed := _standard_output()) is not None:
+        places[printed] = ("standard output", False)
     for option, text in inputs.items():
         if text is not None and _is_file(Path(text)):
-            places.setdefault(_place(Path(text)), (option, True))
+            _check_apart(places, option, text, Path(text), is_read=True)
     for option, text in outputs.items():
         if text is None:
             continue
@@ -45,11 +49,27 @@ def check_outputs(outputs: Files, inputs: Files) -> None:
             raise ParameterError(option, "a file that can be written", text)
         if path.exists() and not _is_file(path):
             continue  # a terminal, or nothing at all: there is nothing to destroy
-        other, is_read = places.setdefault(_place(path), (option, False))
-        if other != option:
-            rule = f"another file than {other}"
-            verb = "reads" if is_read else "writes"
-            raise ParameterError(option, rule, text, f"The command {verb} that, too.")
+        _check_apart(places, option, text, path, is_read=False)
+
+
+def _check_apart(
+    places: dict[Any, tuple[str, bool]], option: str, text: str, path: Path, is_read: bool
+) -> None:
+    """Note the place of a file, or raise where it is that of another, and one is written."""
+    other, was_read = places.setdefault(_place(path), (option, is_read))
+    if other != option and not (is_read and was_read):
+        verb = "reads" if was_read else "writes"
+        rule = f"another file than {other}"
+        raise ParameterError(option, rule, text, f"The command {verb} that, too.")
+
+
+def _standard_output() -> tuple[int, int] | None:
+    """Return the place of the file that standard output is sent to, if it is one."""
+    try:
+        about = os.fstat(sys.stdout.fileno())
+    except (AttributeError, OSError, ValueError):  # closed, or held in memory
+        return None
+    return (about.st_dev, about.st_ino) if stat.S_ISREG(about.st_mode) else None
 
 
 def _resolved(option: str, text: str) -> Path:
@@ -70,16 +90,16 @@ def _place(path: Path) -> Any:
     """Return what is equal for two paths of one file, whether it is there or not."""
     path = path.resolve()
     if path.exists():  # links to one file have one number
-        stat = path.stat()
-        return stat.st_dev, stat.st_ino
-    stat = path.parent.stat()
+        about = path.stat()
+        return about.st_dev, about.st_ino
+    about = path.parent.stat()
     name = path.name
     if _ignores_case(path.parent):
         name = unicodedata.normalize("NFC", name).casefold()
-    return stat.st_dev, stat.st_ino, name
+    return about.st_dev, about.st_ino, name
 
 
 def _ignores_case(folder: Path) -> bool:
     """Whether names in a folder that differ in capitals alone are the same file."""
-    other = folder.with_name(folder.name.swapcase())
+    other = folder.parent / folder.name.swapcase()  # of the root that is the root
     return other != folder and other.exists() and other.samefile(folder)

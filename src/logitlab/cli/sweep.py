@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,17 @@ from logitlab.cli.arguments import (
     number_of,
     option_of,
     request_of,
+    uncounted,
     whole,
 )
 from logitlab.cli.outputs import check_outputs
 from logitlab.datasets import load
+from logitlab.engines.rules import Note
 from logitlab.models.recording.texts import beside
 from logitlab.request.params import DISTRIBUTION, PARAMETERS
 from logitlab.steps.context import Context
 from logitlab.sweeps import Sweep, simulate, sweep
+from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.reductions import REDUCTIONS
 
@@ -118,9 +122,7 @@ def add(commands: Any) -> None:
 
 
 def _sweep(arguments: argparse.Namespace) -> str:
-    workers = whole("--workers", arguments.workers, COUNT)
-    if workers > MOST_WORKERS:
-        raise ParameterError("--workers", f"at most {MOST_WORKERS}", workers)
+    workers = whole("--workers", arguments.workers, Range(1, MOST_WORKERS, integer=True))
     plot = None if arguments.plot is None else import_module("logitlab.plot")
     _check_outputs(arguments)
     with nullcontext() if workers == 1 else _pool(workers) as executor:
@@ -203,12 +205,27 @@ def _result(arguments: argparse.Namespace, executor: Any) -> Sweep:
     if arguments.draws is None:
         if seed is not None:
             raise ParameterError("--seed", "given together with --draws", seed)
-        return sweep(rows, grid, reduce=arguments.reduce, **options)
+        return _told(sweep(rows, grid, reduce=arguments.reduce, **options), grid, options)
     if arguments.reduce != "mean":
         raise ParameterError("--reduce", "mean where tokens are drawn", arguments.reduce)
     draws = whole("--draws", arguments.draws, Range(2, integer=True))
     seed = None if seed is None else whole("--seed", seed, Range(integer=True))
-    return simulate(rows, grid, draws=draws, seed=seed, **options)
+    return _told(simulate(rows, grid, draws=draws, seed=seed, **options), grid, options)
+
+
+def _told(result: Sweep, grid: dict[str, Any], options: dict[str, Any]) -> Sweep:
+    """Return the result with notes of the engines that count an output of no tokens."""
+    if not any(key.endswith("_penalty") for key in (*grid, *options["request"])):
+        return result
+    engine, points = options["engine"], grid_of(grid, options["zipped"])
+    chains = chains_of(points, engine, options["request"], None)[0]
+    steps: dict[str, list[Any]] = {}
+    for point, chain in zip(points.points(), chains, strict=True):
+        steps.setdefault(point.get("engine", engine), []).extend(chain)
+    told: list[Note] = []
+    for name, of_all in steps.items():
+        told += uncounted(name, of_all, options["context"])
+    return replace(result, notes=(*result.notes, *told))
 
 
 def _rows_and_context(arguments: argparse.Namespace) -> tuple[Any, Context | None]:
@@ -236,10 +253,10 @@ def _values(name: str, text: str) -> list[Any]:
         if len(ends) != 3:
             raise ParameterError(name, "numbers, or ranges like 0:2:0.1", text)
         low, high, step = (check_number(name, end) for end in ends)
-        if step > 0 and (high - low) / step >= MOST_POINTS:
-            raise ParameterError(name, f"ranges of at most {MOST_POINTS} values", part)
         if step <= 0 or high < low:
             raise ParameterError(name, "ranges from low to high in steps above 0", part)
+        if (high - low) / step >= MOST_POINTS:
+            raise ParameterError(name, f"ranges of at most {MOST_POINTS} values", part)
         count = int((high - low) / step + 1e-9) + 1
         if all(isinstance(end, int) for end in ends):
             values += range(ends[0], ends[0] + count * ends[2], ends[2])

@@ -14,7 +14,7 @@ from logitlab.engines.arrival import arrive
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.generation_config import GenerationConfig
 from logitlab.engines.given import Given, read_request
-from logitlab.engines.reads import USED, names_read
+from logitlab.engines.reads import names_read
 from logitlab.engines.rules import (
     Ignore,
     Option,
@@ -28,7 +28,7 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import PLAIN, Encode, Schema
 from logitlab.engines.together import Fields, Together
 from logitlab.request.keys import KNOWN, refuse_unknown
-from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, SamplingParams
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, USED, SamplingParams
 from logitlab.request.whole import refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context

@@ -7,16 +7,9 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.engines.rules import Values
-from logitlab.request.params import NEUTRAL
 from logitlab.steps.chain import Chain
 
-__all__ = ["USED", "names_read"]
-
-USED: dict[str, Any] = {
-    key: {0: 1.0} if key == "logit_bias" else 2 if isinstance(value, int) else 0.5
-    for key, value in NEUTRAL.items()
-}
-"""Values that are not neutral, one for each parameter that shapes the distribution."""
+__all__ = ["names_read"]
 
 
 class _Recorder(Values):

@@ -28,7 +28,9 @@ def file_vocabulary(path: str | PathLike[str]) -> Vocabulary:
         return described_vocabulary(description, words)
     except OSError as error:
         raise ParameterError("vocabulary", rule, path, f"{error.strerror}.") from None
-    except ParameterError:
-        raise
+    except ParameterError as error:
+        if error.name not in ("path", "tokenizer"):  # then it names what the file holds
+            raise
+        raise ParameterError("vocabulary", error.rule, error.value, error.hint) from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ParameterError("vocabulary", rule, path, "It is something else.") from None

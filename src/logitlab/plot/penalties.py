@@ -78,8 +78,10 @@ def penalties(
     """
     check_vocabulary(vocabulary)
     if isinstance(source, Trace):
-        if request is not None or engine != "openrouter":
-            raise ParameterError("request", "None beside a trace, which has its own", request)
+        given = {"request": request, "engine": None if engine == "openrouter" else engine}
+        for key, value in given.items():
+            if value is not None:
+                raise ParameterError(key, "left out beside a trace, which has its own", value)
         trace = source
     else:
         row = row_of(source)

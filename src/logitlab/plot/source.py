@@ -70,6 +70,8 @@ def stages_of(source: Any, position: int = 0, before: Any = None) -> Stages:
     """
     if isinstance(source, Generation):
         source = _trace_of(source, position)
+    elif check_integer("position", position, Range(integer=True)):
+        raise ParameterError("position", "left out where there is no generation", position)
     if isinstance(source, Trace):
         if before is not None:
             raise ParameterError("before", "None beside a trace, which has it", Seen("an array"))

@@ -54,7 +54,8 @@ def sweep(
         over its two parameters.
     grid : mapping of str to sequence
         Parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``; none of a result,
-        which has its own. Three values and more of each of two parameters make a map.
+        which has its own, and takes no engine and no ``top``. Three values and more of each of two
+        parameters make a map.
     show : str, optional
         "probability", the default: a line for each of the most likely tokens of one row, along one
         parameter. Or a metric that `logitlab.sweep` knows: "entropy", "support" … Of a result one
@@ -88,8 +89,15 @@ def sweep(
     array([0.44, 0.83, 1.02])
     """
     if isinstance(logits, Sweep):
-        own = {"grid": grid, "request": request, "context": context, "vocabulary": vocabulary}
-        for key, value in own.items():
+        given: dict[str, Any] = {
+            "grid": grid,
+            "request": request,
+            "engine": None if engine == "openrouter" else engine,
+            "context": context,
+            "vocabulary": vocabulary,
+            "top": None if isinstance(top, int) and top == 6 else top,
+        }
+        for key, value in given.items():
             if value is not None:
                 raise ParameterError(key, "left out of a result, which has its own", value)
         return _draw_result(logits, show, ax)
@@ -97,6 +105,8 @@ def sweep(
     top = check_integer("top", top, Range(1, 20, integer=True))
     if show is not None and not (isinstance(show, str) and show == "probability"):
         check_choice("show", show, ("probability", *MEASURES))
+        told = chains_of(grid_of(grid or {}), engine, request, None)[1]
+        _refuse_unknown(request, told)  # before all rows are worked on
         result = sweeps.sweep(
             logits,
             grid or {},
@@ -107,7 +117,6 @@ def sweep(
             reduce="rows",
             progress=False,
         )
-        _refuse_unknown(request, result.notes)
         return _draw_result(result, show, ax)
     row = row_of(logits)
     points = grid_of(grid or {})

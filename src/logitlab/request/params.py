@@ -1,22 +1,24 @@
 """`SamplingParams`: the dataclass is the table of the request parameters.
 
-Each parameter is declared once, by `_parameter`: its range, its default, what kind of effect it
-has, one sentence, and where it comes from. Validation, engines, the command line, sliders and the
-tables in the README all read that declaration.
+Each parameter is declared once, by `parameter`, in `page` or `beyond`: its range, its default, what
+kind of effect it has, one sentence, and where it comes from. Validation, engines, the command line,
+sliders and the tables in the README all read that declaration.
 """
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, brief, check_integer, check_number
+from logitlab.checks import ParameterError, Seen, brief
 from logitlab.request import values
+from logitlab.request.beyond import BeyondParameters
 from logitlab.request.keys import KNOWN, check_key
-from logitlab.request.values import Check
+from logitlab.request.page import PageParameters
+from logitlab.request.parameter import PAGE, Parameter
 
 __all__ = [
     "DISTRIBUTION",
@@ -24,6 +26,7 @@ __all__ = [
     "PAGE",
     "PARAMETERS",
     "TWENTY",
+    "USED",
     "Parameter",
     "SamplingParams",
     "check_structure",
@@ -31,99 +34,9 @@ __all__ = [
     "parameter_table",
 ]
 
-Role: TypeAlias = Literal["distribution", "draw", "ending", "report", "structure"]
-
-
-PAGE = "page"
-"""The origin of the twenty parameters that OpenRouter's page documents."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """The declaration of one request parameter.
-
-    Attributes
-    ----------
-    key : str
-        Name in the request.
-    accepts : Range or callable
-        The documented range of a number; otherwise ``accepts(key, value)`` returns the value in
-        canonical form, or raises `ParameterError`.
-    default : object
-        What an absent parameter means at OpenRouter; None where absence is a value of its own.
-    role : str
-        "distribution" changes the next-token distribution, a step of the chain; "draw" chooses the
-        token; "ending" decides when a generation ends; "report" says what is reported beside the
-        text; "structure" constrains the whole text.
-    sentence : str
-        What it does, in one sentence.
-    kind : str
-        JSON type as documented.
-    rule : str
-        Documented range, in words.
-    origin : str
-        "page", or for a parameter beyond the page where it was defined.
-    """
-
-    key: str
-    accepts: Range | Check = field(repr=False)
-    default: Any
-    role: Role
-    sentence: str
-    kind: str
-    rule: str
-    origin: str = PAGE
-
-    @property
-    def range(self) -> Range | None:
-        """The documented range, of a number."""
-        return self.accepts if isinstance(self.accepts, Range) else None
-
-    def check(self, value: Any) -> Any:
-        """Return the value in canonical form, or raise `ParameterError` beyond the range."""
-        if not isinstance(self.accepts, Range):
-            try:
-                return self.accepts(self.key, value)
-            except RecursionError:
-                rule = "nested less deeply"
-                raise ParameterError(self.key, rule, Seen("too many levels")) from None
-        if not self.accepts.integer:
-            return check_number(self.key, value, self.accepts)
-        number = check_integer(self.key, value, self.accepts)
-        if number >= 2**63 and self.role == "distribution":
-            raise ParameterError(self.key, "below 2**63", value)
-        return number
-
-    def typed(self, value: Any) -> Any:
-        """Return the value in its type, of any size: the range is an engine's affair."""
-        if self.key == "logit_bias":
-            return values.any_bias(self.key, value)
-        if self.range is None or self.role == "ending":
-            return self.check(value)
-        if self.range.integer:
-            return check_integer(self.key, value, Range(integer=True))
-        return check_number(self.key, value)
-
-
-def _parameter(
-    accepts: Range | Check,
-    role: Role,
-    sentence: str,
-    *,
-    default: Any = None,
-    kind: str = "",
-    rule: str = "",
-    origin: str = PAGE,
-) -> Any:
-    """Declare a parameter: the field holds None while it is absent from the request."""
-    if isinstance(accepts, Range):
-        kind, rule = "integer" if accepts.integer else "float", accepts.words()
-    words = {"role": role, "sentence": sentence, "kind": kind, "rule": rule, "origin": origin}
-    return field(default=None, metadata={"accepts": accepts, "default": default, **words})
-
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class SamplingParams:
+class SamplingParams(BeyondParameters, PageParameters):
     """The request parameters of an OpenRouter call, validated.
 
     Every field is None while the parameter is absent, because what absence means belongs to the
@@ -159,188 +72,6 @@ class SamplingParams:
     logitlab.checks.ParameterError: top_p must be in [0, 1], got 1.3.
     """
 
-    temperature: float | None = _parameter(
-        Range(0, 2),
-        "distribution",
-        "Divides the logits: below 1 sharpens, above 1 flattens, 0 always takes the most "
-        "likely token.",
-        default=1.0,
-    )
-    top_p: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Keeps the smallest set of most likely tokens whose probabilities add up to at least "
-        "this; 0 keeps one.",
-        default=1.0,
-    )
-    top_k: int | None = _parameter(
-        Range(0, integer=True),
-        "distribution",
-        "Keeps exactly this many of the most likely tokens; 0 keeps all.",
-        default=0,
-    )
-    frequency_penalty: float | None = _parameter(
-        Range(-2, 2),
-        "distribution",
-        "Subtracts this from a token's logit for every time the token occurs in the context.",
-        default=0.0,
-    )
-    presence_penalty: float | None = _parameter(
-        Range(-2, 2),
-        "distribution",
-        "Subtracts this once from the logit of every token that occurs in the context.",
-        default=0.0,
-    )
-    repetition_penalty: float | None = _parameter(
-        Range(0, 2),
-        "distribution",
-        "Divides positive and multiplies negative logits of tokens in the context; 0 is the "
-        "limit of ever smaller values.",
-        default=1.0,
-    )
-    min_p: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Keeps tokens at least this fraction as likely as the most likely one; 1 keeps only "
-        "the maxima.",
-        default=0.0,
-    )
-    top_a: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Keeps tokens whose probability is at least this times the square of the highest "
-        "probability.",
-        default=0.0,
-    )
-    seed: int | None = _parameter(
-        Range(integer=True),
-        "draw",
-        "Makes the draws repeatable; when absent a fresh seed is drawn and reported.",
-    )
-    max_tokens: int | None = _parameter(
-        Range(1, integer=True),
-        "ending",
-        "Ends the generation after this many tokens, or earlier where the context window ends.",
-    )
-    logit_bias: Mapping[int, float] | None = _parameter(
-        values.logit_bias,
-        "distribution",
-        "Is added to the model's logits of the named tokens before anything else.",
-        default={},
-        kind="map",
-        rule="token id to -100…100",
-    )
-    logprobs: bool | None = _parameter(
-        values.flag,
-        "report",
-        "Reports the log-probability of each output token.",
-        default=False,
-        kind="boolean",
-    )
-    top_logprobs: int | None = _parameter(
-        Range(0, 20, integer=True),
-        "report",
-        "Reports this many of the most likely tokens at each position; needs logprobs.",
-        default=0,
-    )
-    response_format: Mapping[str, Any] | None = _parameter(
-        values.response_format,
-        "structure",
-        "Forces the text to be valid JSON, or to validate against a schema.",
-        kind="map",
-        rule="text, json_object, json_schema",
-    )
-    structured_outputs: bool | None = _parameter(
-        values.flag,
-        "structure",
-        "Says whether json_schema is available; false together with a schema is an error.",
-        kind="boolean",
-    )
-    stop: Sequence[str] | None = _parameter(
-        values.stop,
-        "ending",
-        "Ends the generation at the earliest match of any of these strings, which is left out "
-        "of the text.",
-        default=(),
-        kind="array",
-        rule="non-empty strings (or one)",
-    )
-    tools: Sequence[Mapping[str, Any]] | None = _parameter(
-        values.tools,
-        "structure",
-        "Declares the functions that the model may call.",
-        default=(),
-        kind="array",
-        rule="function tools",
-    )
-    tool_choice: str | Mapping[str, Any] | None = _parameter(
-        values.tool_choice,
-        "structure",
-        "Forbids, allows or forces tool calls, or forces one named function.",
-        kind="string or map",
-        rule="none, auto, required, one function",
-    )
-    parallel_tool_calls: bool | None = _parameter(
-        values.flag,
-        "structure",
-        "Allows several tool calls in one answer; false gives at most one.",
-        default=True,
-        kind="boolean",
-    )
-    verbosity: str | None = _parameter(
-        values.choice("low", "medium", "high"),
-        "ending",
-        "Makes ending more likely (low) or less likely (high) at every step.",
-        default="medium",
-        kind="string",
-        rule="low, medium, high",
-    )
-    typical_p: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Keeps the most typical tokens, whose surprise is nearest to the entropy, down to "
-        "this mass.",
-        default=1.0,
-        origin="Meister et al., arXiv:2202.00666",
-    )
-    xtc_probability: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Removes the top choices with this probability, all but the least likely of them.",
-        default=0.0,
-        origin="p-e-w, text-generation-webui #6335",
-    )
-    xtc_threshold: float | None = _parameter(
-        Range(0, 1),
-        "distribution",
-        "Says how likely a token has to be to be a top choice of XTC.",
-        default=0.1,
-        origin="p-e-w, text-generation-webui #6335",
-    )
-    mirostat: int | None = _parameter(
-        values.mirostat,
-        "distribution",
-        "2 cuts at a surprise that follows what was drawn, so that the text stays near a "
-        "target; 0 does not.",
-        default=0,
-        kind="integer",
-        rule="0 or 2",
-        origin="Basu et al., arXiv:2007.14966",
-    )
-    mirostat_tau: float | None = _parameter(
-        Range(0),
-        "distribution",
-        "Is the surprise that mirostat aims at, in bits.",
-        default=5.0,
-        origin="Basu et al., arXiv:2007.14966",
-    )
-    mirostat_eta: float | None = _parameter(
-        Range(0),
-        "distribution",
-        "Is how fast mirostat follows.",
-        default=0.1,
-        origin="Basu et al., arXiv:2007.14966",
-    )
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -468,8 +199,11 @@ TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin 
 DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "distribution")
 """Keys that shape the distribution of one token."""
 
-NEUTRAL = {key: PARAMETERS[key].default for key in DISTRIBUTION}
-"""Values that change nothing: OpenRouter's documented defaults."""
+USED = {key: known.used for key, known in PARAMETERS.items() if known.used is not None}
+"""Values that change something, of every parameter that a chain is built from."""
+
+NEUTRAL = {key: PARAMETERS[key].default for key in USED}
+"""Values that change nothing: OpenRouter's documented defaults, beyond the page llama.cpp's."""
 
 
 def parameter_table(beyond: bool = False) -> str:

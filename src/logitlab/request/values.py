@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
-from typing import Any, TypeAlias
+from typing import Any
 
 from logitlab.checks import (
+    Check,
     FrozenDict,
     ParameterError,
     Range,
@@ -26,7 +27,6 @@ from logitlab.checks import (
 
 __all__ = [
     "BIAS",
-    "Check",
     "any_bias",
     "bias_entries",
     "choice",
@@ -37,11 +37,10 @@ __all__ = [
     "mirostat",
     "response_format",
     "stop",
+    "text",
     "tool_choice",
     "tools",
 ]
-
-Check: TypeAlias = Callable[[str, Any], Any]
 
 BIAS = Range(-100, 100)
 
@@ -198,11 +197,18 @@ def hashable(value: Any) -> Any:
 
 
 def mirostat(key: str, value: Any) -> int:
-    """Take 0 or 2."""
+    """Take 0, 1 or 2."""
     version = check_integer(key, value, Range(integer=True))
-    if version not in (0, 2):
-        raise ParameterError(key, "0 or 2", value, "Mirostat 1 is not modelled here.")
+    if version not in (0, 1, 2):
+        raise ParameterError(key, "0, 1 or 2", value)
     return version
+
+
+def text(key: str, value: Any) -> str:
+    """Take a text."""
+    if not isinstance(value, str):
+        raise ParameterError(key, "a text", value)
+    return value
 
 
 def extra(value: Any) -> dict[str, Any]:

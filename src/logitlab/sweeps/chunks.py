@@ -242,7 +242,7 @@ def _map_file(path: Path) -> FloatArray:
         hint = " ".join(str(error).split())
         raise ParameterError("rows", "a .npy file of logits", str(path), hint) from None
     # A file of another byte order is turned around chunk by chunk.
-    check_array(array[:0] if array.ndim > 1 else array, "rows")
+    check_array(array[:0] if array.ndim > 1 and array.size else array, "rows")
     return array
 
 

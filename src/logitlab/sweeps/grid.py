@@ -26,8 +26,9 @@ from logitlab.steps.chain import Chain
 from logitlab.steps.state import State, check_state
 from logitlab.steps.step import Transform
 
-__all__ = ["Grid", "Recipe", "at_state", "chains_of", "check_different", "grid_of", "values_of"]
+__all__ = ["Grid", "Recipe", "at_state", "chains_of", "grid_of", "values_of"]
 
+_TEXTS = str | bytes | bytearray
 _FEW = f"of at most {MOST_POINTS} points"
 
 Recipe: TypeAlias = "str | Engine | Callable[[dict[str, Any]], Transform]"
@@ -94,7 +95,7 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
         if count > MOST_POINTS:
             raise ParameterError("grid", _FEW, Seen(f"{count} of {key}"))
         entries = column.tolist() if isinstance(column, np.ndarray) else column
-        is_sequence = isinstance(entries, Sequence | range) and not isinstance(entries, str)
+        is_sequence = isinstance(entries, Sequence) and not isinstance(entries, _TEXTS)
         if not is_sequence or not len(entries):
             raise ParameterError(key, "a sequence of at least one value", column)
         values[key] = tuple(v.item() if isinstance(v, np.generic) else v for v in entries)
@@ -109,7 +110,7 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     return made
 
 
-def check_different(grid: Grid) -> None:
+def _check_different(grid: Grid) -> None:
     """Raise `ParameterError` for a value of a parameter, or a zipped point, that is there twice."""
     columns: dict[str, Any] = {"grid": zip(*grid.values.values(), strict=True)}
     for key, column in (columns if grid.zipped else grid.values).items():
@@ -140,9 +141,17 @@ def values_of(request: Request) -> Mapping[str, Any]:
 
 
 def chains_of(
-    grid: Grid, engine: Recipe, request: Request, size: int
+    grid: Grid, engine: Recipe, request: Request, size: int | None
 ) -> tuple[list[Chain], tuple[Note, ...]]:
-    """Return the chain of every point, for a vocabulary of so many tokens, and all that is told."""
+    """Return the chain of every point, for a vocabulary of so many tokens, and all that is told.
+
+    Of an unknown vocabulary, None, no rule is checked that needs its size.
+
+    Raises
+    ------
+    ParameterError
+        For a parameter or a value that is refused, or is there twice.
+    """
     values = values_of(request)
     engine = request.engine if isinstance(request, Resolved) else engine
     if ENGINE in grid.values and engine != "openrouter":
@@ -150,6 +159,7 @@ def chains_of(
     for choice in grid.values.get(ENGINE, (engine,)):
         _check_names(grid, values, _recipe(choice))
     every = [_resolved(values, point, engine, size) for point in grid.points()]
+    _check_different(grid)
     notes = {note.sentence: note for resolved in every for note in resolved.notes}
     return [resolved.chain for resolved in every], tuple(notes.values())
 
@@ -174,7 +184,7 @@ def _check_names(grid: Grid, request: Mapping[str, Any], recipe: Any) -> None:
 
 
 def _resolved(
-    values: Mapping[str, Any], point: dict[str, Any], engine: Recipe, size: int
+    values: Mapping[str, Any], point: dict[str, Any], engine: Recipe, size: int | None
 ) -> Resolved:
     recipe = _recipe(point.pop(ENGINE, engine))
     request = {**values, **point}

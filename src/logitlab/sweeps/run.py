@@ -34,15 +34,7 @@ from logitlab.steps.state import State
 from logitlab.sweeps.checkpoint import Checkpoint
 from logitlab.sweeps.chunks import Chunk, Rows, RowsLike, Span, Stream, rows_of
 from logitlab.sweeps.executor import Here, execute, is_local
-from logitlab.sweeps.grid import (
-    Grid,
-    Recipe,
-    at_state,
-    chains_of,
-    check_different,
-    grid_of,
-    values_of,
-)
+from logitlab.sweeps.grid import Grid, Recipe, at_state, chains_of, grid_of, values_of
 from logitlab.sweeps.identity import digest
 from logitlab.sweeps.measures import Metrics, measures_of
 from logitlab.sweeps.reductions import Mean, Part, Reduction, reduction_of
@@ -267,8 +259,9 @@ def simulate(
     measures = measures_of(metrics, DRAWN)
     check_integer("draws", draws, _DRAWS)
     check_integer("chunk", chunk, _CHUNK_SIZES)
-    if draws * min(chunk, source.shape[0] or chunk) > MOST_DRAWS:
-        rule = f"at most {MOST_DRAWS} for the rows of a chunk"
+    here = min(chunk, source.shape[0] or chunk)
+    if draws * here > MOST_DRAWS:
+        rule = f"at most {MOST_DRAWS // here} for chunks of {here} rows"
         raise ParameterError("draws", rule, draws, "Take a smaller chunk.")
     check_choice("coupling", coupling, COUPLINGS)
     if not 0 < check_number("confidence", confidence, _FRACTION) < 1:
@@ -307,7 +300,6 @@ def _task(
     """Return the rows, the grid, the chain of each point, the notes, and the state they are in."""
     source, points = rows_of(rows, context), grid_of(grid, zipped)
     chains, notes = chains_of(points, engine, request, source.shape[1])
-    check_different(points)
     chains, told = at_state(points, chains, state)
     return source, points, chains, notes, told
 

@@ -48,6 +48,20 @@ def test_a_file_makes_a_model(tmp_path: Path) -> None:
     assert model.end_ids == {0, 2}
     assert model.vocabulary.special == {0, 1, 2}
     assert model.encode("<|start|>") == [1]
+    assert models.load_vocabulary(tmp_path / "tiny.gguf") == model.vocabulary
+
+
+def test_a_file_of_another_tokenizer_names_tokens(tmp_path: Path) -> None:
+    tokens = ["<unk>", "▁a", "<0xE6>", "▁<0xE6>", "é"]
+    kinds = {"tokenizer__ggml__token_type": [2, 1, 6, 1, 1], "tokenizer__ggml__model": "llama"}
+    vocabulary = models.load_vocabulary(write(tmp_path, tokenizer__ggml__tokens=tokens, **kinds))
+    assert list(vocabulary) == [b"<unk>", b" a", b"\xe6", b" <0xE6>", "é".encode()]
+    assert vocabulary.special == {0}
+    short = write(tmp_path, tokenizer__ggml__tokens=tokens[1:], **kinds)
+    with pytest.raises(ParameterError, match=r"^vocabulary must be a file with one type for each"):
+        models.load_vocabulary(short)
+    with pytest.raises(ParameterError, match=r"^tokenizer\.ggml\.model must be one of 'gpt2', 'll"):
+        models.load_vocabulary(write(tmp_path, tokenizer__ggml__model="bert"))
 
 
 def test_a_conversation_follows_the_template(tmp_path: Path) -> None:

@@ -50,16 +50,9 @@ class GgufTokenizer:
 
     def __init__(self, file: GgufFile) -> None:
         needs("gguf", "tokenizers")
-        check_choice("tokenizer.ggml.model", file.get("tokenizer.ggml.model"), ("gpt2",))
+        tokens, kinds, self.vocabulary = _contents(file, ("gpt2",))
         split = file.get("tokenizer.ggml.pre", "default")
         check_choice("tokenizer.ggml.pre", split, SPLITS)
-        tokens: list[str] = file.get("tokenizer.ggml.tokens")
-        kinds: list[int] = file.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
-        if len(kinds) != len(tokens):
-            raise file.wrong("a file with one type for each token")
-        special = [i for i, kind in enumerate(kinds) if kind in (_CONTROL, _UNKNOWN)]
-        data = (_token_bytes(t, kind) for t, kind in zip(tokens, kinds, strict=True))
-        self.vocabulary = Vocabulary(data, special)
         self._tokens = tokens
         begins = file.get("tokenizer.ggml.add_bos_token", split == "llama-bpe")
         self.first = [int(file.get("tokenizer.ggml.bos_token_id"))] if begins else []
@@ -69,7 +62,7 @@ class GgufTokenizer:
                 split,
                 tokens,
                 file.get("tokenizer.ggml.merges"),
-                [tokens[i] for i in special],
+                [tokens[i] for i in sorted(self.vocabulary.special)],
                 words,
             )
         except Exception as error:  # the library raises nothing more special
@@ -93,15 +86,22 @@ class GgufTokenizer:
 
 def gguf_vocabulary(path: str | os.PathLike[str]) -> Vocabulary:
     """Return the bytes of every token of a GGUF file, byte-level BPE or SentencePiece."""
-    file = GgufFile(path)
-    kind = file.get("tokenizer.ggml.model")
-    check_choice("tokenizer.ggml.model", kind, ("gpt2", "llama"))
+    return _contents(GgufFile(path), ("gpt2", "llama"))[2]
+
+
+def _contents(file: GgufFile, models: tuple[str, ...]) -> tuple[list[str], list[int], Vocabulary]:
+    """Return the spelling, the type and the bytes of every token, of some kinds of tokenizers."""
+    model = file.get("tokenizer.ggml.model")
+    check_choice("tokenizer.ggml.model", model, models)
     tokens: list[str] = file.get("tokenizer.ggml.tokens")
     kinds: list[int] = file.get("tokenizer.ggml.token_type", [_NORMAL] * len(tokens))
-    spelling = byte_level if kind == "gpt2" else piece
+    if len(kinds) != len(tokens):
+        raise file.wrong("a file with one type for each token")
+    spelling = byte_level if model == "gpt2" else piece
     plain = (_NORMAL, _BYTE)
     data = (spelling(t) if k in plain else t.encode() for t, k in zip(tokens, kinds, strict=True))
-    return Vocabulary(data, [i for i, k in enumerate(kinds) if k in (_CONTROL, _UNKNOWN)])
+    special = [i for i, kind in enumerate(kinds) if kind in (_CONTROL, _UNKNOWN)]
+    return tokens, kinds, Vocabulary(data, special)
 
 
 def _library_tokenizer(
@@ -128,7 +128,3 @@ def _library_tokenizer(
     tokenizer.add_special_tokens([AddedToken(t, normalized=False) for t in special])
     tokenizer.add_tokens([AddedToken(t, normalized=False) for t in words])
     return tokenizer
-
-
-def _token_bytes(token: str, kind: int) -> bytes:
-    return byte_level(token) if kind == _NORMAL else token.encode()

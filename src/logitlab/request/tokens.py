@@ -1,0 +1,140 @@
+"""What request parameters accept that name tokens: ids, phrases of text or ids, biases on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from logitlab.checks import (
+    Check,
+    FrozenDict,
+    ParameterError,
+    Range,
+    check_choice,
+    check_integer,
+    check_number,
+    check_token,
+)
+
+__all__ = [
+    "ids",
+    "length_decay",
+    "one_or_more_ids",
+    "phrase_bias",
+    "phrases",
+    "repetition_detection",
+    "some_ids",
+    "watermarking_config",
+]
+
+_COUNT = Range(0, integer=True)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def ids(key: str, value: Any) -> tuple[int, ...]:
+    """Take an array of token ids."""
+    if not _is_list(value):
+        raise ParameterError(key, "an array of token ids", value)
+    return tuple(check_token(key, token) for token in value)
+
+
+def some_ids(key: str, value: Any) -> tuple[int, ...]:
+    """Take an array of token ids that is not empty."""
+    taken = ids(key, value)
+    if not taken:
+        raise ParameterError(key, "an array of at least one token id", value)
+    return taken
+
+
+def one_or_more_ids(key: str, value: Any) -> tuple[int, ...]:
+    """Take a token id, or an array of them."""
+    return ids(key, value if _is_list(value) else [value])
+
+
+def phrases(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
+    """Take an array of texts; each may be an array of token ids, or one id, instead."""
+    if isinstance(value, str) or not _is_list(value):
+        raise ParameterError(key, "an array of texts or arrays of token ids", value)
+    taken: list[str | tuple[int, ...]] = []
+    for phrase in value:
+        if isinstance(phrase, str):
+            taken.append(phrase)
+            continue
+        tokens = one_or_more_ids(key, phrase)
+        if not tokens:
+            raise ParameterError(key, "an array of phrases of at least one token", value)
+        taken.append(tokens)
+    return tuple(taken)
+
+
+def phrase_bias(key: str, value: Any) -> Mapping[tuple[int, ...], float]:
+    """Take a map from tuples of token ids to numbers, or in JSON pairs ``[[id, …], number]``."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    if not _is_list(pairs) and not isinstance(value, Mapping):
+        raise ParameterError(key, "a map from tuples of token ids to numbers, or pairs", value)
+    entries: dict[tuple[int, ...], float] = {}
+    for pair in pairs:
+        if not _is_list(pair) or len(pair) != 2:
+            raise ParameterError(key, "pairs of token ids and a number", value)
+        tokens = some_ids(key, pair[0])
+        if tokens in entries:
+            raise ParameterError(key, "a map with one entry for each phrase", value)
+        entries[tokens] = check_number(f"{key}[{list(tokens)}]", pair[1])
+    return FrozenDict(entries)
+
+
+def length_decay(key: str, value: Any) -> tuple[int, float]:
+    """Take the token at which it starts, and a factor."""
+    if not _is_list(value) or len(value) != 2:
+        raise ParameterError(key, "a pair: where it starts, and a factor", value)
+    start = check_integer(f"{key}[0]", value[0], _COUNT)
+    return start, check_number(f"{key}[1]", value[1], Range(0))
+
+
+def _map(fields: Mapping[str, Check]) -> Check:
+    """Take a map of some fields, each of which may be absent."""
+
+    def check(key: str, value: Any) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise ParameterError(key, f"a map of {', '.join(fields)}", value)
+        for name in value:
+            if name not in fields:
+                raise ParameterError(key, f"a map whose keys are among {sorted(fields)}", name)
+        return FrozenDict(
+            {name: fields[name](f"{key}.{name}", each) for name, each in value.items()}
+        )
+
+    return check
+
+
+def _count(key: str, value: Any) -> int:
+    return check_integer(key, value, _COUNT)
+
+
+def _scheme(key: str, value: Any) -> str:
+    check_choice(key, value, ("lefthash", "selfhash"))
+    return str(value)
+
+
+def _integer(key: str, value: Any) -> int:
+    return check_integer(key, value, Range(integer=True))
+
+
+repetition_detection = _map(
+    dict.fromkeys(("max_pattern_size", "min_pattern_size", "min_count"), _count)
+)
+"""Take the sizes of a pattern and how often it is to stand at the end."""
+
+watermarking_config = _map(
+    {
+        "greenlist_ratio": lambda key, value: check_number(key, value, Range(0, 1)),
+        "bias": check_number,
+        "hashing_key": _integer,
+        "seeding_scheme": _scheme,
+        "context_width": _count,
+    }
+)
+"""Take what transformers' ``WatermarkingConfig`` takes."""
