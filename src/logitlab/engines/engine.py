@@ -162,9 +162,8 @@ class Engine:
     def __post_init__(self) -> None:
         absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
         unknown = {*self.defaults} - {*absent} | {*self.aliases.values()} - {*PARAMETERS}
-        unknown |= {*self.rules} - {*PARAMETERS, *self.options} | {*(self.endings or ())} - {
-            *ENDINGS
-        }
+        unknown |= {*self.rules} - {*PARAMETERS, *self.options}
+        unknown |= {*(self.endings or ())} - {*ENDINGS}
         if unknown:
             whose = f"the declarations of {self.name}"
             raise ParameterError(whose, "about parameters that it can have", sorted(unknown))

@@ -16,12 +16,10 @@ from logitlab.checks import (
     ParameterError,
     Range,
     Seen,
-    SequenceMap,
-    TokenSequences,
-    check_ids,
 )
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import SequenceMap, TokenSequences, check_ids
 from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 

@@ -1,4 +1,4 @@
-"""Smoothing: the distance to the best logit, squared, so that the best ones come closer together."""
+"""Smoothing: the distance to the best logit, squared, so that the best ones come closer."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ a pure step for each value of its state.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,10 +21,7 @@ from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_r
 from logitlab.checks import (
     ParameterError,
     Range,
-    SequenceMap,
-    TokenIds,
     TokenMap,
-    TokenSequences,
     check_choice,
     check_flag,
     check_integer,
@@ -32,6 +30,7 @@ from logitlab.checks import (
 )
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -172,9 +171,15 @@ class Step(Transform):
         return getattr(self, _fields(type(self))[0].name)
 
     @property
+    def chosen_options(self) -> list[str]:
+        """The options that have another value than by default."""
+        options = _fields(type(self))[1:]
+        return [entry.name for entry in options if getattr(self, entry.name) != entry.default]
+
+    @property
     def has_options(self) -> bool:
         """Whether an option has another value than by default."""
-        return any(getattr(self, entry.name) != entry.default for entry in _fields(type(self))[1:])
+        return bool(self.chosen_options)
 
     @property
     def is_neutral(self) -> bool:
@@ -237,8 +242,15 @@ class Step(Transform):
 
 
 class RowStep(Step):
-    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of.
 
+    Attributes
+    ----------
+    ordered_options : tuple of str
+        The options that `reorder` heeds, too.
+    """
+
+    ordered_options: ClassVar[tuple[str, ...]] = ()
     needs_context: ClassVar[bool] = False
 
     @property
@@ -382,6 +394,15 @@ class SparseStep(Step):
     ) -> None:
         """Change contiguous logits, shape (..., V), in place."""
 
+    def unsorts(
+        self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
+    ) -> BoolArray:
+        """Return for each row of a flattened batch whether llama.cpp sorts anew after the step.
+
+        It does where the step has changed any logit, or would have if such a token were there.
+        """
+        return np.ones(math.prod(batch), bool)
+
 
 class RandomStep(RowStep):
     """A step that acts with a probability, its value, and otherwise does nothing.
@@ -416,22 +437,35 @@ class StatefulStep(Step):
     Attributes
     ----------
     name : str
-        What its state is called.
+        What it is called: a chain has one of a name.
+    states : tuple of str
+        The names of the numbers that its state consists of.
+    observes : {"drawn", "before", "model"}
+        In which distribution `update` gets the log-probability of a token: what it was drawn from,
+        what this step was given, or the model's own, before any step and any constraint.
     """
 
     name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]
     needs_context: ClassVar[bool] = False
 
-    @abstractmethod
-    def init(self) -> Any:
-        """Return the state before the first token: a number, or one for each row."""
+    @property
+    def observes(self) -> str:
+        """In which distribution it looks at what was drawn."""
+        return "drawn"
 
     @abstractmethod
-    def at(self, state: ArrayLike) -> RowStep:
+    def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
+        """Return the state before the first token, by name: numbers, or one for each row."""
+
+    @abstractmethod
+    def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the pure step of a state."""
 
     @abstractmethod
-    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+    def update(
+        self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
+    ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
 
     def apply(

@@ -94,7 +94,7 @@ class Temperature(RowStep):
 
 def dynamic_temperature(
     logits: ArrayLike,
-    range: ArrayLike,
+    spread: ArrayLike,
     temperature: float = 1.0,
     exponent: float = 1.0,
     *,
@@ -102,18 +102,18 @@ def dynamic_temperature(
 ) -> FloatArray:
     """Divide logits by a temperature that follows the entropy: hot where the model is unsure.
 
-    With the entropy ``H = -sum_j p_j ln p_j`` of n tokens, ``low = max(0, temperature - range)``
-    and ``high = max(0, temperature + range)`` it is ``low + (high - low) (H / ln n) ** exponent``.
+    With the entropy ``H = -sum_j p_j ln p_j`` of n tokens, ``low = max(0, temperature - spread)``
+    and ``high = max(0, temperature + spread)`` it is ``low + (high - low) (H / ln n) ** exponent``.
 
     Parameters
     ----------
     logits : array_like, shape (..., V)
         float16, float32 or float64. Tokens already removed do not count among the n.
-    range : array_like, broadcasting to the batch shape (...)
+    spread : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 is `temperature` alone; a negative one turns the map round, so that a
         sure model is hot.
     temperature : float
-        The middle of the range, at least 0.
+        The middle, at least 0.
     exponent : float
         Any finite number. 0 gives ``high`` everywhere; a negative one makes sure rows hotter than
         that, up to uniform ones where the entropy is 0.
@@ -129,13 +129,13 @@ def dynamic_temperature(
     Raises
     ------
     ParameterError
-        If a value is not finite, or the range does not broadcast, or temperature or ``least`` is
+        If a value is not finite, or the spread does not broadcast, or temperature or ``least`` is
         negative.
 
     Notes
     -----
     In llama.cpp n are all candidates, those that a mask put at ``-inf`` as well: `SortedChain`
-    counts so; a range below 0 is off there. KoboldCpp takes a negative exponent for 0 and divides
+    counts so; a spread below 0 is off there. KoboldCpp takes a negative exponent for 0 and divides
     by a temperature of 0, which leaves NaN. Aphrodite and text-generation-webui give both ends:
     `DynamicTemperature.between`; Aphrodite's least temperature is 1e-5. exllamav2 does it last.
 
@@ -153,7 +153,7 @@ def dynamic_temperature(
     >>> dynamic_temperature([1000.0, 0.0], 0.5, 1.5)
     array([1000.,    0.])
     """
-    return DynamicTemperature(range, temperature, exponent, least)(logits)
+    return DynamicTemperature(spread, temperature, exponent, least)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -168,7 +168,7 @@ class DynamicTemperature(RowStep):
     DynamicTemperature(0.5, temperature=1.5)
     """
 
-    range: ArrayLike
+    spread: ArrayLike
     temperature: float = option(1.0, rule=Range(0))
     exponent: float = option(1.0, rule=Range(), name="dynatemp_exponent")
     least: float = option(0.0, rule=Range(0))

@@ -8,10 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray
-from logitlab.checks import ParameterError, Range, Seen, TokenIds, check_ids
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+)
 from logitlab.numerics import Precision
 from logitlab.steps.allow import FORMS, force
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenIds, check_ids
 from logitlab.steps.step import DOUBLE, Rule, SparseStep, option
 from numpy.typing import ArrayLike
 
