@@ -25,8 +25,8 @@ from logitlab.engines.rules import (
     Values,
     as_refusal,
 )
-from logitlab.engines.schemas import PLAIN, Encode, Schema
-from logitlab.engines.spelling import Lexicon, Spelling, VocabularyLike, check_spelt
+from logitlab.engines.schemas import PLAIN, Schema
+from logitlab.engines.spelling import Encode, Lexicon, Spelling, VocabularyLike, check_spelt
 from logitlab.engines.together import Fields, Together
 from logitlab.request.keys import KNOWN, refuse_unknown
 from logitlab.request.params import (

@@ -13,12 +13,12 @@ from typing import Any, TypeAlias
 
 from logitlab.checks import ParameterError
 from logitlab.engines.rules import Note
-from logitlab.engines.schemas import Encode
 from logitlab.models.model import Model
 from logitlab.request.params import NEUTRAL, PARAMETERS
 from logitlab.vocabulary import Vocabulary
 
 __all__ = [
+    "Encode",
     "Lexicon",
     "Spelling",
     "SpellingError",
@@ -30,6 +30,9 @@ __all__ = [
     "spelt",
     "with_and_without_space",
 ]
+
+Encode: TypeAlias = Callable[[str], Sequence[int]]
+"""From a text to the ids of its tokens, without one that begins every text."""
 
 VocabularyLike: TypeAlias = "Model | Vocabulary | Lexicon | None"
 Ids: TypeAlias = tuple[int, ...]
