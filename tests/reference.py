@@ -277,3 +277,27 @@ def length_decay(row: Row, factor: float, k: int, ends: Sequence[int]) -> Row:
         x + abs(x) * (factor**k - 1) if i in ends and k > 0 and x > -math.inf else x
         for i, x in enumerate(row)
     ]
+
+
+def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
+    return [x if i in ids else -math.inf for i, x in enumerate(row)]
+
+
+def suppress_tokens(row: Row, ids: Sequence[int]) -> Row:
+    return [-math.inf if i in ids else x for i, x in enumerate(row)]
+
+
+def min_tokens(row: Row, n: int, end_ids: Sequence[int], length: int) -> Row:
+    return [-math.inf if length < n and i in end_ids else x for i, x in enumerate(row)]
+
+
+def sequence_bias(row: Row, bias: dict[tuple[int, ...], float], tokens: Sequence[int]) -> Row:
+    result = list(row)
+    for (*before, last), amount in bias.items():
+        if not before or list(tokens)[-len(before) :] == before:
+            result[last] += amount
+    return result
+
+
+def bad_words(row: Row, words: Sequence[Sequence[int]], tokens: Sequence[int]) -> Row:
+    return sequence_bias(row, dict.fromkeys(map(tuple, words), -math.inf), tokens)
