@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from operator import mul
 
 Row = list[float]
 Sets = tuple[set[int], set[int]]
@@ -114,6 +115,37 @@ def max_surprise(row: Row, bits: float) -> Sets:
     return must | best, may | best
 
 
+def zipf_top_k(row: Row, bits: float) -> Sets:
+    order = by_likelihood(row)
+    top, size = [row[i] for i in order[:100]], len(row)
+    if len(top) == 1:
+        return set(order), set(order)
+    gaps = [a - b for a, b in pairwise(top)]
+    t = [math.log((i + 2) / (i + 1)) for i in range(len(gaps))]
+    s = math.fsum(map(mul, t, gaps)) / math.fsum(map(mul, t, t))
+    e, ln = s - 1, math.log(size)
+    base = bits * math.log(2) + (math.log(-e / math.expm1(-e * ln)) if e else -math.log(ln))
+    # What float64 cannot tell of s and of the base weighs 1 / s times as much in ln k.
+    doubt = SLACK + 1e-13 * (1 + abs(base)) / s if s else math.inf
+    power = base / s if s else 0.0
+
+    def count(ln_k: float) -> int:
+        return size if ln_k > 30 else max(int(math.exp(ln_k)), 1)
+
+    return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
+
+
+def near_probability(row: Row, target: float) -> Row:
+    far = [abs(p - target) / 0.3 for p in softmax(row)]
+    pairs = zip(row, far, strict=True)
+    return [-math.inf if x == -math.inf else 5 - 10 * d * d / (1 + d) for x, d in pairs]
+
+
+def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
+    """Return mu after each token, from what each surprised in bits."""
+    return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
+
+
 def _above(row: Row, probs: Row, cut: float) -> Sets:
     alive = [i for i, x in enumerate(row) if x > -math.inf]
     must = {i for i in alive if probs[i] >= cut * (1 + SLACK)}
@@ -138,6 +170,31 @@ def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
 
 def logit_bias(row: Row, bias: dict[int, float]) -> Row:
     return [x + bias.get(i, 0.0) for i, x in enumerate(row)]
+
+
+
+def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
+    return [x if i in ids else -math.inf for i, x in enumerate(row)]
+
+
+def suppress_tokens(row: Row, ids: Sequence[int]) -> Row:
+    return [-math.inf if i in ids else x for i, x in enumerate(row)]
+
+
+def min_tokens(row: Row, n: int, end_ids: Sequence[int], length: int) -> Row:
+    return [-math.inf if length < n and i in end_ids else x for i, x in enumerate(row)]
+
+
+def sequence_bias(row: Row, bias: dict[tuple[int, ...], float], tokens: Sequence[int]) -> Row:
+    result = list(row)
+    for (*before, last), amount in bias.items():
+        if not before or list(tokens)[-len(before) :] == before:
+            result[last] += amount
+    return result
+
+
+def bad_words(row: Row, words: Sequence[Sequence[int]], tokens: Sequence[int]) -> Row:
+    return sequence_bias(row, dict.fromkeys(map(tuple, words), -math.inf), tokens)
 
 
 def dynamic_temperature(row: Row, spread: float, middle: float, exponent: float) -> Row:
@@ -277,27 +334,3 @@ def length_decay(row: Row, factor: float, k: int, ends: Sequence[int]) -> Row:
         x + abs(x) * (factor**k - 1) if i in ends and k > 0 and x > -math.inf else x
         for i, x in enumerate(row)
     ]
-
-
-def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
-    return [x if i in ids else -math.inf for i, x in enumerate(row)]
-
-
-def suppress_tokens(row: Row, ids: Sequence[int]) -> Row:
-    return [-math.inf if i in ids else x for i, x in enumerate(row)]
-
-
-def min_tokens(row: Row, n: int, end_ids: Sequence[int], length: int) -> Row:
-    return [-math.inf if length < n and i in end_ids else x for i, x in enumerate(row)]
-
-
-def sequence_bias(row: Row, bias: dict[tuple[int, ...], float], tokens: Sequence[int]) -> Row:
-    result = list(row)
-    for (*before, last), amount in bias.items():
-        if not before or list(tokens)[-len(before) :] == before:
-            result[last] += amount
-    return result
-
-
-def bad_words(row: Row, words: Sequence[Sequence[int]], tokens: Sequence[int]) -> Row:
-    return sequence_bias(row, dict.fromkeys(map(tuple, words), -math.inf), tokens)
