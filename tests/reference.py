@@ -172,7 +172,6 @@ def logit_bias(row: Row, bias: dict[int, float]) -> Row:
     return [x + bias.get(i, 0.0) for i, x in enumerate(row)]
 
 
-
 def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
     return [x if i in ids else -math.inf for i, x in enumerate(row)]
 
