@@ -11,6 +11,7 @@ from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.ngrams import NoRepeatNgram
@@ -79,6 +80,7 @@ def openrouter(p: Values) -> Chain:
     tempering = _tempering(p)
     last = bool(p.temperature_last)
     return Chain(
+        Guidance(p.guidance_scale),
         LogitBias(p.logit_bias),
         RepetitionPenalty(p.repetition_penalty),
         FrequencyPenalty(p.frequency_penalty),
