@@ -135,6 +135,14 @@ def zipf_top_k(row: Row, bits: float) -> Sets:
     return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
 
 
+def guidance(row: Row, other: Row, scale: float) -> Row:
+    c, u = (
+        [x - max(each) - math.log(math.fsum(math.exp(y - max(each)) for y in each)) for x in each]
+        for each in (row, other)
+    )
+    return [scale * (a - b) + b for a, b in zip(c, u, strict=True)]
+
+
 def near_probability(row: Row, target: float) -> Row:
     far = [abs(p - target) / 0.3 for p in softmax(row)]
     pairs = zip(row, far, strict=True)

@@ -69,6 +69,7 @@ from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
 from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.guidance import Guidance as Guidance, guidance_scale as guidance_scale
 from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,

@@ -12,6 +12,7 @@ from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.ngrams import NoRepeatNgram
@@ -97,6 +98,7 @@ def openrouter(p: Values) -> Chain:
         AllowedTokens(p.allowed_token_ids),
         SuppressTokens(p.suppress_tokens),
         BadWords(p.bad_words),
+        Guidance(p.guidance_scale),
         LogitBias(p.logit_bias),
         SequenceBias(p.sequence_bias),
         RepetitionPenalty(p.repetition_penalty),
