@@ -124,6 +124,7 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "repetition_penalty": ([0.0, 1.0, 2.0, 1e-30], 0, 2),
     "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
+    "top_n_sigma": ([0.0, -1.0, 1.0, 2.0, 0.5, 1e-3], -1, 4),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
 }
 
@@ -138,7 +139,7 @@ def _numbers(key: str, rule: Any) -> st.SearchStrategy[Any]:
 def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
     """In-range values of a step, the edges often."""
     if kind.rule.integer:
-        return st.integers(0, size + 1)
+        return st.integers(0, int(min(size + 1, kind.rule.high)))
     return _numbers(kind.key, kind.rule)
 
 

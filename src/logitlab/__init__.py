@@ -54,6 +54,14 @@ from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
+from logitlab.steps.cutoff import (
+    EpsilonCutoff as EpsilonCutoff,
+    EtaCutoff as EtaCutoff,
+    PLess as PLess,
+    epsilon_cutoff as epsilon_cutoff,
+    eta_cutoff as eta_cutoff,
+    p_less as p_less,
+)
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
@@ -69,9 +77,12 @@ from logitlab.steps.penalties import (
     presence_penalty as presence_penalty,
     repetition_penalty as repetition_penalty,
 )
+from logitlab.steps.sigma import TopNSigma as TopNSigma, top_n_sigma as top_n_sigma
 from logitlab.steps.step import Step as Step, Transform as Transform
+from logitlab.steps.tail_free import Tfs as Tfs, tfs as tfs
 from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
+from logitlab.steps.top_h import TopH as TopH, top_h as top_h
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
 from logitlab.steps.xtc import ExcludeTopChoices as ExcludeTopChoices, Xtc as Xtc, xtc as xtc

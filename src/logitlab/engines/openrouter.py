@@ -8,10 +8,14 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff, PLess
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sigma import TopNSigma
+from logitlab.steps.tail_free import Tfs
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
@@ -42,11 +46,17 @@ def openrouter(p: Values) -> Chain:
         FrequencyPenalty(p.frequency_penalty),
         PresencePenalty(p.presence_penalty),
         Temperature(p.temperature),
+        TopNSigma(p.top_n_sigma),
         TopK(p.top_k),
         TypicalP(p.typical_p),
         TopP(p.top_p),
         MinP(p.min_p),
         TopA(p.top_a),
+        Tfs(p.tfs),
+        EpsilonCutoff(p.epsilon_cutoff),
+        EtaCutoff(p.eta_cutoff),
+        TopH(p.top_h),
+        PLess(int(p.p_less)),
         Xtc(p.xtc_probability, p.xtc_threshold),
         *([Mirostat(p.mirostat_tau, p.mirostat_eta)] if p.mirostat else []),
     )
