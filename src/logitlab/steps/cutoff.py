@@ -1,6 +1,7 @@
 """Truncations at a probability: a fixed one, or one that follows how sure the model is.
 
-`epsilon_cutoff` has it as its value, `eta_cutoff` lowers it by the entropy, `p_less` has none. Each stands with its class below, as in `logitlab.steps.truncation`.
+`epsilon_cutoff` has it as its value, `eta_cutoff` lowers it by the entropy, `p_less` has none. Each
+stands with its class below, as in `logitlab.steps.truncation`.
 """
 
 from __future__ import annotations
