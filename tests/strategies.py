@@ -156,6 +156,7 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "repetition_penalty": ([0.0, 1.0, 2.0, 1e-30], 0, 2),
     "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
+    "top_n_sigma": ([0.0, -1.0, 1.0, 2.0, 0.5, 1e-3], -1, 4),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
     "guidance_scale": ([1.0, 0.0, 1.5, 3.0, -1.0], -4, 6),
     "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
@@ -178,7 +179,7 @@ def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
     if isinstance(kind.rule, _IDS):
         return _ids(kind.rule, size, allows=kind.key in ("allowed_token_ids", "forced_tokens"))
     if kind.rule.integer:
-        return st.integers(0, size + 1)
+        return st.integers(0, int(min(size + 1, kind.rule.high)))
     return _numbers(kind.key, kind.rule)
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "moments",
     "probabilities",
     "reduce_rows",
+    "rounded_log_mass",
     "rounded_log_softmax",
     "rounded_weights",
     "scatter",
@@ -182,9 +183,7 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     return weight
 
 
-def moments(
-    rows: FloatArray, of: str = "depth"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(rows: FloatArray, of: str = "depth") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return of every row the sum of ``p / p_max``, and an average over the distribution.
 
     Parameters
@@ -219,11 +218,17 @@ def _moments(gap: NDArray[np.float64], of: str) -> tuple[NDArray[np.float64], ND
     return mass, np.asarray(weight.sum(axis=-1, keepdims=True) / mass)
 
 
-def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
-    """Return log-probabilities in float32 as torch rounds them: the sum at its end."""
-    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
+    """Return the logarithm of the sum of ``p / p_max`` in float32, the sum rounded at its end."""
     mass = np.cumsum(rounded_weights(rows), axis=-1, dtype=np.float64)[:, -1:].astype(np.float32)
-    gap -= np.log(mass.astype(np.float64)).astype(np.float32)
+    rounded: NDArray[np.float32] = np.log(mass.astype(np.float64)).astype(np.float32)
+    return rounded
+
+
+def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
+    """Return log-probabilities in float32 as torch rounds them: ``(x - x_max) - ln(mass)``."""
+    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    gap -= rounded_log_mass(rows)
     return gap
 
 

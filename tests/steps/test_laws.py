@@ -178,7 +178,9 @@ def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
         step = SequenceBias(dict.fromkeys(data.draw(values(kind, size)), 0.0))
     else:
         chosen = data.draw(options(kind, size))
-        step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})
+        chosen |= {k: 0.0 for k in chosen if k == "presence"}
+        chosen |= {"entropy": "survivors", "among": 0} if kind is ll.TopH else {}
+        step = kind(kind.neutral, **chosen)
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
 
