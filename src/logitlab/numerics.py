@@ -182,9 +182,7 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     return weight
 
 
-def moments(
-    rows: FloatArray, of: str = "depth"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(rows: FloatArray, of: str = "depth") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return of every row the sum of ``p / p_max``, and an average over the distribution.
 
     Parameters

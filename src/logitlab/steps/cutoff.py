@@ -282,9 +282,7 @@ def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:
     return keep
 
 
-def _at_least(
-    rows: FloatArray, probs: NDArray[Any], cut: NDArray[Any], exempt: str
-) -> BoolArray:
+def _at_least(rows: FloatArray, probs: NDArray[Any], cut: NDArray[Any], exempt: str) -> BoolArray:
     """Return which probabilities reach a cut, and what is exempt."""
     keep = np.asarray(probs >= cut)
     if exempt == "maxima":

@@ -138,9 +138,7 @@ class TopH(Truncation):
             keep[i, torch_top(rows[i], first)[: count[i, 0]]] = True
         return keep
 
-    def _size(
-        self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]
-    ) -> IntArray:
+    def _size(self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens of each sorted row stay, shape (n, 1)."""
         if self.entropy == "terms":
             sums, whole = _terms(descending, dtype)
@@ -167,9 +165,7 @@ def _entropies(descending: FloatArray) -> NDArray[np.float64]:
     return np.asarray(np.log(mass, out=mass) - depth)
 
 
-def _terms(
-    descending: FloatArray, dtype: type[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _terms(descending: FloatArray, dtype: type[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return running sums of -p ln p of each sorted row, and the entropy of the whole."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if dtype == np.float64:

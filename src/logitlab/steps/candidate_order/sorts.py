@@ -185,7 +185,9 @@ def torch_top(values: Array, count: int) -> Array:
     begin, end, depth = 0, n, _depth(n)
     while end - begin > 3:
         if depth == 0:
-            order[begin:count] = order[begin:end][_heap_sort(values[order[begin:end]], count - begin)]
+            order[begin:count] = order[begin:end][
+                _heap_sort(values[order[begin:end]], count - begin)
+            ]
             break
         depth -= 1
         cut = begin + _split(values, order[begin:end])
