@@ -235,9 +235,8 @@ def _dry(p: Values) -> tuple[Step, ...]:
 
 
 def _tempering(p: Values) -> Step:
-    if p.dynatemp_range > 0:
-        return DynamicTemperature(p.dynatemp_range, p.temperature, p.dynatemp_exponent)
-    return Temperature(p.temperature)
+    dynamic = DynamicTemperature(p.dynatemp_range, p.temperature, p.dynatemp_exponent)
+    return dynamic if p.dynatemp_range > 0 else Temperature(p.temperature)
 
 
 @engine(

@@ -189,10 +189,10 @@ def rules_of_samplers(rules: Mapping[str, tuple[Rule, ...]]) -> dict[str, tuple[
         left_out = LeftOut(partial(_left_out, sampler), "where samplers or mirostat leave it out")
         for key in keys:
             odd = tuple(map(Odd, _ODD.get(key, ())))
-            result[key] = (left_out, *odd, *rules.get(key, ()))
+            result[key] = (*rules.get(key, ()), left_out, *odd)
     for key in ("dynatemp_range", "dynatemp_exponent", "min_keep"):
         beside = LeftOut(partial(_left_out, ""), "beside mirostat")
-        result[key] = (beside, *result.get(key, ()))
+        result[key] = (*result.get(key, ()), beside)
     result["samplers"] = (
         LeftOut(partial(_left_out, ""), "beside mirostat"),
         Odd(_adaptive_is_last),
