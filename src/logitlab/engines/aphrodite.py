@@ -127,7 +127,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     "xtc_probability": _refused(
         lambda q: not 0 <= q <= 1, "in [0, 1]", "xtc_probability must be in [0, 1]."
     ),
-    "xtc_threshold": (_without("xtc_probability"), *_not_negative("xtc_threshold")),
+    "xtc_threshold": (*_not_negative("xtc_threshold"), _without("xtc_probability")),
     "smoothing_factor": (Off(lambda f: f < 0, "below 0"),),
     "smoothing_curve": (_without("smoothing_factor"),),
     "dynatemp_exponent": _refused(
@@ -145,8 +145,8 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     ),
     **{
         key: (
-            _without("mirostat"),
             *_not_negative(key, "mirostat parameters must be non-negative."),
+            _without("mirostat"),
         )
         for key in ("mirostat_tau", "mirostat_eta")
     },
@@ -160,7 +160,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     ),
 }
 for _key in _DRY[1:]:
-    _OWN[_key] = (_without("dry_multiplier"), *_OWN.get(_key, ()))
+    _OWN[_key] = (*_OWN.get(_key, ()), _without("dry_multiplier"))
 _ALL = VLLM_RULES | _OWN
 for _key in _AFTER_PENALTIES:
     _ALL[_key] = (*_ALL.get(_key, ()), LeftOut(_beside_mirostat, "beside mirostat"))
@@ -243,9 +243,9 @@ def _dry(p: Values) -> Dry:
 
 
 def _tempering(p: Values) -> Step:
-    if p.temperature and max(p.dynatemp_min, p.dynatemp_max) > _EPSILON:
-        ends = p.dynatemp_min, p.dynatemp_max
-        return DynamicTemperature.between(*ends, p.dynatemp_exponent, least=_EPSILON)
+    ends, exponent = (p.dynatemp_min, p.dynatemp_max), p.dynatemp_exponent
+    if p.temperature and max(ends) > _EPSILON:
+        return DynamicTemperature.between(*ends, exponent, least=_EPSILON)
     return Temperature(p.temperature)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "Note",
     "Off",
     "Option",
+    "Outcome",
     "RefusalError",
     "Refuse",
     "Rename",

@@ -53,6 +53,8 @@ def request(dice: Dice) -> dict[str, Any]:
         asked |= [dice.pick(*ODD)]
     if "exponential_decay_length_penalty" in asked:
         asked.setdefault("eos_token_id", dice.tokens(1, 2))
+    if asked.get("remove_invalid_values"):  # together they may leave a row of NaN
+        asked.pop("exponential_decay_length_penalty", None)
     if dice.some(0.05):
         asked["forced_eos_token_id"] = dice.tokens(1, 2)
         asked["max_length"] = len(dice.row.prompt) + len(dice.row.output) + dice.pick(1, 2)
