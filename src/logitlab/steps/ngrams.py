@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray
-from logitlab.checks import Range, TokenIds
+from logitlab.checks import Range
 from logitlab.numerics import Precision
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenList
 from logitlab.steps.step import DOUBLE, SparseStep, option
 from numpy.typing import ArrayLike
 
@@ -83,7 +84,7 @@ class NoRepeatNgram(SparseStep):
 
     size: ArrayLike
     last_n: int | None = option(None, rule=Range(0, integer=True))
-    allowed: tuple[int, ...] = option((), rule=TokenIds())
+    allowed: tuple[int, ...] = option((), rule=TokenList())
     guard: bool = option(True)
 
     key: ClassVar[str] = "no_repeat_ngram_size"
