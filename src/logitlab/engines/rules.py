@@ -520,11 +520,14 @@ class Told(Rule):
     ----------
     sentence : str
         ``{key}`` and ``{engine}`` stand for these.
+    words : str
+        The same for a table.
     once_for : frozenset of str
         Keys of which the first in a request is told of; none is every one.
     """
 
     sentence: str
+    words: str
     once_for: frozenset[str] = frozenset()
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
@@ -535,8 +538,8 @@ class Told(Rule):
         return value, Note(key, "beside", sentence, value, value)
 
     def describe(self) -> str:
-        """Say nothing: it changes no value."""
-        return ""
+        """Say it in few words."""
+        return self.words
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,6 @@ from logitlab.request import tokens, values
 from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
-from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import RepetitionPenalty
@@ -41,7 +40,6 @@ from logitlab.steps.sequences import BadWords, SequenceBias
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
-from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
 
@@ -262,13 +260,10 @@ def transformers(p: Values) -> Chain:
     return Chain(
         *_processors(p),
         Temperature(p.temperature),
-        *([TopH(p.top_h, "terms", 100, "topk")] if p.top_h != 1 else []),
         TopK(p.top_k, ties="all"),
         ascending_top_p(p),
         MinP(p.min_p, space="probs"),
         TypicalP(p.typical_p, ties="all"),
-        EpsilonCutoff(p.epsilon_cutoff),
-        EtaCutoff(p.eta_cutoff),
         precision="mixed",
     )
 
