@@ -12,7 +12,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, Step
-from logitlab.steps.ids import SequenceMap, TokenList, TokenSequences
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.penalties import _Penalty
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 
@@ -118,7 +118,7 @@ def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
 
 PENALTIES = tuple(kind for kind in STEPS if issubclass(kind, _Penalty))
 
-_IDS = (TokenList, TokenSequences, SequenceMap)
+_IDS = (TokenIds, TokenSequences, SequenceMap)
 
 
 def _fields_with_ids(kind: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def _fields_with_ids(kind: Any) -> dict[str, Any]:
 
 
 # Steps whose value is no number, and those that can leave no token: token 0 is left to them.
-OF_IDS = tuple(kind for kind in STEPS if isinstance(kind.rule, TokenList | TokenSequences))
+OF_IDS = tuple(kind for kind in STEPS if isinstance(kind.rule, TokenIds | TokenSequences))
 NAMING = tuple(kind for kind in STEPS if _fields_with_ids(kind))
 
 
@@ -184,7 +184,7 @@ def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
 def _ids(rule: Any, size: int, allows: bool = False) -> st.SearchStrategy[Any]:
     """Token ids, all but 0 where they may be removed, 0 among them where they alone stay."""
     some = st.integers(min(1, size - 1), size - 1)
-    if isinstance(rule, TokenList):
+    if isinstance(rule, TokenIds):
         if allows:
             return st.lists(some, max_size=4).map(lambda ids: (0, *ids))
         return st.lists(some, max_size=4 if size > 1 else 0).map(tuple)
@@ -208,12 +208,11 @@ def _option(entry: dataclasses.Field[Any], size: int) -> st.SearchStrategy[Any]:
         return st.just(True) if entry.default else st.booleans()
     if words:
         return st.sampled_from(list(words))
+    whole = st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
     if entry.default is None:
-        return st.one_of(
-            st.none(), st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
-        )
+        return st.one_of(st.none(), whole)
     if rule.integer:
-        return st.integers(int(rule.low), 6)
+        return whole
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 

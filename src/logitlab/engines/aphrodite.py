@@ -23,15 +23,18 @@ from logitlab.engines.vllm import (
 from logitlab.request import tokens
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
 from logitlab.steps.dry import Dry
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.ngrams import NoRepeatNgram
+from logitlab.steps.sigma import TopNSigma
 from logitlab.steps.skew import Skew
 from logitlab.steps.smoothing import Smoothing
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import DynamicTemperature, Temperature
 from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK
+from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
 
 __all__ = ["aphrodite", "aphrodite_once"]
@@ -104,7 +107,12 @@ _AFTER_PENALTIES = (
     *("smoothing_factor", "smoothing_curve", "xtc_probability", "xtc_threshold"),
     *("temperature_last", "min_p", "skew", "top_k", "top_p"),
 )
-_NEIGHBOURS = "acts on its neighbours"
+
+
+def _tells(what: str) -> Told:
+    return Told(f"{{key}}: at {{engine}} {what}", "acts on its neighbours")
+
+
 _OWN: dict[str, tuple[Rule, ...]] = {
     "top_a": _refused(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),
     "typical_p": _refused(
@@ -114,12 +122,12 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     "eta_cutoff": _not_negative("eta_cutoff"),
     "tfs": (
         *_refused(lambda z: not 0 < z <= 1, "in (0, 1]", "tfs must be in (0, 1], got {}."),
-        Told("{key}: at {engine} the least likely token of its neighbours in a batch goes, too.", _NEIGHBOURS),
+        _tells("the least likely token of its neighbours in a batch goes, too."),
     ),
     "top_n_sigma": (
         Rename("nsigma", "its name there"),
         *_refused(lambda n: n < 0, "non-negative", "nsigma must be non-negative."),
-        Told("{key}: at {engine} its neighbours in a batch keep their most likely token alone.", _NEIGHBOURS),
+        _tells("its neighbours in a batch keep their most likely token alone."),
     ),
     "xtc_probability": _refused(
         lambda q: not 0 <= q <= 1, "in [0, 1]", "xtc_probability must be in [0, 1]."
@@ -138,7 +146,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
         Rename("mirostat_mode", "its name there"),
         *_refused(lambda m: m == 1, "0 or 2", "mirostat_mode must be 0 or 2."),
         LeftOut(_sleeps, "unless a penalty wakes it"),
-        Told("{key}: at {engine} its neighbours in a batch lose all samplers, too.", _NEIGHBOURS),
+        _tells("its neighbours in a batch lose all samplers, too."),
     ),
     **{
         key: (
@@ -162,9 +170,7 @@ _ALL = VLLM_RULES | _OWN
 for _key in _AFTER_PENALTIES:
     _ALL[_key] = (*_ALL.get(_key, ()), LeftOut(_beside_mirostat, "beside mirostat"))
 # What its V2 runner and its endpoint for chats have not.
-_V1_ALONE = frozenset(
-    {*_AFTER_PENALTIES, "mirostat"} - {"temperature", "min_p", "top_k", "top_p"}
-)
+_V1_ALONE = frozenset({*_AFTER_PENALTIES, "mirostat"} - {"temperature", "min_p", "top_k", "top_p"})
 _RULES = {
     key: (*rules, Told(
         "{key}, and what else goes beyond vLLM: only the V1 runner of {engine} has it, and only "
@@ -250,7 +256,7 @@ def _tempering(p: Values) -> Step:
 def _aphrodite(p: Values, times: int) -> Chain:
     before = (*vllm_masks(p), *vllm_penalties(p))
     if p.mirostat:  # awake: draws by itself, before temperature
-        cut = Mirostat(p.mirostat_tau, p.mirostat_eta)
+        cut = Mirostat(p.mirostat_tau, p.mirostat_eta, surprise="before")
         return OneSortChain(*before, cut, precision="single")
     # All samplers run at temperature 0, too, but for skew; min_p, top_k, top_p and top_a are off.
     last = bool(p.temperature_last) or not p.temperature
@@ -261,7 +267,11 @@ def _aphrodite(p: Values, times: int) -> Chain:
         *vllm_penalties(p) * (times - 1),
         NoRepeatNgram(p.no_repeat_ngram_size, guard=False),
         *(() if last else (tempering,)),
+        TopNSigma(p.top_n_sigma, "sample", "nan"),
         TopA(p.top_a if p.temperature else 0, space="probs", guard=False),
+        EtaCutoff(p.eta_cutoff, "first", "log_softmax"),
+        EpsilonCutoff(p.epsilon_cutoff, "first"),
+        TypicalP(p.typical_p),
         Smoothing(p.smoothing_factor, p.smoothing_curve),
         Xtc(p.xtc_probability, min(p.xtc_threshold, 1.0)),
         *((tempering,) if last else ()),

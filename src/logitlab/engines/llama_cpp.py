@@ -13,7 +13,6 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
     Ignore,
-    InVocabulary,
     LeftOut,
     Note,
     Off,
@@ -27,6 +26,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.mirostat import Mirostat

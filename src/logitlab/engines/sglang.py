@@ -8,10 +8,11 @@ from typing import Any
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.rules import Greedy, Ignore, Off, Refuse, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.allow import MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain

@@ -12,8 +12,6 @@ from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
 from logitlab.engines.rules import (
     Ignore,
-    InVocabulary,
-    KnownIds,
     LeftOut,
     Off,
     Option,
@@ -29,10 +27,12 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
 from logitlab.engines.together import Fields
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.vocabulary_rules import InVocabulary, KnownIds
 from logitlab.request import tokens, values
 from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import RepetitionPenalty
@@ -40,6 +40,7 @@ from logitlab.steps.sequences import BadWords, SequenceBias
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
+from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
 
@@ -52,7 +53,9 @@ _POSITIVE_FLOAT = (
     "will be invalid."
 )
 
-_OUT_OF_VOCABULARY = "The model vocabulary size is {V}, but the following tokens were being biased: {}"
+_OUT_OF_VOCABULARY = (
+    "The model vocabulary size is {V}, but the following tokens were being biased: {}"
+)
 
 
 def _watermark_says(value: Any) -> str:
@@ -65,7 +68,9 @@ def _watermark_says(value: Any) -> str:
     if value.get("context_width", 1) < 1:
         return says.format("context_width", "a positive integer", value["context_width"])
     if ratio in (0, 1):
-        return f"greenlist_ratio has be in range between 0.0 and 1.0, exclusively. but found {ratio}"
+        return (
+            f"greenlist_ratio has be in range between 0.0 and 1.0, exclusively. but found {ratio}"
+        )
     return ""
 
 
@@ -187,7 +192,10 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "min_length": (
-        LeftOut(lambda request: "min_new_tokens counts" if "min_tokens" in request else "", "beside min_new_tokens"),
+        LeftOut(
+            lambda request: "min_new_tokens counts" if "min_tokens" in request else "",
+            "beside min_new_tokens",
+        ),
         Off(lambda n: n < 0, "below 0"),
     ),
     "seed": (Ignore("it draws from torch's global generator"),),
@@ -249,21 +257,34 @@ def transformers(p: Values) -> Chain:
 
     Order: bias of sequences, repetition penalty over prompt and output, n-grams, bad words, least
     lengths, forced first and last token, length decay, suppressed tokens, temperature, top-h, top-k
-    with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. Top-p keeps those of equal tokens that torch's sort of the row that top-k
-    left puts last: up to 16 tokens the highest ids, beyond those that introsort favours. With
-    ``device="cuda"``, where that sort is stable, the highest ids in every row. There is no
-    frequency or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy
-    is ``do_sample=False``. Its ``output_scores`` are what is drawn from. The option
-    ``generation_config`` is the file of that name beside a model, which replaces defaults; without
-    it none is assumed.
+    with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All of them count
+    prompt and output, but for what has new tokens or a beginning in its name. There is no frequency
+    or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy is
+    ``do_sample=False``. Its ``output_scores`` are what is drawn from.
+
+    Top-p keeps those of equal tokens that torch's sort of the row that top-k left puts last: up to
+    16 tokens the highest ids, beyond those that introsort favours. With ``device="cuda"``, where
+    that sort is stable, the highest ids in every row. Typical-p keeps all that deviate as much as
+    the last one. Top-h adds up terms of the entropy of the 100 largest logits, so that 1 is not
+    neutral. ``min_length`` counts the prompt, too, and does not count beside ``min_new_tokens``.
+    ``forced_eos_token_id`` acts where one token of ``max_length`` is missing, which is that of the
+    prompt and 20 more where it is absent. ``renormalize_logits`` and ``remove_invalid_values``
+    change no distribution here; of a row of which bans leave nothing the latter makes a uniform
+    one, which is an error here.
+
+    The option ``generation_config`` is the file of that name beside a model, which replaces
+    defaults; without it none is assumed.
     """
     return Chain(
         *_processors(p),
         Temperature(p.temperature),
+        *([TopH(p.top_h, "terms", 100, "topk")] if p.top_h != 1 else []),
         TopK(p.top_k, ties="all"),
         ascending_top_p(p),
         MinP(p.min_p, space="probs"),
         TypicalP(p.typical_p, ties="all"),
+        EpsilonCutoff(p.epsilon_cutoff),
+        EtaCutoff(p.eta_cutoff),
         precision="mixed",
     )
 

@@ -10,17 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import (
-    Clamp,
-    Ignore,
-    InVocabulary,
-    KnownIds,
-    Off,
-    Option,
-    Refuse,
-    Rule,
-    Values,
-)
+from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (
     Together,
@@ -31,6 +21,7 @@ from logitlab.engines.together import (
     number,
 )
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.vocabulary_rules import InVocabulary, KnownIds
 from logitlab.steps.allow import AllowedTokens, MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain

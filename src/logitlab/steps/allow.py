@@ -13,10 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import ParameterError, Range, Seen
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+)
 from logitlab.numerics import Precision
-from logitlab.steps.context import Context
-from logitlab.steps.ids import TokenList, check_ids
+from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenIds, check_ids
 from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
@@ -186,13 +190,11 @@ def min_tokens(
 
 def lengths(context: Context | None, key: str, scope: str, logits: FloatArray) -> Any:
     """Return how many tokens each row has so far, shape ``batch``, without padding."""
-    if not isinstance(context, Context):
-        hint = "Pass Context(prompt=…, output=…); an empty Context() has no tokens."
-        raise ParameterError("context", f"a Context for {key}", context, hint)
+    known = needed_context(key, context)
     batch, size = logits.shape[:-1], logits.shape[-1]
-    count: Any = (context.tokens("output", batch, size) >= 0).sum(axis=-1)
+    count: Any = (known.tokens("output", batch, size) >= 0).sum(axis=-1)
     if scope == "all":
-        count = count + (context.tokens("prompt", batch, size) >= 0).sum(axis=-1)
+        count = count + (known.tokens("prompt", batch, size) >= 0).sum(axis=-1)
     return count
 
 
@@ -239,7 +241,7 @@ class AllowedTokens(_Mask):
     ids: Sequence[int] | None
 
     key: ClassVar[str] = "allowed_token_ids"
-    rule: ClassVar[Rule] = TokenList(absent=True)
+    rule: ClassVar[Rule] = TokenIds(absent=True)
     neutral: ClassVar[Any] = None
 
     def _remove(self, logits: FloatArray, context: Context | None) -> None:
@@ -277,7 +279,7 @@ class SuppressTokens(_Mask):
     at: int | None = option(None, rule=_COUNT)
 
     key: ClassVar[str] = "suppress_tokens"
-    rule: ClassVar[Rule] = TokenList()
+    rule: ClassVar[Rule] = TokenIds()
     neutral: ClassVar[Any] = ()
 
     def _remove(self, logits: FloatArray, context: Context | None) -> None:
@@ -304,7 +306,7 @@ class MinTokens(_Mask):
     """
 
     n: ArrayLike
-    end_ids: Sequence[int] = option((), rule=TokenList())
+    end_ids: Sequence[int] = option((), rule=TokenIds())
     scope: str = option("output", LENGTHS)
     restores: bool = option(False)
 
@@ -369,7 +371,7 @@ class ForcedTokens(_Mask):
     form: str = option("alone", FORMS)
 
     key: ClassVar[str] = "forced_tokens"
-    rule: ClassVar[Rule] = TokenList()
+    rule: ClassVar[Rule] = TokenIds()
     neutral: ClassVar[Any] = ()
 
     def _remove(self, logits: FloatArray, context: Context | None) -> None:

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.checks import FrozenDict, ParameterError, Range
+from logitlab.checks import FrozenDict, ParameterError, Range, plain_array
 
-__all__ = ["SequenceMap", "TokenList", "TokenSequences", "check_ids"]
+__all__ = ["SequenceMap", "TokenIds", "TokenSequences", "check_ids"]
 
 
 @dataclass(frozen=True)
-class TokenList:
-    """Lists of token ids.
+class TokenIds:
+    """Sequences of token ids.
 
     Parameters
     ----------
     absent : bool
-        Whether None, which is no list, is one of them.
-
-    Examples
-    --------
-    >>> TokenList().check("suppress_tokens", [5, 17])
-    (5, 17)
+        Whether None is one of them.
     """
 
     absent: bool = False
@@ -32,31 +27,34 @@ class TokenList:
     integer: ClassVar[bool] = True
 
     def check(self, name: str, value: Any) -> tuple[int, ...] | None:
-        """Return the ids as a tuple, or raise `ParameterError`."""
-        return None if value is None and self.absent else _ids(name, "an array of token ids", value)
+        """Return a tuple of ids, or raise `ParameterError`."""
+        return None if value is None and self.absent else self.known(name, value)
+
+    def known(self, name: str, value: Any) -> tuple[int, ...]:
+        """Do `check` for what is not absent."""
+        array = plain_array(name, value, "a sequence of token ids")
+        if array.ndim != 1:
+            raise ParameterError(name, "a sequence of token ids", value)
+        return tuple(Range(0, integer=True).check(name, array).tolist())
 
 
-@dataclass(frozen=True)
 class TokenSequences:
-    """Lists of sequences of token ids, none of them empty; an id alone is one, too.
-
-    Examples
-    --------
-    >>> TokenSequences().check("bad_words", [[5], [5, 17]])
-    ((5,), (5, 17))
-    """
+    """Sequences of sequences of token ids, none of these empty; an id alone is one, too."""
 
     integer: ClassVar[bool] = True
 
     def check(self, name: str, value: Any) -> tuple[tuple[int, ...], ...]:
-        """Return the sequences as tuples, or raise `ParameterError`."""
-        rule = "an array of arrays of token ids"
-        if not isinstance(value, Sequence | np.ndarray) or isinstance(value, str | bytes):
+        """Return a tuple of tuples of ids, or raise `ParameterError`."""
+        rule = "a sequence of sequences of token ids, none of them empty"
+        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
             raise ParameterError(name, rule, value)
-        return tuple(
-            _sequence(name, rule, (each,) if isinstance(each, int | np.integer) else each)
-            for each in value
-        )
+        sequences = [
+            TokenIds().known(name, (one,) if isinstance(one, int | np.integer) else one)
+            for one in value
+        ]
+        if () in sequences:
+            raise ParameterError(name, rule, value)
+        return tuple(sequences)
 
 
 @dataclass(frozen=True)
@@ -85,32 +83,15 @@ class SequenceMap:
             raise ParameterError(name, rule, value)
         entries: dict[tuple[int, ...], Any] = {}
         for ids, amount in value.items():
-            known = _sequence(name, rule, ids)
+            known = TokenIds().known(name, ids)
+            if not known:
+                raise ParameterError(name, f"{rule}, none of them empty", value)
             if isinstance(amount, float) and amount == -np.inf:
                 entries[known] = amount
                 continue
             array = self.values.check(f"{name}[{ids!r}]", amount)
             entries[known] = array if array.ndim else array.item()
         return FrozenDict(entries)
-
-
-def _ids(name: str, rule: str, value: Any) -> tuple[int, ...]:
-    """Return token ids as a tuple, or raise `ParameterError`."""
-    if not isinstance(value, Collection | np.ndarray) or isinstance(value, str | bytes | Mapping):
-        raise ParameterError(name, rule, value)
-    for token in value:
-        is_id = isinstance(token, int | np.integer) and not isinstance(token, bool)
-        if not is_id or not 0 <= token < 2**63:
-            raise ParameterError(name, rule, value)
-    return tuple(map(int, value))
-
-
-def _sequence(name: str, rule: str, value: Any) -> tuple[int, ...]:
-    """Return token ids as a tuple that is not empty, or raise `ParameterError`."""
-    ids = _ids(name, rule, value)
-    if not ids:
-        raise ParameterError(name, f"{rule}, none of them empty", value)
-    return ids
 
 
 def check_ids(name: str, ids: Iterable[int], size: int) -> None:

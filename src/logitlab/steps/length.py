@@ -10,7 +10,7 @@ from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
-from logitlab.steps.ids import TokenList
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import DOUBLE, SparseStep, option
 from numpy.typing import ArrayLike
 
@@ -82,7 +82,7 @@ class LengthDecay(SparseStep):
 
     factor: ArrayLike
     start: int = option(0, rule=Range(0, integer=True))
-    end_ids: tuple[int, ...] = option((), rule=TokenList(), name="eos_token_id")
+    end_ids: tuple[int, ...] = option((), rule=TokenIds(), name="eos_token_id")
 
     key: ClassVar[str] = "exponential_decay_length_penalty"
     rule: ClassVar[Range] = Range()

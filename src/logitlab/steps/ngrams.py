@@ -10,7 +10,7 @@ from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import Precision
 from logitlab.steps.context import Context, needed_context
-from logitlab.steps.ids import TokenList
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import DOUBLE, SparseStep, option
 from numpy.typing import ArrayLike
 
@@ -84,7 +84,7 @@ class NoRepeatNgram(SparseStep):
 
     size: ArrayLike
     last_n: int | None = option(None, rule=Range(0, integer=True))
-    allowed: tuple[int, ...] = option((), rule=TokenList())
+    allowed: tuple[int, ...] = option((), rule=TokenIds())
     guard: bool = option(True)
 
     key: ClassVar[str] = "no_repeat_ngram_size"

@@ -12,9 +12,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, per_row
-from logitlab.checks import ParameterError, Range, Seen
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+)
 from logitlab.numerics import LARGEST, Precision, scatter
-from logitlab.steps.context import Context
+from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import SequenceMap, TokenSequences, check_ids
 from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
@@ -29,7 +33,7 @@ TEXTS = {
 
 def sequence_bias(
     logits: ArrayLike,
-    bias: Mapping[Sequence[int], ArrayLike],
+    bias: Mapping[Any, ArrayLike],
     context: Context | None,
     *,
     scope: str = "all",
@@ -136,9 +140,7 @@ class _Sequences(SparseStep):
         self, sequences: Iterable[Sequence[int]], logits: FloatArray, context: Context | None
     ) -> BoolArray:
         """Return for each row of the flattened batch which sequences its next token completes."""
-        if not isinstance(context, Context):
-            hint = "Pass Context(prompt=…, output=…); an empty Context() has no tokens."
-            raise ParameterError("context", f"a Context for {self.key}", context, hint)
+        known = needed_context(self.key, context)
         batch, size = logits.shape[:-1], logits.shape[-1]
         beginnings = [sequence[:-1] for sequence in sequences]
         for sequence in sequences:
@@ -148,7 +150,7 @@ class _Sequences(SparseStep):
         wanted = np.full((len(beginnings), longest), -2, np.int64)
         for line, ids in zip(wanted, beginnings, strict=True):
             line[longest - len(ids) :] = ids
-        texts = context.texts(batch, size, self.scope)
+        texts = known.texts(batch, size, scope=self.scope)
         tails = np.full((len(texts), longest), -1, np.int64)
         for line, text in zip(tails, texts, strict=True):
             tail = text[max(len(text) - longest, 0) :]
@@ -174,7 +176,7 @@ class SequenceBias(_Sequences):
     array([2., 6.])
     """
 
-    bias: Mapping[Sequence[int], ArrayLike]
+    bias: Mapping[Any, ArrayLike]
     scope: str = option("all", TEXTS)
 
     key: ClassVar[str] = "sequence_bias"
@@ -198,8 +200,8 @@ class SequenceBias(_Sequences):
 
     def _identity(self) -> tuple[Any, ...]:
         entries = sorted(self.bias.items(), key=lambda entry: tuple(entry[0]))
-        values = ((ids, np.shape(x), np.asarray(x).tobytes()) for ids, x in entries)
-        return (type(self), self.scope, *values)
+        amounts = ((ids, np.shape(x), np.asarray(x).tobytes()) for ids, x in entries)
+        return type(self), self.scope, *amounts
 
     def edit(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
@@ -212,12 +214,16 @@ class SequenceBias(_Sequences):
         matching = self._matching(list(amounts), logits, context)
         rows = logits.reshape(-1, size)
         amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
-        amount = np.where(matching, amount.astype(precision.arithmetic), precision.arithmetic(0))
-        lasts, which = np.unique([ids[-1] for ids in amounts], return_inverse=True)
+        with np.errstate(over="ignore"):
+            amount = amount.astype(precision.arithmetic)
+        amount = np.where(matching, amount, precision.arithmetic(0))
+        names = np.array([ids[-1] for ids in amounts], np.intp)
+        lasts, which = np.unique(names, return_inverse=True)
         total = np.zeros((len(rows), len(lasts)), precision.arithmetic)
-        np.add.at(total.T, which, amount.T)  # one after the other, rounded as each is added
-        x = rows[:, lasts].astype(np.float64)
-        new = np.where(total == 0, x, np.clip(x + total, -LARGEST, LARGEST))
+        with np.errstate(over="ignore"):
+            np.add.at(total.T, which, amount.T)  # one after the other, rounded as each is added
+            x = rows[:, lasts].astype(np.float64)
+            new = np.where(total == 0, x, np.clip(x + total, -LARGEST, LARGEST))
         is_removed = (x == -np.inf) | (total == -np.inf)
         row, place = np.indices(x.shape).reshape(2, -1)
         scatter(rows, row, lasts[place], np.where(is_removed, -np.inf, new).reshape(-1))

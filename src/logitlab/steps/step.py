@@ -30,7 +30,7 @@ from logitlab.checks import (
 )
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
-from logitlab.steps.ids import SequenceMap, TokenList, TokenSequences
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
 
 DOUBLE = PRECISIONS["double"]
 
-Rule: TypeAlias = "Range | TokenMap | TokenList | TokenSequences | SequenceMap"
+Rule: TypeAlias = "Range | TokenMap | TokenIds | TokenSequences | SequenceMap"
 """What the value of a step can be: numbers, or token ids."""
 
 
@@ -82,7 +82,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Any = None,
+    rule: Range | TokenIds | TokenSequences | None = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -93,8 +93,9 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, TokenList or TokenSequences, optional
-        Instead of those, a number or token ids, or None where that is the default.
+    rule : Range, TokenIds or TokenSequences, optional
+        Instead of those: a number, or None where that is the default; token ids, or sequences of
+        them.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional
@@ -436,22 +437,35 @@ class StatefulStep(Step):
     Attributes
     ----------
     name : str
-        What its state is called.
+        What it is called: a chain has one of a name.
+    states : tuple of str
+        The names of the numbers that its state consists of.
+    observes : {"drawn", "before", "model"}
+        In which distribution `update` gets the log-probability of a token: what it was drawn from,
+        what this step was given, or the model's own, before any step and any constraint.
     """
 
     name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]
     needs_context: ClassVar[bool] = False
 
-    @abstractmethod
-    def init(self) -> Any:
-        """Return the state before the first token: a number, or one for each row."""
+    @property
+    def observes(self) -> str:
+        """In which distribution it looks at what was drawn."""
+        return "drawn"
 
     @abstractmethod
-    def at(self, state: ArrayLike) -> RowStep:
+    def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
+        """Return the state before the first token, by name: numbers, or one for each row."""
+
+    @abstractmethod
+    def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the pure step of a state."""
 
     @abstractmethod
-    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+    def update(
+        self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
+    ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
 
     def apply(

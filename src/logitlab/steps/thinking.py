@@ -8,11 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray
-from logitlab.checks import ParameterError, Range, Seen
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+)
 from logitlab.numerics import Precision
 from logitlab.steps.allow import FORMS, force
-from logitlab.steps.context import Context
-from logitlab.steps.ids import TokenList, check_ids
+from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenIds, check_ids
 from logitlab.steps.step import DOUBLE, Rule, SparseStep, option
 from numpy.typing import ArrayLike
 
@@ -91,8 +95,8 @@ class ThinkingBudget(SparseStep):
     """
 
     budget: ArrayLike
-    start: Sequence[int] = option((), rule=TokenList())
-    end: Sequence[int] = option((), rule=TokenList())
+    start: Sequence[int] = option((), rule=TokenIds())
+    end: Sequence[int] = option((), rule=TokenIds())
     newline: int | None = option(None, rule=Range(0, integer=True))
     form: str = option("alone", FORMS)
 
@@ -115,10 +119,8 @@ class ThinkingBudget(SparseStep):
         check_ids("start", self.start, size)
         check_ids("end", self.end, size)
         check_ids("newline", () if self.newline is None else (self.newline,), size)
-        if not isinstance(context, Context):
-            hint = "Pass Context(prompt=…, output=…); an empty Context() has no thoughts."
-            raise ParameterError("context", f"a Context for {self.key}", context, hint)
-        prompts, outputs = (context.texts(batch, size, name) for name in ("prompt", "output"))
+        known = needed_context(self.key, context)
+        prompts, outputs = (known.texts(batch, size, scope=name) for name in ("prompt", "output"))
         budgets = np.broadcast_to(self.values(batch), batch).reshape(-1)
         for row, line in enumerate(logits.reshape(-1, size)):
             token = self._forced(prompts[row], outputs[row], int(budgets[row]))

@@ -24,9 +24,7 @@ def phrases(dice: Dice, before: list[int], most: int) -> list[list[int]]:
     return [list(each) for each in sorted(made)]
 
 
-def company(
-    dice: Dice, table: Mapping[str, tuple[float, Callable[[Dice], Any]]]
-) -> dict[str, Any]:
+def company(dice: Dice, table: Mapping[str, tuple[float, Callable[[Dice], Any]]]) -> dict[str, Any]:
     """Return keys of a table: few of them in most requests, so that many tokens stay."""
     share = dice.pick(0.25, 0.35, 0.5, 1)
     return dice.keys({key: (chance * share, make) for key, (chance, make) in table.items()})

@@ -21,8 +21,8 @@ os.environ.setdefault("APHRODITE_LOGGING_LEVEL", "ERROR")
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from importlib.util import find_spec
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -155,7 +155,7 @@ def _sampling_params(request: dict[str, Any], vocab_size: int) -> Any:
 
 
 # What a library of CUDA code calls when it is loaded.
-_REGISTERS = "FatBinary FatBinaryEnd Function Var HostVar Managed ManagedVar".split()
+_REGISTERS = ["FatBinary", "FatBinaryEnd", "Function", "Var", "HostVar", "Managed", "ManagedVar"]
 _SOURCE = "".join(f"void *__cudaRegister{name}() {{ return 0; }}\n" for name in _REGISTERS)
 _SOURCE += "void __cudaUnregisterFatBinary() {}\nchar __cudaInitModule() { return 0; }\n"
 

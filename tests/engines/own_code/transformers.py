@@ -37,6 +37,7 @@ BEYOND = (
     *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"),
 )
 
+
 def run(case: Case, variant: str) -> Array | str:
     """Return the softmax of the scores that are drawn from; all mass on one token if greedy."""
     import torch
