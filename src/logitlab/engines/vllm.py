@@ -256,8 +256,10 @@ def vllm_masks(p: Values) -> tuple[Step, ...]:
     )
 
 
-def _thinking(p: Values) -> Step:
-    return ThinkingBudget(p.thinking_token_budget, *p.thinking_markers, form="lifted")
+def _thinking(p: Values, follows: str = "output") -> Step:
+    return ThinkingBudget(
+        p.thinking_token_budget, *p.thinking_markers, form="lifted", follows=follows
+    )
 
 
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
@@ -340,7 +342,7 @@ def vllm_triton(p: Values) -> Chain:
     return Chain(
         *vllm_masks(p),
         *vllm_penalties(p),
-        _thinking(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -370,7 +372,7 @@ def vllm_flashinfer(p: Values) -> Chain:
     return Chain(
         *vllm_masks(p),
         *vllm_penalties(p),
-        _thinking(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
