@@ -10,10 +10,12 @@ from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig
 from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename, Rule, Told, Values
 from logitlab.engines.schemas import VLLM_SERVER
+from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.together import number
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.engines.vllm import (
     VLLM_DIALECT,
+    VLLM_ENDINGS,
     VLLM_OPTIONS,
     VLLM_RULES,
     VLLM_TOGETHER,
@@ -107,12 +109,6 @@ _AFTER_PENALTIES = (
     *("smoothing_factor", "smoothing_curve", "xtc_probability", "xtc_threshold"),
     *("temperature_last", "min_p", "skew", "top_k", "top_p"),
 )
-
-
-def _tells(what: str) -> Told:
-    return Told(f"{{key}}: at {{engine}} {what}", "acts on its neighbours")
-
-
 _OWN: dict[str, tuple[Rule, ...]] = {
     "top_a": _refused(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),
     "typical_p": _refused(
@@ -120,14 +116,10 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     ),
     "epsilon_cutoff": _not_negative("epsilon_cutoff"),
     "eta_cutoff": _not_negative("eta_cutoff"),
-    "tfs": (
-        *_refused(lambda z: not 0 < z <= 1, "in (0, 1]", "tfs must be in (0, 1], got {}."),
-        _tells("the least likely token of its neighbours in a batch goes, too."),
-    ),
+    "tfs": (*_refused(lambda z: not 0 < z <= 1, "in (0, 1]", "tfs must be in (0, 1], got {}."),),
     "top_n_sigma": (
         Rename("nsigma", "its name there"),
         *_refused(lambda n: n < 0, "non-negative", "nsigma must be non-negative."),
-        _tells("its neighbours in a batch keep their most likely token alone."),
     ),
     "xtc_probability": _refused(
         lambda q: not 0 <= q <= 1, "in [0, 1]", "xtc_probability must be in [0, 1]."
@@ -146,7 +138,6 @@ _OWN: dict[str, tuple[Rule, ...]] = {
         Rename("mirostat_mode", "its name there"),
         *_refused(lambda m: m == 1, "0 or 2", "mirostat_mode must be 0 or 2."),
         LeftOut(_sleeps, "unless a penalty wakes it"),
-        _tells("its neighbours in a batch lose all samplers, too."),
     ),
     **{
         key: (
@@ -169,17 +160,23 @@ for _key in _DRY[1:]:
 _ALL = VLLM_RULES | _OWN
 for _key in _AFTER_PENALTIES:
     _ALL[_key] = (*_ALL.get(_key, ()), LeftOut(_beside_mirostat, "beside mirostat"))
+_ON_NEIGHBOURS = {
+    "tfs": "the least likely token of its neighbours in a batch goes, too",
+    "top_n_sigma": "its neighbours in a batch keep their most likely token alone",
+    "mirostat": "its neighbours in a batch lose all samplers, too",
+}
+for _key, _what in _ON_NEIGHBOURS.items():
+    _told = Told(f"{{key}}: at {{engine}} {_what}.", "acts on its neighbours")
+    _ALL[_key] = (*_ALL[_key], _told)
 # What its V2 runner and its endpoint for chats have not.
 _V1_ALONE = frozenset({*_AFTER_PENALTIES, "mirostat"} - {"temperature", "min_p", "top_k", "top_p"})
-_RULES = {
-    key: (*rules, Told(
-        "{key}, and what else goes beyond vLLM: only the V1 runner of {engine} has it, and only "
-        "its completions endpoint. The V2 runner, which it prefers on a GPU, ignores it.",
-        "V1 runner alone",
-        _V1_ALONE,
-    )) if key in _V1_ALONE else rules
-    for key, rules in _ALL.items()
-}  # fmt: skip
+_ALONE = Told(
+    "{key}, and what else goes beyond vLLM: only the V1 runner of {engine} has it, and only its "
+    "completions endpoint. The V2 runner, which it prefers on a GPU, ignores it.",
+    "V1 runner alone",
+    _V1_ALONE,
+)
+_RULES = {key: (_ALONE, *rules) if key in _V1_ALONE else rules for key, rules in _ALL.items()}
 
 
 def _texts(says: str) -> Callable[[Any], str]:
@@ -222,14 +219,14 @@ _DECLARED: dict[str, Any] = {
     "aliases": _ALIASES,
     "luck_note": "as vLLM's, which was not checked here",
     "dialect": VLLM_DIALECT,
+    "endings": VLLM_ENDINGS,
+    "spelling": Spelling(dry_sequence_breakers=last_token),
 }
 
 
 def _dry(p: Values) -> Dry:
     """Return DRY as the package's compiled scan has it."""
-    heads = p.dry_sequence_breaker_ids or (
-        each[-1] for each in p.dry_sequence_breakers if not isinstance(each, str)
-    )
+    heads = p.dry_sequence_breaker_ids or (each[-1] for each in p.dry_sequence_breakers)
     return Dry(
         p.dry_multiplier,
         p.dry_base,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -111,12 +111,15 @@ class Translation:
         What was ignored, changed, switched off, renamed or filled in, one sentence each.
     max_tokens : int or None
         The limit that a model's own defaults give a request without one.
+    endings : mapping
+        What of the parameters beyond the page that end a generation arrived, by key.
     """
 
     engine: str
     values: Mapping[str, Any]
     notes: tuple[Note, ...]
     max_tokens: int | None = None
+    endings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"

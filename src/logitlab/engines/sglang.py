@@ -121,6 +121,7 @@ def _custom_params(key: str, value: Any) -> Mapping[str, Any]:
     return FrozenDict(known)
 
 
+_ALIASES = {"min_new_tokens": "min_tokens", "no_stop_trim": "include_stop_str_in_output"}
 _CUSTOM = {
     "custom_logit_processor": Option("", _processor_name),
     "custom_params": Option(FrozenDict({}), _custom_params),
@@ -184,7 +185,8 @@ def _sequential(p: Values) -> Chain:
     schema=SGLANG_SERVER,
     generation_config=_FILE,
     options=generation_config() | DEVICE | _CUSTOM,
-    aliases={"min_new_tokens": "min_tokens"},
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -223,7 +225,8 @@ def sglang(p: Values) -> Chain:
     schema=SGLANG_SERVER,
     generation_config=_FILE,
     options=generation_config() | DEVICE | _CUSTOM,
-    aliases={"min_new_tokens": "min_tokens"},
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -247,7 +250,8 @@ def sglang_lag(p: Values) -> Chain:
     schema=SGLANG_SERVER,
     generation_config=_FILE,
     options=generation_config() | _CUSTOM,
-    aliases={"min_new_tokens": "min_tokens"},
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )
@@ -275,7 +279,8 @@ def sglang_flashinfer(p: Values) -> Chain:
     schema=SGLANG_SERVER,
     generation_config=_FILE,
     options=generation_config() | _CUSTOM,
-    aliases={"min_new_tokens": "min_tokens"},
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )

@@ -27,7 +27,7 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
 from logitlab.engines.together import Fields
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
-from logitlab.engines.vocabulary_rules import InVocabulary, KnownIds
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request import tokens, values
 from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
@@ -156,16 +156,21 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
             "`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but is "
             "{}.",
         ),
-        KnownIds(_OUT_OF_VOCABULARY),
+        InVocabulary(True, _OUT_OF_VOCABULARY, lists=True),
     ),
     "bad_words": (
         Rename("bad_words_ids", "its name there"),
+        Refuse(
+            lambda words: any(isinstance(word, str) for word in words),
+            "an array of arrays of token ids",
+            "`bad_words_ids` has to be a list of lists, but is {}.",
+        ),
         Refuse(
             lambda words: not words,
             "an array that is not empty",
             "`bad_words_ids` has to be a non-empty list, but is [].",
         ),
-        KnownIds(_OUT_OF_VOCABULARY),
+        InVocabulary(True, _OUT_OF_VOCABULARY, lists=True),
     ),
     "no_repeat_ngram_size": (Off(lambda n: n < 0, "below 0"),),
     "min_tokens": (Rename("min_new_tokens", "its name there"), Off(lambda n: n < 0, "below 0")),
@@ -249,6 +254,7 @@ def _processors(p: Values) -> tuple[Step, ...]:
     options=generation_config() | DEVICE | _OPTIONS,
     defaults={"top_k": 50},
     aliases=_ALIASES,
+    endings=("eos_token_id",),
     logprobs="processed",
     luck_note=_GLOBAL,
 )
@@ -341,6 +347,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     options=generation_config(is_sent=True) | DEVICE | _OPTIONS,
     defaults={"top_k": 50},
     logprobs="none",
+    endings=("eos_token_id",),
     luck_note=_GLOBAL,
     dialect=Dialect(usage="finish"),
 )

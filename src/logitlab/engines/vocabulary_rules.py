@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from logitlab.engines.rules import Note, Outcome, Rule, Target, refusal
 
-__all__ = ["Drop", "InVocabulary", "KnownIds"]
+__all__ = ["Drop", "InVocabulary"]
 
 
 @dataclass(frozen=True)
 class InVocabulary(Rule):
-    """Ids of a bias that no token has are refused, or left out.
+    """Ids that no token has are refused, or left out: of a bias, of a list, of phrases.
 
     Parameters
     ----------
@@ -29,15 +29,22 @@ class InVocabulary(Rule):
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Look for ids at or beyond the size of the vocabulary."""
-        wrong = sorted(token for token in value if target.size is not None and token >= target.size)
-        if not wrong or target.size is None:
+        size = target.size
+        if size is None:
+            return value, None
+        wrong = sorted({token for token in _ids(value) if token >= size})
+        if not wrong:
             return value, None
         if self.refused:
-            rule = f"a map whose keys are token ids in [0, {target.size - 1}]"
+            is_map = isinstance(value, Mapping) and all(isinstance(key, int) for key in value)
+            kind = "a map whose keys are" if is_map else "of"
+            rule = f"{kind} token ids in [0, {size - 1}]"
             shown = wrong if self.lists else wrong[0]
-            says = self.says.format(shown, V=target.size, last=target.size - 1)
+            says = self.says.format(shown, V=size, last=size - 1)
             raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-        used = {token: amount for token, amount in value.items() if token < target.size}
+        kept = [each for each in value if all(token < size for token in _ids([each]))]
+        is_list = not isinstance(value, Mapping)
+        used: Any = tuple(kept) if is_list else {each: value[each] for each in kept}
         sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
         return used, Note(key, "changed", sentence, value, used)
 
@@ -46,39 +53,10 @@ class InVocabulary(Rule):
         return "other ids are refused" if self.refused else "other ids are ignored"
 
 
-@dataclass(frozen=True)
-class KnownIds(Rule):
-    """Token ids of a list or of phrases that no token has are refused.
-
-    Parameters
-    ----------
-    says : str
-        The engine's own text; ``{}`` stands for all such ids, ``{V}`` and ``{last}`` for the
-        vocabulary.
-    """
-
-    says: str
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Look for ids at or beyond the size of the vocabulary."""
-        if target.size is None:
-            return value, None
-        wrong = [token for token in _ids(value) if token >= target.size]
-        if not wrong:
-            return value, None
-        says = self.says.format(wrong, V=target.size, last=target.size - 1)
-        rule = f"token ids in [0, {target.size - 1}]"
-        raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-
-    def describe(self) -> str:
-        """Say what happens to other ids."""
-        return "other ids are refused"
-
-
-def _ids(value: Any) -> Iterator[int]:
-    """Yield the token ids of a list, or of the phrases in a list or a map."""
+def _ids(value: Iterable[Any]) -> Iterator[int]:
+    """Yield the token ids of a bias, a list or phrases; texts have none."""
     for each in value:
-        if isinstance(each, tuple):
+        if isinstance(each, tuple | list):
             yield from each
         elif not isinstance(each, str):
             yield each

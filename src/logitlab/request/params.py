@@ -22,6 +22,7 @@ from logitlab.request.parameter import PAGE, Parameter
 
 __all__ = [
     "DISTRIBUTION",
+    "ENDINGS",
     "NEUTRAL",
     "PAGE",
     "PARAMETERS",
@@ -199,6 +200,11 @@ TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin 
 
 DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "distribution")
 """Keys that shape the distribution of one token."""
+
+ENDINGS = tuple(
+    key for key, known in PARAMETERS.items() if known.role == "ending" and known.origin != PAGE
+)
+"""Keys beyond the page that decide when a generation ends."""
 
 USED = {key: known.used for key, known in PARAMETERS.items() if known.used is not None}
 """Values that change something, of every parameter that a chain is built from."""
