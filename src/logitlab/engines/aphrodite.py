@@ -77,6 +77,10 @@ def _sleeps(request: Mapping[str, Any]) -> str:
     return "it sleeps unless the request has a penalty, DRY, no_repeat_ngram_size or bad_words"
 
 
+def _without_mirostat(request: Mapping[str, Any]) -> str:
+    return _sleeps(request) or ("" if request.get("mirostat") else "mirostat is off")
+
+
 def _beside_mirostat(request: Mapping[str, Any]) -> str:
     is_awake = request.get("mirostat") and _wakes_mirostat(request)
     return "mirostat leaves bans, bias and one round of penalties alone" if is_awake else ""
@@ -142,7 +146,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     **{
         key: (
             *_not_negative(key, "mirostat parameters must be non-negative."),
-            _without("mirostat"),
+            LeftOut(_without_mirostat, "unless mirostat is awake"),
         )
         for key in ("mirostat_tau", "mirostat_eta")
     },

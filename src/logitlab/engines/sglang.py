@@ -90,11 +90,12 @@ _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position
 
 # Start and end of thinking, and the token that has to stand before its end.
 _THINKERS = {
-    "Glm4MoeThinkingBudgetLogitProcessor": ((151350,), (151351,), 198),
-    "Qwen3ThinkingBudgetLogitProcessor": ((151667,), (151668,), 198),
-    "DeepSeekR1ThinkingBudgetLogitProcessor": ((128798,), (128799,), 201),
-    "InklingThinkingBudgetLogitProcessor": ((200008,), (200010,), 198),
+    "Glm4MoeThinkingBudgetLogitProcessor": (151350, 151351, 198),
+    "Qwen3ThinkingBudgetLogitProcessor": (151667, 151668, 198),
+    "DeepSeekR1ThinkingBudgetLogitProcessor": (128798, 128799, 201),
+    "InklingThinkingBudgetLogitProcessor": (200008, 200010, 198),
 }
+_MARKS = ("thinking_start_token_id", "thinking_end_token_id", "new_line_token_id")
 _PROCESSORS = (
     *("DisallowedTokensLogitsProcessor", "DeepseekOCRNoRepeatNGramLogitProcessor"),
     *("ThinkingBudgetLogitProcessor", *_THINKERS),
@@ -114,7 +115,7 @@ def _custom_params(key: str, value: Any) -> Mapping[str, Any]:
     for name, each in value.items():
         if name in ("token_ids", "whitelist_token_ids"):
             known[name] = tokens.ids(f"{key}.{name}", each)
-        elif name in ("ngram_size", "window_size", "thinking_budget", "new_line_token_id"):
+        elif name in (*_MARKS, "ngram_size", "window_size", "thinking_budget"):
             known[name] = check_integer(f"{key}.{name}", each, Range(integer=True))
         else:
             raise ParameterError(key, "free of what no processor of SGLang's own reads", name)
@@ -130,7 +131,7 @@ _CUSTOM = {
 
 def _custom(p: Values) -> tuple[Step, ...]:
     """Return the processor that a request brings, where it is one of the package."""
-    name, given, markers = p.custom_logit_processor, p.custom_params, p.thinking_markers
+    name, given = p.custom_logit_processor, p.custom_params
     if name.startswith("Disallowed"):
         return (SuppressTokens(given.get("token_ids", ())),)
     if name.startswith("DeepseekOCR"):
@@ -139,9 +140,9 @@ def _custom(p: Values) -> tuple[Step, ...]:
         return (NoRepeatNgram(size, window, allowed, guard=False),) if window > 0 else ()
     if not name:
         return ()
-    start, end, newline = _THINKERS.get(name, (*markers, given.get("new_line_token_id", 0)))
+    start, end, newline = _THINKERS.get(name) or (given.get(mark, 0) for mark in _MARKS)
     budget = max(given.get("thinking_budget", -1), -1)
-    return (ThinkingBudget(budget, start, end, newline, form="zero"),)
+    return (ThinkingBudget(budget, (start,), (end,), newline, form="zero"),)
 
 
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
@@ -206,9 +207,9 @@ def sglang(p: Values) -> Chain:
     Before ``min_tokens`` (``min_new_tokens`` at its own endpoint) neither an end of a text nor any
     of ``stop_token_ids`` is drawn. ``custom_logit_processor`` is the name of one of the package's
     own, where its server takes a serialised object and wants ``--enable-custom-logit-processor``;
-    ``custom_params`` are what it reads. ``ThinkingBudgetLogitProcessor`` alone has no ids: they are
-    ``thinking_markers``, and ``new_line_token_id`` of these parameters. The chain of another one is
-    a step of the user's own.
+    ``custom_params`` are what it reads. ``ThinkingBudgetLogitProcessor`` has no ids of its own,
+    which are three more of these here: ``thinking_start_token_id``, ``thinking_end_token_id`` and
+    ``new_line_token_id``. Another processor is a step of one's own in a chain.
 
     Its server takes defaults from the model's ``generation_config.json``, without a word: the
     option ``generation_config`` is that file, and without it none is assumed.
