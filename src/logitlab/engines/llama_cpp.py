@@ -20,7 +20,6 @@ from logitlab.engines.llama_samplers import (
 from logitlab.engines.rules import (
     Clamp,
     Ignore,
-    InVocabulary,
     LeftOut,
     Note,
     Off,
@@ -34,6 +33,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request.params import NEUTRAL
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
