@@ -24,6 +24,7 @@ from logitlab.engines.vllm import *
 from logitlab.engines.sglang import *
 from logitlab.engines.transformers import *
 from logitlab.engines.llama_cpp import *
+from logitlab.engines.ollama import *
 from logitlab.engines.mlx_lm import *
 from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *

@@ -152,6 +152,10 @@ class _Arrival:
             answers = self.engine.schema.answers
             raise refusal(key, error.rule, value, self.engine.name, says, answers) from None
 
+    def _is_ignored(self, key: str) -> bool:
+        """Whether the engine reads a key in no request."""
+        return any(isinstance(rule, Ignore) for rule in self.engine.rules.get(key, ()))
+
     def _arrive(self, key: str, value: Any) -> None:
         """Let the rules of a key act on its value, and file what comes out."""
         engine, target = self.engine, self.target
@@ -163,7 +167,7 @@ class _Arrival:
             self.notes.append(Note(key, "unknown", sentence, value))
             return
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
-        if is_unread and engine.is_bundled:
+        if is_unread and engine.is_bundled and not self._is_ignored(key):
             rules = (_UNMODELLED,)
         for rule in rules:
             value, note = rule.apply(key, value, target)
@@ -201,7 +205,7 @@ class _Arrival:
         engine, values = self.engine, self.values
         missing: dict[str, Any] = {}
         for key, default in engine.ordered_defaults.items():
-            if key not in self.target.request and key not in values:
+            if key not in values and (key not in self.target.request or self._is_ignored(key)):
                 missing[key] = default
         if not engine.is_bundled:
             # It may read some values only beside others, so that these very ones decide.

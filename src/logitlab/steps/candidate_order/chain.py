@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_logits
@@ -52,7 +52,7 @@ class Candidates:
 
     def take_nucleus(self, p: Any) -> None:
         """Sort as far as it takes, and keep the first that reach the mass p."""
-        probs = _probabilities(self.values)
+        probs = probabilities_of(self.values)
         places = np.arange(len(probs))
         if not self.is_sorted:
             enough = lambda head: _reach(probs[head], p) is not None  # noqa: E731
@@ -70,7 +70,7 @@ class Candidates:
         the sort then leaves an order of its own.
         """
         self._sort()
-        probs = _probabilities(self.values)
+        probs = probabilities_of(self.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = -_log(probs)
             entropy = np.cumsum(probs * surprise, dtype=np.float32)[-1]
@@ -87,7 +87,7 @@ class Candidates:
         self._sort()
         values = self.values
         # What is removed reaches a threshold of 0, and is not to be the one that stays.
-        likely = (_probabilities(values) >= threshold) & (values > -np.inf)
+        likely = (probabilities_of(values) >= threshold) & (values > -np.inf)
         count = int(np.count_nonzero(likely))
         if threshold <= 0.5 and count >= 2:
             self.order = self.order[count - 1 :]
@@ -96,7 +96,7 @@ class Candidates:
         """Keep those in front of the first whose surprise is greater."""
         self._sort()
         with np.errstate(divide="ignore"):
-            surprise = -np.log2(_probabilities(self.values).astype(np.float64)).astype(np.float32)
+            surprise = -np.log2(probabilities_of(self.values).astype(np.float64)).astype(np.float32)
         beyond = surprise > bits
         count = int(beyond.argmax()) if beyond.any() else len(beyond)
         self.order = self.order[: max(count, 1)]
@@ -108,7 +108,8 @@ class Candidates:
         self.order, self.is_sorted = self.order[places], True
 
 
-def _probabilities(values: FloatArray) -> FloatArray:
+def probabilities_of(values: FloatArray) -> FloatArray:
+    """Return probabilities as the engines sum them up: in float32, from left to right."""
     weight = rounded_weights(values[None])[0]
     return np.asarray(weight / np.cumsum(weight, dtype=weight.dtype)[-1])
 
@@ -148,6 +149,8 @@ class SortedChain(Chain):
     array([-inf,   0., -inf,   0.])
     """
 
+    candidates: ClassVar[type[Candidates]] = Candidates
+
     def __init__(self, *steps: Transform) -> None:
         super().__init__(*steps, precision="single")
         for step in self.steps:
@@ -160,7 +163,7 @@ class SortedChain(Chain):
         return type(self)(*steps)
 
     def __repr__(self) -> str:
-        return f"SortedChain({', '.join(map(repr, self.steps))})"
+        return f"{type(self).__name__}({', '.join(map(repr, self.steps))})"
 
     def ordered(
         self, logits: ArrayLike, context: Context | None = None
@@ -193,7 +196,7 @@ class SortedChain(Chain):
         array = check_logits(logits)
         check_context(context, array)
         wide = self._entered(array)
-        candidates = list(map(Candidates, wide.reshape(-1, wide.shape[-1])))
+        candidates = list(map(self.candidates, wide.reshape(-1, wide.shape[-1])))
         for stage in self._run(wide, context, candidates):
             wide = stage
         orders = [row.order[row.values > -np.inf] for row in candidates]
@@ -202,7 +205,7 @@ class SortedChain(Chain):
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
     ) -> Iterator[FloatArray]:
-        return self._run(logits, context, [Candidates(row) for row in _rows_of(logits)])
+        return self._run(logits, context, [self.candidates(row) for row in _rows_of(logits)])
 
     def _run(
         self, logits: FloatArray, context: Context | None, candidates: list[Candidates]
