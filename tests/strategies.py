@@ -12,6 +12,7 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, Step
+from logitlab.checks import TokenIds, TokenSequences
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -125,6 +126,11 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
+    "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
+    "smoothing_factor": ([0.0, 0.3, 1.0], 0, 3),
+    "skew": ([0.0, 0.5, -0.5, 2.0], -5, 5),
+    "dry_multiplier": ([0.0, 0.8, -0.8], -3, 3),
+    "exponential_decay_length_penalty": ([1.0, 1.5, 0.5, 0.0], 0, 3),
 }
 
 
@@ -143,29 +149,36 @@ def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
 
 
 @cache
-def _option(entry: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
+def _option(entry: dataclasses.Field[Any], size: int) -> st.SearchStrategy[Any]:
     words, rule = entry.metadata["words"], entry.metadata["rule"]
+    ids = st.lists(_integers(0, size - 1), max_size=3).map(tuple)
+    if isinstance(rule, TokenIds):
+        return ids
+    if isinstance(rule, TokenSequences):
+        return st.lists(ids.filter(bool), max_size=3).map(tuple)
     if isinstance(entry.default, bool):
         # What may leave no token is tested by itself.
         return st.just(True) if entry.default else st.booleans()
     if words:
         return st.sampled_from(list(words))
     if entry.default is None:
-        return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+        return st.one_of(
+            st.none(), st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
+        )
     if rule.integer:
-        return st.integers(0, 6)
+        return st.integers(int(rule.low), 6)
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 
 @cache
 @st.composite
-def options(draw: st.DrawFn, kind: Any) -> dict[str, Any]:
+def options(draw: st.DrawFn, kind: Any, size: int = 1) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for entry in dataclasses.fields(kind)[1:]:
         needs = entry.metadata["needs"].split()[-1:]
         if needs and chosen[needs[0]] is None:
             continue
-        value = draw(_option(entry))
+        value = draw(_option(entry, size))
         chosen[entry.name] = 0 if entry.name == "fill" and value is not None else value
     return chosen
 
@@ -180,7 +193,7 @@ def biases(size: int) -> st.SearchStrategy[dict[int, float]]:
 def steps(draw: st.DrawFn, kind: Any, size: int) -> Step:
     if kind is LogitBias:
         return LogitBias(draw(biases(size)))
-    made: Step = kind(draw(values(kind, size)), **draw(options(kind)))
+    made: Step = kind(draw(values(kind, size)), **draw(options(kind, size)))
     return made
 
 

@@ -54,10 +54,16 @@ from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
+from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
     max_surprise as max_surprise,
+)
+from logitlab.steps.ngrams import (
+    NoRepeatNgram as NoRepeatNgram,
+    no_repeat_ngram as no_repeat_ngram,
 )
 from logitlab.steps.normalisation import LogSoftmax as LogSoftmax
 from logitlab.steps.penalties import (
@@ -69,8 +75,15 @@ from logitlab.steps.penalties import (
     presence_penalty as presence_penalty,
     repetition_penalty as repetition_penalty,
 )
+from logitlab.steps.skew import Skew as Skew, skew as skew
+from logitlab.steps.smoothing import Smoothing as Smoothing, smoothing as smoothing
 from logitlab.steps.step import Step as Step, Transform as Transform
-from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
+from logitlab.steps.temperature import (
+    DynamicTemperature as DynamicTemperature,
+    Temperature as Temperature,
+    dynamic_temperature as dynamic_temperature,
+    temperature as temperature,
+)
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p

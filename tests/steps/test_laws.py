@@ -14,13 +14,16 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from logitlab import (
     Context,
+    DynamicTemperature,
     FrequencyPenalty,
     LogitBias,
     MinP,
     PresencePenalty,
+    Skew,
     Step,
     TopK,
 )
+from logitlab.checks import TokenIds, TokenSequences
 from logitlab.steps.step import SparseStep
 
 from strategies import (
@@ -108,10 +111,28 @@ def test_an_array_parameter_is_the_stack_of_its_values(kind: Any, data: st.DataO
         result = LogitBias({token: each})(x)
         expected = [LogitBias({token: each[i]})(x[i]) for i in np.ndindex(batch)]
     else:
-        chosen = data.draw(options(kind))
+        chosen = data.draw(options(kind, size))
         result = kind(each, **chosen)(x, context)
         expected = [kind(each[i], **chosen)(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
+
+
+# What looks at nothing but the entropy of a row, or at the sums of its sorted probabilities.
+SUMMING = (DynamicTemperature, Skew)
+
+
+def options_relabelled(step: Step, new_id: list[int]) -> dict[str, Any]:
+    """Return the options of a step that name tokens, by their new ids."""
+    renamed: dict[str, Any] = {}
+    for entry in dataclasses.fields(step)[1:]:
+        value, rule = getattr(step, entry.name), entry.metadata["rule"]
+        if entry.name == "fill" and value is not None:
+            renamed["fill"] = new_id[value]
+        elif isinstance(rule, TokenIds):
+            renamed[entry.name] = tuple(new_id[i] for i in value)
+        elif isinstance(rule, TokenSequences):
+            renamed[entry.name] = tuple(tuple(new_id[i] for i in each) for each in value)
+    return renamed
 
 
 @all_steps
@@ -122,14 +143,13 @@ def test_relabelling_the_vocabulary_commutes(kind: Any, data: st.DataObject) -> 
     new_id = np.append(np.argsort(order), -1)  # -1 pads and stays -1
     if isinstance(step, LogitBias):
         relabelled: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
-    elif getattr(step, "fill", None) is not None:
-        relabelled = dataclasses.replace(step, fill=int(new_id[step.fill]))
     else:
-        relabelled = step
+        assume(getattr(step, "along", "") != "ids")  # the numbers of the tokens are its order
+        relabelled = dataclasses.replace(step, **options_relabelled(step, new_id.tolist()))
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
     result = relabelled(x[..., order], moved)
     expected = step(x, context)[..., order]
-    if kind in RANDOM:  # a mixture adds up probabilities, in the order of the ids
+    if kind in (*RANDOM, *SUMMING):  # probabilities are added up, in the order of the ids
         close: Any = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
         result, expected = ll.softmax(result), ll.softmax(expected)
     else:
@@ -151,7 +171,7 @@ def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
     if kind is LogitBias:
         step: Step = LogitBias(data.draw(st.dictionaries(st.integers(0, size - 1), st.just(0.0))))
     else:
-        chosen = data.draw(options(kind))
+        chosen = data.draw(options(kind, size))
         step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()

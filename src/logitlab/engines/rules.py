@@ -40,6 +40,7 @@ __all__ = [
     "as_refusal",
     "brief_number",
     "refusal",
+    "unmodelled",
 ]
 
 ABSENT: Any = object()
@@ -58,9 +59,10 @@ class Note:
     key : str
         The request key.
     effect : {"ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted"}
-        "changed" are clamped and raised values, "off" values that switch the parameter off,
-        "default" keys that are absent and not neutral, "beyond" parameters that OpenRouter's page
-        does not name, "unknown" keys of no parameter, "uncounted" penalties without tokens.
+        "changed" are clamped and raised values, and those of a deployment, "off" values that
+        switch the parameter off, "default" keys that are absent and not neutral, "beyond"
+        parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
+        "uncounted" penalties without tokens.
     sentence : str
         The same in words.
     given, used : object
@@ -76,14 +78,23 @@ class Note:
 
 @dataclass(frozen=True)
 class Option:
-    """A request key of an engine's own: its default, ``check(key, value)``, and its error text.
+    """A key of an engine's own.
 
-    ``{}`` in the text stands for the value.
+    Parameters
+    ----------
+    default : object
+    check : callable
+        ``check(key, value)`` returns the value in canonical form, or raises `ParameterError`.
+    says : callable, optional
+        ``says(value)``: the engine's own text about one that it refuses, or "".
+    is_deployed : bool
+        Whether a deployment has it, and no client can send it: in a request that is told.
     """
 
     default: Any
     check: Callable[[str, Any], Any]
-    says: str = ""
+    says: Callable[[Any], str] = lambda value: ""
+    is_deployed: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,11 @@ def refusal(
     same = says.rstrip(".") == str(error).rstrip(".") and answers == "refuses the request"
     words = " with these words." if same else f": {says}"
     return RefusalError(key, rule, value, f"{engine} {answers}{words}")
+
+
+def unmodelled(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:
+    """Return the error for what an engine takes, and then does what is not modelled here."""
+    return RefusalError(key, rule, value, f"{engine} goes on, but {says}.")
 
 
 def as_refusal(error: ParameterError, engine: str) -> RefusalError:
@@ -296,7 +312,7 @@ class Unmodelled(Refuse):
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
-            raise RefusalError(key, self.rule, value, f"{target.engine} goes on, but {self.says}.")
+            raise unmodelled(key, self.rule, value, target.engine, self.says)
         return value, None
 
 

@@ -12,7 +12,14 @@ from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
-from logitlab.engines.together import Together, at_least, needs_logprobs, needs_stream, number
+from logitlab.engines.together import (
+    Together,
+    above_limit,
+    at_least,
+    needs_logprobs,
+    needs_stream,
+    number,
+)
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
@@ -103,10 +110,6 @@ def _is_greedy(request: Mapping[str, Any]) -> bool:
     return number(request, "temperature", 1) == 0 and not request.get("use_beam_search")
 
 
-def _above_limit(request: Mapping[str, Any]) -> bool:
-    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
-
-
 _MAX_LOGPROBS = 20
 _WITHOUT_STREAM = "Stream options can only be defined when `stream=True`."
 VLLM_TOGETHER = (
@@ -167,7 +170,7 @@ VLLM_TOGETHER = (
     at_least("min_tokens", 0, "min_tokens must be greater than or equal to 0, got {min_tokens}."),
     Together(
         "min_tokens",
-        _above_limit,
+        above_limit,
         "less than or equal to max_tokens={max_tokens}",
         "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
     ),
@@ -196,7 +199,9 @@ VLLM_FILE = GenerationConfig(
         "min_p",
     )
 )
-VLLM_OPTIONS = generation_config() | {"max_logprobs": Option(_MAX_LOGPROBS, _limit)}
+VLLM_OPTIONS = generation_config() | {
+    "max_logprobs": Option(_MAX_LOGPROBS, _limit, is_deployed=True)
+}
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 

@@ -129,7 +129,8 @@ class BeyondParameters:
     skew: float | None = parameter(
         Range(),
         "distribution",
-        "Raises the cumulative probabilities, in the order of token ids, to the power exp(skew).",
+        "Raises the cumulative probabilities, from the most likely token down, to the power "
+        "exp(skew).",
         default=0.0,
         origin="turboderp, exllamav2",
         used=0.5,

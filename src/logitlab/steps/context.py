@@ -21,7 +21,15 @@ from logitlab.checks import (
 )
 from numpy.typing import ArrayLike
 
-__all__ = ["SCOPES", "Context", "GrowingContext", "Tally", "TokenCounts", "check_context"]
+__all__ = [
+    "SCOPES",
+    "Context",
+    "GrowingContext",
+    "Tally",
+    "TokenCounts",
+    "check_context",
+    "needed_context",
+]
 
 SCOPES = ("all", "output", "prompt", "lagged")
 
@@ -159,6 +167,34 @@ class Context:
         np.add.at(count, kind, times)
         return TokenCounts(*np.divmod(keys, vocabulary_size), count)
 
+    def texts(
+        self, batch: tuple[int, ...], vocabulary_size: int, last_n: int | None = None
+    ) -> list[IntArray]:
+        """Return the tokens of every row of the flattened batch, prompt and output, in order.
+
+        Parameters
+        ----------
+        batch : tuple of int
+        vocabulary_size : int
+            V; every token id must be below it.
+        last_n : int, optional
+            Only the last n of them, padding left out; None returns all.
+
+        Examples
+        --------
+        >>> Context(prompt=[[5, 6], [7, -1]], output=[8]).texts((2,), 10)
+        [array([5, 6, 8]), array([7, 8])]
+        """
+        rows = math.prod(batch)
+        parts = (self.tokens(name, batch, vocabulary_size) for name in ("prompt", "output"))
+        prompt, output = (ids.reshape(rows, ids.shape[-1]) for ids in parts)
+        start = 0 if last_n is None else -last_n if last_n else None
+        texts = []
+        for row in np.concatenate([prompt, output], axis=1):
+            known = row[row >= 0]
+            texts.append(known[:0] if start is None else known[start:])
+        return texts
+
     def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
         """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""
         ids: IntArray = getattr(self, name)
@@ -186,6 +222,14 @@ def check_context(context: object, logits: FloatArray) -> None:
         raise ParameterError("context", "a Context or None", context)
     for name in ("prompt", "output"):
         context.tokens(name, logits.shape[:-1], logits.shape[-1])
+
+
+def needed_context(key: str, context: object) -> Context:
+    """Return the context of a step that needs one, or raise `ParameterError`."""
+    if not isinstance(context, Context):
+        hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
+        raise ParameterError("context", f"a Context for {key}", context, hint)
+    return context
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
-from logitlab.steps.context import Context, TokenCounts
+from logitlab.steps.context import Context, TokenCounts, needed_context
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -267,9 +267,7 @@ class _Penalty(SparseStep):
         """Penalise the tokens that occur, in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
         values = self.values(batch, precision).astype(precision.arithmetic, copy=False)
-        if not isinstance(context, Context):
-            hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
-            raise ParameterError("context", f"a Context for {self.key}", context, hint)
+        context = needed_context(self.key, context)
         seen = self._counts(context, batch, size)
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)

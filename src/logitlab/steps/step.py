@@ -20,14 +20,16 @@ from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_r
 from logitlab.checks import (
     ParameterError,
     Range,
+    TokenIds,
     TokenMap,
+    TokenSequences,
     check_choice,
     check_flag,
     check_integer,
     check_number,
     shown,
 )
-from logitlab.numerics import BLOCK, PRECISIONS, Precision, log_softmax
+from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
 from numpy.typing import ArrayLike, NDArray
 
@@ -52,7 +54,14 @@ class Transform(ABC):
 
     `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
     the same shape and dtype, and let ``-inf`` stand for removed tokens.
+
+    Attributes
+    ----------
+    needs_context : bool
+        Whether it looks at the tokens so far: a text that grows hands them over only then.
     """
+
+    needs_context: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
@@ -70,7 +79,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Range | None = None,
+    rule: Range | TokenIds | TokenSequences | None = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -81,8 +90,9 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, optional
-        Instead of those, a number, or None where that is the default.
+    rule : Range, TokenIds or TokenSequences, optional
+        Instead of those: a number, or None where that is the default; token ids, or sequences of
+        them.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional
@@ -144,6 +154,8 @@ class Step(Transform):
             check_flag(name, value)
         elif words:
             check_choice(name, value, words)
+        elif not isinstance(rule, Range):
+            object.__setattr__(self, entry.name, rule.check(name, value))
         elif value is not None or entry.default is not None:
             number = check_integer if rule.integer else check_number
             object.__setattr__(self, entry.name, number(name, value, rule))
@@ -223,6 +235,13 @@ class Step(Transform):
 class RowStep(Step):
     """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
 
+    needs_context: ClassVar[bool] = False
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether removed tokens have a say in what becomes of the others."""
+        return False
+
     def apply(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> FloatArray:
@@ -230,9 +249,7 @@ class RowStep(Step):
         rows = logits.reshape(-1, logits.shape[-1])
         values = self.values(logits.shape[:-1], precision).reshape(-1, 1)
         result = np.empty(rows.shape, rows.dtype)
-        step = max(1, BLOCK // rows.shape[1])
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
+        for block in blocks(rows.shape):
             here = values if len(values) == 1 else values[block]
             result[block] = self.on_rows(rows[block], here, precision.arithmetic)
         return result.reshape(logits.shape)
@@ -283,8 +300,8 @@ class Truncation(RowStep):
 
     @property
     def sees_removed(self) -> bool:
-        """Whether removed tokens have a say in which of the others stay."""
-        return False
+        """Whether removed tokens, by their places, have a say in which of equal ones stay."""
+        return getattr(self, "ties", "") == "introsort"
 
     @property
     def can_scan(self) -> bool:
@@ -399,6 +416,7 @@ class StatefulStep(Step):
     """
 
     name: ClassVar[str]
+    needs_context: ClassVar[bool] = False
 
     @abstractmethod
     def init(self) -> Any:

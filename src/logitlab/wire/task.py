@@ -21,7 +21,7 @@ __all__ = ["Task"]
 # Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
 # engine may look at some of them, too.
 _KEYS = ("messages", "prompt", "model", "max_completion_tokens")
-_KEYS_OF_BOTH = ("n", "stream", "stream_options")
+_KEYS_OF_BOTH = ("stream", "stream_options")
 _STREAM_OPTIONS = ("include_usage",)
 
 

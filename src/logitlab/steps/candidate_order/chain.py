@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError
 from logitlab.numerics import PRECISIONS, rounded_weights
+from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
-from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context, check_context
+from logitlab.steps.context import Context
 from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
-from numpy.typing import ArrayLike
 
 __all__ = ["Candidates", "SortedChain"]
 
@@ -69,7 +68,7 @@ class Candidates:
         A probability that has vanished makes the entropy NaN, and nothing differs from anything:
         the sort then leaves an order of its own.
         """
-        self._sort()
+        self.sort()
         probs = probabilities_of(self.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = -_log(probs)
@@ -82,9 +81,18 @@ class Candidates:
         self._take(places[: int(beyond.argmax()) + 1 if beyond.any() else None])
         self.is_sorted = False
 
+    def evenness(self) -> Any:
+        """Sort, and return the entropy as a part of that of a uniform row of as many tokens."""
+        self.sort()
+        probs = probabilities_of(self.values)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            depth = np.where(probs > 0, probs * _log(probs), np.float32(0))
+        entropy = -np.cumsum(depth, dtype=np.float32)[-1]
+        return entropy / -_log(np.float32(1) / np.float32(len(probs)))
+
     def drop_top_choices(self, threshold: Any) -> None:
         """Leave out the first ones that reach the threshold, but for the last of them."""
-        self._sort()
+        self.sort()
         values = self.values
         # What is removed reaches a threshold of 0, and is not to be the one that stays.
         likely = (probabilities_of(values) >= threshold) & (values > -np.inf)
@@ -94,14 +102,15 @@ class Candidates:
 
     def take_unsurprising(self, bits: Any) -> None:
         """Keep those in front of the first whose surprise is greater."""
-        self._sort()
+        self.sort()
         with np.errstate(divide="ignore"):
             surprise = -np.log2(probabilities_of(self.values).astype(np.float64)).astype(np.float32)
         beyond = surprise > bits
         count = int(beyond.argmax()) if beyond.any() else len(beyond)
         self.order = self.order[: max(count, 1)]
 
-    def _sort(self) -> None:
+    def sort(self) -> None:
+        """Sort all, unless they are known to be sorted."""
         self.take_first(len(self.order))
 
     def _take(self, places: IntArray) -> None:
@@ -125,7 +134,7 @@ def _reach(probs: FloatArray, p: Any) -> int | None:
     return int(reached.argmax()) + 1 if reached.any() else None
 
 
-class SortedChain(Chain):
+class SortedChain(OrderedChain):
     """A `Chain` in single precision whose candidates stand in an order, which decides on ties.
 
     llama.cpp and KoboldCpp keep candidates in an array. It starts in the order of token ids;
@@ -165,42 +174,13 @@ class SortedChain(Chain):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(repr, self.steps))})"
 
-    def ordered(
-        self, logits: ArrayLike, context: Context | None = None
+    def _in_order(
+        self, wide: FloatArray, context: Context | None
     ) -> tuple[FloatArray, list[IntArray]]:
-        """Apply all steps, and return the order in which the survivors of every row stand, too.
-
-        Parameters
-        ----------
-        logits : array_like, shape (..., V)
-        context : Context, optional
-
-        Returns
-        -------
-        ndarray, shape (..., V)
-            As of a call.
-        list of ndarray of int64
-            Token ids, rows in C order.
-
-        Examples
-        --------
-        >>> from logitlab import SortedChain, TopK
-        >>> SortedChain(TopK(2)).ordered([1.0, 3.0, 2.0])
-        (array([-inf,   3.,   2.]), [array([1, 2])])
-        """
-        if self.stateful:
-            return self.at().ordered(logits, context)
-        if self.coins:
-            hint = "A mixture has no order: `branch` gives its sides."
-            raise ParameterError("chain", "free of coins where candidates are ordered", self, hint)
-        array = check_logits(logits)
-        check_context(context, array)
-        wide = self._entered(array)
-        candidates = list(map(self.candidates, wide.reshape(-1, wide.shape[-1])))
+        candidates = list(map(self.candidates, _rows_of(wide)))
         for stage in self._run(wide, context, candidates):
             wide = stage
-        orders = [row.order[row.values > -np.inf] for row in candidates]
-        return self._left(wide, array), orders
+        return wide, [row.order[row.values > -np.inf] for row in candidates]
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False

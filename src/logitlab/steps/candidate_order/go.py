@@ -284,7 +284,7 @@ class GoCandidates(Candidates):
 
     def take_nucleus(self, p: Any) -> None:
         """Keep the first whose mass exceeds p."""
-        self._sort()
+        self.sort()
         beyond = np.cumsum(probabilities_of(self.values), dtype=np.float32) > p
         self._take(np.arange(int(beyond.argmax()) + 1 if beyond.any() else len(beyond)))
 
