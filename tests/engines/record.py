@@ -50,6 +50,7 @@ DRAWN = {
 BEYOND = {
     "llama_cpp": ("llama_cpp", "server", "llama_cpp"),
     "mlx_lm": ("mlx_lm", "0.32.2", "mlx_lm"),
+    "textgen": ("textgen", "transformers", "textgen"),
 }
 DRAWS, STEPS = 60, 12
 FOLLOWED = 24  # tokens of a sequence that is drawn with a state

@@ -28,6 +28,7 @@ from logitlab.engines.ollama import *
 from logitlab.engines.mlx_lm import *
 from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *
+from logitlab.engines.tgi import *
 # isort: on
 
 MAIN = tuple(name for name, each in ENGINES.items() if not each.variant_of)
