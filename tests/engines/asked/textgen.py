@@ -74,7 +74,7 @@ SEQUENCES: list[tuple[int, int, dict[str, Any]]] = [
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request; ``newline`` and ``eos_token_id`` are what a tokenizer gives."""
-    chance = dice.pick(0.5, 0.8, 1.0)
+    chance = dice.pick(0.35, 0.6, 1.0)
     asked = {key: x for key, x in dice.keys(TABLE).items() if dice.some(chance)}
     asked |= {"newline": dice.token(), "eos_token_id": dice.token()}
     if dice.row.kind in ("real", "integers"):

@@ -1,7 +1,7 @@
 """text-generation-webui: the warpers of its transformers loader, in its order, on a row of logits.
 
 ``TEXTGEN`` names a checkout of it; ``modules/sampler_hijack.py`` is imported from there, and what it
-patches into transformers runs `generate` on the model without weights of the neighbouring module.
+patches into transformers makes the list of warpers of a model without weights.
 Restated are what its server makes of a request before (``process_parameters`` of
 ``modules/api/completions.py``, ``generate_reply_HF`` of ``modules/text_generation.py``), and the
 processor of ``logit_bias`` of ``modules/transformers_loader.py``.
@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from . import Array, Case, Drawn
-from .transformers import NOTHING_LEFT, _model
 
 CHECKOUT = Path(os.environ.get("TEXTGEN", "text-generation-webui"))
 
@@ -133,40 +132,59 @@ class _Bias:
         return logits
 
 
-class _Generation:
-    """One request on a model whose row may change from token to token."""
+def _model(row: Any) -> Any:
+    """Return a model without weights whose logits are the row."""
+    import torch
+    from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, modeling_outputs
+
+    class Row(PreTrainedModel, GenerationMixin):  # type: ignore[misc]
+        config_class = PreTrainedConfig
+
+        def __init__(self) -> None:
+            super().__init__(PreTrainedConfig(vocab_size=len(row)))
+            self.nothing = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, input_ids: Any, **_: Any) -> Any:
+            return modeling_outputs.CausalLMOutput(logits=row.expand(*input_ids.shape, -1))
+
+        def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
+            return {"input_ids": input_ids}
+
+    return Row().eval()
+
+
+class _Request:
+    """A request, and what the warpers of its generation are made of."""
 
     def __init__(self, case: Case) -> None:
         import torch
         import transformers
+        from transformers import GenerationConfig, LogitsProcessorList
 
         _hijack()
         torch.set_num_threads(1)
         transformers.utils.logging.set_verbosity_error()
-        self.case = case
-        eos = case.params.get("eos_token_id", 0)
-        _TOKENIZER.eos_token_id = eos
+        _TOKENIZER.eos_token_id = case.params.get("eos_token_id", 0)
         _TOKENIZER.newline = case.params.get("newline", 0)
-        self.made = _parameters(case.params)
-
-    def step(self, count: int, row: Array, output: list[int], processors: Any = None) -> Any:
-        """Return what `generate` returns for so many tokens."""
-        import torch
-        from transformers import GenerationConfig, LogitsProcessorList
-
-        case = self.case
-        ids = torch.tensor([case.prompt + output])
-        model = _model(torch.from_numpy(np.asarray(row, np.float32)), len(case.prompt), 10**6)
-        made = dict(self.made)
-        config = GenerationConfig(max_new_tokens=count, use_cache=False, **made)
+        made = _parameters(case.params)
+        self.samples = made["do_sample"]
+        self.model = _model(torch.from_numpy(np.asarray(case.logits, np.float32)))
+        config = GenerationConfig(max_new_tokens=1, **made)
+        self.config, _ = self.model._prepare_generation_config(config)
         bias = case.params.get("logit_bias")
-        processor = LogitsProcessorList([_Bias(bias)] if bias else [])
-        return model.generate(
-            ids,
-            generation_config=config,
-            output_scores=True,
-            return_dict_in_generate=True,
-            logits_processor=processor,
+        self.processor = LogitsProcessorList([_Bias(bias)] if bias else [])
+        self.prompt = torch.tensor([case.prompt])
+
+    def warpers(self) -> Any:
+        """Return its list of warpers, which keep their states from token to token."""
+        return self.model._get_logits_processor(
+            generation_config=self.config,
+            input_ids_seq_length=self.prompt.shape[1],
+            encoder_input_ids=self.prompt,
+            prefix_allowed_tokens_fn=None,
+            logits_processor=self.processor,
+            device="cpu",
+            model_kwargs={},
         )
 
 
@@ -182,30 +200,27 @@ def run(case: Case, variant: str) -> Array | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            generation = _Generation(case)
-            result = generation.step(1, case.logits, case.output)
-    except (ValueError, TypeError, RuntimeError, IndexError, json.JSONDecodeError) as error:
-        if any(words in str(error) for words in NOTHING_LEFT):
-            return "NaN row"
+            request = _Request(case)
+            ids = torch.tensor([case.prompt + case.output])
+            row = torch.from_numpy(np.array(case.logits, np.float32))[None]
+            scores = request.warpers()(ids, row)[0].double()
+    except (ValueError, TypeError, RuntimeError, IndexError) as error:
         return f"{type(error).__name__}: {error}"
     finally:
         random.random = toss  # type: ignore[method-assign]
-    if generation.made["do_sample"]:
-        left = torch.softmax(result.scores[0][0].double(), -1)
-        return "NaN row" if bool(left.isnan().any()) else np.asarray(left.numpy())
-    probs: Array = np.zeros(len(case.logits))
-    probs[int(result.sequences[0, -1])] = 1
+    probs = np.asarray(torch.softmax(scores, -1).numpy())
+    if np.isnan(probs).any():
+        return "NaN row"
+    if not request.samples:
+        probs = np.zeros(len(probs))
+        probs[int(scores.argmax())] = 1
     return probs
 
 
 def follow(case: Case, variant: str, seed: int, rows: list[Array]) -> list[Drawn]:
     """Draw a token after another: what the warper with a state draws from, and what it draws."""
     import torch
-    from transformers import GenerationConfig
 
-    _hijack()
-    torch.manual_seed(seed)
-    random.seed(seed)
     plain, seen = torch.multinomial, []
 
     def multinomial(probs: Any, *args: Any, **more: Any) -> Any:
@@ -213,8 +228,9 @@ def follow(case: Case, variant: str, seed: int, rows: list[Array]) -> list[Drawn
         seen.append((probs.reshape(-1), int(drawn.reshape(-1)[0])))
         return drawn
 
-    generation = _Generation(case)
-    warpers = _warpers(generation, GenerationConfig(**generation.made), len(case.prompt))
+    request = _Request(case)
+    torch.manual_seed(seed)
+    warpers = request.warpers()
     output, result = list(case.output), []
     torch.multinomial = multinomial
     try:
@@ -223,27 +239,8 @@ def follow(case: Case, variant: str, seed: int, rows: list[Array]) -> list[Drawn
             ids = torch.tensor([case.prompt + output])
             scores = warpers(ids, torch.from_numpy(np.array(row, np.float32))[None])
             probs, drawn = seen[0]
-            token = int(scores[0].argmax())
-            output.append(token)
-            result.append(Drawn(token, int((probs > 0).sum()), float(probs[drawn])))
+            output.append(int(scores[0].argmax()))
+            result.append(Drawn(output[-1], int((probs > 0).sum()), float(probs[drawn])))
     finally:
         torch.multinomial = plain
     return result
-
-
-def _warpers(generation: _Generation, config: Any, length: int) -> Any:
-    """Return its list of warpers, which keep their states from token to token."""
-    import torch
-
-    row = torch.from_numpy(np.asarray(generation.case.logits, np.float32))
-    model = _model(row, length, 10**6)
-    bias = generation.case.params.get("logit_bias")
-    return model._get_logits_processor(
-        generation_config=config,
-        input_ids_seq_length=length,
-        encoder_input_ids=torch.tensor([generation.case.prompt]),
-        prefix_allowed_tokens_fn=None,
-        logits_processor=[_Bias(bias)] if bias else [],
-        device="cpu",
-        model_kwargs={},
-    )
