@@ -49,6 +49,15 @@ from logitlab.sampling.sample import (
     plan as plan,
     sample as sample,
 )
+from logitlab.steps.allow import (
+    AllowedTokens as AllowedTokens,
+    ForcedTokens as ForcedTokens,
+    MinTokens as MinTokens,
+    SuppressTokens as SuppressTokens,
+    allowed_token_ids as allowed_token_ids,
+    min_tokens as min_tokens,
+    suppress_tokens as suppress_tokens,
+)
 from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
 from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
@@ -75,6 +84,12 @@ from logitlab.steps.penalties import (
     presence_penalty as presence_penalty,
     repetition_penalty as repetition_penalty,
 )
+from logitlab.steps.sequences import (
+    BadWords as BadWords,
+    SequenceBias as SequenceBias,
+    bad_words as bad_words,
+    sequence_bias as sequence_bias,
+)
 from logitlab.steps.skew import Skew as Skew, skew as skew
 from logitlab.steps.smoothing import Smoothing as Smoothing, smoothing as smoothing
 from logitlab.steps.step import Step as Step, Transform as Transform
@@ -83,6 +98,10 @@ from logitlab.steps.temperature import (
     Temperature as Temperature,
     dynamic_temperature as dynamic_temperature,
     temperature as temperature,
+)
+from logitlab.steps.thinking import (
+    ThinkingBudget as ThinkingBudget,
+    thinking_token_budget as thinking_token_budget,
 )
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p

@@ -50,6 +50,13 @@ DRAWN = {
 BEYOND = {
     "llama_cpp": ("llama_cpp", "server", "llama_cpp"),
     "mlx_lm": ("mlx_lm", "0.32.2", "mlx_lm"),
+    "koboldcpp": ("koboldcpp", "1.116", "koboldcpp"),
+    "transformers": ("transformers", "generate", "transformers"),
+    "vllm": ("vllm", "v1", "vllm"),
+    "vllm_triton": ("vllm", "triton", "vllm"),
+    "sglang": ("sglang", "torch", "sglang"),
+    "sglang_lag": ("sglang", "lag", "sglang"),
+    "aphrodite": ("aphrodite", "v1", "aphrodite"),
     "textgen": ("textgen", "transformers", "textgen"),
 }
 DRAWS, STEPS = 60, 12

@@ -15,7 +15,7 @@ from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.draw import choose
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import rounded_weights, shifted, widened
-from logitlab.steps.candidate_order.chain import probabilities_of
+from logitlab.steps.candidate_order.candidates import probabilities_of
 from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context

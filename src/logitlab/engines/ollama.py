@@ -10,7 +10,6 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import OLLAMA_OPTIONS, OLLAMA_SERVER
 from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.candidate_order.go import GoChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import (
     AdditivePenalty,
@@ -63,7 +62,13 @@ def _go_chain(p: Values) -> Chain:
     if p.temperature == 0:
         # The first of equal maxima, before anything is sorted.
         return Chain(Temperature(p.temperature), precision="single")
-    return GoChain(TopK(p.top_k), Temperature(p.temperature), TopP(p.top_p), MinP(p.min_p, "probs"))
+    return SortedChain(
+        TopK(p.top_k),
+        Temperature(p.temperature),
+        TopP(p.top_p),
+        MinP(p.min_p, space="probs"),
+        like="ollama",
+    )
 
 
 @engine(

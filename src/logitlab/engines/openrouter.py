@@ -7,6 +7,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
+from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.dry import Dry
@@ -14,10 +15,12 @@ from logitlab.steps.length import LengthDecay
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sequences import BadWords, SequenceBias
 from logitlab.steps.skew import Skew
 from logitlab.steps.smoothing import Smoothing
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import DynamicTemperature, Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
@@ -69,13 +72,19 @@ def openrouter(p: Values) -> Chain:
     tempering = _tempering(p)
     last = bool(p.temperature_last)
     return Chain(
+        AllowedTokens(p.allowed_token_ids),
+        SuppressTokens(p.suppress_tokens),
+        BadWords(p.bad_words),
         LogitBias(p.logit_bias),
+        SequenceBias(p.sequence_bias),
         RepetitionPenalty(p.repetition_penalty),
         FrequencyPenalty(p.frequency_penalty),
         PresencePenalty(p.presence_penalty),
         _dry(p),
         NoRepeatNgram(p.no_repeat_ngram_size),
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
         _length_decay(p),
+        ThinkingBudget(p.thinking_token_budget, *p.thinking_markers),
         *(() if last else tempering),
         TopK(p.top_k),
         TypicalP(p.typical_p),

@@ -12,6 +12,7 @@ from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Ru
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
+from logitlab.steps.allow import MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
@@ -84,6 +85,7 @@ _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position
 
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
     return (
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
         AdditivePenalty(p.frequency_penalty, p.presence_penalty, scope, by_ones=True),
         RepetitionPenalty(p.repetition_penalty, scope=scope),
         LogitBias(p.logit_bias),

@@ -10,7 +10,17 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import (
+    Clamp,
+    Ignore,
+    InVocabulary,
+    KnownIds,
+    Off,
+    Option,
+    Refuse,
+    Rule,
+    Values,
+)
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (
     Together,
@@ -21,12 +31,15 @@ from logitlab.engines.together import (
     number,
 )
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.steps.allow import AllowedTokens, MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sequences import BadWords
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
 
@@ -70,6 +83,42 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             True,
             "token_id(s) {} in logit_bias contain out-of-vocab token ids. Vocabulary size: {V}",
             lists=True,
+        ),
+    ),
+    "allowed_token_ids": (
+        Refuse(
+            lambda ids: not ids,
+            "absent, or an array of at least one token id",
+            "allowed_token_ids is not None and empty!",
+        ),
+        KnownIds("allowed_token_ids contains out-of-vocab token id!"),
+    ),
+    "stop_token_ids": (
+        KnownIds(
+            "token_id(s) {} in stop_token_ids contain out-of-vocab token ids. Vocabulary size: {V}"
+        ),
+    ),
+    "bad_words": (
+        Refuse(
+            lambda words: "" in words,
+            "free of empty texts",
+            "bad_words cannot contain an empty string. Got bad_words={}",
+        ),
+        Refuse(
+            lambda words: len(words) > 128,
+            "an array of at most 128 words as tokens",
+            "Too many bad words after tokenization: 129. The max number is 128.",
+        ),
+        KnownIds(
+            "The model vocabulary size is {V}, but the following tokens were specified as bad: {}. "
+            "All token id values should be integers satisfying: 0 <= token_id <= {last}."
+        ),
+    ),
+    "thinking_token_budget": (
+        Refuse(
+            lambda budget: budget < -1,
+            "a non-negative integer or -1 for unlimited",
+            "`thinking_token_budget` must be a non-negative integer or -1 for unlimited.",
         ),
     ),
     "seed": (
@@ -206,6 +255,20 @@ _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 
 
+def vllm_masks(p: Values) -> tuple[Step, ...]:
+    """Return what comes before penalties: which tokens may come, and bias."""
+    return (
+        AllowedTokens(p.allowed_token_ids),
+        BadWords(p.bad_words),
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
+        LogitBias(p.logit_bias),
+    )
+
+
+def _thinking(p: Values) -> Step:
+    return ThinkingBudget(p.thinking_token_budget, *p.thinking_markers, form="lifted")
+
+
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
     return (
         RepetitionPenalty(p.repetition_penalty, reciprocal=True),
@@ -240,8 +303,9 @@ def vllm(p: Values) -> Chain:
     option ``max_logprobs`` is the server's flag of that name.
     """
     return OneSortChain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
@@ -283,8 +347,9 @@ def vllm_triton(p: Values) -> Chain:
     rounds; and top-p alone may not cut a row with outliers such as a bias of -100.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -312,8 +377,9 @@ def vllm_flashinfer(p: Values) -> Chain:
     of one request changes how ties are broken in its neighbours.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),

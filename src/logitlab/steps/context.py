@@ -179,32 +179,35 @@ class Context:
         return TokenCounts(*np.divmod(keys, vocabulary_size), count, newest)
 
     def texts(
-        self, batch: tuple[int, ...], vocabulary_size: int, last_n: int | None = None
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str = "all",
+        last_n: int | None = None,
     ) -> list[IntArray]:
-        """Return the tokens of every row of the flattened batch, prompt and output, in order.
+        """Return the tokens of every row of the flattened batch, in order, without padding.
 
         Parameters
         ----------
         batch : tuple of int
         vocabulary_size : int
             V; every token id must be below it.
+        scope : {"all", "output", "prompt"}
+            Whether prompt and output, or one of them.
         last_n : int, optional
-            Only the last n of them, padding left out; None returns all.
+            Only the last n of them; None returns all.
 
         Examples
         --------
         >>> Context(prompt=[[5, 6], [7, -1]], output=[8]).texts((2,), 10)
         [array([5, 6, 8]), array([7, 8])]
         """
+        names = ("prompt", "output") if scope == "all" else (scope,)
         rows = math.prod(batch)
-        parts = (self.tokens(name, batch, vocabulary_size) for name in ("prompt", "output"))
-        prompt, output = (ids.reshape(rows, ids.shape[-1]) for ids in parts)
-        start = 0 if last_n is None else -last_n if last_n else None
-        texts = []
-        for row in np.concatenate([prompt, output], axis=1):
-            known = row[row >= 0]
-            texts.append(known[:0] if start is None else known[start:])
-        return texts
+        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
+        whole = np.concatenate([ids.reshape(rows, ids.shape[-1]) for ids in parts], axis=1)
+        texts = [ids[ids >= 0] for ids in whole]
+        return texts if last_n is None else [ids[max(0, len(ids) - last_n) :] for ids in texts]
 
     def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
         """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""

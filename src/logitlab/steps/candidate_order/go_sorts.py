@@ -1,4 +1,4 @@
-"""`GoChain`: candidates in the order in which Go's sorts leave them, as Ollama's own sampler does.
+"""The order in which Go's sorts leave equal logits, which Ollama's own sampler walks along.
 
 Go's ``container/heap`` and ``slices.SortFunc`` may leave equal values in any order. Which one is
 settled by their published algorithms (a binary heap, and pattern-defeating quicksort), followed
@@ -7,18 +7,10 @@ here for as long as equal values are involved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from logitlab.arrays import FloatArray
-from logitlab.numerics import PRECISIONS
-from logitlab.steps.candidate_order.chain import Candidates, SortedChain, probabilities_of
 from logitlab.steps.candidate_order.sorts import distinct
-from logitlab.steps.context import Context
-from logitlab.steps.truncation import TopK
-
-__all__ = ["GoCandidates", "GoChain", "heap_sort", "pattern_sort"]
 
 Array = np.ndarray[Any, Any]
 
@@ -269,61 +261,3 @@ class _Quicksort:
                 return
             self._swap(a + root, a + child)
             root = child
-
-
-class GoCandidates(Candidates):
-    """The candidates of one row, and what Ollama's own sampler does to them."""
-
-    def take_first(self, count: int) -> None:
-        """Take so many out of a heap, or sort all."""
-        if self.is_sorted or count < len(self.order):
-            count = min(count, len(self.order))
-            self._take(np.arange(count) if self.is_sorted else heap_sort(self.values, count))
-        else:
-            self._take(pattern_sort(self.values))
-
-    def take_nucleus(self, p: Any) -> None:
-        """Keep the first whose mass exceeds p."""
-        self.sort()
-        beyond = np.cumsum(probabilities_of(self.values), dtype=np.float32) > p
-        self._take(np.arange(int(beyond.argmax()) + 1 if beyond.any() else len(beyond)))
-
-
-class GoChain(SortedChain):
-    """A `SortedChain` whose candidates are sorted at first, and as Go sorts.
-
-    Top-k is the first step or none: its heap sorts, and without it pattern-defeating quicksort.
-    Top-p keeps tokens until the mass exceeds p, so one more at exact equality.
-
-    Parameters
-    ----------
-    *steps : Transform
-        As of `SortedChain`.
-
-    Raises
-    ------
-    ParameterError
-        As of `SortedChain`.
-
-    Examples
-    --------
-    >>> from logitlab import TopK, TopP
-    >>> GoChain(TopK(3), TopP(0.4))([0.0, 0.0, 0.0, 0.0])
-    array([-inf,   0.,   0., -inf])
-    """
-
-    candidates = GoCandidates
-
-    def _run(
-        self, logits: FloatArray, context: Context | None, candidates: list[Candidates]
-    ) -> Iterator[FloatArray]:
-        batch = logits.shape[:-1]
-        first = self.steps[0] if self.steps else None
-        counts: Array = np.zeros(len(candidates))
-        if isinstance(first, TopK):
-            values = first.values(batch, PRECISIONS["single"])
-            counts = np.broadcast_to(values, batch).reshape(-1)
-        for row, count in zip(candidates, counts, strict=True):
-            if count == 0:
-                row.take_first(len(row.order))
-        yield from super()._run(logits, context, candidates)
