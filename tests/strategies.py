@@ -208,12 +208,11 @@ def _option(entry: dataclasses.Field[Any], size: int) -> st.SearchStrategy[Any]:
         return st.just(True) if entry.default else st.booleans()
     if words:
         return st.sampled_from(list(words))
+    whole = st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
     if entry.default is None:
-        return st.one_of(
-            st.none(), st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
-        )
+        return st.one_of(st.none(), whole)
     if rule.integer:
-        return st.integers(int(rule.low), 6)
+        return whole
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 

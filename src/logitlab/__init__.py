@@ -49,6 +49,11 @@ from logitlab.sampling.sample import (
     plan as plan,
     sample as sample,
 )
+from logitlab.steps.adaptive import (
+    AdaptiveP as AdaptiveP,
+    NearProbability as NearProbability,
+    near_probability as near_probability,
+)
 from logitlab.steps.allow import (
     AllowedTokens as AllowedTokens,
     ForcedTokens as ForcedTokens,
@@ -68,7 +73,10 @@ from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as le
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
+    MirostatOne as MirostatOne,
+    ZipfTopK as ZipfTopK,
     max_surprise as max_surprise,
+    zipf_top_k as zipf_top_k,
 )
 from logitlab.steps.ngrams import (
     NoRepeatNgram as NoRepeatNgram,

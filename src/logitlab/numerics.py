@@ -24,8 +24,10 @@ __all__ = [
     "cast_finite",
     "log_softmax",
     "map_rows",
+    "moments",
     "probabilities",
     "reduce_rows",
+    "rounded_log_softmax",
     "rounded_weights",
     "scatter",
     "scratch",
@@ -178,6 +180,51 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     weight = np.exp(np.maximum(gap, _NOTHING, out=gap), out=gap)
     weight *= alive
     return weight
+
+
+def moments(
+    rows: FloatArray, of: str = "depth"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return of every row the sum of ``p / p_max``, and an average over the distribution.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, V)
+    of : {"depth", "weight"}
+        Of what the average is: of ``x_max - x``, so that the entropy is ``ln(mass) + depth``; or of
+        ``p / p_max``.
+
+    Returns
+    -------
+    tuple of ndarray of float64, shape (n, 1)
+        Removed tokens are left out, and cannot change how the sums round.
+    """
+    gap = shifted(rows)
+    alive = rows > -np.inf
+    if alive.all():
+        return _moments(gap, of)
+    parts = [_moments(row[None, here], of) for row, here in zip(gap, alive, strict=True)]
+    return np.concatenate([mass for mass, _ in parts]), np.concatenate([mean for _, mean in parts])
+
+
+def _moments(gap: NDArray[np.float64], of: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if gap.min() > _NOTHING:
+        weight = np.exp(gap)
+    else:
+        alive = gap > _NOTHING
+        weight = np.exp(np.maximum(gap, _NOTHING, out=gap))
+        weight *= alive
+    mass = weight.sum(axis=-1, keepdims=True)
+    weight *= weight if of == "weight" else np.negative(gap, out=gap)
+    return mass, np.asarray(weight.sum(axis=-1, keepdims=True) / mass)
+
+
+def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
+    """Return log-probabilities in float32 as torch rounds them: the sum at its end."""
+    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    mass = np.cumsum(rounded_weights(rows), axis=-1, dtype=np.float64)[:, -1:].astype(np.float32)
+    gap -= np.log(mass.astype(np.float64)).astype(np.float32)
+    return gap
 
 
 def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:

@@ -260,16 +260,16 @@ def test_a_stateful_step_is_a_pure_one_for_each_state(kind: Any, data: st.DataOb
     step, x, context = data.draw(cases(kind))
     chain = ll.Chain(step)
     first = chain.init()
+    assert first.keys() == chain.stateful.keys() == set(step.states)
     assert step(x, context).tobytes() == chain.at(first)(x, context).tobytes()
     assert not chain.at(first).stateful
-    state = data.draw(st.floats(0, 20))
-    [name] = first
-    alone = chain.at({name: state})(x, context)
-    each = np.full(x.shape[:-1], state)
-    assert chain.at({name: each})(x, context).tobytes() == alone.tobytes()
-    later = chain.update({name: state}, -1.0)
-    assert later == chain.update({name: state}, -1.0)
-    assert set(later) == {name}
+    state = {name: data.draw(st.floats(0, 20)) for name in first}
+    alone = chain.at(state)(x, context)
+    each = {name: np.full(x.shape[:-1], number) for name, number in state.items()}
+    assert chain.at(each)(x, context).tobytes() == alone.tobytes()
+    later = chain.update(state, -1.0)
+    assert later == chain.update(state, {step.name: -1.0})
+    assert later.keys() == first.keys()
 
 
 @pytest.mark.parametrize("kind", PENALTIES, ids=lambda kind: kind.__name__)

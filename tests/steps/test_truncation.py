@@ -16,6 +16,7 @@ from logitlab import (
     TopK,
     TopP,
     TypicalP,
+    ZipfTopK,
     max_surprise,
     min_p,
     softmax,
@@ -24,6 +25,7 @@ from logitlab import (
     top_k,
     top_p,
     typical_p,
+    zipf_top_k,
 )
 from logitlab.datasets import load
 from logitlab.steps.truncation import largest
@@ -45,8 +47,9 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (typical_p, reference.typical_p, [0.2, 0.9]),
     (exclude_top_choices, reference.exclude_top_choices, [0.0, 0.05]),
     (max_surprise, reference.max_surprise, [0.5, 3.3, 10.0]),
+    (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
 ]
-KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise]
+KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, ZipfTopK]
 pairs = pytest.mark.parametrize(
     ("ours", "theirs", "values"), PAIRS, ids=[ours.__name__ for ours, *_ in PAIRS]
 )

@@ -7,18 +7,19 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import InVocabulary, Values
+from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.dry import Dry
 from logitlab.steps.length import LengthDecay
-from logitlab.steps.mirostat import Mirostat
+from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.sequences import BadWords, SequenceBias
 from logitlab.steps.skew import Skew
 from logitlab.steps.smoothing import Smoothing
-from logitlab.steps.step import Step
+from logitlab.steps.step import StatefulStep, Step
 from logitlab.steps.temperature import DynamicTemperature, Temperature
 from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP, TopA
@@ -47,6 +48,15 @@ def _tempering(p: Values) -> tuple[Step, ...]:
     if np.any(p.dynatemp_range):
         temperature = DynamicTemperature(p.dynatemp_range, p.temperature, p.dynatemp_exponent)
     return temperature, Smoothing(p.smoothing_factor, p.smoothing_curve)
+
+
+def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
+    """Return what has the last word: mirostat, or else adaptive-p."""
+    near = AdaptiveP(p.adaptive_target, p.adaptive_decay)
+    if p.mirostat:
+        kind = MirostatOne if p.mirostat == 1 else Mirostat
+        return [kind(p.mirostat_tau, p.mirostat_eta)]
+    return [] if near.is_neutral else [near]
 
 
 @engine(
@@ -94,5 +104,5 @@ def openrouter(p: Values) -> Chain:
         Xtc(p.xtc_probability, p.xtc_threshold),
         *(tempering if last else ()),
         Skew(p.skew),
-        *([Mirostat(p.mirostat_tau, p.mirostat_eta)] if p.mirostat else []),
+        *_in_place_of_the_draw(p),
     )

@@ -437,22 +437,35 @@ class StatefulStep(Step):
     Attributes
     ----------
     name : str
-        What its state is called.
+        What it is called: a chain has one of a name.
+    states : tuple of str
+        The names of the numbers that its state consists of.
+    observes : {"drawn", "before", "model"}
+        In which distribution `update` gets the log-probability of a token: what it was drawn from,
+        what this step was given, or the model's own, before any step and any constraint.
     """
 
     name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]
     needs_context: ClassVar[bool] = False
 
-    @abstractmethod
-    def init(self) -> Any:
-        """Return the state before the first token: a number, or one for each row."""
+    @property
+    def observes(self) -> str:
+        """In which distribution it looks at what was drawn."""
+        return "drawn"
 
     @abstractmethod
-    def at(self, state: ArrayLike) -> RowStep:
+    def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
+        """Return the state before the first token, by name: numbers, or one for each row."""
+
+    @abstractmethod
+    def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the pure step of a state."""
 
     @abstractmethod
-    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+    def update(
+        self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
+    ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
 
     def apply(

@@ -17,7 +17,7 @@ from logitlab.numerics import probabilities, shifted, weights
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MinP", "TopA", "min_p", "top_a"]
+__all__ = ["ROUNDED", "MinP", "TopA", "min_p", "near_best", "top_a"]
 
 ROUNDED = {"logits": None, "probs": None}
 GUARD = {
@@ -91,7 +91,7 @@ class MinP(Truncation):
     ) -> BoolArray:
         """Keep ``x_i >= x_max + ln p``, or ``p_i >= p p_max``."""
         if self.space == "logits":
-            return _near_best(rows, value, dtype)
+            return near_best(rows, value, dtype)
         probs = probabilities(rows, dtype)
         return np.asarray(probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
 
@@ -111,7 +111,7 @@ class MinP(Truncation):
         return np.where(values == 0, n, np.minimum(n, near)), None
 
 
-def _near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any]) -> BoolArray:
+def near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any]) -> BoolArray:
     """Return which tokens are at least ``ratio`` times as likely as the most likely one."""
     with np.errstate(divide="ignore"):  # ln 0 is -inf: everything is kept
         cut = np.log(ratio).astype(dtype)
@@ -200,7 +200,7 @@ class TopA(Truncation):
             wrong = np.broadcast_to(value, p_max.shape)[empty]
             raise ParameterError(self.key, rule, float(wrong[0]))
         if self.space == "logits":
-            return _near_best(rows, np.minimum(value * p_max, 1), dtype)
+            return near_best(rows, np.minimum(value * p_max, 1), dtype)
         probs = probabilities(rows, dtype)
         best = probs.max(axis=-1, keepdims=True)
         return np.asarray((probs >= value.astype(dtype) * (best * best)) | (probs == best))

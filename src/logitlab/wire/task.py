@@ -157,12 +157,14 @@ class Task:
 
     def summary(self, answers: Sequence[Generation]) -> dict[str, Any]:
         """Return what logitlab knows beyond the wire."""
+        states = [answer.state for answer in answers]
         return {
             "logitlab": {
                 "seed": answers[0].seed,
                 "finish": [answer.finish.sentence for answer in answers],
                 "ignored": self.ignored,
                 "notes": [n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH],
+                **({"state": states} if any(states) else {}),
             }
         }
 
