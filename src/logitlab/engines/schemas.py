@@ -24,6 +24,7 @@ __all__ = [
     "OLLAMA_SERVER",
     "PLAIN",
     "SGLANG_SERVER",
+    "TEXTGEN_SERVER",
     "TRANSFORMERS_SERVE",
     "VLLM_SERVER",
     "Encode",
@@ -189,6 +190,11 @@ def low_bits(value: int, signed: bool = True) -> int:
     """Return the lowest 32 bits of an integer; beyond 64 bits it is a float in C++, and then 0."""
     bits = value % 2**32 if -(2**63) <= value < 2**64 else 0
     return bits - 2**32 if signed and bits >= 2**31 else bits
+
+TEXTGEN_SERVER = replace(
+    VLLM_SERVER, bias=_lax_bias("invalid literal for int() with base 10: {!r}")
+)
+"""The same, with a bias whose keys become integers later."""
 
 
 def _json_number(key: str, value: Any) -> float:

@@ -6,8 +6,8 @@ Restated are what its server makes of a request before (``process_parameters`` o
 ``modules/api/completions.py``, ``generate_reply_HF`` of ``modules/text_generation.py``), and the
 processor of ``logit_bias`` of ``modules/transformers_loader.py``.
 
-Its tokenizer encodes a text as the numbers in it, so that breakers are token ids, and ``newline``
-of a request is that of a newline. Keys that are no parameters: ``newline``, ``eos_token_id``.
+Its tokenizer encodes a text as the number in it, so that breakers can be token ids. What it encodes
+a newline as, and the token that ends a text, are ``newline`` and ``eos_token_id`` of a request.
 """
 
 from __future__ import annotations
@@ -55,9 +55,13 @@ KEYS = (
     *("dry_allowed_length", "dry_base", "repetition_penalty", "frequency_penalty"),
     *("presence_penalty", "encoder_repetition_penalty", "no_repeat_ngram_size", "do_sample"),
     *("repetition_penalty_range", "mirostat_mode", "mirostat_tau", "mirostat_eta"),
-    *("dynamic_temperature", "temperature_last", "dry_sequence_breakers"),
+    *("dynamic_temperature", "temperature_last"),
 )
-DEFAULTS = {"top_p": 0.95, "repetition_penalty_range": 1024, "do_sample": True, "temperature": 1.0}
+DEFAULTS = {
+    **{"temperature": 1.0, "top_p": 0.95, "top_k": 0, "typical_p": 1.0, "min_p": 0.0},
+    **{"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
+    **{"repetition_penalty_range": 1024, "do_sample": True},
+}
 FLOATS = {"temperature", "top_p", "min_p", "typical_p", "repetition_penalty"}
 
 
@@ -106,6 +110,9 @@ def _parameters(params: dict[str, Any]) -> dict[str, Any]:
     made = {key: state[key] for key in KEYS if key in state}
     made |= {key: float(value) for key, value in made.items() if key in FLOATS}
     made |= {k: state[k] * 1e-4 for k in ("epsilon_cutoff", "eta_cutoff") if state.get(k, 0) > 0}
+    if "dry_sequence_breakers" in state:
+        breakers = [str(tokens[-1]) for tokens in state["dry_sequence_breakers"]]
+        made["dry_sequence_breakers"] = json.dumps(breakers)
     suppressed = [_TOKENIZER.eos_token_id] if state.get("ban_eos_token") else []
     bans = state.get("custom_token_bans", "")
     suppressed += [int(each.strip()) for each in bans.split(",") if each.strip()]
