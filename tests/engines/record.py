@@ -61,6 +61,8 @@ BEYOND = {
     "aphrodite": ("aphrodite", "v1", "aphrodite"),
     "textgen": ("textgen", "transformers", "textgen"),
     "tgi": ("tgi", "generate", "tgi"),
+    "exllamav3": ("exllamav3", "combo", "exllamav3"),
+    "tabbyapi": ("exllamav3", "tabby", "tabbyapi"),
 }
 DRAWS, STEPS = 60, 12
 FOLLOWED = 24  # tokens of a sequence that is drawn with a state

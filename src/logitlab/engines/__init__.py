@@ -28,6 +28,7 @@ from logitlab.engines.ollama import *
 from logitlab.engines.mlx_lm import *
 from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *
+from logitlab.engines.exllamav3 import *
 from logitlab.engines.tgi import *
 # from logitlab.engines.textgen import *
 # isort: on

@@ -24,6 +24,7 @@ __all__ = [
     "OLLAMA_SERVER",
     "PLAIN",
     "SGLANG_SERVER",
+    "TABBY_SERVER",
     "TEXTGEN_SERVER",
     "TRANSFORMERS_SERVE",
     "VLLM_SERVER",
@@ -195,6 +196,9 @@ TEXTGEN_SERVER = replace(
     VLLM_SERVER, bias=_lax_bias("invalid literal for int() with base 10: {!r}")
 )
 """The same, with a bias whose keys become integers later."""
+
+TABBY_SERVER = VLLM_SERVER
+"""pydantic as it is, too."""
 
 
 def _json_number(key: str, value: Any) -> float:
