@@ -84,10 +84,11 @@ def draw_rows(
     context: Context | None,
     seed: int | None,
     step: int | None,
+    vocabulary: Any = None,
 ) -> IntArray:
     """Do `Engine.draw` for an engine that has luck."""
     array = widened(check_logits(logits))
-    chain = engine(request, vocabulary_size=array.shape[-1])
+    chain = engine(request, vocabulary_size=array.shape[-1], vocabulary=vocabulary)
     if chain.coins or chain.stateful:
         hint = "Its own coins and states are not repeated here: sample uses logitlab's."
         raise ParameterError(

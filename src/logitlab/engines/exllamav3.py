@@ -19,6 +19,7 @@ from logitlab.engines.rules import (
     Values,
 )
 from logitlab.engines.schemas import TABBY_SERVER
+from logitlab.engines.spelling import Spelling, containing
 from logitlab.engines.together import Together, number
 from logitlab.engines.torch_sort import descending_ties
 from logitlab.steps.adaptive import AdaptiveP
@@ -127,6 +128,8 @@ def _ties(p: Values, is_fused: bool) -> str:
     title="exllamav3 1.6.5, ComboSampler",
     source=f"{_READ}, presets.py, sampling_fused.cu (read; what of it is torch was run)",
     rules=_RULES,
+    defaults={"dry_sequence_breakers": tuple('.,!?<>[](){}\n\t"')},
+    spelling=Spelling(dry_sequence_breakers=containing),
     options={
         "rep_sustain_range": Option(_ALL, _count),
         "rep_decay_range": Option(0, _count),
@@ -157,13 +160,12 @@ def exllamav3(p: Values) -> Chain:
     lowest ids on CUDA. Read in the wheel of 1.6.5; penalties, DRY and adaptive-p are CUDA code.
     """
     last_n = p.dry_range if p.dry_range > 0 else None
-    breakers = [each for each in p.dry_sequence_breakers if not isinstance(each, str)]
     multiplier = p.dry_multiplier if p.dry_base >= 1 else 0.0
     length = p.dry_allowed_length
     steps: list[Step] = [
         LogitBias(p.logit_bias),
         *_penalties(p, p.rep_sustain_range, p.rep_decay_range),
-        Dry(multiplier, p.dry_base, length, last_n, tuple(breakers), least=length),
+        Dry(multiplier, p.dry_base, length, last_n, p.dry_sequence_breakers, least=length),
     ]
     adaptive = AdaptiveP(p.adaptive_target, p.adaptive_decay, at_least=1e-8)
     ties = _ties(p, adaptive.is_neutral)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -114,12 +114,15 @@ class Translation:
         What was ignored, changed, switched off, renamed or filled in, one sentence each.
     max_tokens : int or None
         The limit that a model's own defaults give a request without one.
+    endings : mapping
+        What of the parameters beyond the page that end a generation arrived, by key.
     """
 
     engine: str
     values: Mapping[str, Any]
     notes: tuple[Note, ...]
     max_tokens: int | None = None
+    endings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
@@ -440,7 +443,7 @@ class Send(Rule):
 
 @dataclass(frozen=True)
 class InVocabulary(Rule):
-    """Ids of a bias that no token has are refused, or left out.
+    """Ids that no token has are refused, or left out: of a bias, of a list, of phrases.
 
     Parameters
     ----------
@@ -456,15 +459,22 @@ class InVocabulary(Rule):
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Look for ids at or beyond the size of the vocabulary."""
-        wrong = sorted(token for token in value if target.size is not None and token >= target.size)
-        if not wrong or target.size is None:
+        size = target.size
+        if size is None:
+            return value, None
+        wrong = sorted({token for token in _ids(value) if token >= size})
+        if not wrong:
             return value, None
         if self.refused:
-            rule = f"a map whose keys are token ids in [0, {target.size - 1}]"
+            is_map = isinstance(value, Mapping) and all(isinstance(key, int) for key in value)
+            kind = "a map whose keys are" if is_map else "of"
+            rule = f"{kind} token ids in [0, {size - 1}]"
             shown = wrong if self.lists else wrong[0]
-            says = self.says.format(shown, V=target.size, last=target.size - 1)
+            says = self.says.format(shown, V=size, last=size - 1)
             raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-        used = {token: amount for token, amount in value.items() if token < target.size}
+        kept = [each for each in value if all(token < size for token in _ids([each]))]
+        is_list = not isinstance(value, Mapping)
+        used: Any = tuple(kept) if is_list else {each: value[each] for each in kept}
         sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
         return used, Note(key, "changed", sentence, value, used)
 

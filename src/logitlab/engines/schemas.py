@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 from logitlab.checks import ParameterError, brief, shown
 from logitlab.engines.given import Given
 from logitlab.engines.rules import Note, refusal
+from logitlab.engines.spelling import Encode
 from logitlab.request.whole import READ
 
 __all__ = [
@@ -28,14 +29,10 @@ __all__ = [
     "TEXTGEN_SERVER",
     "TRANSFORMERS_SERVE",
     "VLLM_SERVER",
-    "Encode",
     "Schema",
     "json_integer",
     "low_bits",
 ]
-
-Encode: TypeAlias = Callable[[str], Sequence[int]]
-"""From a text to the ids of its tokens, without one that begins every text."""
 
 Read: TypeAlias = Callable[[str, Any], Any]
 

@@ -22,6 +22,7 @@ from logitlab.engines.rules import (
     Values,
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
+from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
@@ -241,7 +242,6 @@ def _order(p: Values) -> list[str]:
 
 def _samplers(p: Values) -> Mapping[str, Step]:
     last_n = p.repetition_penalty_range or None
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
     ends, low, high = p.eos_token_id, p.dynatemp_low, p.dynatemp_high
     ends = ends if p.ban_eos_token else ()
     dynamic = DynamicTemperature.between(low, high, p.dynatemp_exponent)
@@ -252,7 +252,12 @@ def _samplers(p: Values) -> Mapping[str, Step]:
         "presence_penalty": PresencePenalty(p.presence_penalty, last_n=last_n),
         "frequency_penalty": FrequencyPenalty(p.frequency_penalty, last_n=last_n),
         "dry": Dry(
-            p.dry_multiplier, p.dry_base, p.dry_allowed_length, last_n, breakers, longest=50
+            p.dry_multiplier,
+            p.dry_base,
+            p.dry_allowed_length,
+            last_n,
+            p.dry_sequence_breakers,
+            longest=50,
         ),
         "top_n_sigma": TopNSigma(p.top_n_sigma, deviation="sample", removed="zero"),
         "temperature": Temperature(p.temperature),
@@ -285,6 +290,7 @@ def _samplers(p: Values) -> Mapping[str, Step]:
     source="modules/sampler_hijack.py, modules/text_generation.py, modules/api/completions.py",
     rules=_RULES,
     schema=TEXTGEN_SERVER,
+    spelling=Spelling(dry_sequence_breakers=last_token),
     defaults={"top_p": 0.95},
     options=_OPTIONS | DEVICE,
     aliases={"mirostat_mode": "mirostat"},
