@@ -28,6 +28,7 @@ __all__ = [
     "moments",
     "probabilities",
     "reduce_rows",
+    "rounded_log_mass",
     "rounded_log_softmax",
     "rounded_weights",
     "scatter",
@@ -185,9 +186,7 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     return weight
 
 
-def moments(
-    rows: FloatArray, of: str = "depth"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(rows: FloatArray, of: str = "depth") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return of every row the sum of ``p / p_max``, and an average over the distribution.
 
     Parameters
@@ -278,11 +277,17 @@ def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return ((levels[0] + levels[1]) + levels[2]) + levels[3]
 
 
-def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
-    """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
-    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
+    """Return the logarithm of the sum of ``p / p_max`` in float32, added up as in torch."""
     mass = lane_sums(rounded_weights(rows))
-    gap -= np.log(mass.astype(np.float64)).astype(np.float32)
+    rounded: NDArray[np.float32] = np.log(mass.astype(np.float64)).astype(np.float32)
+    return rounded
+
+
+def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
+    """Return log-probabilities in float32 as torch rounds them: ``(x - x_max) - ln(mass)``."""
+    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    gap -= rounded_log_mass(rows)
     return gap
 
 

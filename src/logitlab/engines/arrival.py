@@ -20,8 +20,8 @@ from logitlab.engines.rules import (
     brief_number,
     refusal,
 )
-from logitlab.engines.spelling import Lexicon, spelt
-from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY
+from logitlab.engines.spelling import Lexicon, has_texts, spelt
+from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY, USED
 from logitlab.request.whole import READ
 
 __all__ = ["arrive"]
@@ -220,7 +220,8 @@ class _Arrival:
                 missing[key] = default
         if not engine.is_bundled:
             # It may read some values only beside others, so that these very ones decide.
-            reads = engine.reads_beside(missing | values)
+            tried = {key: USED[key] if has_texts(value) else value for key, value in values.items()}
+            reads = engine.reads_beside(missing | tried)
             missing = {key: default for key, default in missing.items() if key in reads}
             for key in [key for key in values if key not in reads and key not in ENDINGS]:
                 self.notes.append(_UNREAD.apply(key, values.pop(key), self.target)[1])

@@ -24,6 +24,7 @@ __all__ = [
     "Ignore",
     "LeftOut",
     "Note",
+    "Odd",
     "Off",
     "Option",
     "Outcome",
@@ -62,7 +63,8 @@ class Note:
         "ignored"; "changed" are clamped and raised values, and those of a deployment, "off" values
         that switch the parameter off, "renamed", "default" keys that are absent and not neutral,
         "beyond" parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
-        "uncounted" penalties without tokens, "beside" what depends on more than the request.
+        "uncounted" penalties without tokens, "beside" what depends on other
+        keys, or on more than the request.
     sentence : str
         The same in words.
     given, used : object
@@ -466,6 +468,29 @@ class Told(Rule):
     def describe(self) -> str:
         """Say it in few words."""
         return self.words
+
+
+@dataclass(frozen=True)
+class Odd(Rule):
+    """What a value does that one may not expect, by itself or for what stands beside it.
+
+    Parameters
+    ----------
+    why : callable
+        ``why(value, request)`` tells it, and "" where there is nothing to tell.
+    """
+
+    why: Callable[[Any, Mapping[str, Any]], str]
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Let the value pass, and tell."""
+        why = self.why(value, target.request)
+        sentence = f"{key}: at {target.engine} {why}."
+        return value, Note(key, "beside", sentence, value, value) if why else None
+
+    def describe(self) -> str:
+        """Say nothing: it changes no value."""
+        return ""
 
 
 def brief_number(value: Any) -> str:

@@ -25,6 +25,7 @@ __all__ = [
     "VocabularyLike",
     "as_written",
     "check_spelt",
+    "has_texts",
     "last_token",
     "overlapping",
     "spelt",
@@ -252,7 +253,7 @@ class _Stage:
     def _phrases(self, key: str) -> None:
         """Spell the texts of a list, where there is something to spell them with."""
         phrases = self.values[key]
-        if self._lexicon is None or not any(isinstance(each, str) for each in phrases):
+        if self._lexicon is None or not has_texts(phrases):
             return
         spell = getattr(self._engine.spelling, key)
         known: dict[Ids, None] = {}
@@ -279,7 +280,7 @@ class _Stage:
         key, budget = "thinking_markers", "thinking_token_budget"
         acts = _any(self.values[budget] != NEUTRAL[budget])
         given = self.values[key] if key in self._arrived else PARAMETERS[key].default
-        if not acts or not any(isinstance(each, str) for each in given):
+        if not acts or not has_texts(given):
             self.values[key] = given if acts else NEUTRAL[key]
             return
         try:
@@ -308,6 +309,11 @@ class _Stage:
                 sentence = f"{key} does nothing at {self._engine.name}: nobody tells which tokens "
                 sentence += "end a text; a model as vocabulary, or eos_token_id, does."
                 self.notes.append(Note(key, "off", sentence, values[key], NEUTRAL[key]))
+
+
+def has_texts(value: Any) -> bool:
+    """Whether a value is a list with a text in it."""
+    return isinstance(value, tuple) and any(isinstance(each, str) for each in value)
 
 
 def _any(flag: Any) -> bool:

@@ -170,6 +170,9 @@ def check_together(given: Mapping[str, Any]) -> None:
     if top and not given.get("logprobs"):
         hint = "Set logprobs to true."
         raise ParameterError("top_logprobs", "0 unless logprobs is on", top, hint)
+    least, most = given.get("min_tokens", 0), given.get("max_tokens")
+    if most is not None and least > most:
+        raise ParameterError("min_tokens", f"at most max_tokens, {most}", least)
     check_structure(given)
 
 
