@@ -278,14 +278,14 @@ def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
-    """Return the logarithm of the sum of ``p / p_max`` in float32, added up as in torch."""
+    """Return the logarithm of the sum of ``p / p_max`` in float32, added up as torch does."""
     mass = lane_sums(rounded_weights(rows))
     rounded: NDArray[np.float32] = np.log(mass.astype(np.float64)).astype(np.float32)
     return rounded
 
 
 def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
-    """Return log-probabilities in float32 as torch rounds them: ``(x - x_max) - ln(mass)``."""
+    """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
     gap -= rounded_log_mass(rows)
     return gap

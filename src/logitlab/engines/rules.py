@@ -63,8 +63,8 @@ class Note:
         "ignored"; "changed" are clamped and raised values, and those of a deployment, "off" values
         that switch the parameter off, "renamed", "default" keys that are absent and not neutral,
         "beyond" parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
-        "uncounted" penalties without tokens, "beside" what depends on other
-        keys, or on more than the request.
+        "uncounted" penalties without tokens, "beside" what depends on other keys, or on more than
+        the request.
     sentence : str
         The same in words.
     given, used : object

@@ -11,6 +11,7 @@ from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import RandomStep, RowStep, Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -131,7 +132,7 @@ class Xtc(RandomStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
     removed: str = option("skip", OF_REMOVED)
 
@@ -162,7 +163,7 @@ class AveragedXtc(RowStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
     removed: str = option("skip", OF_REMOVED)
 
@@ -217,7 +218,7 @@ class ExcludeTopChoices(Truncation):
     threshold: ArrayLike
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
     removed: str = option("skip", OF_REMOVED)
 
