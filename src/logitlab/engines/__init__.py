@@ -25,9 +25,13 @@ from logitlab.engines.vllm import *
 from logitlab.engines.sglang import *
 from logitlab.engines.transformers import *
 from logitlab.engines.llama_cpp import *
+from logitlab.engines.ollama import *
 from logitlab.engines.mlx_lm import *
 from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *
+from logitlab.engines.exllamav3 import *
+from logitlab.engines.tgi import *
+# from logitlab.engines.textgen import *
 # isort: on
 
 MAIN = tuple(name for name, each in ENGINES.items() if not each.variant_of)

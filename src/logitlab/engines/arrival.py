@@ -21,7 +21,7 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.engines.spelling import Lexicon, has_texts, spelt
-from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY, USED
+from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY, UNSPELLED, USED
 from logitlab.request.whole import READ
 
 __all__ = ["arrive"]
@@ -161,6 +161,10 @@ class _Arrival:
             answers = self.engine.schema.answers
             raise refusal(key, error.rule, value, self.engine.name, says, answers) from None
 
+    def _is_ignored(self, key: str) -> bool:
+        """Whether the engine reads a key in no request."""
+        return any(isinstance(rule, Ignore) for rule in self.engine.rules.get(key, ()))
+
     def _arrive(self, key: str, value: Any) -> None:
         """Let the rules of a key act on its value, and file what comes out."""
         engine, target = self.engine, self.target
@@ -172,7 +176,7 @@ class _Arrival:
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
         if key in ENDINGS:
             is_unread = key not in engine.endings and not rules
-        if is_unread and (engine.is_bundled or key in ENDINGS):
+        if is_unread and (engine.is_bundled or key in ENDINGS) and not self._is_ignored(key):
             rules = (_UNMODELLED,)
         for rule in rules:
             value, note = rule.apply(key, value, target)
@@ -216,7 +220,9 @@ class _Arrival:
         engine, values = self.engine, self.values
         missing: dict[str, Any] = {}
         for key, default in engine.ordered_defaults.items():
-            if key not in self.target.request and key not in values:
+            if key in UNSPELLED:  # filled in where they are spelt
+                continue
+            if key not in values and (key not in self.target.request or self._is_ignored(key)):
                 missing[key] = default
         if not engine.is_bundled:
             # It may read some values only beside others, so that these very ones decide.

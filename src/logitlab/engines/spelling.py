@@ -25,6 +25,7 @@ __all__ = [
     "VocabularyLike",
     "as_written",
     "check_spelt",
+    "containing",
     "has_texts",
     "last_token",
     "overlapping",
@@ -182,6 +183,12 @@ def overlapping(
             rest = data[reach:].decode("utf-8", "replace")
             tails[reach] = lexicon.ids(key, rest)[:most]
         yield token, *tails[reach]
+
+
+def containing(key: str, text: str, lexicon: Lexicon) -> Iterator[Ids]:
+    """Yield every token that contains the text, as exllamav3 does for the breakers of DRY."""
+    whole, _ = lexicon.vocabulary.holding(text.encode("utf-8", "surrogatepass"))
+    yield from ((token,) for token in whole)
 
 
 def last_token(key: str, text: str, lexicon: Lexicon) -> Iterator[Ids]:
