@@ -24,7 +24,7 @@ from logitlab.generation.endings import Endings, Pattern
 from logitlab.generation.stop import StoppedText
 from logitlab.models import Model, State
 
-from examples import examples
+from sampler_examples import examples
 from strategies import chunked_bytes, stop_strings
 from toys import END, Bigrams, same
 
@@ -105,7 +105,7 @@ def test_a_minimum_above_the_limit_is_refused() -> None:
     assert str(error.value) == "min_tokens must be at most max_tokens, 40, got 41."
 
 
-@pytest.mark.parametrize("example", examples("vllm", "repetition_detection"))
+@examples("vllm", "repetition_detection", 7)
 def test_repetitions_are_those_of_vllm(example: dict[str, Any]) -> None:
     found = Endings.of({"repetition_detection": example["params"]}).repetition(
         np.array(example["logits"])
