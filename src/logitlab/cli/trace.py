@@ -80,7 +80,7 @@ def _trace(arguments: argparse.Namespace) -> str:
     top = top_of(arguments, row)
     token = _token_of(arguments, row)
     sequence = whole("--sequence", arguments.sequence, SEQUENCES)
-    resolved = resolve(request, arguments.engine, size=len(row.logits))
+    resolved = resolve(request, arguments.engine, size=len(row.logits), vocabulary=row.vocabulary)
     trace = trace_of(row.logits, resolved, context=row.context)
     luck: dict[str, Any] = {"size": size, "coupling": coupling, "sequence": sequence}
     draws = sample(row.logits, resolved, context=row.context, **luck)
