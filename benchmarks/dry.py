@@ -9,6 +9,7 @@ The target is 8 floors a row.
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import numpy as np
 from logitlab import Context, Dry, NoRepeatNgram, Step, models
@@ -78,10 +79,7 @@ def main() -> None:
             context = Context(tokens)
             line = row.copy()
             times = interleaved(
-                {
-                    "step": lambda s=step, c=context, x=line: s.edit(x, c),
-                    "floor": lambda: floor(row),
-                },
+                {"step": partial(step.edit, line, context), "floor": partial(floor, row)},
                 seconds=0.5,
             )
             floors = ratio(times["step"], times["floor"])

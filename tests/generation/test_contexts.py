@@ -52,7 +52,7 @@ def test_a_batch_a_text_alone_and_one_resumed_are_the_same(request_: dict[str, A
 def test_the_text_is_that_of_the_steps_applied_by_hand(request_: dict[str, Any]) -> None:
     chain = engines.openrouter({**request_, "temperature": 0})
     text = generate(MODEL, PROMPTS[2], {**request_, "temperature": 0}, max_tokens=20)
-    prompt, output = text.prompt.tolist(), []
+    prompt, output = text.prompt.tolist(), list[int]()
     for token in text.tokens.tolist():
         [logits] = MODEL.advance([MODEL.start()], [[*prompt, *output]])
         assert int(chain(logits, Context(prompt, output)).argmax()) == token

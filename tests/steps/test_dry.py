@@ -193,7 +193,7 @@ def test_the_edges() -> None:
     x = np.zeros(5)
 
     def left(**options: Any) -> list[float]:
-        return dry(x, 1.0, text, base=2.0, **options).tolist()
+        return list(dry(x, 1.0, text, base=2.0, **options))
 
     assert left() == [0, 0, -1, 0, 0]
     # Breakers that are the whole vocabulary, or what is no token at all.
@@ -279,7 +279,7 @@ def test_wrong_values() -> None:
         ({"breakers": ["a"]}, "dry_sequence_breakers must be a sequence of token ids, got 'a'."),
     ):
         with pytest.raises(ParameterError) as error:
-            Dry(1.0, **options)  # type: ignore[arg-type]
+            Dry(1.0, **options)
         assert message in str(error.value)
     with pytest.raises(ParameterError, match="dry_multiplier must be finite, got inf"):
         Dry(np.inf)

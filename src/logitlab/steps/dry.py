@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -143,7 +144,7 @@ class Dry(SparseStep):
     base: float = option(1.75, rule=Range(0), name="dry_base")
     allowed_length: int = option(2, rule=LENGTH, name="dry_allowed_length")
     last_n: int | None = option(None, rule=LENGTH)
-    breakers: tuple[tuple[int, ...], ...] = option(
+    breakers: Sequence[int | Sequence[int]] = option(
         (), rule=TokenSequences(), name="dry_sequence_breakers"
     )
     penalises_breakers: bool = option(False)
@@ -159,7 +160,7 @@ class Dry(SparseStep):
 
     @cached_property
     def _breakers(self) -> Breakers:
-        return Breakers(self.breakers)
+        return Breakers(self.breakers)  # type: ignore[arg-type]
 
     def _reach(self, text: IntArray) -> int:
         """Return how long a repetition can be, -1 where there is not room enough for any."""

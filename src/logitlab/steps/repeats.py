@@ -156,4 +156,6 @@ def _agreement(text: IntArray, place: int, reach: int) -> int:
 @lru_cache
 def _powers(count: int) -> NDArray[np.uint64]:
     """Return powers of an odd number, modulo 2**64."""
-    return np.cumprod(np.full(count, _BASE, np.uint64)) * np.uint64(pow(int(_BASE), -1, 1 << 64))
+    powers: NDArray[np.uint64] = np.full(count, _BASE, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers, dtype=np.uint64)
