@@ -244,7 +244,7 @@ class Dry(SparseStep):
 
 def _longest(tokens: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray]:
     """Return each token once, with the greatest of its lengths."""
-    each, kind = np.unique(tokens, return_inverse=True)
-    longest = np.zeros(len(each), lengths.dtype)
-    np.maximum.at(longest, kind, lengths)
-    return each, longest
+    longest = np.zeros(tokens.max(initial=-1) + 1, np.intp)
+    np.maximum.at(longest, tokens, lengths + 1)
+    each = np.flatnonzero(longest)
+    return each, longest[each] - 1
