@@ -96,6 +96,12 @@ from logitlab.steps.temperature import (
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
+from logitlab.steps.watermark import (
+    Watermark as Watermark,
+    WatermarkEvidence as WatermarkEvidence,
+    detect_watermark as detect_watermark,
+    watermark as watermark,
+)
 from logitlab.steps.xtc import ExcludeTopChoices as ExcludeTopChoices, Xtc as Xtc, xtc as xtc
 from logitlab.version import __version__ as __version__
 from logitlab.vocabulary import Vocabulary as Vocabulary
