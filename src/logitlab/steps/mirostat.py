@@ -209,6 +209,11 @@ class ZipfTopK(Truncation):
     neutral: ClassVar[None] = None
     ordered_options: ClassVar[tuple[str, ...]] = ("m", "size", "overflow")
 
+    @property
+    def sees_removed(self) -> bool:
+        """Whether the number of all tokens is to be counted."""
+        return self.size is None
+
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
