@@ -154,6 +154,77 @@ def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
     return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
 
 
+def top_n_sigma(row: Row, n: float) -> Sets:
+    alive = set(by_likelihood(row))
+    if n <= 0:
+        return alive, alive
+    scale = max(abs(row[i]) for i in alive) or 1.0
+    top = max(row) / scale
+    depth = {i: top - row[i] / scale for i in alive}
+    mean = math.fsum(depth.values()) / len(alive)
+    sigma = math.sqrt(math.fsum((d - mean) ** 2 for d in depth.values()) / len(alive))
+    must = {i for i in alive if depth[i] <= n * sigma * (1 - SLACK)}
+    return must, {i for i in alive if depth[i] <= n * sigma * (1 + SLACK)}
+
+
+def epsilon_cutoff(row: Row, epsilon: float) -> Sets:
+    return _above_or_best(row, epsilon)
+
+
+def eta_cutoff(row: Row, eta: float) -> Sets:
+    return _above_or_best(row, min(eta, math.sqrt(eta) * math.exp(-entropy(row))))
+
+
+def p_less(row: Row, on: int) -> Sets:
+    return _above_or_best(row, on * math.fsum(p * p for p in softmax(row)))
+
+
+def tfs(row: Row, z: float) -> Sets:
+    order, probs = by_likelihood(row), softmax(row)
+    if z >= 1 or len(order) < 2:
+        return set(order), set(order)
+    p = [probs[i] for i in order]
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(p, p[1:], p[2:], strict=False)]
+    total = math.fsum(bends)
+    # What rounding can make of one bend, in parts of all.
+    doubt = SLACK + 1e-15 * len(order) / total if total else SLACK
+
+    def kept(z: float) -> set[int]:
+        sums = accumulate(b / total for b in bends) if total else []
+        crossing = next((i for i, s in enumerate(sums) if s > z), len(order))
+        return set(order[: min(crossing + 1, len(order) - 1)])
+
+    return kept(z - doubt), kept(z + doubt)
+
+
+def top_h(row: Row, alpha: float) -> Sets:
+    order = by_likelihood(row)
+    if alpha >= 1:
+        return set(order), set(order)
+    depth = [row[order[0]] - row[i] for i in order]
+    weight = [math.exp(-d) for d in depth]
+    terms = (w * d if w else 0.0 for w, d in zip(weight, depth, strict=True))
+    both = zip(accumulate(weight), accumulate(terms), strict=True)
+    entropies = [math.log(mass) + sums / mass for mass, sums in both]
+
+    def kept(limit: float) -> set[int]:
+        return set(order[: next((n for n, h in enumerate(entropies) if n and h > limit), None)])
+
+    limit = alpha * entropies[-1]
+    return kept(limit * (1 - SLACK) - 1e-14), kept(limit * (1 + SLACK) + 1e-14)
+
+
+def entropy(row: Row) -> float:
+    return -math.fsum(p * math.log(p) for p in softmax(row) if p)
+
+
+def _above_or_best(row: Row, cut: float) -> Sets:
+    must, may = _above(row, softmax(row), cut)
+    top = max(row)
+    best = {i for i, x in enumerate(row) if x == top}
+    return must | best, may | best
+
+
 def _above(row: Row, probs: Row, cut: float) -> Sets:
     alive = [i for i, x in enumerate(row) if x > -math.inf]
     must = {i for i in alive if probs[i] >= cut * (1 + SLACK)}
@@ -178,3 +249,166 @@ def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
 
 def logit_bias(row: Row, bias: dict[int, float]) -> Row:
     return [x + bias.get(i, 0.0) for i, x in enumerate(row)]
+
+
+def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
+    return [x if i in ids else -math.inf for i, x in enumerate(row)]
+
+
+def suppress_tokens(row: Row, ids: Sequence[int]) -> Row:
+    return [-math.inf if i in ids else x for i, x in enumerate(row)]
+
+
+def min_tokens(row: Row, n: int, end_ids: Sequence[int], length: int) -> Row:
+    return [-math.inf if length < n and i in end_ids else x for i, x in enumerate(row)]
+
+
+def sequence_bias(row: Row, bias: dict[tuple[int, ...], float], tokens: Sequence[int]) -> Row:
+    result = list(row)
+    for (*before, last), amount in bias.items():
+        if not before or list(tokens)[-len(before) :] == before:
+            result[last] += amount
+    return result
+
+
+def bad_words(row: Row, words: Sequence[Sequence[int]], tokens: Sequence[int]) -> Row:
+    return sequence_bias(row, dict.fromkeys(map(tuple, words), -math.inf), tokens)
+
+
+def dynamic_temperature(row: Row, spread: float, middle: float, exponent: float) -> Row:
+    probs = [p for p, x in zip(softmax(row), row, strict=True) if x > -math.inf]
+    low, high = max(middle - spread, 0.0), max(middle + spread, 0.0)
+    evenness = 0.0
+    if len(probs) > 1:
+        evenness = -math.fsum(p * math.log(p) for p in probs if p) / math.log(len(probs))
+    if low == high:
+        t = low
+    elif evenness == 0 and exponent < 0:
+        t = math.inf if high > low else 0
+    else:
+        t = low + (high - low) * evenness**exponent
+    if math.isinf(t):
+        return [0.0 if x > -math.inf else x for x in row]
+    return temperature(row, max(t, 0.0))
+
+
+def smoothing(row: Row, factor: float, curve: float) -> Row:
+    top = max(row)
+    k, s = factor * (3 - curve) / 2, factor * (curve - 1) / 2
+    if factor == 0:
+        return row
+    return [x if x == -math.inf else top - k * (x - top) ** 2 + s * (x - top) ** 3 for x in row]
+
+
+def skew(row: Row, amount: float, by_id: bool) -> Row:
+    order = [i for i, x in enumerate(row) if x > -math.inf] if by_id else by_likelihood(row)
+    probs, result, before = softmax(row), [0.0] * len(row), 0.0
+    for place, i in enumerate(order):
+        total = math.fsum(probs[j] for j in order[: place + 1]) ** math.exp(amount)
+        result[i], before = total - before, total
+    return result
+
+
+def after_breaker(tokens: list[int], breakers: Sequence[tuple[int, ...]]) -> int | None:
+    """Tokens after the breaker that begins last, the longest of those."""
+    n = len(tokens)
+    for start in range(n - 1, -1, -1):
+        here = [b for b in breakers if tuple(tokens[start : start + len(b)]) == b]
+        if here:
+            return n - start - max(map(len, here))
+    return None
+
+
+def agreeing(tokens: list[int], place: int) -> int:
+    """How many tokens up to a place are those at the end."""
+    n = len(tokens)
+    k = 0
+    while k <= place and tokens[place - k] == tokens[n - 1 - k]:
+        k += 1
+    return k
+
+
+def dry(
+    row: Row,
+    tokens: list[int],
+    multiplier: float,
+    base: float,
+    allowed: int,
+    breakers: Sequence[tuple[int, ...]],
+    *,
+    more: int = 0,
+    least: int | None = None,
+    longest: int | None = None,
+    penalises_breakers: bool = False,
+) -> Row:
+    after = after_breaker(tokens, breakers)
+    if after is not None and longest is not None and after >= longest:
+        after = None
+    room = min(len(tokens) if after is None else after, longest or len(tokens))
+    if room < allowed + more:
+        return row
+    length: dict[int, int] = {}
+    for place in range(len(tokens) - 1):
+        k = min(agreeing(tokens, place), room)
+        if k >= (max(allowed, 1) if least is None else least):
+            token = tokens[place + 1]
+            length[token] = max(length.get(token, 0), k)
+    if not penalises_breakers:
+        length = {token: k for token, k in length.items() if (token,) not in breakers}
+    return [
+        x - multiplier * base ** (length[i] - allowed) if i in length else x
+        for i, x in enumerate(row)
+    ]
+
+
+def aphrodite_dry(
+    row: Row,
+    tokens: list[int],
+    multiplier: float,
+    base: float,
+    allowed: int,
+    breakers: set[int],
+    max_ngram: int,
+    occurrences: int,
+    enough: int,
+    compiled: bool,
+) -> Row:
+    """Newest occurrences of the last token first, each followed back as far as it agrees."""
+    n = len(tokens)
+    if n < 2 or tokens[-1] in breakers:
+        return row
+    back = [i for i in range(min(n, max_ngram + 1)) if tokens[n - 1 - i] in breakers]
+    room = (back[0] - compiled) if back else min(n, max_ngram + 1) - 1
+    if room <= allowed:
+        return row
+    length: dict[int, int] = {}
+    for place in [i for i in range(n - 2, -1, -1) if tokens[i] == tokens[-1]][:occurrences]:
+        m = 0
+        while (
+            m < min(place, room)
+            and tokens[place - m - 1] == tokens[n - 2 - m]
+            and tokens[place - m - 1] not in breakers
+        ):
+            m += 1
+        if m:
+            token = tokens[place + 1]
+            length[token] = max(length.get(token, 0), m + 1)
+            if m + 1 >= enough:
+                break
+    return [
+        x - multiplier * base ** (length[i] - allowed) if i in length else x
+        for i, x in enumerate(row)
+    ]
+
+
+def no_repeat_ngram(tokens: list[int], n: int, first: int = 0) -> set[int]:
+    grams = [tokens[i : i + n] for i in range(first, len(tokens) - n + 1)] if n else []
+    end = tokens[len(tokens) - n + 1 :] if n > 1 else []
+    return {gram[-1] for gram in grams if gram[:-1] == end}
+
+
+def length_decay(row: Row, factor: float, k: int, ends: Sequence[int]) -> Row:
+    return [
+        x + abs(x) * (factor**k - 1) if i in ends and k > 0 and x > -math.inf else x
+        for i, x in enumerate(row)
+    ]

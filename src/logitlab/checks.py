@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -23,9 +23,7 @@ __all__ = [
     "FrozenDict",
     "ParameterError",
     "Range",
-    "TokenIds",
     "TokenMap",
-    "TokenSequences",
     "brief",
     "check_choice",
     "check_flag",
@@ -271,34 +269,6 @@ class TokenMap:
             array = self.values.check(f"{name}[{token!r}]", amount)
             entries[check_token(name, token)] = array if array.ndim else array.item()
         return FrozenDict(entries)
-
-
-class TokenIds:
-    """Sequences of token ids."""
-
-    def check(self, name: str, value: Any) -> tuple[int, ...]:
-        """Return a tuple of ids, or raise `ParameterError`."""
-        array = plain_array(name, value, "a sequence of token ids")
-        if array.ndim != 1:
-            raise ParameterError(name, "a sequence of token ids", value)
-        return tuple(Range(0, integer=True).check(name, array).tolist())
-
-
-class TokenSequences:
-    """Sequences of sequences of token ids, none of these empty; an id alone is one, too."""
-
-    def check(self, name: str, value: Any) -> tuple[tuple[int, ...], ...]:
-        """Return a tuple of tuples of ids, or raise `ParameterError`."""
-        rule = "a sequence of sequences of token ids, none of them empty"
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            raise ParameterError(name, rule, value)
-        sequences = tuple(
-            TokenIds().check(name, (one,) if isinstance(one, int | np.integer) else one)
-            for one in value
-        )
-        if () in sequences:
-            raise ParameterError(name, rule, value)
-        return sequences
 
 
 def check_token(name: str, token: object, size: int | None = None) -> int:

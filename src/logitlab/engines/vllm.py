@@ -10,7 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (
     Together,
@@ -21,12 +21,16 @@ from logitlab.engines.together import (
     number,
 )
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.steps.allow import AllowedTokens, MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sequences import BadWords
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
 
@@ -36,6 +40,10 @@ __all__ = ["vllm", "vllm_flashinfer", "vllm_triton"]
 def _two(key: str) -> tuple[Rule, ...]:
     says = key + " must be in [-2, 2], got {}."
     return (Refuse(lambda value: not -2 <= value <= 2, "in [-2, 2]", says),)
+
+
+def _has_no_sizes(value: Mapping[str, int]) -> bool:
+    return not 0 <= value.get("min_pattern_size", 0) <= value.get("max_pattern_size", 0)
 
 
 VLLM_RULES: dict[str, tuple[Rule, ...]] = {
@@ -72,6 +80,60 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             lists=True,
         ),
     ),
+    "allowed_token_ids": (
+        Refuse(
+            lambda ids: not ids,
+            "absent, or an array of at least one token id",
+            "allowed_token_ids is not None and empty!",
+        ),
+        InVocabulary(True, "allowed_token_ids contains out-of-vocab token id!", lists=True),
+    ),
+    "stop_token_ids": (
+        InVocabulary(
+            True,
+            "token_id(s) {} in stop_token_ids contain out-of-vocab token ids. Vocabulary size: {V}",
+            lists=True,
+        ),
+    ),
+    "bad_words": (
+        Refuse(
+            lambda words: "" in words,
+            "free of empty texts",
+            "bad_words cannot contain an empty string. Got bad_words={}",
+        ),
+        Refuse(
+            lambda words: len(words) > 128,
+            "an array of at most 128 words as tokens",
+            "Too many bad words after tokenization: 129. The max number is 128.",
+        ),
+        InVocabulary(
+            True,
+            "The model vocabulary size is {V}, but the following tokens were specified as bad: {}. "
+            "All token id values should be integers satisfying: 0 <= token_id <= {last}.",
+            lists=True,
+        ),
+    ),
+    "repetition_detection": (
+        Refuse(
+            _has_no_sizes,
+            "a map with 0 <= min_pattern_size <= max_pattern_size",
+            "max_pattern_size, min_pattern_size must be >=0, with min_pattern_size <= "
+            "max_pattern_size. Set both to 0 to disable repetitive pattern detection.",
+        ),
+        Refuse(
+            lambda value: value.get("max_pattern_size", 0) > 0 and value.get("min_count", 0) < 2,
+            "a map with a min_count of at least 2",
+            "min_count must be >= 2 to detect repetitive patterns in engine output. If you do not "
+            "wish to detect repetitive patterns, set max_pattern_size to 0.",
+        ),
+    ),
+    "thinking_token_budget": (
+        Refuse(
+            lambda budget: budget < -1,
+            "a non-negative integer or -1 for unlimited",
+            "`thinking_token_budget` must be a non-negative integer or -1 for unlimited.",
+        ),
+    ),
     "seed": (
         Refuse(
             lambda seed: seed >= 2**63,
@@ -93,6 +155,13 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
 }
+VLLM_ENDINGS = (
+    "eos_token_id",
+    "stop_token_ids",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "repetition_detection",
+)
 VLLM_DIALECT = Dialect(stops_after="named")
 
 
@@ -206,6 +275,22 @@ _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
 
 
+def vllm_masks(p: Values) -> tuple[Step, ...]:
+    """Return what comes before penalties: which tokens may come, and bias."""
+    return (
+        AllowedTokens(p.allowed_token_ids),
+        BadWords(p.bad_words),
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
+        LogitBias(p.logit_bias),
+    )
+
+
+def _thinking(p: Values, follows: str = "output") -> Step:
+    return ThinkingBudget(
+        p.thinking_token_budget, *p.thinking_markers, form="lifted", follows=follows
+    )
+
+
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
     return (
         RepetitionPenalty(p.repetition_penalty, reciprocal=True),
@@ -225,6 +310,7 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
@@ -235,13 +321,19 @@ def vllm(p: Values) -> Chain:
     With ``device="cuda"``, where that sort is stable, the highest ids in every row. Reported
     log-probabilities are the model's own. Temperature 0 is greedy; any other is at least 0.01.
 
+    First come ``allowed_token_ids``, ``bad_words`` (in the output alone) and ``min_tokens``, which
+    holds off the ends of a text and ``stop_token_ids``; a thinking budget comes after the
+    penalties, and lifts the token that it forces to 1e9, removed or not. ``thinking_markers`` are
+    what the server's reasoning parser has, ``eos_token_id`` is the model's.
+
     Its server takes the defaults of requests from the model's ``generation_config.json``, without
     a word: the option ``generation_config`` is that file, and without it none is assumed. The
     option ``max_logprobs`` is the server's flag of that name.
     """
     return OneSortChain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
@@ -272,6 +364,7 @@ def vllm(p: Values) -> Chain:
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
@@ -283,8 +376,9 @@ def vllm_triton(p: Values) -> Chain:
     rounds; and top-p alone may not cut a row with outliers such as a bias of -100.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -304,6 +398,7 @@ def vllm_triton(p: Values) -> Chain:
     options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm_flashinfer(p: Values) -> Chain:
     """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.
@@ -312,8 +407,9 @@ def vllm_flashinfer(p: Values) -> Chain:
     of one request changes how ties are broken in its neighbours.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),

@@ -10,6 +10,7 @@ import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_array
 from logitlab.checks import ParameterError, Seen
 from logitlab.constraints import ToolCall, Tools, remove
+from logitlab.generation.endings import Repetition
 from logitlab.generation.preparation import Prepared, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.generation.stop import StoppedText
@@ -89,11 +90,13 @@ class Row:
         self._count = 0
         if prepared.counts:
             self.everything, self.counts = Tally(prompt), Tally()
-        self._text = StoppedText(prepared.stop)
+        endings = prepared.endings
+        self._text = StoppedText(prepared.stop, endings.keeps_stop)
         self.matcher = None
-        self._unspelled = unspelled(prepared.constraint, model.vocabulary)
+        marks = unspelled(prepared.constraint, model.vocabulary)
+        self._unspelled = marks | model.end_ids | endings.silent
         if prepared.constraint is not None:
-            self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
+            self.matcher = prepared.constraint.start(model.vocabulary, endings.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
         self._states: list[ChainState] = [prepared.chain.known(prepared.options.state)]
@@ -125,7 +128,8 @@ class Row:
 
     def add(self, token: int, report: Logprobs | None = None, trace: Trace | None = None) -> str:
         """Append a drawn token, see whether it is the last, and return what can be shown."""
-        ended = token in self._model.end_ids
+        endings = self.prepared.endings
+        ended = token in endings.stop_ids or (token in endings.end_ids and not endings.ignores_end)
         if self.matcher is not None and not ended:
             try:
                 self.matcher.advance(token)
@@ -142,12 +146,13 @@ class Row:
             self._reports.append(report)
         if trace is not None:
             self._traces.append(trace)
-        data = b"" if token in self._unspelled or ended else self._model.vocabulary[token]
-        shown = self._text.add(data)
-        if self._text.settled or ended or self._count == self.limit:
-            is_cut = not (self._text.settled or ended)
+        data = b"" if token in self._unspelled else self._model.vocabulary[token]
+        shown = self._text.add(data, looks=self._count > endings.min_tokens)
+        repeated = endings.repetition(self.output)
+        is_over = self._text.settled or ended or repeated is not None
+        if is_over or self._count == self.limit:
             shown += self._text.add(b"", final=True)
-            self.finish = self._finished(token if ended else None, is_cut)
+            self.finish = self._finished(token if ended else None, repeated, not is_over)
         return shown
 
     def fail(self, error: ParameterError) -> str:
@@ -165,7 +170,7 @@ class Row:
         except ParameterError:
             return False
 
-    def _finished(self, end: int | None, is_cut: bool) -> Finish:
+    def _finished(self, end: int | None, repeated: Repetition | None, is_cut: bool) -> Finish:
         if self._text.match is not None:
             start, stop = self._text.match
             sentence = f"The stop string {stop!r} was found at character {start}."
@@ -176,9 +181,17 @@ class Row:
             return Finish("stop", "stop string", sentence, stop, is_cut, whole)
         if end is not None:
             label = self._model.vocabulary.label(end)
+            if end in self.prepared.endings.stop_ids:
+                sentence = f"The stop token {label} was drawn, token {self._count} of the output."
+                return Finish("stop", "stop token", sentence, complete=self._is_whole())
             sentence = f"The model ended the text with {label}, its token {self._count}."
             return Finish("stop", "end token", sentence)
         whole = self._is_whole()
+        if repeated is not None:
+            size, count = repeated
+            same = "the same token" if size == 1 else f"the same {size} tokens"
+            sentence = f"It ended in {count} times {same}."
+            return Finish("repetition", "repetition", sentence, complete=whole)
         if self.prepared.max_tokens == self.limit:
             sentence = f"max_tokens {self.limit} was reached."
             return Finish("length", "max_tokens", sentence, is_cut=is_cut, complete=whole)

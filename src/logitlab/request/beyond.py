@@ -244,6 +244,16 @@ class BeyondParameters:
         default=-1,
         origin="vLLM",
     )
+    thinking_markers: Sequence[str | Sequence[int]] | None = parameter(
+        tokens.two_phrases,
+        "distribution",
+        "Are the texts, or token ids, that begin and end the thinking of a model.",
+        default=("<think>", "</think>"),
+        kind="array",
+        rule="two texts or arrays of token ids",
+        origin="vLLM",
+        used=((0,), (0,)),
+    )
     guidance_scale: float | None = parameter(
         Range(),
         "distribution",
@@ -346,6 +356,7 @@ class BeyondParameters:
         kind="map",
         rule="max_pattern_size, min_pattern_size, min_count",
         origin="vLLM",
+        any_size=tokens.repetition_map,
     )
     negative_prompt: str | None = parameter(
         values.text,

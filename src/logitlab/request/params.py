@@ -22,10 +22,12 @@ from logitlab.request.parameter import PAGE, Parameter
 
 __all__ = [
     "DISTRIBUTION",
+    "ENDINGS",
     "NEUTRAL",
     "PAGE",
     "PARAMETERS",
     "TWENTY",
+    "UNSPELLED",
     "USED",
     "Parameter",
     "SamplingParams",
@@ -168,6 +170,9 @@ def check_together(given: Mapping[str, Any]) -> None:
     if top and not given.get("logprobs"):
         hint = "Set logprobs to true."
         raise ParameterError("top_logprobs", "0 unless logprobs is on", top, hint)
+    least, most = given.get("min_tokens", 0), given.get("max_tokens")
+    if most is not None and least > most:
+        raise ParameterError("min_tokens", f"at most max_tokens, {most}", least)
     check_structure(given)
 
 
@@ -199,10 +204,18 @@ TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin 
 DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "distribution")
 """Keys that shape the distribution of one token."""
 
+ENDINGS = tuple(
+    key for key, known in PARAMETERS.items() if known.role == "ending" and known.origin != PAGE
+)
+"""Keys beyond the page that decide when a generation ends."""
+
 USED = {key: known.used for key, known in PARAMETERS.items() if known.used is not None}
 """Values that change something, of every parameter that a chain is built from."""
 
-NEUTRAL = {key: PARAMETERS[key].default for key in USED}
+UNSPELLED: dict[str, Any] = {"dry_sequence_breakers": (), "thinking_markers": ((), ())}
+"""What defaults that are texts are as token ids, where no vocabulary spells them."""
+
+NEUTRAL = {key: PARAMETERS[key].default for key in USED} | UNSPELLED
 """Values that change nothing: OpenRouter's documented defaults, beyond the page llama.cpp's."""
 
 

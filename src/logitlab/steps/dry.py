@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
-from logitlab.checks import Range, TokenSequences
+from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenSequences
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
@@ -186,7 +187,7 @@ class Dry(SparseStep):
             behind = len(text) - 1 - place
             for tail in self._tails[int(text[place])]:
                 if len(tail) <= behind and text[place + 1 : place + 1 + len(tail)].tolist() == tail:
-                    return behind - len(tail)
+                    return int(behind) - len(tail)
         return None
 
     def _reach(self, text: IntArray) -> int:
@@ -227,7 +228,7 @@ class Dry(SparseStep):
         """Penalise in place what would go on with a repetition."""
         batch, size = logits.shape[:-1], logits.shape[-1]
         values = np.broadcast_to(self.values(batch, precision), batch).reshape(-1)
-        texts = needed_context(self.key, context).texts(batch, size, self.last_n)
+        texts = needed_context(self.key, context).texts(batch, size, last_n=self.last_n)
         rows = logits.reshape(-1, size)
         known: dict[bytes, tuple[IntArray, IntArray]] = {}  # rows may share a text
         row, token, length = [], [], []
@@ -251,6 +252,16 @@ class Dry(SparseStep):
             new = np.clip(x - penalty, -LARGEST, LARGEST)
         scatter(rows, *places, np.where(x == -np.inf, x, new))
 
+    def unsorts(
+        self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
+    ) -> BoolArray:
+        """Return for each row whether there was room enough for a repetition."""
+        texts = needed_context(self.key, context).texts(batch, vocabulary_size, last_n=self.last_n)
+        return np.array([self._has_room(text) for text in texts], bool)
+
+    def _has_room(self, text: IntArray) -> bool:
+        return len(text) > self.allowed_length and self._reach(text) >= 0
+
     def _power(self, exponent: IntArray, precision: Precision) -> FloatArray:
         """Return ``base ** exponent`` in float64, of a base of the precision's dtype."""
         base = precision.value(self.base)
@@ -272,7 +283,7 @@ def _occurrences(text: IntArray, reach: int, newest: int | None) -> tuple[IntArr
     places = np.flatnonzero(text[:-1] == text[-1])
     if newest is not None:
         places = places[-newest:]
-    lengths = np.ones(len(places), np.intp)
+    lengths = np.full(len(places), min(reach, 1))
     here = np.arange(len(places))
     for k in range(1, min(reach, _MANY)):
         here = here[places[here] >= k]

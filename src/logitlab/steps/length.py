@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray
-from logitlab.checks import ParameterError, Range, TokenIds
+from logitlab.checks import ParameterError, Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import DOUBLE, SparseStep, option
 from numpy.typing import ArrayLike
 

@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray
-from logitlab.checks import Range, TokenIds
+from logitlab.checks import Range
 from logitlab.numerics import Precision
 from logitlab.steps.context import Context, needed_context
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import DOUBLE, SparseStep, option
 from numpy.typing import ArrayLike
 

@@ -9,20 +9,19 @@ a pure step for each value of its state.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_row
 from logitlab.checks import (
     ParameterError,
     Range,
-    TokenIds,
     TokenMap,
-    TokenSequences,
     check_choice,
     check_flag,
     check_integer,
@@ -31,6 +30,7 @@ from logitlab.checks import (
 )
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 DOUBLE = PRECISIONS["double"]
+
+Rule: TypeAlias = "Range | TokenMap | TokenIds | TokenSequences | SequenceMap"
+"""What the value of a step can be: numbers, or token ids."""
 
 
 class Transform(ABC):
@@ -132,8 +135,8 @@ class Step(Transform):
     """
 
     key: ClassVar[str]
-    rule: ClassVar[Range | TokenMap]
-    neutral: ClassVar[float | None]
+    rule: ClassVar[Rule]
+    neutral: ClassVar[Any]
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))
@@ -248,7 +251,6 @@ class RowStep(Step):
     """
 
     ordered_options: ClassVar[tuple[str, ...]] = ()
-
     needs_context: ClassVar[bool] = False
 
     @property
@@ -392,6 +394,15 @@ class SparseStep(Step):
     ) -> None:
         """Change contiguous logits, shape (..., V), in place."""
 
+    def unsorts(
+        self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
+    ) -> BoolArray:
+        """Return for each row of a flattened batch whether llama.cpp sorts anew after the step.
+
+        It does where the step has changed any logit, or would have if such a token were there.
+        """
+        return np.ones(math.prod(batch), bool)
+
 
 class RandomStep(RowStep):
     """A step that acts with a probability, its value, and otherwise does nothing.
@@ -401,7 +412,7 @@ class RandomStep(RowStep):
     distribution if it acts.
     """
 
-    rule: ClassVar[Range | TokenMap] = Range(0, 1)
+    rule: ClassVar[Rule] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
 
     @abstractmethod

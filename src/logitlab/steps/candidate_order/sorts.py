@@ -156,6 +156,50 @@ def in_front(values: Array, count: int) -> Array:
     return mask
 
 
+def torch_top(values: Array, count: int) -> Array:
+    """Return the places of the largest values in the order in which ``torch.topk`` leaves them.
+
+    On a CPU that is a heap where fewer than a 64th are asked for, else ``std::nth_element`` and a
+    sort of what is in front of it.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (n,)
+        Without NaN.
+    count : int
+        Between 1 and n.
+
+    Returns
+    -------
+    ndarray of int64, shape (count,)
+
+    Examples
+    --------
+    >>> torch_top(np.zeros(5, np.float32), 5)
+    array([2, 4, 3, 0, 1])
+    """
+    n = len(values)
+    if 64 * count <= n:
+        return _heap_sort(values, count)
+    order = np.arange(n)
+    begin, end, depth = 0, n, _depth(n)
+    while end - begin > 3:
+        if depth == 0:
+            order[begin:count] = order[begin:end][
+                _heap_sort(values[order[begin:end]], count - begin)
+            ]
+            break
+        depth -= 1
+        cut = begin + _split(values, order[begin:end])
+        begin, end = (cut, end) if cut < count else (begin, cut)
+    else:
+        part = order[begin:end]
+        part[:] = part[np.argsort(-values[part], kind="stable")]
+    front = order[: count - 1]
+    front[:] = front[sort(values[front])]
+    return order[:count]
+
+
 def _depth(n: int) -> int:
     """Return how often introsort splits before it takes a heap instead."""
     return 2 * (n.bit_length() - 1)
@@ -182,9 +226,9 @@ def _bucket_sort(values: Array, k: int) -> Array:
 
 def _heap_sort(values: Array, k: int) -> Array:
     """``std::partial_sort``: a heap of k, its smallest on top, that the others try to enter."""
-    distinct = _distinct(values, k)
-    if distinct is not None:
-        return distinct
+    places = distinct(values, k)
+    if places is not None:
+        return places
     v = values.tolist()
     heap = list(range(k))
     for hole in range(k // 2 - 1, -1, -1):
@@ -203,7 +247,7 @@ def _heap_sort(values: Array, k: int) -> Array:
     return np.array(heap)
 
 
-def _distinct(values: Array, k: int) -> Array | None:
+def distinct(values: Array, k: int) -> Array | None:
     """Return the places of the k largest, best first, if no tie leaves a choice."""
     n = len(values)
     places = (

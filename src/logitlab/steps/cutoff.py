@@ -1,0 +1,292 @@
+"""Truncations at a probability: a fixed one, or one that follows how sure the model is.
+
+`epsilon_cutoff` has it as its value, `eta_cutoff` lowers it by the entropy, `p_less` has none. Each
+stands with its class below, as in `logitlab.steps.truncation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from logitlab.arrays import BoolArray, FloatArray
+from logitlab.checks import Range
+from logitlab.numerics import moments, probabilities, rounded_log_softmax
+from logitlab.steps.step import Truncation, Words, option
+from logitlab.steps.threshold import near_best
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "EpsilonCutoff",
+    "EtaCutoff",
+    "PLess",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "p_less",
+]
+
+EXEMPT = {
+    "maxima": Words("all maxima", "keeps all equally likely best tokens"),
+    "first": Words("the first maximum", "keeps the first of the best tokens"),
+}
+LOGPROBS = {"softmax": None, "log_softmax": None}
+
+
+def epsilon_cutoff(logits: ArrayLike, epsilon: ArrayLike, *, exempt: str = "maxima") -> FloatArray:
+    """Keep tokens whose probability is at least ``epsilon``, and the most likely one.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
+        probabilities add up to 1.
+    epsilon : array_like, broadcasting to the batch shape (...)
+        At least 0. 0 keeps all; beyond the probability of the most likely token only that one
+        stays. Equality keeps.
+    exempt : {"maxima", "first"}
+        What stays in any case: all tokens that are as likely as the most likely one, or the one of
+        the lowest id among them.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``epsilon`` is negative, not finite, or does not broadcast, or ``exempt`` is unknown.
+
+    Notes
+    -----
+    transformers exempts all maxima, and takes no value of 1 or above; Aphrodite exempts the first,
+    and takes any. Both compare probabilities in float32.
+
+    References
+    ----------
+    J. Hewitt, C. Manning and P. Liang, "Truncation Sampling as Language Model Desmoothing",
+    Findings of EMNLP 2022, https://arxiv.org/abs/2210.15191
+
+    Examples
+    --------
+    >>> epsilon_cutoff(np.log([0.5, 0.25, 0.125, 0.125]), 0.25)
+    array([-0.69314718, -1.38629436,        -inf,        -inf])
+    """
+    return EpsilonCutoff(epsilon, exempt)(logits)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EpsilonCutoff(Truncation):
+    """The step `epsilon_cutoff` with its value chosen.
+
+    Examples
+    --------
+    >>> EpsilonCutoff(0.2)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    epsilon: ArrayLike
+    exempt: str = option("maxima", EXEMPT)
+
+    key: ClassVar[str] = "epsilon_cutoff"
+    rule: ClassVar[Range] = Range(0)
+    neutral: ClassVar[float] = 0.0
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep ``p_i >= epsilon``, and the most likely token."""
+        if dtype != np.float64:
+            return _at_least(rows, probabilities(rows, dtype), value.astype(dtype), self.exempt)
+        return _above(rows, value * moments(rows)[0], self.exempt)
+
+
+def eta_cutoff(
+    logits: ArrayLike, eta: ArrayLike, *, exempt: str = "maxima", rounded_as: str = "softmax"
+) -> FloatArray:
+    """Keep tokens whose probability reaches ``min(eta, sqrt(eta) exp(-H))``, H being the entropy.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
+        probabilities add up to 1.
+    eta : array_like, broadcasting to the batch shape (...)
+        At least 0. 0 keeps all. Equality keeps.
+    exempt : {"maxima", "first"}
+        What stays in any case, as in `epsilon_cutoff`.
+    rounded_as : {"softmax", "log_softmax"}
+        In chains of single or mixed precision: whether a probability comes from the quotient of the
+        softmax, or from the exponential of a log-probability. The two differ by rounding only.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``.
+
+    Raises
+    ------
+    ParameterError
+        If ``eta`` is negative, not finite, or does not broadcast, or an option is unknown.
+
+    Notes
+    -----
+    The paper's epsilon is the value here, its alpha the root of that, as in the paper's
+    experiments. On a flat row, of large H, the second of the two decides, and more tokens stay
+    than at the same `epsilon_cutoff`.
+
+    transformers exempts all maxima, and takes no value of 1 or above; Aphrodite exempts the first.
+
+    References
+    ----------
+    J. Hewitt, C. Manning and P. Liang, "Truncation Sampling as Language Model Desmoothing",
+    Findings of EMNLP 2022, https://arxiv.org/abs/2210.15191
+
+    Examples
+    --------
+    H is 1.21 nats, so that 0.25 asks for 0.5 * 0.30:
+
+    >>> eta_cutoff(np.log([0.5, 0.25, 0.125, 0.125]), 0.25)
+    array([-0.69314718, -1.38629436,        -inf,        -inf])
+    """
+    return EtaCutoff(eta, exempt, rounded_as)(logits)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EtaCutoff(Truncation):
+    """The step `eta_cutoff` with its value chosen.
+
+    Examples
+    --------
+    >>> EtaCutoff(0.2)([3.0, 0.0, 2.0])
+    array([ 3., -inf,  2.])
+    """
+
+    eta: ArrayLike
+    exempt: str = option("maxima", EXEMPT)
+    rounded_as: str = option("softmax", LOGPROBS)
+
+    key: ClassVar[str] = "eta_cutoff"
+    rule: ClassVar[Range] = Range(0)
+    neutral: ClassVar[float] = 0.0
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep ``p_i >= min(eta, sqrt(eta) exp(-H))``, and the most likely token."""
+        if dtype != np.float64:
+            return self._rounded(rows, value.astype(dtype), dtype)
+        mass, depth = moments(rows)
+        # In parts of p_max: exp(-H) is exp(-depth) / mass.
+        return _above(rows, np.minimum(value * mass, np.sqrt(value) * np.exp(-depth)), self.exempt)
+
+    def _rounded(self, rows: FloatArray, eta: NDArray[Any], dtype: type[Any]) -> BoolArray:
+        """Keep as `keep` says, every operation rounded to float32 as in torch."""
+        logprobs = rounded_log_softmax(rows)
+        probs = probabilities(rows, dtype)
+        if self.rounded_as == "log_softmax":
+            probs = np.exp(logprobs.astype(np.float64)).astype(dtype)
+        else:
+            top = rows.max(axis=-1, keepdims=True).astype(dtype)
+            total = np.cumsum(np.exp(np.subtract(rows, top, dtype=np.float64)), axis=-1)[:, -1:]
+            logprobs = rows.astype(dtype) - (np.log(total).astype(dtype) + top)
+        terms = np.where(probs > 0, probs * np.where(probs > 0, logprobs, 0), 0)
+        below = np.cumsum(terms, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
+        cut = np.minimum(eta, np.sqrt(eta) * np.exp(below.astype(np.float64)).astype(dtype))
+        return _at_least(rows, probs, cut, self.exempt)
+
+
+def p_less(logits: ArrayLike, on: ArrayLike = 1, *, normalised: bool = False) -> FloatArray:
+    """Keep tokens that are at least as likely as a guess is right: ``p_i >= sum_j p_j**2``.
+
+    The sum is the probability that two draws agree. So the cut has no parameter: it rises with how
+    sure the model is, and is 1 / n where n tokens are equally likely.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
+        probabilities add up to 1.
+    on : array_like of int, broadcasting to the batch shape (...)
+        0 keeps all, 1 cuts.
+    normalised : bool
+        The variant of the paper that cuts lower, at ``(n sum_j p_j**2 - 1) / (n - 1)`` for n tokens
+        that are left: 0 on a flat row.
+
+    Returns
+    -------
+    ndarray, shape (..., V)
+        New logits of the same dtype, removed tokens at ``-inf``. The most likely token always
+        stays, because no average of probabilities is above the largest of them.
+
+    Raises
+    ------
+    ParameterError
+        If ``on`` is neither 0 nor 1, or does not broadcast, or ``normalised`` is no bool.
+
+    Notes
+    -----
+    No engine of the package has it so far. It depends on temperature, and belongs after it.
+
+    References
+    ----------
+    R. Tan, Y. Wu and P. Howard, "p-less Sampling: A Robust Hyperparameter-Free Approach for LLM
+    Decoding", https://arxiv.org/abs/2509.23234
+
+    Examples
+    --------
+    >>> p_less(np.log([0.5, 0.25, 0.125, 0.125]))  # the squares add up to 0.34
+    array([-0.69314718,        -inf,        -inf,        -inf])
+    >>> p_less(np.log([0.5, 0.25, 0.125, 0.125]), normalised=True)  # 0.125
+    array([-0.69314718, -1.38629436, -2.07944154, -2.07944154])
+    """
+    return PLess(on, normalised)(logits)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PLess(Truncation):
+    """The step `p_less`, on or off.
+
+    Examples
+    --------
+    >>> PLess()([3.0, 0.0, 3.0])
+    array([ 3., -inf,  3.])
+    """
+
+    on: ArrayLike = 1
+    normalised: bool = option(False)
+
+    key: ClassVar[str] = "p_less"
+    rule: ClassVar[Range] = Range(0, 1, integer=True)
+    neutral: ClassVar[float] = 0
+
+    def keep(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> BoolArray:
+        """Keep ``p_i >= sum_j p_j**2``, or at least what that leaves of it."""
+        # In parts of p_max: how likely a drawn token is on average.
+        mass, ratio = moments(rows, "weight")
+        if self.normalised:
+            count = (rows > -np.inf).sum(axis=-1, keepdims=True)
+            ratio = np.maximum(count * ratio - mass, 0) / np.maximum(count - 1, 1)
+        return near_best(rows, np.where(value == 0, 0, np.minimum(ratio, 1)), dtype)
+
+
+def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:
+    """Return which tokens reach ``ratio`` times the best one, and what is exempt."""
+    if exempt == "maxima":
+        return near_best(rows, np.minimum(ratio, 1), np.float64)
+    keep = near_best(rows, ratio, np.float64)
+    keep[np.arange(len(rows)), rows.argmax(axis=-1)] = True
+    return keep
+
+
+def _at_least(rows: FloatArray, probs: NDArray[Any], cut: NDArray[Any], exempt: str) -> BoolArray:
+    """Return which probabilities reach a cut, and what is exempt."""
+    keep = np.asarray(probs >= cut)
+    if exempt == "maxima":
+        keep |= rows == rows.max(axis=-1, keepdims=True)
+    else:
+        keep[np.arange(len(rows)), probs.argmax(axis=-1)] = True
+    return keep
