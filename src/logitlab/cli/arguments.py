@@ -38,6 +38,7 @@ __all__ = [
     "add_options",
     "add_request",
     "add_row",
+    "add_state",
     "bundled_row",
     "ids_of",
     "in_words_of_options",
@@ -48,6 +49,7 @@ __all__ = [
     "option_of",
     "request_of",
     "row_of",
+    "state_of",
     "top_of",
     "uncounted",
     "whole",
@@ -67,6 +69,7 @@ _OPTIONS = {  # of what functions of the library call otherwise
     "parameter": "--parameter",
     "path": "--model",
     "prompt": "--prompt-ids",
+    "state": "--state",
     "vocabulary": "--vocabulary",
 }
 
@@ -170,6 +173,30 @@ def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TO
     )
 
 
+def add_state(parser: Any) -> None:
+    """Add the option that chooses the state of mirostat or adaptive-p."""
+    parser.add_argument(
+        "--state",
+        metavar="NAME=VALUE",
+        action="append",
+        help="the state to begin in: mirostat=9.5, weighted_sum=3 total_weight=10 (the first one)",
+    )
+
+
+def state_of(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the state that the options spell, or None where they spell none."""
+    state: dict[str, Any] = {}
+    for text in arguments.state or ():
+        name, _, value = (part.strip() for part in text.partition("="))
+        number = number_of(value)
+        if not name or isinstance(number, str):
+            raise ParameterError("--state", "NAME=VALUE with a number", text, "Write mirostat=9.5.")
+        if name in state:
+            raise ParameterError("--state", "given once for each name", text)
+        state[name] = number
+    return state or None
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """Add the option that chooses a model."""
     parser.add_argument(
@@ -198,9 +225,13 @@ def add_coupling(parser: Any) -> None:
 
 def in_words_of_options(error: Exception, arguments: argparse.Namespace | None) -> Exception:
     """Return an error in words of the command that was given, if it has such an option."""
-    option = _OPTIONS.get(error.name) if isinstance(error, ParameterError) else None
+    name = error.name.partition("[")[0] if isinstance(error, ParameterError) else ""
+    option = _OPTIONS.get(name)
     if not (option and isinstance(error, ParameterError) and hasattr(arguments, _dest(option))):
         return error
+    if error.name == "context" and "unconditional" in error.rule:
+        hint = "logitlab generate asks its model twice."
+        return ParameterError("--guidance-scale", "1 for a row of logits", Seen("another"), hint)
     if error.name == "context":
         hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
         return ParameterError(option, "given with a penalty", None, hint)
@@ -327,14 +358,19 @@ def _pair(text: str) -> tuple[str, Any]:
     key, _, value = (part.strip() for part in text.partition("="))
     if not (key and value):
         raise ParameterError("--set", "KEY=VALUE", text)
+    return key, _json_or_text("--set", value)
+
+
+def _json_or_text(name: str, text: str) -> Any:
+    """Return the JSON that a text is, or the text itself."""
     try:
-        content = _parsed("--set", value)
+        content = _parsed(name, text)
         json.dumps(content, allow_nan=False)
     except ParameterError:
         raise
     except ValueError:
-        return key, value
-    return key, content
+        return text
+    return content
 
 
 def _parsed(name: str, text: str) -> Any:

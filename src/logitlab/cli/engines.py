@@ -15,9 +15,11 @@ from logitlab.cli.arguments import (
     add_options,
     add_request,
     add_row,
+    add_state,
     option_of,
     request_of,
     row_of,
+    state_of,
     top_of,
     uncounted,
 )
@@ -46,6 +48,7 @@ def add(commands: Any) -> None:
     add_row(parser)
     add_request(parser)
     show = parser.add_argument_group("engines and output")
+    add_state(show)
     add_options(
         show,
         ("--engines", "NAMES", f"some of {', '.join(ENGINES)}; or all", ",".join(MAIN)),
@@ -73,9 +76,9 @@ def _engines(arguments: argparse.Namespace) -> Iterator[str]:
         return
     row, request = row_of(arguments), request_of(arguments)
     top = top_of(arguments, row)
-    comparison = compare_engines(
-        row.logits, request, context=row.context, engines=names, vocabulary=row.vocabulary
-    )
+    where: dict[str, Any] = {"context": row.context, "state": state_of(arguments)}
+    where["vocabulary"] = row.vocabulary
+    comparison = compare_engines(row.logits, request, engines=names, **where)
     if arguments.json:
         yield as_json(_comparison_report(row, request, comparison, top)) + "\n"
     else:
