@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from operator import mul
 
 Row = list[float]
 Sets = tuple[set[int], set[int]]
@@ -185,6 +186,37 @@ def _above_or_best(row: Row, cut: float) -> Sets:
     return must | best, may | best
 
 
+def zipf_top_k(row: Row, bits: float) -> Sets:
+    order = by_likelihood(row)
+    top, size = [row[i] for i in order[:100]], len(row)
+    if len(top) == 1:
+        return set(order), set(order)
+    gaps = [a - b for a, b in pairwise(top)]
+    t = [math.log((i + 2) / (i + 1)) for i in range(len(gaps))]
+    s = math.fsum(map(mul, t, gaps)) / math.fsum(map(mul, t, t))
+    e, ln = s - 1, math.log(size)
+    base = bits * math.log(2) + (math.log(-e / math.expm1(-e * ln)) if e else -math.log(ln))
+    # What float64 cannot tell of s and of the base weighs 1 / s times as much in ln k.
+    doubt = SLACK + 1e-13 * (1 + abs(base)) / s if s else math.inf
+    power = base / s if s else 0.0
+
+    def count(ln_k: float) -> int:
+        return size if ln_k > 30 else max(int(math.exp(ln_k)), 1)
+
+    return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
+
+
+def near_probability(row: Row, target: float) -> Row:
+    far = [abs(p - target) / 0.3 for p in softmax(row)]
+    pairs = zip(row, far, strict=True)
+    return [-math.inf if x == -math.inf else 5 - 10 * d * d / (1 + d) for x, d in pairs]
+
+
+def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
+    """Return mu after each token, from what each surprised in bits."""
+    return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
+
+
 def _above(row: Row, probs: Row, cut: float) -> Sets:
     alive = [i for i, x in enumerate(row) if x > -math.inf]
     must = {i for i in alive if probs[i] >= cut * (1 + SLACK)}
@@ -209,3 +241,166 @@ def presence_penalty(row: Row, alpha: float, tokens: Sequence[int]) -> Row:
 
 def logit_bias(row: Row, bias: dict[int, float]) -> Row:
     return [x + bias.get(i, 0.0) for i, x in enumerate(row)]
+
+
+def allowed_token_ids(row: Row, ids: Sequence[int]) -> Row:
+    return [x if i in ids else -math.inf for i, x in enumerate(row)]
+
+
+def suppress_tokens(row: Row, ids: Sequence[int]) -> Row:
+    return [-math.inf if i in ids else x for i, x in enumerate(row)]
+
+
+def min_tokens(row: Row, n: int, end_ids: Sequence[int], length: int) -> Row:
+    return [-math.inf if length < n and i in end_ids else x for i, x in enumerate(row)]
+
+
+def sequence_bias(row: Row, bias: dict[tuple[int, ...], float], tokens: Sequence[int]) -> Row:
+    result = list(row)
+    for (*before, last), amount in bias.items():
+        if not before or list(tokens)[-len(before) :] == before:
+            result[last] += amount
+    return result
+
+
+def bad_words(row: Row, words: Sequence[Sequence[int]], tokens: Sequence[int]) -> Row:
+    return sequence_bias(row, dict.fromkeys(map(tuple, words), -math.inf), tokens)
+
+
+def dynamic_temperature(row: Row, spread: float, middle: float, exponent: float) -> Row:
+    probs = [p for p, x in zip(softmax(row), row, strict=True) if x > -math.inf]
+    low, high = max(middle - spread, 0.0), max(middle + spread, 0.0)
+    evenness = 0.0
+    if len(probs) > 1:
+        evenness = -math.fsum(p * math.log(p) for p in probs if p) / math.log(len(probs))
+    if low == high:
+        t = low
+    elif evenness == 0 and exponent < 0:
+        t = math.inf if high > low else 0
+    else:
+        t = low + (high - low) * evenness**exponent
+    if math.isinf(t):
+        return [0.0 if x > -math.inf else x for x in row]
+    return temperature(row, max(t, 0.0))
+
+
+def smoothing(row: Row, factor: float, curve: float) -> Row:
+    top = max(row)
+    k, s = factor * (3 - curve) / 2, factor * (curve - 1) / 2
+    if factor == 0:
+        return row
+    return [x if x == -math.inf else top - k * (x - top) ** 2 + s * (x - top) ** 3 for x in row]
+
+
+def skew(row: Row, amount: float, by_id: bool) -> Row:
+    order = [i for i, x in enumerate(row) if x > -math.inf] if by_id else by_likelihood(row)
+    probs, result, before = softmax(row), [0.0] * len(row), 0.0
+    for place, i in enumerate(order):
+        total = math.fsum(probs[j] for j in order[: place + 1]) ** math.exp(amount)
+        result[i], before = total - before, total
+    return result
+
+
+def after_breaker(tokens: list[int], breakers: Sequence[tuple[int, ...]]) -> int | None:
+    """Tokens after the breaker that begins last, the longest of those."""
+    n = len(tokens)
+    for start in range(n - 1, -1, -1):
+        here = [b for b in breakers if tuple(tokens[start : start + len(b)]) == b]
+        if here:
+            return n - start - max(map(len, here))
+    return None
+
+
+def agreeing(tokens: list[int], place: int) -> int:
+    """How many tokens up to a place are those at the end."""
+    n = len(tokens)
+    k = 0
+    while k <= place and tokens[place - k] == tokens[n - 1 - k]:
+        k += 1
+    return k
+
+
+def dry(
+    row: Row,
+    tokens: list[int],
+    multiplier: float,
+    base: float,
+    allowed: int,
+    breakers: Sequence[tuple[int, ...]],
+    *,
+    more: int = 0,
+    least: int | None = None,
+    longest: int | None = None,
+    penalises_breakers: bool = False,
+) -> Row:
+    after = after_breaker(tokens, breakers)
+    if after is not None and longest is not None and after >= longest:
+        after = None
+    room = min(len(tokens) if after is None else after, longest or len(tokens))
+    if room < allowed + more:
+        return row
+    length: dict[int, int] = {}
+    for place in range(len(tokens) - 1):
+        k = min(agreeing(tokens, place), room)
+        if k >= (max(allowed, 1) if least is None else least):
+            token = tokens[place + 1]
+            length[token] = max(length.get(token, 0), k)
+    if not penalises_breakers:
+        length = {token: k for token, k in length.items() if (token,) not in breakers}
+    return [
+        x - multiplier * base ** (length[i] - allowed) if i in length else x
+        for i, x in enumerate(row)
+    ]
+
+
+def aphrodite_dry(
+    row: Row,
+    tokens: list[int],
+    multiplier: float,
+    base: float,
+    allowed: int,
+    breakers: set[int],
+    max_ngram: int,
+    occurrences: int,
+    enough: int,
+    compiled: bool,
+) -> Row:
+    """Newest occurrences of the last token first, each followed back as far as it agrees."""
+    n = len(tokens)
+    if n < 2 or tokens[-1] in breakers:
+        return row
+    back = [i for i in range(min(n, max_ngram + 1)) if tokens[n - 1 - i] in breakers]
+    room = (back[0] - compiled) if back else min(n, max_ngram + 1) - 1
+    if room <= allowed:
+        return row
+    length: dict[int, int] = {}
+    for place in [i for i in range(n - 2, -1, -1) if tokens[i] == tokens[-1]][:occurrences]:
+        m = 0
+        while (
+            m < min(place, room)
+            and tokens[place - m - 1] == tokens[n - 2 - m]
+            and tokens[place - m - 1] not in breakers
+        ):
+            m += 1
+        if m:
+            token = tokens[place + 1]
+            length[token] = max(length.get(token, 0), m + 1)
+            if m + 1 >= enough:
+                break
+    return [
+        x - multiplier * base ** (length[i] - allowed) if i in length else x
+        for i, x in enumerate(row)
+    ]
+
+
+def no_repeat_ngram(tokens: list[int], n: int, first: int = 0) -> set[int]:
+    grams = [tokens[i : i + n] for i in range(first, len(tokens) - n + 1)] if n else []
+    end = tokens[len(tokens) - n + 1 :] if n > 1 else []
+    return {gram[-1] for gram in grams if gram[:-1] == end}
+
+
+def length_decay(row: Row, factor: float, k: int, ends: Sequence[int]) -> Row:
+    return [
+        x + abs(x) * (factor**k - 1) if i in ends and k > 0 and x > -math.inf else x
+        for i, x in enumerate(row)
+    ]

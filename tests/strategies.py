@@ -12,6 +12,8 @@ import hypothesis.extra.numpy as hnp
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, Step
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
+from logitlab.steps.penalties import _Penalty
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 
 DTYPES = (np.float16, np.float32, np.float64)
@@ -114,7 +116,36 @@ def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
     return kinds.filter(lambda chosen: all(chosen.count(kind) < 2 for kind in STATEFUL))
 
 
-PENALTIES = tuple(kind for kind in STEPS if "scope" in {f.name for f in dataclasses.fields(kind)})
+PENALTIES = tuple(kind for kind in STEPS if issubclass(kind, _Penalty))
+
+_IDS = (TokenIds, TokenSequences, SequenceMap)
+
+
+def _fields_with_ids(kind: Any) -> dict[str, Any]:
+    """Which fields of a step hold token ids, and what they accept."""
+    first, *others = dataclasses.fields(kind)
+    fields = {first.name: kind.rule} | {f.name: f.metadata.get("rule") for f in others}
+    return {name: rule for name, rule in fields.items() if isinstance(rule, _IDS)}
+
+
+# Steps whose value is no number, and those that can leave no token: token 0 is left to them.
+OF_IDS = tuple(kind for kind in STEPS if isinstance(kind.rule, TokenIds | TokenSequences))
+NAMING = tuple(kind for kind in STEPS if _fields_with_ids(kind))
+
+
+def relabelled(step: Any, new_id: Any) -> Any:
+    """The step for other ids of the same tokens."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {renamed(key): amount for key, amount in value.items()}
+        if isinstance(value, tuple):
+            return tuple(map(renamed, value))
+        return None if value is None else int(new_id[value])
+
+    names = [*_fields_with_ids(type(step)), *(n for n in ("fill", "newline") if hasattr(step, n))]
+    return dataclasses.replace(step, **{name: renamed(getattr(step, name)) for name in names})
+
 
 _UNIT = [0.0, 1.0, 0.5, 0.9, 1e-3]
 # Values to be met often, and ends for those that have none.
@@ -126,6 +157,11 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "top_n_sigma": ([0.0, -1.0, 1.0, 2.0, 0.5, 1e-3], -1, 4),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
+    "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
+    "smoothing_factor": ([0.0, 0.3, 1.0], 0, 3),
+    "skew": ([0.0, 0.5, -0.5, 2.0], -5, 5),
+    "dry_multiplier": ([0.0, 0.8, -0.8], -3, 3),
+    "exponential_decay_length_penalty": ([1.0, 1.5, 0.5, 0.0], 0, 3),
 }
 
 
@@ -138,36 +174,60 @@ def _numbers(key: str, rule: Any) -> st.SearchStrategy[Any]:
 @cache
 def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
     """In-range values of a step, the edges often."""
+    if isinstance(kind.rule, _IDS):
+        return _ids(kind.rule, size, allows=kind.key in ("allowed_token_ids", "forced_tokens"))
     if kind.rule.integer:
         return st.integers(0, int(min(size + 1, kind.rule.high)))
     return _numbers(kind.key, kind.rule)
 
 
 @cache
-def _option(entry: dataclasses.Field[Any]) -> st.SearchStrategy[Any]:
+def _ids(rule: Any, size: int, allows: bool = False) -> st.SearchStrategy[Any]:
+    """Token ids, all but 0 where they may be removed, 0 among them where they alone stay."""
+    some = st.integers(min(1, size - 1), size - 1)
+    if isinstance(rule, TokenIds):
+        if allows:
+            return st.lists(some, max_size=4).map(lambda ids: (0, *ids))
+        return st.lists(some, max_size=4 if size > 1 else 0).map(tuple)
+    before = st.lists(st.integers(0, size - 1), max_size=2)
+    sequences = st.tuples(before, some).map(lambda pair: (*pair[0], pair[1]))
+    most = 4 if size > 1 else 0
+    if isinstance(rule, TokenSequences):
+        return st.lists(sequences, max_size=most).map(tuple)
+    return st.dictionaries(sequences, st.floats(-100, 100), max_size=most)
+
+
+@cache
+def _option(entry: dataclasses.Field[Any], size: int) -> st.SearchStrategy[Any]:
     words, rule = entry.metadata["words"], entry.metadata["rule"]
+    if isinstance(rule, _IDS):
+        return _ids(rule, size)
+    if entry.name == "form":  # others bring removed tokens back
+        return st.just("alone")
     if isinstance(entry.default, bool):
         # What may leave no token is tested by itself.
         return st.just(True) if entry.default else st.booleans()
     if words:
         return st.sampled_from(list(words))
+    whole = st.integers(int(rule.low), 6) if rule.integer else _numbers("", rule)
     if entry.default is None:
-        return st.one_of(st.none(), st.integers(0, 6) if rule.integer else _numbers("", rule))
+        return st.one_of(st.none(), whole)
     if rule.integer:
-        return st.integers(0, 6)
+        return whole
     return _numbers(entry.metadata["name"] or entry.name, rule)
 
 
 @cache
 @st.composite
-def options(draw: st.DrawFn, kind: Any) -> dict[str, Any]:
+def options(draw: st.DrawFn, kind: Any, size: int = 1) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for entry in dataclasses.fields(kind)[1:]:
         needs = entry.metadata["needs"].split()[-1:]
         if needs and chosen[needs[0]] is None:
             continue
-        value = draw(_option(entry))
-        chosen[entry.name] = 0 if entry.name == "fill" and value is not None else value
+        value = draw(_option(entry, size))
+        is_id = entry.name in ("fill", "newline")
+        chosen[entry.name] = 0 if is_id and value is not None else value
     return chosen
 
 
@@ -181,7 +241,7 @@ def biases(size: int) -> st.SearchStrategy[dict[int, float]]:
 def steps(draw: st.DrawFn, kind: Any, size: int) -> Step:
     if kind is LogitBias:
         return LogitBias(draw(biases(size)))
-    made: Step = kind(draw(values(kind, size)), **draw(options(kind)))
+    made: Step = kind(draw(values(kind, size)), **draw(options(kind, size)))
     return made
 
 

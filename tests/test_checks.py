@@ -526,7 +526,7 @@ MESSAGES: list[Case] = [
     ),
     (
         lambda: Dialect(usage="often"),  # type: ignore[arg-type]
-        "usage must be one of 'always', 'asked', 'finish', 'never', got 'often'.",
+        "usage must be one of 'asked', 'always', 'finish', 'never', got 'often'.",
     ),
 ]
 

@@ -49,6 +49,20 @@ from logitlab.sampling.sample import (
     plan as plan,
     sample as sample,
 )
+from logitlab.steps.adaptive import (
+    AdaptiveP as AdaptiveP,
+    NearProbability as NearProbability,
+    near_probability as near_probability,
+)
+from logitlab.steps.allow import (
+    AllowedTokens as AllowedTokens,
+    ForcedTokens as ForcedTokens,
+    MinTokens as MinTokens,
+    SuppressTokens as SuppressTokens,
+    allowed_token_ids as allowed_token_ids,
+    min_tokens as min_tokens,
+    suppress_tokens as suppress_tokens,
+)
 from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
 from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
@@ -62,10 +76,19 @@ from logitlab.steps.cutoff import (
     eta_cutoff as eta_cutoff,
     p_less as p_less,
 )
+from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
     Mirostat as Mirostat,
+    MirostatOne as MirostatOne,
+    ZipfTopK as ZipfTopK,
     max_surprise as max_surprise,
+    zipf_top_k as zipf_top_k,
+)
+from logitlab.steps.ngrams import (
+    NoRepeatNgram as NoRepeatNgram,
+    no_repeat_ngram as no_repeat_ngram,
 )
 from logitlab.steps.normalisation import LogSoftmax as LogSoftmax
 from logitlab.steps.penalties import (
@@ -77,10 +100,27 @@ from logitlab.steps.penalties import (
     presence_penalty as presence_penalty,
     repetition_penalty as repetition_penalty,
 )
+from logitlab.steps.sequences import (
+    BadWords as BadWords,
+    SequenceBias as SequenceBias,
+    bad_words as bad_words,
+    sequence_bias as sequence_bias,
+)
 from logitlab.steps.sigma import TopNSigma as TopNSigma, top_n_sigma as top_n_sigma
+from logitlab.steps.skew import Skew as Skew, skew as skew
+from logitlab.steps.smoothing import Smoothing as Smoothing, smoothing as smoothing
 from logitlab.steps.step import Step as Step, Transform as Transform
 from logitlab.steps.tail_free import Tfs as Tfs, tfs as tfs
-from logitlab.steps.temperature import Temperature as Temperature, temperature as temperature
+from logitlab.steps.temperature import (
+    DynamicTemperature as DynamicTemperature,
+    Temperature as Temperature,
+    dynamic_temperature as dynamic_temperature,
+    temperature as temperature,
+)
+from logitlab.steps.thinking import (
+    ThinkingBudget as ThinkingBudget,
+    thinking_token_budget as thinking_token_budget,
+)
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
 from logitlab.steps.top_h import TopH as TopH, top_h as top_h
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p

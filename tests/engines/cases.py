@@ -50,9 +50,9 @@ def save(cases: list[Case]) -> None:
     VECTORS.mkdir(exist_ok=True)
     arrays: dict[str, Any] = {
         "bundled": np.array(bundled, np.int16),
-        **_packed("logits", own, np.float32),
-        **_packed("prompt", [case.prompt for case in cases], np.uint16),
-        **_packed("output", [case.output for case in cases], np.uint16),
+        **packed("logits", own, np.float32),
+        **packed("prompt", [case.prompt for case in cases], np.uint16),
+        **packed("output", [case.output for case in cases], np.uint16),
     }
     np.savez_compressed(VECTORS / "cases.npz", **arrays)
     lines = (json.dumps(case.params) for case in cases)
@@ -89,7 +89,8 @@ def _bundled() -> Array:
     return np.concatenate([rows, bfloat16(rows)])
 
 
-def _packed(name: str, parts: list[Any], dtype: type) -> dict[str, Array]:
+def packed(name: str, parts: list[Any], dtype: type) -> dict[str, Array]:
+    """Return parts one after another and where each ends, under a name."""
     flat: list[Array] = [np.asarray(part, dtype) for part in parts]
     return {
         name: np.concatenate(flat),

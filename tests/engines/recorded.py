@@ -11,9 +11,10 @@ import numpy as np
 from logitlab import Context, ParameterError, TopP, engines, softmax
 from logitlab.engines.engine import EngineLike
 
+from engines.beyond import FOLDER, read_cases
 from engines.cases import VECTORS, unpacked
 from engines.own_code import Array, Case
-from engines.record import cases_for
+from engines.record import BEYOND, cases_for
 
 TOLERANCE = 1e-6
 TINY = 1e-36  # below, float32 rounds to 0 sooner or later
@@ -31,22 +32,25 @@ class Answer:
 
 
 @cache
-def answers(engine: str) -> tuple[Answer, ...]:
-    """Return the recorded answers of an engine."""
-    stored = np.load(VECTORS / f"{engine}.npz")
-    errors = about(engine)["errors"]
+def answers(engine: str, beyond: bool = False) -> tuple[Answer, ...]:
+    """Return the recorded answers of an engine, to the page's requests or those beyond."""
+    folder = FOLDER if beyond else VECTORS
+    stored = np.load(folder / f"{engine}.npz")
+    errors = about(engine, beyond)["errors"]
+    cases = [*enumerate(read_cases(BEYOND[engine][2]))] if beyond else cases_for(engine)
     ends = stored["survivors_ends"][:-1]
     parts = zip(unpacked(stored, "survivors"), np.split(stored["probs"], ends), strict=True)
     return tuple(
         Answer(number, case, np.cumsum(gaps, dtype=np.int64), probs, errors.get(str(number), ""))
-        for (number, case), (gaps, probs) in zip(cases_for(engine), parts, strict=True)
+        for (number, case), (gaps, probs) in zip(cases, parts, strict=True)
     )
 
 
 @cache
-def about(engine: str) -> dict[str, Any]:
+def about(engine: str, beyond: bool = False) -> dict[str, Any]:
     """Return versions, errors and draws of an engine."""
-    result: dict[str, Any] = json.loads((VECTORS / f"{engine}.json").read_text())
+    folder = FOLDER if beyond else VECTORS
+    result: dict[str, Any] = json.loads((folder / f"{engine}.json").read_text())
     return result
 
 
@@ -56,6 +60,7 @@ def evaluated(engine: EngineLike, case: Case) -> Array | str:
     try:
         arrived = engines.translate(case.params, recipe, vocabulary_size=len(case.logits))
         chain = recipe.chain_of(arrived)
+        chain = chain.branch([case.acts] * len(chain.coins))
         return softmax(chain(case.logits, Context(case.prompt, case.output)))
     except ParameterError as error:
         return str(error)

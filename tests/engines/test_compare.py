@@ -288,3 +288,16 @@ def test_mistakes_of_the_caller_are_errors() -> None:
 def test_it_shows_itself() -> None:
     compared = compare_engines(ROW, {"top_p": 0}, engines=["vllm", "openrouter"])
     assert repr(compared) == "<Comparison of openrouter; refused: 1>"
+
+
+def test_what_no_engine_is_asked_for_is_an_error_after_their_own_words() -> None:
+    several = {"n": 3, "temperature": 0}
+    assert "greedy sampling" in compare_engines(ROW, several, engines=["vllm"]).refused["vllm"]
+    with pytest.raises(ParameterError, match=r"^n must be 1 where single tokens are sampled"):
+        compare_engines(ROW, several, engines=["vllm", "llama_cpp"])
+    with pytest.raises(ParameterError, match="n must be 1 when using greedy sampling"):
+        engines.vllm(several)
+    assert engines.vllm.translate({"n": 3}).notes == ()
+    for function in (compare_engines, lambda row, request: engines.vllm.translate(request)):
+        with pytest.raises(ParameterError, match=r"^tool_choice must be 'none' or 'auto'"):
+            function(ROW, {"tool_choice": "required"})

@@ -138,14 +138,34 @@ def test_mlx_lm_server_counts_no_prompt_from_its_cache_beside_a_seed(key: str) -
     np.testing.assert_array_equal(warm(asked)(row, context), plain(row, tail))
     assert not np.array_equal(warm(asked)(row, context), plain(row, context))
     # Without a seed the whole prompt counts, whatever is cached.
-    unseeded = {**asked, "seed": None}
-    del unseeded["seed"]
+    unseeded = {key: 1.5, "temperature": 1}
     np.testing.assert_array_equal(warm(unseeded)(row, context), plain(row, context))
     assert "see cached_prompt" in str(warm.translate(asked))
     told = str(engines.mlx_lm_server.translate({**unseeded, "cached_prompt": 3}))
     assert "cached_prompt is ignored by mlx_lm_server: without a seed the whole prompt" in told
-    text = ll.generate(MODEL, [1, 2, 3], {**asked, "max_tokens": 4}, engine=warm, seed=1)
-    assert len(text.tokens) <= 4
+    text = ll.generate(MODEL, [1, 2, 3], {**asked, "max_tokens": 4}, engine=warm)
+    assert any("see cached_prompt" in note.sentence for note in text.notes)
+
+
+def test_what_belongs_to_a_deployment_acts_in_a_body_and_is_told_as_such() -> None:
+    deployed: list[tuple[str, str, Any]] = [
+        ("vllm", "generation_config", {"top_k": 2}),
+        ("sglang", "device", "cuda"),
+        ("vllm", "max_logprobs", 5),
+        ("mlx_lm_server", "cached_prompt", 1),
+    ]
+    for name, key, value in deployed:
+        body = {"prompt": "a", "max_tokens": 1, "seed": 1, "presence_penalty": 1, key: value}
+        body |= {"temperature": 1}
+        told = f"{key} belongs to a deployment of {name}, and to no request; it acts here."
+        said = ll.chat(body, MODEL, engine=name)["logitlab"]
+        assert told in said["notes"]
+        assert key not in said["ignored"]
+        # Whoever deploys it so is told nothing.
+        engine = engines.get(name).with_options(**{key: value})
+        assert told.partition(" of ")[0] not in str(engine.translate({}))
+    body = {"generation_config": '{"do_sample": true}'}
+    assert "belongs to" not in str(translate(body, "transformers_serve"))
 
 
 SEEDS: list[tuple[str, int]] = [

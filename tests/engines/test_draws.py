@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from logitlab import Context, ParameterError, SamplingParams, engines, sample
@@ -104,6 +106,17 @@ def test_bad_seeds_and_steps_are_errors() -> None:
     assert engines.sglang.draw([0.0, 1.0], {"min_p": 0.1, "temperature": 0}) == 1
     with pytest.raises(ParameterError, match="request must be SamplingParams or a request body"):
         engines.vllm.draw([0.0, 1.0], None, seed=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "odd", "seed"),
+    [("vllm", "7", 7), ("vllm", 7.0, 7), ("vllm", True, 1), ("llama_cpp", 2.9, 2)],
+)
+def test_a_seed_is_read_as_the_server_reads_it(name: str, odd: Any, seed: int) -> None:
+    engine, row = engines.get(name), np.zeros(5000)
+    asked = {"top_k": 0, "min_p": 0}
+    drawn = engine.draw(row, asked | {"seed": odd})
+    assert drawn == engine.draw(row, asked, seed=seed) != engine.draw(row, asked, seed=seed + 1)
 
 
 def test_ids_outside_the_vocabulary_are_the_engines_affair() -> None:

@@ -326,6 +326,7 @@ def test_every_engine_declares_itself(name: str) -> None:
     assert engine.__doc__.startswith("Return the chain")
     assert pickle.loads(pickle.dumps(engine)) is engine
     told = str(engine)
+    assert "{" not in told
     assert told.startswith(f"{name}: {engine.title}\nread in: {engine.source}\nempty request: ")
     for key in (*engine.rules, "temperature 0, 1e-7, 0.001", "log-probabilities", "draws"):
         assert f"\n{key}: " in told

@@ -51,14 +51,17 @@ OTHERS = (
     *("bar", "x", "my_own_key", "min_keep", "grammar"),
 )
 
-NOTED: list[Callable[..., Any]] = [
+SINGLE: list[Callable[..., Any]] = [
     lambda request, **more: ll.sample(ROW, request, **more),
     lambda request, **more: ll.survivors(ROW, request, **more),
     lambda request, **more: ll.logprobs(ROW, 0, request, mode="processed", **more),
     lambda request, **more: ll.trace(ROW, request, **more),
-    lambda request, **more: ll.translate(request, more.get("engine", "openrouter")),
     lambda request, **more: ll.sweep(ROW[None], {"top_k": [1]}, request=request, **more),
     lambda request, **more: ll.simulate(ROW[None], {"top_k": [1]}, request=request, **more),
+]
+NOTED: list[Callable[..., Any]] = [
+    *SINGLE,
+    lambda request, **more: ll.translate(request, more.get("engine", "openrouter")),
     lambda request, **more: ll.generate(MODEL, [1], request, max_tokens=1, **more),
     lambda request, **more: ll.generate_many(MODEL, [[1]], request, max_tokens=1, **more)[0],
     lambda request, **more: [*ll.stream(MODEL, [1], request, max_tokens=1, **more)][-1].generation,
@@ -181,8 +184,7 @@ def test_n_is_what_the_keyword_is_wherever_text_is_written() -> None:
 
 
 def test_n_is_refused_where_a_single_token_is_drawn() -> None:
-    functions = [*NOTED[:4], *NOTED[5:7], *BARE[:3], BARE[4]]
-    for function in functions:
+    for function in (*SINGLE, *BARE):
         with pytest.raises(ParameterError, match=r"^n must be 1 where single tokens are sampled, "):
             function({"n": 3})
         for harmless in (1, None):

@@ -228,7 +228,7 @@ def test_a_state_is_told_and_used() -> None:
 
 @pytest.mark.parametrize("bits", [-1.0, 0.0, 1.7, 2.0, 2.5, 50.0])
 def test_mirostat_keeps_what_surprises_no_more(bits: float) -> None:
-    kept = ll.softmax(Mirostat(5.0).at(bits)(ROW)) > 0
+    kept = ll.softmax(Mirostat(5.0).at({"mirostat": bits})(ROW)) > 0
     expected = -np.log2(ll.softmax(ROW)) <= bits
     expected[0] = True
     np.testing.assert_array_equal(kept, expected)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import math
 from functools import cache, partial
@@ -13,17 +12,24 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, strategies as st
 from logitlab import (
+    AveragedXtc,
     Context,
+    DynamicTemperature,
     FrequencyPenalty,
     LogitBias,
     MinP,
     PresencePenalty,
+    SequenceBias,
+    Skew,
     Step,
+    ThinkingBudget,
     TopK,
 )
 from logitlab.steps.step import SparseStep
 
 from strategies import (
+    NAMING,
+    OF_IDS,
     PENALTIES,
     PREFIX_CUTS,
     RANDOM,
@@ -33,6 +39,7 @@ from strategies import (
     contexts,
     logits,
     options,
+    relabelled,
     steps,
     values,
 )
@@ -57,8 +64,17 @@ def test_whoever_is_a_step_is_held_to_the_laws() -> None:
 @cache
 @st.composite
 def cases(draw: st.DrawFn, kind: Any) -> tuple[Any, np.ndarray[Any, Any], Context]:
-    x = draw(logits())
+    x = alive(kind, draw(logits()))
     return draw(steps(kind, x.shape[-1])), x, draw(contexts(x.shape[:-1], x.shape[-1]))
+
+
+def alive(kind: Any, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Logits that leave token 0 to a step that may leave no other, and whatever may be forced."""
+    if kind is ThinkingBudget:
+        x[x == -np.inf] = -1
+    elif kind in NAMING:
+        x[..., 0] = np.where(x[..., 0] == -np.inf, 0, x[..., 0])
+    return x
 
 
 def row_of(context: Context, index: tuple[int, ...]) -> Context:
@@ -94,24 +110,30 @@ def test_a_batch_is_the_stack_of_its_rows(kind: Any, data: st.DataObject) -> Non
         assert result[index].tobytes() == alone.tobytes()
 
 
-@all_steps
+@of_kinds(tuple(kind for kind in STEPS if kind not in OF_IDS))
 @given(data=st.data())
 def test_an_array_parameter_is_the_stack_of_its_values(kind: Any, data: st.DataObject) -> None:
-    x = data.draw(logits())
+    x = alive(kind, data.draw(logits()))
     batch, size = x.shape[:-1], x.shape[-1]
     context = data.draw(contexts(batch, size))
     count = math.prod(batch)
-    drawn = data.draw(st.lists(values(kind, size), min_size=count, max_size=count))
+    numbers = st.floats(-100, 100) if kind is SequenceBias else values(kind, size)
+    drawn = data.draw(st.lists(numbers, min_size=count, max_size=count))
     each = np.array(drawn).reshape(batch)
-    if kind is LogitBias:
-        token = data.draw(st.integers(0, size - 1))
-        result = LogitBias({token: each})(x)
-        expected = [LogitBias({token: each[i]})(x[i]) for i in np.ndindex(batch)]
+    if kind in (LogitBias, SequenceBias):
+        token: Any = data.draw(st.integers(0, size - 1))
+        token = token if kind is LogitBias else (token,)
+        result = kind({token: each})(x, context)
+        expected = [kind({token: each[i]})(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     else:
-        chosen = data.draw(options(kind))
+        chosen = data.draw(options(kind, size))
         result = kind(each, **chosen)(x, context)
         expected = [kind(each[i], **chosen)(x[i], row_of(context, i)) for i in np.ndindex(batch)]
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
+
+
+# What looks at nothing but the entropy of a row, or at the sums of its sorted probabilities.
+SUMMING = (AveragedXtc, DynamicTemperature, Skew)
 
 
 @all_steps
@@ -121,20 +143,19 @@ def test_relabelling_the_vocabulary_commutes(kind: Any, data: st.DataObject) -> 
     order = data.draw(st.permutations(range(x.shape[-1])))
     new_id = np.append(np.argsort(order), -1)  # -1 pads and stays -1
     if isinstance(step, LogitBias):
-        relabelled: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
-    elif getattr(step, "fill", None) is not None:
-        relabelled = dataclasses.replace(step, fill=int(new_id[step.fill]))
+        moved_step: Step = LogitBias({int(new_id[i]): b for i, b in step.bias.items()})
     else:
-        relabelled = step
+        assume(getattr(step, "along", "") != "ids")  # the numbers of the tokens are its order
+        moved_step = relabelled(step, new_id)
     moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
-    result = relabelled(x[..., order], moved)
+    result = moved_step(x[..., order], moved)
     expected = step(x, context)[..., order]
-    if kind in RANDOM:  # a mixture adds up probabilities, in the order of the ids
+    if kind in (*RANDOM, *SUMMING):  # probabilities are added up, in the order of the ids
         close: Any = partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-9)
         result, expected = ll.softmax(result), ll.softmax(expected)
     else:
         close = np.testing.assert_array_equal
-    if not issubclass(kind, SparseStep):
+    if not issubclass(kind, SparseStep) and not getattr(step, "protected", ()):
         # Which of equal tokens stays goes by id; how many stay does not.
         close(np.sort(result), np.sort(expected))
     distinct = all(len(set(row)) == len(row) for row in x.reshape(-1, x.shape[-1]).tolist())
@@ -150,8 +171,10 @@ def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
     context = data.draw(contexts(batch, size))
     if kind is LogitBias:
         step: Step = LogitBias(data.draw(st.dictionaries(st.integers(0, size - 1), st.just(0.0))))
+    elif kind is SequenceBias:
+        step = SequenceBias(dict.fromkeys(data.draw(values(kind, size)), 0.0))
     else:
-        chosen = data.draw(options(kind))
+        chosen = data.draw(options(kind, size))
         chosen |= {k: 0.0 for k in chosen if k == "presence"}
         chosen |= {"entropy": "survivors", "among": 0} if kind is ll.TopH else {}
         step = kind(kind.neutral, **chosen)
@@ -211,7 +234,7 @@ def test_top_k_and_min_p_are_idempotent(kind: Any, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_prefix_cuts_are_monotone(kind: Any, data: st.DataObject) -> None:
     x = data.draw(logits())
-    chosen = data.draw(options(kind))
+    chosen = data.draw(options(kind, x.shape[-1]))
     pair = data.draw(st.lists(values(kind, x.shape[-1]), min_size=2, max_size=2))
     if issubclass(kind, ll.TopK):  # 0 keeps all
         pair = [value or x.shape[-1] for value in pair]
@@ -240,16 +263,16 @@ def test_a_stateful_step_is_a_pure_one_for_each_state(kind: Any, data: st.DataOb
     step, x, context = data.draw(cases(kind))
     chain = ll.Chain(step)
     first = chain.init()
+    assert first.keys() == chain.stateful.keys() == set(step.states)
     assert step(x, context).tobytes() == chain.at(first)(x, context).tobytes()
     assert not chain.at(first).stateful
-    state = data.draw(st.floats(0, 20))
-    [name] = first
-    alone = chain.at({name: state})(x, context)
-    each = np.full(x.shape[:-1], state)
-    assert chain.at({name: each})(x, context).tobytes() == alone.tobytes()
-    later = chain.update({name: state}, -1.0)
-    assert later == chain.update({name: state}, -1.0)
-    assert set(later) == {name}
+    state = {name: data.draw(st.floats(0, 20)) for name in first}
+    alone = chain.at(state)(x, context)
+    each = {name: np.full(x.shape[:-1], number) for name, number in state.items()}
+    assert chain.at(each)(x, context).tobytes() == alone.tobytes()
+    later = chain.update(state, -1.0)
+    assert later == chain.update(state, {step.name: -1.0})
+    assert later.keys() == first.keys()
 
 
 @pytest.mark.parametrize("kind", PENALTIES, ids=lambda kind: kind.__name__)

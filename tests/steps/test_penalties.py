@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, strategies as st
 from logitlab import (
     AdditivePenalty,
+    Chain,
     Context,
+    FrequencyPenalty,
+    ParameterError,
+    PresencePenalty,
+    RepetitionPenalty,
+    SortedChain,
     frequency_penalty,
     presence_penalty,
     repetition_penalty,
@@ -17,6 +23,7 @@ from logitlab import (
 from logitlab.datasets import load
 
 import reference
+from sampler_examples import close, context_of, examples, row_of
 from strategies import contexts, logits
 
 PAIRS = [
@@ -221,3 +228,77 @@ def test_the_additive_penalty_is_both_at_once(data: st.DataObject) -> None:
     assert first.last_n == second.last_n == 2
     assert not AdditivePenalty(0.0, presence).is_neutral
     assert AdditivePenalty(0.0, 0.0).is_neutral
+
+
+@examples("koboldcpp", "rep_pen_slope", 5)
+def test_koboldcpps_slope(example: dict[str, Any]) -> None:
+    p = example["params"]
+    window = p["rep_pen_range"]
+    chain = SortedChain(
+        RepetitionPenalty(p["rep_pen"], last_n=window, slope=p["rep_pen_slope"]),
+        PresencePenalty(p["presence_penalty"], last_n=window),
+    )
+    close(chain(row_of(example), context_of(example)), example)
+
+
+@examples("TGI", "frequency_penalty (batched path)", 5)
+def test_tgis_frequency_penalty_goes_by_share(example: dict[str, Any]) -> None:
+    step = FrequencyPenalty(example["params"]["frequency_penalty"], amount="share")
+    close(Chain(step, precision="single")(row_of(example), context_of(example)), example)
+
+
+@examples("TGI", "frequency_penalty (single path)", 4)
+def test_tgis_class_for_one_request_goes_by_the_logit(example: dict[str, Any]) -> None:
+    step = FrequencyPenalty(example["params"]["frequency_penalty"], amount="logit")
+    close(Chain(step, precision="single")(row_of(example), context_of(example)), example)
+
+
+@examples("transformers", "encoder_repetition_penalty", 4)
+def test_the_encoders_penalty_is_the_inverse_on_the_prompt(example: dict[str, Any]) -> None:
+    p = example["params"]
+    step = RepetitionPenalty(1 / p["encoder_repetition_penalty"], scope="prompt")
+    close(step(row_of(example), Context(p["encoder_input_ids"], [2, 3])), example)
+
+
+def test_a_share_is_of_the_tokens_that_count() -> None:
+    x = np.zeros((2, 4))
+    context = Context(prompt=[[0, 0, 1, 2], [1, -1, -1, 3]])
+    left = frequency_penalty(x, 1.0, context, amount="share")
+    np.testing.assert_allclose(left, [[-0.5, -0.25, -0.25, 0], [0, -0.5, 0, -0.5]])
+    left = frequency_penalty(x, [1.0, 0.0], context, amount="share", last_n=2)
+    np.testing.assert_allclose(left, [[0, -0.5, -0.5, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("penalty", [repetition_penalty, frequency_penalty, presence_penalty])
+@given(data=st.data())
+def test_a_decay_is_its_equation(penalty: Callable[..., Any], data: st.DataObject) -> None:
+    size = data.draw(st.integers(2, 5))
+    tokens = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
+    sustain, decay = data.draw(st.integers(0, 6)), data.draw(st.integers(1, 6))
+    x = np.linspace(-1, 2, size)
+    value = data.draw(st.sampled_from([0.5, 1.3, 2.0]))
+    expected = []
+    for token in range(size):
+        logit = float(x[token])
+        weights = [0.0]
+        for distance, one in enumerate(reversed(tokens), 1):
+            if one == token:
+                weights.append(min(max(1 - (distance - sustain) / decay, 0.0), 1.0))
+        if penalty is repetition_penalty:
+            full = logit / value if logit > 0 else logit * value
+            expected.append(logit + (full - logit) * max(weights))
+        else:
+            times = sum(weights) if penalty is frequency_penalty else max(weights)
+            expected.append(logit - value * times)
+    left = penalty(x, value, Context(tokens), last_n=sustain, decay=decay)
+    np.testing.assert_allclose(left, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_a_decay_and_an_empty_window() -> None:
+    # Two places of three are still empty, and count in full.
+    left = frequency_penalty(np.zeros(3), 1.0, Context([2]), last_n=3, fill=1, decay=4)
+    assert left.tolist() == [0, -2, -1]
+    left = frequency_penalty(np.zeros(3), 1.0, Context([2] * 4), last_n=2, fill=1, decay=2)
+    assert left.tolist() == [0, 0, -2.5]
+    with pytest.raises(ParameterError, match="decay must be 0 without a window, last_n, got 3"):
+        frequency_penalty(np.zeros(3), 1.0, Context([2]), decay=3)

@@ -22,6 +22,7 @@ from logitlab import (
     TopNSigma,
     TopP,
     TypicalP,
+    ZipfTopK,
     epsilon_cutoff,
     eta_cutoff,
     max_surprise,
@@ -36,6 +37,7 @@ from logitlab import (
     top_n_sigma,
     top_p,
     typical_p,
+    zipf_top_k,
 )
 from logitlab.datasets import load
 from logitlab.steps.truncation import largest
@@ -63,9 +65,10 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (p_less, reference.p_less, [0, 1]),
     (tfs, reference.tfs, [0.0, 0.5, 0.95, 0.99, 1.0]),
     (top_h, reference.top_h, [0.0, 0.1, 0.4, 0.9, 1.0]),
+    (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
 ]
 KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, TopNSigma]
-KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH]
+KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH, ZipfTopK]
 pairs = pytest.mark.parametrize(
     ("ours", "theirs", "values"), PAIRS, ids=[ours.__name__ for ours, *_ in PAIRS]
 )

@@ -176,7 +176,7 @@ def test_an_engine_of_ones_own_has_a_dialect() -> None:
         assert answer.finish_reason == "tool_calls"  # the library's own word
     finally:
         engines.ENGINES.pop("oddly")
-    with pytest.raises(ParameterError, match="usage must be one of 'always', 'asked'"):
+    with pytest.raises(ParameterError, match="usage must be one of 'asked', 'always'"):
         Dialect(usage="often")  # type: ignore[arg-type]
     with pytest.raises(ParameterError, match="stops_after must be one of 'none', 'named', 'all'"):
         Dialect(stops_after="some")  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
+from logitlab.request.whole import READ
 
 __all__ = ["arrive"]
 
@@ -46,6 +47,7 @@ class _Arrival:
 
     def __init__(self, engine: Any, given: Given, size: int | None) -> None:
         self.engine = engine
+        self.given = given
         self.notes: list[Note] = list(given.notes)
         self.values: dict[str, Any] = {}
         self.request: Mapping[str, Any] = given
@@ -112,9 +114,6 @@ class _Arrival:
             return {}
         values, notes = engine.generation_config.values(file, engine.name, is_sent)
         self.notes += notes
-        if is_sent and not engine.generation_config.samples:
-            sentence = f"{KEY} belongs to a deployment of {engine.name}, and to no request."
-            self.notes.append(Note(KEY, "unknown", sentence, file, file))
         return dict(values)
 
     def _named(self, given: Given) -> tuple[dict[str, Any], frozenset[str]]:
@@ -148,7 +147,7 @@ class _Arrival:
         except ParameterError as error:
             if isinstance(error, RefusalError) or key == KEY:
                 raise
-            says = option.says.format(value) if option.says else str(error)
+            says = option.says(value) or str(error)
             answers = self.engine.schema.answers
             raise refusal(key, error.rule, value, self.engine.name, says, answers) from None
 
@@ -156,9 +155,7 @@ class _Arrival:
         """Let the rules of a key act on its value, and file what comes out."""
         engine, target = self.engine, self.target
         rules = engine.rules.get(key, ())
-        if key == "n":  # whoever writes a text counts its answers
-            return
-        if key not in PARAMETERS and key not in engine.options:
+        if key not in READ and key not in engine.options:
             sentence = f"{key} is not modelled here, whatever {engine.name} does with it."
             self.notes.append(Note(key, "unknown", sentence, value))
             return
@@ -180,6 +177,10 @@ class _Arrival:
                 return
         if key in engine.absent:
             self.values[key] = value
+            if key in engine.options and engine.options[key].is_deployed and key in self.given:
+                sentence = f"{key} belongs to a deployment of {engine.name}, and to no request; "
+                sentence += "it acts here."
+                self.notes.append(Note(key, "changed", sentence, value, value))
             if engine.is_page and key not in TWENTY:
                 sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
                 sentence += f"{PARAMETERS[key].origin}."

@@ -15,10 +15,10 @@ from logitlab.engines import MAIN
 from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
 from logitlab.engines.given import read_request
 from logitlab.engines.partings import Parting, partings
-from logitlab.engines.rules import Note, RefusalError, as_refusal
+from logitlab.engines.rules import Note, Translation
 from logitlab.numerics import softmax, widened
-from logitlab.request.params import SamplingParams
-from logitlab.request.whole import refuse_whole
+from logitlab.request.params import SamplingParams, check_structure
+from logitlab.request.whole import refuse_answers, refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
 from logitlab.steps.state import State, check_state
@@ -222,29 +222,38 @@ def compare_engines(
     if len(set(names)) < len(names) or not names:
         raise ParameterError("engines", "different names, one at least", names)
     given = read_request(request)
+    check_structure(given)
     refuse_whole(given)
+    check_state(state)
     form = request if isinstance(request, SamplingParams) else given
     refused: dict[str, str] = {}
-    notes: dict[str, tuple[Note, ...]] = {}
-    chains: dict[str, Chain] = {}
-    results: list[FloatArray] = []
-    check_state(state)
-    states = set[str]()
+    translations: dict[str, Translation] = {}
     for engine in chosen:
         try:
-            translation = engine.arrive(engine.read(form), array.shape[-1])
-            chain = engine.chain_of(translation)
+            read, translations[engine.name] = engine.translated(form, array.shape[-1])
+        except ParameterError as error:
+            refused[engine.name] = str(error)
+        else:
+            refuse_answers(read)
+    chains: dict[str, Chain] = {}
+    results: list[FloatArray] = []
+    states = set[str]()
+    for engine in chosen:
+        if engine.name in refused:
+            continue
+        try:
+            chain = engine.chain_of(translations[engine.name])
             states.update(chain.stateful)
             chain = chain.at_any(state)
             results.append(chain(array, context))
         except ParameterError as error:
             if error.name == "context" or error.name.startswith("state"):
                 raise
-            if engine.is_page and not isinstance(error, RefusalError) and not error.where:
-                error = as_refusal(error, engine.name)
             refused[engine.name] = str(error)
         else:
-            notes[engine.name], chains[engine.name] = translation.notes, chain
+            chains[engine.name] = chain
     check_state(state, states)
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
+    refused = {name: refused[name] for name in names if name in refused}
+    notes = {name: translations[name].notes for name in chains}
     return Comparison(tuple(chains), refused, notes, chains, stacked, array, context)

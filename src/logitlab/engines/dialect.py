@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 from logitlab.checks import check_choice
 
 __all__ = ["Dialect"]
 
-_ENDINGS = ("none", "named", "all")
-_USAGE = ("always", "asked", "finish", "never")
+Endings: TypeAlias = Literal["none", "named", "all"]
+Usage: TypeAlias = Literal["asked", "always", "finish", "never"]
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Dialect:
     Dialect(stops_after='named', usage='asked')
     """
 
-    stops_after: Literal["none", "named", "all"] = "none"
-    usage: Literal["asked", "always", "finish", "never"] = "asked"
+    stops_after: Endings = "none"
+    usage: Usage = "asked"
 
     def __post_init__(self) -> None:
-        check_choice("stops_after", self.stops_after, _ENDINGS)
-        check_choice("usage", self.usage, _USAGE)
+        check_choice("stops_after", self.stops_after, get_args(Endings))
+        check_choice("usage", self.usage, get_args(Usage))

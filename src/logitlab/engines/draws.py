@@ -15,10 +15,7 @@ from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.draw import choose
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import rounded_weights, shifted, widened
-from logitlab.request.params import SamplingParams
-from logitlab.request.whole import refuse_answers
-from logitlab.steps.candidate_order.chain import SortedChain
-from logitlab.steps.candidate_order.one_sort import OneSortChain
+from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.threshold import MinP
@@ -87,14 +84,13 @@ def draw_rows(
     """Do `Engine.draw` for an engine that has luck."""
     array = widened(check_logits(logits))
     chain = engine(request, vocabulary_size=array.shape[-1])
-    refuse_answers(engine.read(request))
     if chain.coins or chain.stateful:
         hint = "Its own coins and states are not repeated here: sample uses logitlab's."
         raise ParameterError(
             "request", "free of XTC and mirostat where an engine draws", chain, hint
         )
-    seed = _seed_of(engine, request, seed)
-    if isinstance(chain, SortedChain | OneSortChain):
+    seed = _seed_of(engine, engine.read(request).get("seed") if seed is None else seed)
+    if isinstance(chain, OrderedChain):
         final, orders = chain.ordered(array, context)
     else:
         final = chain(array, context)
@@ -112,10 +108,8 @@ def draw_rows(
     return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
 
 
-def _seed_of(engine: Any, request: Any, seed: int | None) -> int:
+def _seed_of(engine: Any, seed: int | None) -> int:
     """Return the seed that an engine draws with."""
-    if seed is None:
-        seed = request.seed if isinstance(request, SamplingParams) else request.get("seed")
     # The size of an integer is the engine's affair.
     is_plain = seed is None or type(seed) is int
     used = seed if is_plain else check_integer("seed", seed, SEEDS)

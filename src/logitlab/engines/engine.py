@@ -28,8 +28,15 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import PLAIN, Encode, Schema
 from logitlab.engines.together import Fields, Together
 from logitlab.request.keys import KNOWN, refuse_unknown
-from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY, USED, SamplingParams
-from logitlab.request.whole import refuse_whole
+from logitlab.request.params import (
+    NEUTRAL,
+    PARAMETERS,
+    TWENTY,
+    USED,
+    SamplingParams,
+    check_structure,
+)
+from logitlab.request.whole import READ, refuse_answers, refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.step import SparseStep
@@ -47,7 +54,7 @@ __all__ = [
 
 RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
 EngineLike: TypeAlias = "str | Engine"
-Reports: TypeAlias = Literal["raw", "penalised", "tempered", "processed", "none", "undocumented"]
+Reported: TypeAlias = Literal["raw", "penalised", "tempered", "processed", "none", "undocumented"]
 
 ENGINES: dict[str, Engine] = {}
 """All engines and their variants by name, in the order in which they were declared."""
@@ -125,7 +132,7 @@ class Engine:
     deployed: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
     join: Callable[[Any, Any], Any] = lambda documented, alias: alias
-    logprobs: Reports = "raw"
+    logprobs: Reported = "raw"
     tops_alone: bool = False
     luck: Callable[..., int] | None = None
     luck_note: str = ""
@@ -177,6 +184,11 @@ class Engine:
         """Request keys that only this engine, or its like, knows."""
         return (*self.options, *self.aliases)
 
+    @property
+    def tells_logprobs(self) -> bool:
+        """Whether it reports log-probabilities, and says of what they are."""
+        return self.logprobs not in ("none", "undocumented")
+
     def __call__(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
         """Return the engine's chain for a request.
 
@@ -191,10 +203,11 @@ class Engine:
         ------
         ParameterError
             For what the engine refuses, and for response_format, tools and verbosity where they
-            would change the distribution: they act on a whole generation.
+            would change the distribution: they act on a whole generation. So does n above 1.
         """
-        translation = self.translate(request, vocabulary_size=vocabulary_size)
+        given, translation = self.translated(request, vocabulary_size)
         refuse_unknown(note.key for note in translation.notes if note.effect == "unknown")
+        refuse_answers(given)  # after the engine, which may refuse several in its own words
         return self.chain_of(translation)
 
     def chain_of(self, translation: Translation) -> Chain:
@@ -215,18 +228,20 @@ class Engine:
         return given
 
     def _has(self, key: str) -> bool:
-        """Whether it has a parameter at all, or one that shapes no distribution."""
-        if key == "n":
-            return True
-        if any(
-            isinstance(each, Fields) and key not in each.names.split() for each in self.together
-        ):
+        """Whether its schema reads a key: of those that shape a distribution what its chain has."""
+        if any(isinstance(each, Fields) and key not in each.names for each in self.together):
             return False
         is_ignored = any(isinstance(rule, Ignore) for rule in self.rules.get(key, ()))
-        return PARAMETERS[key].role != "distribution" or (key in self.reads and not is_ignored)
+        return READ[key].role != "distribution" or (key in self.reads and not is_ignored)
 
     def translate(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Translation:
         """Do `logitlab.translate`: tell what of a request reaches the engine."""
+        return self.translated(request, vocabulary_size)[1]
+
+    def translated(
+        self, request: RequestLike, vocabulary_size: int | None
+    ) -> tuple[Given, Translation]:
+        """Return what a request gives, too."""
         if vocabulary_size is not None:
             check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
         try:
@@ -236,8 +251,10 @@ class Engine:
             if not self.is_page or read_request(request).unread:
                 raise
             raise as_refusal(error, self.name) from None
+        if not self.is_page:
+            check_structure(given)
         refuse_whole(given)
-        return self.arrive(given, vocabulary_size)
+        return given, self.arrive(given, vocabulary_size)
 
     def arrive(self, given: Given, size: int | None) -> Translation:
         """Return what of a request that was read reaches the chain."""
@@ -313,7 +330,7 @@ class Engine:
 
     def reported_of(self, chain: Chain) -> Chain:
         """Do `reported` for the chain of a request."""
-        if self.logprobs in ("none", "undocumented"):
+        if not self.tells_logprobs:
             rule = "one whose log-probabilities are known"
             raise ParameterError("engine", rule, self.name, f"They are {self.logprobs}.")
         if self.logprobs == "processed":

@@ -93,6 +93,6 @@ def _file(key: str, value: Any) -> Mapping[str, Any] | None:
     return FrozenDict({str(name): each for name, each in value.items()})
 
 
-def generation_config() -> dict[str, Option]:
-    """Return the option of an engine that reads the file."""
-    return {KEY: Option(None, _file)}
+def generation_config(is_sent: bool = False) -> dict[str, Option]:
+    """Return the option of an engine that reads the file; some servers take it in a request."""
+    return {KEY: Option(None, _file, is_deployed=not is_sent)}

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, check_integer
+from logitlab.checks import ParameterError
 from logitlab.engines.rules import Note
 from logitlab.request.keys import check_key
-from logitlab.request.params import PARAMETERS, SamplingParams
+from logitlab.request.params import SamplingParams
+from logitlab.request.whole import READ
 
-__all__ = ["Given", "kind_of", "read_request", "typed"]
-
-_COUNT = Range(integer=True)
+__all__ = ["Given", "read_request"]
 
 
 class Given(dict[str, Any]):
@@ -52,9 +51,9 @@ def read_request(request: Any) -> Given:
     unread: dict[str, ParameterError] = {}
     for key, value in given.items():
         check_key(key, value)
-        if key in PARAMETERS or key == "n":
+        if key in READ:
             try:
-                given[key] = typed(key, value)
+                given[key] = READ[key].typed(value)
             except ParameterError as error:
                 if not _is_readable(key, value):
                     raise
@@ -63,27 +62,17 @@ def read_request(request: Any) -> Given:
     return given
 
 
-def kind_of(key: str) -> str:
-    """Return the kind of a parameter's values, or of ``n``, which counts texts."""
-    return "integer" if key == "n" else PARAMETERS[key].kind
-
-
-def typed(key: str, value: Any) -> Any:
-    """Return a value of a parameter, or of ``n``, in its type, or raise `ParameterError`."""
-    return check_integer(key, value, _COUNT) if key == "n" else PARAMETERS[key].typed(value)
-
-
 def _is_readable(key: str, value: Any) -> bool:
     """Whether the schema of some server reads a value that is not in the type of its parameter."""
     if key == "logit_bias":
         return isinstance(value, bool | int | float | str | list | tuple | Mapping)
-    kind = kind_of(key)
+    kind = READ[key].kind
     if kind not in ("float", "integer", "boolean"):
         return False
     if isinstance(value, str):
         return kind == "boolean" or _is_number(value)
     if isinstance(value, bool | int):
-        return kind != "integer" or isinstance(value, bool) or key == "mirostat"
+        return kind != "integer" or isinstance(value, bool) or READ[key].range is None
     return isinstance(value, float) and kind != "float" and value - value == 0
 
 

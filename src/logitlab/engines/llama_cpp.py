@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from logitlab.checks import Range, check_integer
+from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.engines.draws import llama_cpp as llama_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
@@ -24,9 +24,8 @@ from logitlab.engines.rules import (
     Target,
     Unmodelled,
     Values,
-    refusal,
 )
-from logitlab.engines.schemas import LLAMA_SERVER, json_integer
+from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -63,12 +62,6 @@ _NAMES = {
 } | {"nucleus": "top_p", "temp": "temperature", "typ": "typ_p"}
 
 
-def _wrapped(value: int, signed: bool = True) -> int:
-    """Return the lowest 32 bits of an integer; beyond 64 bits it is a float in C++, and then 0."""
-    bits = value % 2**32 if -(2**63) <= value < 2**64 else 0
-    return bits - 2**32 if signed and bits >= 2**31 else bits
-
-
 @dataclass(frozen=True)
 class _Wrap(Rule):
     """The engine keeps the lowest 32 bits of an integer, with or without a sign."""
@@ -77,7 +70,7 @@ class _Wrap(Rule):
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
         """Return what these bits are."""
-        used = _wrapped(value, self.signed)
+        used = low_bits(value, self.signed)
         if used == value or (not self.signed and used - value == 2**32):  # -1 is 2**32 - 1
             return value, None
         sentence = f"{key} {value} is taken modulo 2**32 by {target.engine}: {used}."
@@ -94,14 +87,15 @@ def _samplers(key: str, value: Any) -> Any:
         return tuple(_LETTERS.get(letter, letter) for letter in value)
     if not isinstance(value, list | tuple):
         return value
-    for name in value:
-        if not isinstance(name, str):
-            kind = "number" if isinstance(name, int | float) else "no string"
-            says = (
-                f"Field '{key}': [json.exception.type_error.302] type must be string, but is {kind}"
-            )
-            raise refusal(key, "a list of names, or a text of letters", value, "llama_cpp", says)
+    if not all(isinstance(name, str) for name in value):
+        raise ParameterError(key, "a list of names, or a text of letters", value)
     return tuple(_NAMES.get(name.lower(), name) for name in value)
+
+
+def _samplers_say(value: Any) -> str:
+    first = next(name for name in value if not isinstance(name, str))
+    kind = "number" if isinstance(first, int | float) else "no string"
+    return f"Field 'samplers': [json.exception.type_error.302] type must be string, but is {kind}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +108,7 @@ class _WrapIds(Rule):
             return value, None
         used: dict[int, Any] = {}
         for token, amount in value.items():
-            known = _wrapped(token)
+            known = low_bits(token)
             if known >= 0:
                 used[known] = used.get(known, 0) + amount
         sentence = f"{key}: ids are taken modulo 2**32 by {target.engine}."
@@ -155,17 +149,25 @@ def _window(key: str, value: Any) -> int:
 
 def _server_window(key: str, value: Any) -> int:
     """Take what the server reads as an integer of 32 bits."""
+    number = _as_read(key, value)
+    if isinstance(number, int) and number < 0:
+        raise ParameterError(key, _LENGTHS.rule(), value)
+    return _window(key, number)
+
+
+def _server_window_says(value: Any) -> str:
+    number = _as_read("repeat_last_n", value)
+    if not isinstance(number, int):
+        return ""
+    return (
+        f"Field 'repeat_last_n': Value must be between 0 <= value <= 2147483647, but got {number}"
+    )
+
+
+def _as_read(key: str, value: Any) -> Any:
     if isinstance(value, bool | float) and value - value == 0:
         value = json_integer(key, value)
-    if isinstance(value, int):
-        number = _wrapped(value)
-        if number < 0:
-            says = (
-                f"Field '{key}': Value must be between 0 <= value <= 2147483647, but got {number}"
-            )
-            raise refusal(key, _LENGTHS.rule(), value, "llama_cpp", says)
-        return number
-    return _window(key, value)
+    return low_bits(value) if isinstance(value, int) else value
 
 
 _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
@@ -251,8 +253,8 @@ def _llama_penalties(p: Values, last_n: int) -> tuple[Step, ...]:
     schema=LLAMA_SERVER,
     defaults=_DEFAULTS,
     options={
-        "repeat_last_n": Option(64, _server_window),
-        "samplers": Option(_SAMPLERS, _samplers),
+        "repeat_last_n": Option(64, _server_window, _server_window_says),
+        "samplers": Option(_SAMPLERS, _samplers, _samplers_say),
     },
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
@@ -302,7 +304,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     source="llama_cpp/llama.py, Llama._init_sampler",
     rules=_PYTHON,
     defaults=_DEFAULTS,
-    options={"last_n_tokens_size": Option(64, _window)},
+    options={"last_n_tokens_size": Option(64, _window, is_deployed=True)},
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
     luck_note=_LLAMA_LUCK,

@@ -157,7 +157,7 @@ def mlx_lm(p: Values) -> Chain:
     rules=_SERVER,
     schema=MLX_SERVER,
     defaults={"temperature": 0.0},
-    options=_OPTIONS | {"cached_prompt": Option(0, _size)},
+    options=_OPTIONS | {"cached_prompt": Option(0, _size, is_deployed=True)},
     logprobs="penalised",
     tops_alone=True,
     luck_note=_MLX_LUCK,

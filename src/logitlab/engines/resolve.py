@@ -68,13 +68,13 @@ class Resolved:
         ParameterError
             If the engine does not say of what they are, and nobody else does.
         """
-        if mode != "engine" or self.is_chain:
+        if mode != "engine" or self.is_chain or self.engine.tells_logprobs:
             return True
         if self.engine.logprobs == "undocumented":
             rule = "false, or asked for with logprobs_mode 'raw' or 'processed'"
             hint = f"{self.engine.name} does not say what it reports."
             raise ParameterError("logprobs", rule, True, hint)
-        return self.engine.logprobs != "none"
+        return False
 
     def reported(self, mode: str) -> Chain | None:
         """Return what log-probabilities are of: a chain, or None for the model's own logits.
@@ -159,7 +159,7 @@ def resolve_alone(request: Request, engine: EngineLike, *, size: int | None = No
     """Do `resolve` for a result that has no notes: what nobody knows is refused there."""
     resolved = resolve(request, engine, size=size)
     if resolved is not request:  # whoever has resolved it has its notes
-        refuse_unknown(resolved.given.keys() - resolved.engine.own_keys)
+        refuse_unknown(resolved.given.keys() - resolved.engine.own)
     return resolved
 
 

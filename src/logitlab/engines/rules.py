@@ -7,7 +7,7 @@ itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
@@ -24,6 +24,7 @@ __all__ = [
     "Greedy",
     "Ignore",
     "InVocabulary",
+    "KnownIds",
     "LeftOut",
     "Note",
     "Off",
@@ -34,12 +35,14 @@ __all__ = [
     "Rule",
     "Send",
     "Target",
+    "Told",
     "Translation",
     "Unmodelled",
     "Values",
     "as_refusal",
     "brief_number",
     "refusal",
+    "unmodelled",
 ]
 
 ABSENT: Any = object()
@@ -57,10 +60,12 @@ class Note:
     ----------
     key : str
         The request key.
-    effect : {"ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted"}
-        "changed" are clamped and raised values, "off" values that switch the parameter off,
-        "default" keys that are absent and not neutral, "beyond" parameters that OpenRouter's page
-        does not name, "unknown" keys of no parameter, "uncounted" penalties without tokens.
+    effect : str
+        "ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted" or
+        "beside". "changed" are clamped and raised values, and those of a deployment, "off" values that
+        switch the parameter off, "default" keys that are absent and not neutral, "beyond"
+        parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
+        "uncounted" penalties without tokens, "beside" what depends on more than the request.
     sentence : str
         The same in words.
     given, used : object
@@ -76,14 +81,23 @@ class Note:
 
 @dataclass(frozen=True)
 class Option:
-    """A request key of an engine's own: its default, ``check(key, value)``, and its error text.
+    """A key of an engine's own.
 
-    ``{}`` in the text stands for the value.
+    Parameters
+    ----------
+    default : object
+    check : callable
+        ``check(key, value)`` returns the value in canonical form, or raises `ParameterError`.
+    says : callable, optional
+        ``says(value)``: the engine's own text about one that it refuses, or "".
+    is_deployed : bool
+        Whether a deployment has it, and no client can send it: in a request that is told.
     """
 
     default: Any
     check: Callable[[str, Any], Any]
-    says: str = ""
+    says: Callable[[Any], str] = lambda value: ""
+    is_deployed: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,6 +174,11 @@ def refusal(
     same = says.rstrip(".") == str(error).rstrip(".") and answers == "refuses the request"
     words = " with these words." if same else f": {says}"
     return RefusalError(key, rule, value, f"{engine} {answers}{words}")
+
+
+def unmodelled(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:
+    """Return the error for what an engine takes, and then does what is not modelled here."""
+    return RefusalError(key, rule, value, f"{engine} goes on, but {says}.")
 
 
 def as_refusal(error: ParameterError, engine: str) -> RefusalError:
@@ -296,7 +315,7 @@ class Unmodelled(Refuse):
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Raise, or let the value pass."""
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
-            raise RefusalError(key, self.rule, value, f"{target.engine} goes on, but {self.says}.")
+            raise unmodelled(key, self.rule, value, target.engine, self.says)
         return value, None
 
 
@@ -452,6 +471,71 @@ class InVocabulary(Rule):
     def describe(self) -> str:
         """Say what happens to other ids."""
         return "other ids are refused" if self.refused else "other ids are ignored"
+
+
+@dataclass(frozen=True)
+class KnownIds(Rule):
+    """Token ids of a list or of phrases that no token has are refused.
+
+    Parameters
+    ----------
+    says : str
+        The engine's own text; ``{}`` stands for all such ids, ``{V}`` and ``{last}`` for the
+        vocabulary.
+    """
+
+    says: str
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Look for ids at or beyond the size of the vocabulary."""
+        if target.size is None:
+            return value, None
+        wrong = [token for token in _ids(value) if token >= target.size]
+        if not wrong:
+            return value, None
+        says = self.says.format(wrong, V=target.size, last=target.size - 1)
+        rule = f"token ids in [0, {target.size - 1}]"
+        raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
+
+    def describe(self) -> str:
+        """Say what happens to other ids."""
+        return "other ids are refused"
+
+
+def _ids(value: Any) -> Iterator[int]:
+    """Yield the token ids of a list, or of the phrases in a list or a map."""
+    for each in value:
+        if isinstance(each, tuple):
+            yield from each
+        elif not isinstance(each, str):
+            yield each
+
+
+@dataclass(frozen=True)
+class Told(Rule):
+    """What happens beside, and depends on more than the request.
+
+    Parameters
+    ----------
+    sentence : str
+        ``{key}`` and ``{engine}`` stand for these.
+    once_for : frozenset of str
+        Keys of which the first in a request is told of; none is every one.
+    """
+
+    sentence: str
+    once_for: frozenset[str] = frozenset()
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Let the value pass, and tell."""
+        if self.once_for and next(k for k in target.request if k in self.once_for) != key:
+            return value, None
+        sentence = self.sentence.format(key=key, engine=target.engine)
+        return value, Note(key, "beside", sentence, value, value)
+
+    def describe(self) -> str:
+        """Say nothing: it changes no value."""
+        return ""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ A schema reads what is not in the type of its parameter. What the server refuses
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from logitlab.checks import ParameterError, brief, shown
-from logitlab.engines.given import Given, kind_of, typed
+from logitlab.engines.given import Given
 from logitlab.engines.rules import Note, refusal
+from logitlab.request.whole import READ
 
 __all__ = [
     "LLAMA_SERVER",
@@ -25,6 +27,7 @@ __all__ = [
     "Encode",
     "Schema",
     "json_integer",
+    "low_bits",
 ]
 
 Encode: TypeAlias = Callable[[str], Sequence[int]]
@@ -76,10 +79,10 @@ class Schema:
         result.nulls = given.nulls
         for key, error in given.unread.items():
             value = given[key]
-            if not has(key) and self is not PLAIN:
+            if not has(key) and self != PLAIN:
                 continue
             used, left_out = self._read(key, value, engine, error, encode)
-            result[key] = typed(key, used)
+            result[key] = READ[key].typed(used)
             if left_out:
                 notes.append(Note(key, "changed", f"{key}: {left_out} by {engine}.", value, used))
             elif key != "logit_bias" and (used != value or isinstance(value, bool)):
@@ -93,7 +96,7 @@ class Schema:
     ) -> tuple[Any, str]:
         """Return a value in its type, and what of it was left out."""
         reads = {"float": self.number, "integer": self.integer, "boolean": self.flag}
-        read = reads.get(kind_of(key))
+        read = reads.get(READ[key].kind)
         if (self.bias if key == "logit_bias" else read) is None:
             raise error
         try:
@@ -110,20 +113,21 @@ PLAIN = Schema()
 """Nothing but a parameter's own type: OpenRouter's page, and functions in Python."""
 
 
+_INTEGER = re.compile(r"\s*[+-]?\d+(_\d+)*(\.0+)?\s*", re.ASCII)
+
+
 def _whole(key: str, value: Any) -> int:
     """Read as pydantic reads an integer."""
-    try:
-        number = float(value)
-    except ValueError:
-        raise ValueError("Input should be a valid integer") from None
-    if number != math.floor(number):
+    if isinstance(value, str):
+        if not _INTEGER.fullmatch(value):
+            says = "Input should be a valid integer, unable to parse string as an integer"
+            raise ValueError(says)
+        return int(value.partition(".")[0])
+    if value != math.floor(value):
         raise ValueError("Input should be a valid integer, got a number with a fractional part")
     if isinstance(value, float) and abs(value) >= 2**63:
         raise ValueError("Unable to parse input string as an integer, exceeded maximum size")
-    try:
-        return int(value)
-    except ValueError:  # "5.0"
-        return int(number)
+    return int(value)
 
 
 _FLAGS = {"1": True, "true": True, "t": True, "yes": True, "y": True, "on": True}
@@ -177,6 +181,12 @@ SGLANG_SERVER = replace(
     | {"n": "Input should be a valid integer"},
 )
 """The same, but for some keys that may not be null."""
+
+
+def low_bits(value: int, signed: bool = True) -> int:
+    """Return the lowest 32 bits of an integer; beyond 64 bits it is a float in C++, and then 0."""
+    bits = value % 2**32 if -(2**63) <= value < 2**64 else 0
+    return bits - 2**32 if signed and bits >= 2**31 else bits
 
 
 def _json_number(key: str, value: Any) -> float:
@@ -243,16 +253,16 @@ def _json_tokens(token: Any, encode: Encode | None, named: bool) -> Sequence[int
         number = token.lstrip(" \t\n\v\f\r")
         digits = number[1:] if number[:1] in ("+", "-") else number
         if named and (not token or (digits.isascii() and digits.isdigit())):
-            token = int(number or 0)
+            token = min(max(int(number or 0), -(2**63)), 2**63 - 1)  # strtol
         elif encode is not None:
             return encode(token)
         else:
             hint = "Its server tokenises other keys: give the ids, or generate with a model."
             rule = "a map whose keys are token ids where no tokenizer is at hand"
             raise ParameterError("logit_bias", rule, token, hint)
-    if isinstance(token, bool) or not isinstance(token, int):
+    if isinstance(token, bool) or not isinstance(token, int) or not -(2**63) <= token < 2**64:
         return ()
-    known = (token + 2**31) % 2**32 - 2**31  # llama_token has 32 bits
+    known = low_bits(token)  # llama_token has 32 bits
     return (known,) if known >= 0 else ()
 
 
@@ -264,7 +274,7 @@ def _typed(kinds: str) -> Read:
     """Return what reads as ``isinstance`` does, to which a flag is an integer."""
 
     def read(key: str, value: Any) -> Any:
-        if not isinstance(value, bool) or "bool" in kinds:
+        if not isinstance(value, bool):
             raise ValueError(f"{key} must be of type {kinds}")
         return int(value)
 

@@ -10,8 +10,9 @@ from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
-from logitlab.engines.together import Together, at_least, number
+from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
+from logitlab.steps.allow import MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
@@ -57,10 +58,6 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def _above_limit(request: Mapping[str, Any]) -> bool:
-    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
-
-
 def _grammars(request: Mapping[str, Any]) -> bool:
     form = request.get("response_format", {"type": "text"})
     return [form["type"] != "text", "regex" in request, "ebnf" in request].count(True) > 1
@@ -71,8 +68,8 @@ _TOGETHER = (
     at_least("min_tokens", 0, "min_new_tokens must be in [0, max_new_tokens], got {min_tokens}."),
     Together(
         "min_tokens",
-        _above_limit,
-        "at most max_tokens, {max_tokens}",
+        above_limit,
+        "at most max_tokens={max_tokens}",
         "min_new_tokens must be in [0, max_new_tokens({max_tokens})], got {min_tokens}.",
     ),
     *(Together(key, _grammars, "the only grammar", _ONE_GRAMMAR) for key in ("regex", "ebnf")),
@@ -88,6 +85,7 @@ _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position
 
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
     return (
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
         AdditivePenalty(p.frequency_penalty, p.presence_penalty, scope, by_ones=True),
         RepetitionPenalty(p.repetition_penalty, scope=scope),
         LogitBias(p.logit_bias),

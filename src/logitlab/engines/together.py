@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from logitlab.engines.rules import RefusalError, Target, refusal
+from logitlab.engines.rules import Target, refusal, unmodelled
 
-__all__ = ["Fields", "Together", "at_least", "needs_logprobs", "needs_stream"]
+__all__ = [
+    "Fields",
+    "Together",
+    "above_limit",
+    "at_least",
+    "needs_logprobs",
+    "needs_stream",
+    "number",
+]
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,14 @@ class Together:
         says, value = self.says.format_map(request), request[self.key]
         rule = self.rule.format_map(request)
         if self.goes_on:
-            raise RefusalError(self.key, rule, value, f"{target.engine} goes on, but {says}.")
+            raise unmodelled(self.key, rule, value, target.engine, says)
         answers = self.answers or target.answers
         raise refusal(self.key, rule, value, target.engine, says, answers)
 
     def describe(self) -> str:
-        """Say the rule."""
-        return f"must be {self.rule}"
+        """Say the rule, with the names of the keys whose values it tells in a refusal."""
+        named = re.sub(r"(\w+=)?\{(\w+)\}", r"\2", self.rule)
+        return f"must be {named}"
 
 
 @dataclass(frozen=True)
@@ -59,20 +69,20 @@ class Fields:
 
     Parameters
     ----------
-    names : str
+    names : frozenset of str
         All of them.
     says : str
         The engine's own text; ``{names}`` stands for the others.
     """
 
-    names: str
+    names: frozenset[str]
     says: str
 
     key: ClassVar[str] = ""
 
     def check(self, request: Mapping[str, Any], target: Target) -> None:
         """Raise for any other key."""
-        others = [key for key in target.sent if key not in self.names.split()]
+        others = [key for key in target.sent if key not in self.names]
         if others:
             says = self.says.format(names=", ".join(map(repr, others)))
             value = request.get(others[0])
@@ -86,6 +96,11 @@ class Fields:
 def at_least(key: str, least: int, says: str) -> Together:
     """Return the rule that a number has a smallest value."""
     return Together(key, lambda request: number(request, key) < least, f"at least {least}", says)
+
+
+def above_limit(request: Mapping[str, Any]) -> bool:
+    """Whether more tokens are asked for than there may be."""
+    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
 
 
 def number(request: Mapping[str, Any], key: str, absent: float = 0) -> float:

@@ -21,7 +21,7 @@ def _device(key: str, value: Any) -> str:
     return str(value)
 
 
-DEVICE = {"device": Option("cpu", _device)}
+DEVICE = {"device": Option("cpu", _device, is_deployed=True)}
 """The option of engines that sort in torch: on which device."""
 
 

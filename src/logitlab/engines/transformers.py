@@ -110,15 +110,15 @@ def transformers(p: Values) -> Chain:
 
 
 # The keys of openai.types.chat.CompletionCreateParams, and three of the server's own.
-_FIELDS = Fields(
+_NAMES = (
     "audio chat_template_kwargs frequency_penalty function_call functions generation_config "
     "logit_bias logprobs max_completion_tokens max_tokens messages metadata modalities model "
     "moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key "
     "prompt_cache_options prompt_cache_retention reasoning_effort response_format "
-    "safety_identifier seed service_tier stop store stream stream_options temperature tool_choice "
-    "tools top_logprobs top_p user verbosity web_search_options",
-    "Unexpected fields in the request: {{{names}}}",
+    "safety_identifier seed service_tier stop store stream stream_options temperature "
+    "tool_choice tools top_logprobs top_p user verbosity web_search_options"
 )
+_FIELDS = Fields(frozenset(_NAMES.split()), "Unexpected fields in the request: {{{names}}}")
 _SERVED_FILE = replace(_FILE, max_tokens=lambda limit: max(limit or 0, 1024), samples=True)
 _UNUSED: tuple[Rule, ...] = (Ignore("the server warns of an unsupported field, and goes on"),)
 _SERVE: dict[str, tuple[Rule, ...]] = (
@@ -158,7 +158,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     together=(_FIELDS,),
     schema=TRANSFORMERS_SERVE,
     generation_config=_SERVED_FILE,
-    options=generation_config() | DEVICE,
+    options=generation_config(is_sent=True) | DEVICE,
     defaults={"top_k": 50},
     logprobs="none",
     luck_note=_GLOBAL,

@@ -10,16 +10,36 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import Clamp, Ignore, InVocabulary, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import (
+    Clamp,
+    Ignore,
+    InVocabulary,
+    KnownIds,
+    Off,
+    Option,
+    Refuse,
+    Rule,
+    Values,
+)
 from logitlab.engines.schemas import VLLM_SERVER
-from logitlab.engines.together import Together, at_least, needs_logprobs, needs_stream, number
+from logitlab.engines.together import (
+    Together,
+    above_limit,
+    at_least,
+    needs_logprobs,
+    needs_stream,
+    number,
+)
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.steps.allow import AllowedTokens, MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
+from logitlab.steps.sequences import BadWords
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
 
@@ -65,6 +85,42 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             lists=True,
         ),
     ),
+    "allowed_token_ids": (
+        Refuse(
+            lambda ids: not ids,
+            "absent, or an array of at least one token id",
+            "allowed_token_ids is not None and empty!",
+        ),
+        KnownIds("allowed_token_ids contains out-of-vocab token id!"),
+    ),
+    "stop_token_ids": (
+        KnownIds(
+            "token_id(s) {} in stop_token_ids contain out-of-vocab token ids. Vocabulary size: {V}"
+        ),
+    ),
+    "bad_words": (
+        Refuse(
+            lambda words: "" in words,
+            "free of empty texts",
+            "bad_words cannot contain an empty string. Got bad_words={}",
+        ),
+        Refuse(
+            lambda words: len(words) > 128,
+            "an array of at most 128 words as tokens",
+            "Too many bad words after tokenization: 129. The max number is 128.",
+        ),
+        KnownIds(
+            "The model vocabulary size is {V}, but the following tokens were specified as bad: {}. "
+            "All token id values should be integers satisfying: 0 <= token_id <= {last}."
+        ),
+    ),
+    "thinking_token_budget": (
+        Refuse(
+            lambda budget: budget < -1,
+            "a non-negative integer or -1 for unlimited",
+            "`thinking_token_budget` must be a non-negative integer or -1 for unlimited.",
+        ),
+    ),
     "seed": (
         Refuse(
             lambda seed: seed >= 2**63,
@@ -101,10 +157,6 @@ def _too_many_logprobs(request: Mapping[str, Any]) -> bool:
 def _is_greedy(request: Mapping[str, Any]) -> bool:
     # A temperature below 0.01 is raised first.
     return number(request, "temperature", 1) == 0 and not request.get("use_beam_search")
-
-
-def _above_limit(request: Mapping[str, Any]) -> bool:
-    return number(request, "min_tokens") > number(request, "max_tokens", float("inf"))
 
 
 _MAX_LOGPROBS = 20
@@ -167,7 +219,7 @@ VLLM_TOGETHER = (
     at_least("min_tokens", 0, "min_tokens must be greater than or equal to 0, got {min_tokens}."),
     Together(
         "min_tokens",
-        _above_limit,
+        above_limit,
         "less than or equal to max_tokens={max_tokens}",
         "min_tokens must be less than or equal to max_tokens={max_tokens}, got {min_tokens}.",
     ),
@@ -196,9 +248,25 @@ VLLM_FILE = GenerationConfig(
         "min_p",
     )
 )
-VLLM_OPTIONS = generation_config() | {"max_logprobs": Option(_MAX_LOGPROBS, _limit)}
+VLLM_OPTIONS = generation_config() | {
+    "max_logprobs": Option(_MAX_LOGPROBS, _limit, is_deployed=True)
+}
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
+
+
+def vllm_masks(p: Values) -> tuple[Step, ...]:
+    """Return what comes before penalties: which tokens may come, and bias."""
+    return (
+        AllowedTokens(p.allowed_token_ids),
+        BadWords(p.bad_words),
+        MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
+        LogitBias(p.logit_bias),
+    )
+
+
+def _thinking(p: Values) -> Step:
+    return ThinkingBudget(p.thinking_token_budget, *p.thinking_markers, form="lifted")
 
 
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
@@ -235,8 +303,9 @@ def vllm(p: Values) -> Chain:
     option ``max_logprobs`` is the server's flag of that name.
     """
     return OneSortChain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),
@@ -278,8 +347,9 @@ def vllm_triton(p: Values) -> Chain:
     rounds; and top-p alone may not cut a row with outliers such as a bias of -100.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -307,8 +377,9 @@ def vllm_flashinfer(p: Values) -> Chain:
     of one request changes how ties are broken in its neighbours.
     """
     return Chain(
-        LogitBias(p.logit_bias),
+        *vllm_masks(p),
         *vllm_penalties(p),
+        _thinking(p),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),

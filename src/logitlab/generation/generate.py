@@ -140,6 +140,7 @@ def generate_many(
     n: int | None = None,
     seed: Any = None,
     constraint: Any = None,
+    state: Any = None,
     **keywords: Any,
 ) -> list[Generation]:
     """Let a model write many texts at a time.
@@ -153,6 +154,7 @@ def generate_many(
         How many answers to each prompt. None takes the ``n`` of each request.
     seed : as of `generate`, or a list of int
     constraint : as of `generate`, or a list of those
+    state : as of `generate`, or a list of those
         Each list has one for each prompt, or several for one prompt.
     **keywords
         As of `generate`.
@@ -183,13 +185,18 @@ def generate_many(
         "requests": list(requests) if _is_list(requests) else [requests],  # type: ignore[arg-type]
         "seed": list(seed) if _is_list(seed) else [seed],
         "constraint": list(constraint) if _is_list(constraint) else [constraint],
+        "state": list(state) if _is_list(state) else [state],
     }
     count = max(map(len, lists.values()))
     for name, each in lists.items():
         if len(each) not in (1, count):
             raise ParameterError(name, f"one, or a list of {count}", Seen(f"a list of {len(each)}"))
     common = Options.of(keywords)
-    options = [replace(common, constraint=mask) for mask in lists["constraint"]]
+    masks, states = lists["constraint"], lists["state"]
+    options = [
+        replace(common, constraint=masks[i % len(masks)], state=states[i % len(states)])
+        for i in range(max(len(masks), len(states)))
+    ]
     loop = _loop(model, texts, lists["requests"], options, lists["seed"], n)
     return _finished(loop, common.progress)
 

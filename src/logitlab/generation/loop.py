@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +14,13 @@ from logitlab.generation.preparation import Prepared, unspelled
 from logitlab.generation.result import Finish, Generation, Piece
 from logitlab.generation.stop import StoppedText
 from logitlab.models.model import Model, State
-from logitlab.numerics import widened
+from logitlab.numerics import log_softmax, widened
 from logitlab.sampling.reports import Logprobs, logprobs
 from logitlab.sampling.sample import draw_tokens
 from logitlab.steps.chain import Chain, Trace
 from logitlab.steps.context import Context, GrowingContext, Tally
+from logitlab.steps.state import State as ChainState
+from numpy.typing import NDArray
 
 __all__ = ["Loop", "Row"]
 
@@ -75,19 +77,32 @@ class Row:
             self.matcher = prepared.constraint.start(model.vocabulary, model.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
-        self.chain_state = prepared.chain.known(prepared.options.state)
+        self._states: list[ChainState] = [prepared.chain.known(prepared.options.state)]
+        self._observed: list[dict[str, float]] = []
         if earlier is not None:
             for token in earlier.tokens.tolist():
                 self.add(token)
             if earlier.logprobs is not None:
                 self._reports.append(earlier.logprobs)
             self._traces.extend(earlier.traces or ())
-            self.chain_state = dict(earlier.state or {})
+            if earlier.states is not None:
+                self._states = [*_entries_of(earlier.states)]
+                self._observed = _entries_of(earlier.observed or {})
 
     @property
     def output(self) -> IntArray:
         """The tokens drawn so far."""
         return self._output[: self._count]
+
+    @property
+    def chain_state(self) -> ChainState:
+        """In which state the next token is drawn."""
+        return self._states[-1]
+
+    def observe(self, logprobs: dict[str, float]) -> None:
+        """Take the next state, after a token of these log-probabilities."""
+        self._states.append(self.prepared.chain.update(self.chain_state, logprobs))
+        self._observed.append(logprobs)
 
     def add(self, token: int, report: Logprobs | None = None, trace: Trace | None = None) -> str:
         """Append a drawn token, see whether it is the last, and return what can be shown."""
@@ -185,8 +200,21 @@ class Row:
             model=self._model.name,
             params=self.prepared.request,
             options=options,
-            state=self.chain_state or None,
+            states=_columns_of(self._states[: self._count + 1]),
+            observed=_columns_of(self._observed[: self._count]),
         )
+
+
+def _entries_of(columns: Mapping[str, NDArray[np.float64]]) -> list[dict[str, float]]:
+    """Return arrays by name as a map for each of their places."""
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _columns_of(entries: Sequence[ChainState]) -> dict[str, NDArray[np.float64]] | None:
+    """Return maps with the same keys as one array for each; None where there are no keys."""
+    names = entries[0].keys() if entries else ()
+    return {name: np.array([entry[name] for entry in entries]) for name in names} or None
 
 
 def _joined(reports: Sequence[Logprobs], top: int) -> Logprobs:
@@ -314,7 +342,7 @@ class Loop:
         if chain.stateful:
             chain = chain.at({name: [each[name] for each in states] for name in chain.stateful})
         try:
-            tokens = self._choose(rows, allowed, chain, prepared, context)
+            tokens = self._choose(rows, logits, allowed, chain, context)
         except ParameterError as error:
             raise error.inside(f"the logits of {self.model.name}") from None
         report = None
@@ -345,26 +373,33 @@ class Loop:
         self,
         rows: Sequence[Row],
         logits: FloatArray,
+        allowed: FloatArray,
         chain: Chain,
-        prepared: Prepared,
         context: Context | None,
     ) -> IntArray:
+        prepared = rows[0].prepared
         sequence = np.array([[row.sequence] for row in rows])
         position = np.array([[len(row.output)] for row in rows])
-        chances = np.empty(position.shape) if prepared.chain.stateful else None
+        observed = prepared.chain.observed
+        counts = {count for count in observed.values() if count is not None}
+        stages = {count: np.empty(position.shape) for count in counts}
         tokens = draw_tokens(
-            logits,
+            allowed,
             chain,
             context,
             [row.seed for row in rows],
             sequence,
             position,
             prepared.options.coupling,
-            logprobs=chances,
+            logprobs=stages,
         )
-        if chances is not None:
-            for row, chance in zip(rows, chances[:, 0].tolist(), strict=True):
-                row.chain_state = prepared.chain.update(row.chain_state, chance)
+        if observed:
+            raw = np.empty(position.shape)
+            if None in observed.values():
+                raw = np.take_along_axis(log_softmax(logits), tokens, axis=-1)
+            parts = {name: raw if c is None else stages[c] for name, c in observed.items()}
+            for place, row in enumerate(rows):
+                row.observe({name: float(part[place, 0]) for name, part in parts.items()})
         return tokens[:, 0]
 
 

@@ -64,7 +64,7 @@ class Options:
         Which texts may be written, such as ``constraints.Regex("[0-9]+")``; where the request has
         no ``response_format`` and no tools.
     state : mapping of str to float, optional
-        The state of mirostat at the first token; None takes the initial one.
+        The state of mirostat or adaptive-p at the first token; None takes the initial one.
     batch_size : int
         How many answers are written at a time.
     progress : bool, optional

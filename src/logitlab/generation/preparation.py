@@ -17,9 +17,7 @@ from logitlab.generation.options import Options
 from logitlab.models.model import Model
 from logitlab.request.params import SamplingParams
 from logitlab.request.whole import answers_of, check_answers
-from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
-from logitlab.steps.step import RowStep, StatefulStep
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Prepared", "prepare", "resolve_for", "unspelled"]
@@ -36,7 +34,7 @@ class Prepared:
     options : Options
     resolved : Resolved
     counts : bool
-        Whether a step counts the tokens so far.
+        Whether a step looks at the tokens so far.
     constraint : Constraint or None
         Which tokens may come next, before anything else is done to the logits.
     reported : Chain or None
@@ -141,7 +139,7 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
         request=copy.deepcopy(request) if isinstance(request, Mapping) else request,
         options=options,
         resolved=replace(resolved, notes=(*resolved.notes, *notes)),
-        counts=not all(isinstance(s, RowStep | LogitBias | StatefulStep) for s in chain),
+        counts=any(step.needs_context for step in chain),
         constraint=constraint,
         reported=(reported or Chain()) if reports else None,
         is_raw=reported is None,

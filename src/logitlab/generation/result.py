@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 from logitlab.arrays import IntArray
 from logitlab.constraints import ToolCall
 from logitlab.engines.resolve import Request
@@ -13,6 +15,7 @@ from logitlab.generation.options import Options
 from logitlab.sampling.reports import Logprobs
 from logitlab.steps.chain import Trace
 from logitlab.steps.state import State
+from numpy.typing import NDArray
 
 __all__ = ["Finish", "Generation", "Piece", "Usage"]
 
@@ -105,8 +108,11 @@ class Generation:
         The request as it was given.
     options : Options
         What else the generation depends on.
-    state : mapping of str to float, or None
-        The state after the last token, where a step has one.
+    states : mapping of str to ndarray of float64, shape (T + 1,), or None
+        Where a step has a state, each of its numbers: as every token was drawn, and after the last.
+    observed : mapping of str to ndarray of float64, shape (T,), or None
+        The log-probability of every token in what the step of that name looks at: in what it was
+        drawn from, for mirostat.
     """
 
     text: str
@@ -123,7 +129,14 @@ class Generation:
     model: str
     params: Request
     options: Options
-    state: State | None = None
+    states: Mapping[str, NDArray[np.float64]] | None = None
+    observed: Mapping[str, NDArray[np.float64]] | None = None
+
+    @property
+    def state(self) -> State | None:
+        """The state after the last token, where a step has one."""
+        states = self.states
+        return None if states is None else {key: float(each[-1]) for key, each in states.items()}
 
     @property
     def finish_reason(self) -> str:

@@ -8,9 +8,9 @@ from typing import Any, NoReturn
 
 from logitlab.checks import ParameterError, check_choice
 
-__all__ = ["ROLES", "check_messages"]
+__all__ = ["check_messages"]
 
-ROLES = ("system", "developer", "user", "assistant", "tool")
+_ROLES = ("system", "developer", "user", "assistant", "tool")
 
 _TEXTS = ("name", "tool_call_id", "refusal", "reasoning", "reasoning_content")
 
@@ -60,7 +60,7 @@ def _message(path: str, message: object) -> dict[str, Any]:
         raise ParameterError(path, "a map with role and content", message)
     fields = {key: value for key, value in message.items() if value is not None}
     is_answer = fields.get("role") == "assistant"
-    check_choice(f"{path}.role", fields.get("role"), ROLES)
+    check_choice(f"{path}.role", fields.get("role"), _ROLES)
     for key in _TEXTS:
         if not isinstance(fields.get(key, ""), str):
             raise ParameterError(f"{path}.{key}", "a text", fields[key])

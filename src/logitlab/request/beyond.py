@@ -129,7 +129,8 @@ class BeyondParameters:
     skew: float | None = parameter(
         Range(),
         "distribution",
-        "Raises the cumulative probabilities, in the order of token ids, to the power exp(skew).",
+        "Raises the cumulative probabilities, from the most likely token down, to the power "
+        "exp(skew).",
         default=0.0,
         origin="turboderp, exllamav2",
         used=0.5,
@@ -242,6 +243,16 @@ class BeyondParameters:
         "Ends the thinking of a model after this many tokens; -1 does not.",
         default=-1,
         origin="vLLM",
+    )
+    thinking_markers: Sequence[str | Sequence[int]] | None = parameter(
+        tokens.two_phrases,
+        "distribution",
+        "Are the texts, or token ids, that begin and end the thinking of a model.",
+        default=("<think>", "</think>"),
+        kind="array",
+        rule="two texts or arrays of token ids",
+        origin="vLLM",
+        used=((0,), (0,)),
     )
     guidance_scale: float | None = parameter(
         Range(),

@@ -26,6 +26,7 @@ __all__ = [
     "PAGE",
     "PARAMETERS",
     "TWENTY",
+    "UNSPELLED",
     "USED",
     "Parameter",
     "SamplingParams",
@@ -202,7 +203,10 @@ DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "
 USED = {key: known.used for key, known in PARAMETERS.items() if known.used is not None}
 """Values that change something, of every parameter that a chain is built from."""
 
-NEUTRAL = {key: PARAMETERS[key].default for key in USED}
+UNSPELLED: dict[str, Any] = {"dry_sequence_breakers": (), "thinking_markers": ((), ())}
+"""What defaults that are texts are as token ids, where no vocabulary spells them."""
+
+NEUTRAL = {key: PARAMETERS[key].default for key in USED} | UNSPELLED
 """Values that change nothing: OpenRouter's documented defaults, beyond the page llama.cpp's."""
 
 

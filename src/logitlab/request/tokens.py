@@ -24,6 +24,7 @@ __all__ = [
     "phrases",
     "repetition_detection",
     "some_ids",
+    "two_phrases",
     "watermarking_config",
 ]
 
@@ -68,6 +69,14 @@ def phrases(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
             raise ParameterError(key, "an array of phrases of at least one token", value)
         taken.append(tokens)
     return tuple(taken)
+
+
+def two_phrases(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
+    """Take an array of two texts; each may be an array of token ids, or one id, instead."""
+    taken = phrases(key, value)
+    if len(taken) != 2 or "" in taken:
+        raise ParameterError(key, "an array of two texts or arrays of token ids", value)
+    return taken
 
 
 def phrase_bias(key: str, value: Any) -> Mapping[tuple[int, ...], float]:

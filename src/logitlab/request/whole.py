@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from logitlab.checks import MOST_TEXTS, ParameterError, Range, check_integer
-from logitlab.request.params import PARAMETERS
+from logitlab.request.params import PARAMETERS, Parameter
 
-__all__ = ["answers_of", "check_answers", "refuse_answers", "refuse_whole"]
+__all__ = ["READ", "answers_of", "check_answers", "refuse_answers", "refuse_whole"]
+
+_N = Parameter("n", Range(1, integer=True), 1, "draw", "Asks for answers.", "integer", "", "OpenAI")
+READ = PARAMETERS | {_N.key: _N}
+"""What is read of a request in its type: the parameters, and how many answers are asked for."""
 
 
 def answers_of(given: Mapping[str, Any]) -> int | None:

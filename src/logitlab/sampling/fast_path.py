@@ -85,7 +85,7 @@ def plan_of(chain: Chain) -> Plan:
             steps.append(each)
     start = len(steps)
     while start and isinstance(steps[start - 1], RowStep):
-        if isinstance(steps[start - 1], Truncation) and steps[start - 1].sees_removed:
+        if steps[start - 1].sees_removed:
             break
         start -= 1
     for first in range(start, len(steps)):

@@ -23,7 +23,6 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
 
-UNREPORTED = ("none", "undocumented")
 MODES = ("raw", "processed")
 
 _THREAD_COUNT = Range(1, integer=True)
@@ -291,7 +290,7 @@ def logprobs(
         hint = "Raw ones know nothing of the request; an engine reports its own kind."
         rule = "'raw' or 'processed' for a request that shapes the distribution"
         raise ParameterError("mode", rule, mode, hint)
-    if mode is None and not resolved.is_chain and resolved.engine.logprobs in UNREPORTED:
+    if mode is None and not resolved.is_chain and not resolved.engine.tells_logprobs:
         rule = f"'raw' or 'processed' at {resolved.engine.name}"
         kind = resolved.engine.logprobs
         hint = f"Its own are {kind}." if kind != "none" else "It reports none."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -107,7 +107,7 @@ def sample(
     context : Context, optional
         The tokens so far; needed if there is a penalty.
     state : mapping of str to float or array, optional
-        The state of mirostat: ``{"mirostat": mu}``. None takes the initial one.
+        The state of mirostat, ``{"mirostat": mu}``, or adaptive-p. None takes the initial one.
     seed : int, numpy.random.Generator or None
         Any integer; a generator gives its next one. None takes the request's seed, or else a
         fresh one, which the result reports.
@@ -183,7 +183,7 @@ def draw_tokens(
     position: NDArray[Any],
     coupling: str = "inverse",
     threads: int = 1,
-    logprobs: NDArray[np.float64] | None = None,
+    logprobs: Mapping[int, NDArray[np.float64]] | None = None,
 ) -> IntArray:
     """Draw tokens from rows of logits through a chain: its coins are tossed, its states are bound.
 
@@ -198,27 +198,32 @@ def draw_tokens(
         The place of each of the ``m`` draws of each row.
     coupling, threads
         As of `sample`.
-    logprobs : ndarray of float64, shape (n, m), optional
-        Gets the log-probability of each token in what it was drawn from.
+    logprobs : mapping of int to ndarray of float64, shape (n, m), optional
+        Each array gets the log-probabilities of the drawn tokens after so many steps of the chain:
+        after all of them in what they were drawn from.
 
     Returns
     -------
     ndarray of int64, shape (n, m)
     """
     tokens = np.empty(position.shape, np.int64)
+    reports = dict(logprobs or {})
 
     def draw(final: Final) -> None:
         here = final.rows
         own = seeds if len(seeds) == 1 else [seeds[i] for i in here.tolist()]
         ids = choose(final.logits, own, sequence[here], position[here], coupling, final.tokens)
         tokens[here] = ids
-        if logprobs is not None:
-            logprobs[here] = _logprobs_of(final, ids)
+        if len(chain) in reports:
+            reports[len(chain)][here] = _logprobs_of(final, ids)
 
     if not position.size:  # nothing is drawn, but what is wrong is said
         chain = chain.branches()[0].chain
     if not chain.coins:
         run_chain(draw, logits, chain, context, threads)
+        for count, report in reports.items():
+            if count < len(chain):
+                _report_stage(report, tokens, logits, chain[:count], context)
         return tokens
     batch = logits.shape[:-1]
     rows = logits.reshape(-1, logits.shape[-1])
@@ -241,7 +246,7 @@ def draw_tokens(
             own = None if context is None else context.for_rows(batch, index)
         else:
             index = np.arange(len(rows))
-        report = np.empty((len(index), position.shape[1]))
+        own_reports = {count: np.empty((len(index), position.shape[1])) for count in reports}
         drawn = draw_tokens(
             *part,
             own,
@@ -250,25 +255,42 @@ def draw_tokens(
             position[index],
             coupling,
             threads,
-            None if logprobs is None else report,
+            own_reports,
         )
         tokens[index] = np.where(here[index], drawn, tokens[index])
-        if logprobs is not None:
-            logprobs[index] = np.where(here[index], report, logprobs[index])
+        for count, report in own_reports.items():
+            reports[count][index] = np.where(here[index], report, reports[count][index])
     return tokens
 
 
+def _report_stage(
+    report: NDArray[np.float64],
+    tokens: IntArray,
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None,
+) -> None:
+    """Fill in the log-probabilities of drawn tokens in what a chain makes of the logits."""
+
+    def fill(final: Final) -> None:
+        report[final.rows] = _logprobs_of(final, tokens[final.rows])
+
+    run_chain(fill, logits, chain, context)
+
+
 def _logprobs_of(final: Final, ids: IntArray) -> NDArray[np.float64]:
-    """Return the log-probabilities of drawn tokens, shape (n, m)."""
-    places = ids
-    if final.tokens is not None:
-        pairs = zip(final.tokens, final.logits, ids, strict=True)
-        places = np.stack(
-            [np.searchsorted(tokens[line > -np.inf], drawn) for tokens, line, drawn in pairs]
-        )
-        alive = [np.flatnonzero(line > -np.inf) for line in final.logits]
-        places = np.stack([each[p] for each, p in zip(alive, places, strict=True)])
-    return np.take_along_axis(log_softmax(final.logits), places, axis=-1)
+    """Return the log-probabilities of tokens, shape (n, m)."""
+    if final.tokens is None:
+        return np.take_along_axis(log_softmax(final.logits), ids, axis=-1)
+    reports = np.empty(ids.shape)
+    for report, tokens, line, chosen in zip(reports, final.tokens, final.logits, ids, strict=True):
+        # Of the survivors alone: beside wider rows there is more at the end of a row, and sums of
+        # more terms are rounded otherwise.
+        alive = np.flatnonzero(line > -np.inf)
+        places = np.minimum(tokens[alive].searchsorted(chosen), len(alive) - 1)
+        is_there = tokens[alive[places]] == chosen
+        report[:] = np.where(is_there, log_softmax(line[alive])[places], -np.inf)
+    return reports
 
 
 def greedy(

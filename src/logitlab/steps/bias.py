@@ -72,6 +72,7 @@ class LogitBias(SparseStep):
     key: ClassVar[str] = "logit_bias"
     rule: ClassVar[TokenMap] = TokenMap(Range(), bans=True)
     neutral: ClassVar[float] = 0.0
+    needs_context: ClassVar[bool] = False
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the step for some rows of a flattened batch."""

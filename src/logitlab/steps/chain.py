@@ -60,7 +60,7 @@ class Chain(Transform):
     numbers : tuple of int
         The number of the coin of each of those: its place among all random steps.
     stateful : mapping of str to StatefulStep
-        The steps with a state, by its name.
+        The steps with a state, by the name of each of its numbers.
 
     Raises
     ------
@@ -101,7 +101,8 @@ class Chain(Transform):
                     "step", f"no chain of another kind than {self.kind}", step, hint
                 )
             flat.extend(step.steps if isinstance(step, Chain) else (step,))
-        coins, numbers, stateful, count = [], [], {}, 0
+        coins, numbers, count = [], [], 0
+        stateful: dict[str, StatefulStep] = {}
         for step in flat:
             if isinstance(step, RandomStep):
                 if not step.is_neutral:
@@ -109,9 +110,9 @@ class Chain(Transform):
                     numbers.append(count)
                 count += 1
             elif isinstance(step, StatefulStep):
-                if step.name in stateful:
+                if any(step.name == other.name for other in stateful.values()):
                     raise ParameterError("step", f"the only {step.name} of its chain", step)
-                stateful[step.name] = step
+                stateful.update(dict.fromkeys(step.states, step))
         derived = {"steps": tuple(flat), "coins": tuple(coins), "stateful": stateful}
         derived["numbers"] = tuple(numbers)
         for name, value in derived.items():
@@ -264,7 +265,9 @@ class Chain(Transform):
         >>> Chain(Mirostat(5.0)).init()
         {'mirostat': 10.0}
         """
-        return {key: step.init() for key, step in self.stateful.items()}
+        dtype = PRECISIONS[self.precision].value
+        firsts = (step.init(dtype) for step in dict.fromkeys(self.stateful.values()))
+        return {key: number for first in firsts for key, number in first.items()}
 
     def at(self, state: State | None = None) -> Self:
         """Return the chain without state that this is in a state.
@@ -288,9 +291,9 @@ class Chain(Transform):
         """
         if not self.stateful and not check_state(state):
             return self
-        known = self.known(state)
+        known, dtype = self.known(state), PRECISIONS[self.precision].value
         return self.of(
-            *(s.at(known[s.name]) if isinstance(s, StatefulStep) else s for s in self.steps)
+            *(s.at(known, dtype) if isinstance(s, StatefulStep) else s for s in self.steps)
         )
 
     def known(self, state: State | None) -> dict[str, Any]:
@@ -303,15 +306,28 @@ class Chain(Transform):
             {key: state[key] for key in self.stateful if key in state} if state else None
         )
 
-    def update(self, state: State, logprob: Any) -> dict[str, Any]:
+    @property
+    def observed(self) -> dict[str, int | None]:
+        """After how many steps each with a state looks at what was drawn, by the step's name.
+
+        None stands for the model's own distribution, which a constraint has not touched either.
+        """
+        return {
+            step.name: {"drawn": len(self), "before": place}.get(step.observes)
+            for place, step in enumerate(self.steps)
+            if isinstance(step, StatefulStep)
+        }
+
+    def update(self, state: State | None, logprob: Any) -> dict[str, Any]:
         """Return the next state.
 
         Parameters
         ----------
-        state : mapping
+        state : mapping or None
             In which a token was drawn.
-        logprob : float
-            Its log-probability in what it was drawn from, in nats.
+        logprob : float, or mapping of str to float
+            Its log-probability, in nats, in what it was drawn from; or, where a step looks at
+            another distribution, see `observed`, by the name of each step.
 
         Examples
         --------
@@ -320,9 +336,12 @@ class Chain(Transform):
         >>> chain.update(chain.init(), np.log(0.25))
         {'mirostat': 11.5}
         """
-        dtype = PRECISIONS[self.precision].arithmetic
+        dtype = PRECISIONS[self.precision].value
         known = self.known(state)
-        return {key: step.update(known[key], logprob, dtype) for key, step in self.stateful.items()}
+        seen = logprob if isinstance(logprob, Mapping) else {}
+        steps = dict.fromkeys(self.stateful.values())
+        later = (step.update(known, seen.get(step.name, logprob), dtype) for step in steps)
+        return {key: number for state in later for key, number in state.items()}
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Self:
         """Return the chain for some rows of a flattened batch."""

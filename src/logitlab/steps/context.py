@@ -19,9 +19,17 @@ from logitlab.checks import (
     plain_array,
     shown,
 )
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["SCOPES", "Context", "GrowingContext", "Tally", "TokenCounts", "check_context"]
+__all__ = [
+    "SCOPES",
+    "Context",
+    "GrowingContext",
+    "Tally",
+    "TokenCounts",
+    "check_context",
+    "needed_context",
+]
 
 SCOPES = ("all", "output", "prompt", "lagged")
 
@@ -84,6 +92,7 @@ class Context:
         last_n: int | None = None,
         fill: int | None = None,
         skip: int = 0,
+        decay: int = 0,
     ) -> TokenCounts:
         """Count the tokens of every row.
 
@@ -102,13 +111,15 @@ class Context:
             The token that counts for each of ``last_n`` places that is still empty.
         skip : int
             How many tokens at the beginning of the prompt do not count.
+        decay : int
+            How many tokens before the window count, too, each by 1 / decay less than the next one.
 
         Returns
         -------
         TokenCounts
         """
         check_choice("scope", scope, SCOPES)
-        request = (batch, vocabulary_size, scope, last_n, fill, skip)
+        request = (batch, vocabulary_size, scope, last_n, fill, skip, decay)
         if request not in self._counted:
             self._counted[request] = self._count(*request)
         return self._counted[request]
@@ -126,6 +137,7 @@ class Context:
         last_n: int | None,
         fill: int | None,
         skip: int,
+        decay: int,
     ) -> TokenCounts:
         rows = math.prod(batch)
         prompt, output = (
@@ -144,20 +156,58 @@ class Context:
             in_prompt, in_output = in_prompt & (scope == "prompt"), in_output & (scope == "output")
         counted = np.concatenate([in_prompt, in_output], axis=1)
         tokens = np.concatenate([prompt, output], axis=1)
+        distance = _from_the_end(counted)
         if last_n is not None:
-            counted &= _from_the_end(counted) <= last_n
+            counted &= distance <= last_n + decay
         row, place = np.nonzero(counted)
         keys = row * vocabulary_size + tokens[row, place]
-        times = np.ones(len(keys), np.int64)
+        times: NDArray[Any] = np.ones(len(keys), np.int64)
+        if decay and last_n is not None:
+            times = 1 - np.maximum(distance[row, place] - last_n, 0) / decay
         if fill is not None and last_n is not None:
             known = check_integer("fill", fill, Range(0, vocabulary_size - 1, integer=True))
-            empty = last_n - counted.sum(axis=1)
+            empty = np.maximum(last_n - counted.sum(axis=1), 0)
             keys = np.concatenate([keys, np.flatnonzero(empty) * vocabulary_size + known])
             times = np.concatenate([times, empty[empty > 0]])
         keys, kind = np.unique(keys, return_inverse=True)
-        count = np.zeros(len(keys), np.int64)
+        count = np.zeros(len(keys), times.dtype)
         np.add.at(count, kind, times)
-        return TokenCounts(*np.divmod(keys, vocabulary_size), count)
+        newest = None
+        if decay:
+            newest = np.zeros(len(keys))
+            np.maximum.at(newest, kind, times)
+        return TokenCounts(*np.divmod(keys, vocabulary_size), count, newest)
+
+    def texts(
+        self,
+        batch: tuple[int, ...],
+        vocabulary_size: int,
+        scope: str = "all",
+        last_n: int | None = None,
+    ) -> list[IntArray]:
+        """Return the tokens of every row of the flattened batch, in order, without padding.
+
+        Parameters
+        ----------
+        batch : tuple of int
+        vocabulary_size : int
+            V; every token id must be below it.
+        scope : {"all", "output", "prompt"}
+            Whether prompt and output, or one of them.
+        last_n : int, optional
+            Only the last n of them; None returns all.
+
+        Examples
+        --------
+        >>> Context(prompt=[[5, 6], [7, -1]], output=[8]).texts((2,), 10)
+        [array([5, 6, 8]), array([7, 8])]
+        """
+        names = ("prompt", "output") if scope == "all" else (scope,)
+        rows = math.prod(batch)
+        parts = [self.tokens(name, batch, vocabulary_size) for name in names]
+        whole = np.concatenate([ids.reshape(rows, ids.shape[-1]) for ids in parts], axis=1)
+        texts = [ids[ids >= 0] for ids in whole]
+        return texts if last_n is None else [ids[max(0, len(ids) - last_n) :] for ids in texts]
 
     def tokens(self, name: str, batch: tuple[int, ...], vocabulary_size: int) -> IntArray:
         """Return the "prompt" or "output" of every row, shape ``(*batch, L)``."""
@@ -188,6 +238,14 @@ def check_context(context: object, logits: FloatArray) -> None:
         context.tokens(name, logits.shape[:-1], logits.shape[-1])
 
 
+def needed_context(key: str, context: object) -> Context:
+    """Return the context of a step that needs one, or raise `ParameterError`."""
+    if not isinstance(context, Context):
+        hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
+        raise ParameterError("context", f"a Context for {key}", context, hint)
+    return context
+
+
 @dataclass(frozen=True)
 class TokenCounts:
     """How often tokens occur: only those that do, sorted by row and token.
@@ -195,12 +253,16 @@ class TokenCounts:
     Attributes
     ----------
     row, token, count : ndarray of int64, shape (n,)
-        ``token[i]`` occurs ``count[i]`` times in row ``row[i]`` of the flattened batch.
+        ``token[i]`` occurs ``count[i]`` times in row ``row[i]`` of the flattened batch; where the
+        window decays, the sum of what each time counts, a float.
+    newest : ndarray of float64, shape (n,), or None
+        What the last time counts, where the window decays.
     """
 
     row: IntArray
     token: IntArray
-    count: IntArray
+    count: NDArray[Any]
+    newest: NDArray[np.float64] | None = None
 
 
 class Tally:
@@ -263,10 +325,11 @@ class GrowingContext(Context):
         last_n: int | None,
         fill: int | None,
         skip: int,
+        decay: int,
     ) -> TokenCounts:
         is_counted = scope in self._tallies and batch == (len(self.prompt),)
         if last_n is not None or skip or not is_counted:
-            return super()._count(batch, vocabulary_size, scope, last_n, fill, skip)
+            return super()._count(batch, vocabulary_size, scope, last_n, fill, skip, decay)
         known = self._tallies[scope]
         row = np.repeat(np.arange(len(known)), [len(tally.tokens) for tally in known])
         token, count = (

@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
-from logitlab.steps.context import Context, TokenCounts
+from logitlab.steps.context import Context, TokenCounts, needed_context
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +46,12 @@ SCOPES = {
     ),
 }
 
+AMOUNTS = {
+    "count": Words("by count", "subtracts it for every time"),
+    "share": Words("by share", "subtracts it by the share of the tokens"),
+    "logit": Words("by logit", "subtracts it by the logit itself"),
+}
+
 Float64 = NDArray[np.float64]
 
 
@@ -60,6 +66,7 @@ def repetition_penalty(
     slope: float = 1.0,
     reciprocal: bool = False,
     skip: int = 0,
+    decay: int = 0,
 ) -> FloatArray:
     """Scale the logits of tokens in the context: ``x / r`` if positive, ``x * r`` otherwise.
 
@@ -87,6 +94,8 @@ def repetition_penalty(
         only.
     skip : int
         How many tokens at the beginning of the prompt do not count.
+    decay : int
+        Over how many tokens before the window of ``last_n`` the effect fades, in a line.
 
     Returns
     -------
@@ -104,7 +113,9 @@ def repetition_penalty(
     The result depends on where the model puts its zero: two logits that differ by a constant give
     the same distribution before and different ones after. vLLM and transformers count prompt and
     output, SGLang only the output, llama.cpp the last 64 and mlx-lm the last 20 tokens of both.
-    KoboldCpp has the slope, and a window that is full of token 0 at first.
+    KoboldCpp has the slope, and a window that is full of token 0 at first. exllamav3 has the decay:
+    a logit moves that part of the way; in exllamav2 r moves to 1 instead, a token later. The
+    penalty of transformers on an encoder's text is ``1 / r`` with ``scope="prompt"``.
 
     References
     ----------
@@ -116,7 +127,8 @@ def repetition_penalty(
     >>> repetition_penalty([2.0, -1.0, 2.0], 2.0, Context(prompt=[0, 1]))
     array([ 1., -2.,  2.])
     """
-    return RepetitionPenalty(r, scope, last_n, fill, slope, reciprocal, skip)(logits, context)
+    options = (scope, last_n, fill, slope, reciprocal, skip, decay)
+    return RepetitionPenalty(r, *options)(logits, context)
 
 
 def frequency_penalty(
@@ -129,6 +141,8 @@ def frequency_penalty(
     fill: int | None = None,
     by_ones: bool = False,
     skip: int = 0,
+    decay: int = 0,
+    amount: str = "count",
 ) -> FloatArray:
     """Subtract ``alpha`` from a token's logit for every time it occurs: ``x - alpha * c``.
 
@@ -152,6 +166,12 @@ def frequency_penalty(
         of multiplied: that differs by rounding only.
     skip : int
         How many tokens at the beginning of the prompt do not count.
+    decay : int
+        Over how many tokens before the window of ``last_n`` the effect fades, in a line.
+    amount : {"count", "share", "logit"}
+        What is subtracted: ``alpha`` for every time; ``alpha`` times the share of the tokens that
+        count; or for every time ``alpha x``, and ``x / alpha`` where x is positive,
+        but nothing from token 0.
 
     Returns
     -------
@@ -167,6 +187,8 @@ def frequency_penalty(
     -----
     OpenAI's formula counts the tokens sampled so far, which is ``scope="output"``; OpenRouter's
     page speaks of the input, which is the default here. llama.cpp counts the last 64 of both.
+    TGI subtracts by share, in a batch, whose padding counts as token 0; its class for one request,
+    which no server runs, goes by the logit, and leaves out token 0. exllamav3 has the decay.
 
     References
     ----------
@@ -177,7 +199,8 @@ def frequency_penalty(
     >>> frequency_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([0.5, 0.5, 0. ])
     """
-    return FrequencyPenalty(alpha, scope, last_n, fill, by_ones, skip)(logits, context)
+    options = (scope, last_n, fill, by_ones, skip, decay, amount)
+    return FrequencyPenalty(alpha, *options)(logits, context)
 
 
 def presence_penalty(
@@ -189,6 +212,7 @@ def presence_penalty(
     last_n: int | None = None,
     fill: int | None = None,
     skip: int = 0,
+    decay: int = 0,
 ) -> FloatArray:
     """Subtract ``alpha`` once from the logit of every token that occurs: ``x - alpha * [c > 0]``.
 
@@ -209,6 +233,8 @@ def presence_penalty(
         The token that counts for each place of a window of ``last_n`` that is not filled yet.
     skip : int
         How many tokens at the beginning of the prompt do not count.
+    decay : int
+        Over how many tokens before the window of ``last_n`` the effect fades, in a line.
 
     Returns
     -------
@@ -229,7 +255,7 @@ def presence_penalty(
     >>> presence_penalty([2.0, 1.0, 0.0], 0.5, Context(prompt=[0, 0], output=[0, 1]))
     array([1.5, 0.5, 0. ])
     """
-    return PresencePenalty(alpha, scope, last_n, fill, skip)(logits, context)
+    return PresencePenalty(alpha, scope, last_n, fill, skip, decay)(logits, context)
 
 
 class _Penalty(SparseStep):
@@ -239,6 +265,7 @@ class _Penalty(SparseStep):
     last_n: int | None
     fill: int | None
     skip: int = 0
+    decay: int = 0
 
     @abstractmethod
     def _penalised(
@@ -250,7 +277,8 @@ class _Penalty(SparseStep):
         """
 
     def _counts(self, context: Context, batch: tuple[int, ...], size: int) -> TokenCounts:
-        return context.counts(batch, size, self.scope, self.last_n, self.fill, self.skip)
+        options = (self.scope, self.last_n, self.fill, self.skip, self.decay)
+        return context.counts(batch, size, *options)
 
     def _strength(
         self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
@@ -267,9 +295,7 @@ class _Penalty(SparseStep):
         """Penalise the tokens that occur, in place."""
         batch, size = logits.shape[:-1], logits.shape[-1]
         values = self.values(batch, precision).astype(precision.arithmetic, copy=False)
-        if not isinstance(context, Context):
-            hint = "Pass Context(prompt=…, output=…); an empty Context() counts nothing."
-            raise ParameterError("context", f"a Context for {self.key}", context, hint)
+        context = needed_context(self.key, context)
         seen = self._counts(context, batch, size)
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)
@@ -298,6 +324,7 @@ class RepetitionPenalty(_Penalty):
     slope: float = option(1.0, rule=Range(0), needs="a window, last_n")
     reciprocal: bool = option(False)
     skip: int = option(0, rule=WINDOW)
+    decay: int = option(0, rule=WINDOW, needs="a window, last_n")
 
     key: ClassVar[str] = "repetition_penalty"
     rule: ClassVar[Range] = Range(0)
@@ -325,6 +352,9 @@ class RepetitionPenalty(_Penalty):
             lifted = (seen.row == row) & (x > 0)
             room = np.frexp(limit)[1] - np.frexp(x[lifted].max())[1]
             new[lifted] = np.ldexp(x[lifted], room)
+        if seen.newest is not None:
+            # Weights add up to 1 without overflow, and one of 1 leaves all its bits.
+            new = np.where(seen.newest == 1, new, x * (1 - seen.newest) + new * seen.newest)
         return new
 
 
@@ -344,15 +374,28 @@ class FrequencyPenalty(_Penalty):
     fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
     by_ones: bool = option(False)
     skip: int = option(0, rule=WINDOW)
+    decay: int = option(0, rule=WINDOW, needs="a window, last_n")
+    amount: str = option("count", AMOUNTS)
 
     key: ClassVar[str] = "frequency_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
 
+    def _strength(
+        self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
+    ) -> NDArray[Any]:
+        if self.amount != "share":
+            return value
+        counted = np.bincount(seen.row, seen.count, minlength=logits.size // logits.shape[-1])
+        return value / counted[seen.row].astype(value.dtype)
+
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float
     ) -> NDArray[Any]:
-        if not self.by_ones:
+        if self.amount == "logit":
+            each = np.where(x < 0, x * value, x / value).astype(value.dtype)
+            value = np.where(seen.token == 0, 0, np.nan_to_num(each, posinf=limit, neginf=-limit))
+        if not self.by_ones or self.decay:
             penalised: Float64 = x - value * seen.count.astype(value.dtype)
             return penalised
         for n in range(int(seen.count.max(initial=0))):
@@ -375,10 +418,16 @@ class PresencePenalty(_Penalty):
     last_n: int | None = option(None, rule=WINDOW)
     fill: int | None = option(None, rule=WINDOW, needs="a window, last_n")
     skip: int = option(0, rule=WINDOW)
+    decay: int = option(0, rule=WINDOW, needs="a window, last_n")
 
     key: ClassVar[str] = "presence_penalty"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
+
+    def _strength(
+        self, value: NDArray[Any], seen: TokenCounts, context: Context, logits: FloatArray
+    ) -> NDArray[Any]:
+        return value if seen.newest is None else value * seen.newest.astype(value.dtype)
 
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float

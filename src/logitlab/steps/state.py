@@ -1,4 +1,4 @@
-"""The state of a chain: a number for every step that has one."""
+"""The state of a chain: the numbers of every step that has some."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from logitlab.checks import ParameterError, Range
 __all__ = ["State", "check_state"]
 
 State = Mapping[str, Any]
-"""The state of every step that has one, by its name: ``{"mirostat": 10.0}``."""
+"""Numbers by their names, those of every step that has some: ``{"mirostat": 10.0}``."""
 
 
 def check_state(state: object, names: Collection[str] | None = None) -> State:

@@ -9,11 +9,12 @@ a pure step for each value of its state.
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits, per_row
@@ -27,8 +28,9 @@ from logitlab.checks import (
     check_number,
     shown,
 )
-from logitlab.numerics import BLOCK, PRECISIONS, Precision, log_softmax
+from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
+from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -46,13 +48,23 @@ __all__ = [
 
 DOUBLE = PRECISIONS["double"]
 
+Rule: TypeAlias = "Range | TokenMap | TokenIds | TokenSequences | SequenceMap"
+"""What the value of a step can be: numbers, or token ids."""
+
 
 class Transform(ABC):
     """A pure function from logits to logits.
 
     `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
     the same shape and dtype, and let ``-inf`` stand for removed tokens.
+
+    Attributes
+    ----------
+    needs_context : bool
+        Whether it looks at the tokens so far: a text that grows hands them over only then.
     """
+
+    needs_context: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
@@ -70,7 +82,7 @@ def option(
     default: Any,
     words: Mapping[Any, Words | None] | None = None,
     *,
-    rule: Range | None = None,
+    rule: Range | TokenIds | TokenSequences | None = None,
     name: str = "",
     needs: str = "",
 ) -> Any:
@@ -81,8 +93,9 @@ def option(
     default : object
     words : mapping, optional
         The values that there are, and what each is called; None where rounding is all it changes.
-    rule : Range, optional
-        Instead of those, a number, or None where that is the default.
+    rule : Range, TokenIds or TokenSequences, optional
+        Instead of those: a number, or None where that is the default; token ids, or sequences of
+        them.
     name : str, optional
         What a message calls it, where that is not the name of the field.
     needs : str, optional
@@ -122,8 +135,8 @@ class Step(Transform):
     """
 
     key: ClassVar[str]
-    rule: ClassVar[Range | TokenMap]
-    neutral: ClassVar[float | None]
+    rule: ClassVar[Rule]
+    neutral: ClassVar[Any]
 
     def __post_init__(self) -> None:
         first, *options = _fields(type(self))
@@ -144,6 +157,8 @@ class Step(Transform):
             check_flag(name, value)
         elif words:
             check_choice(name, value, words)
+        elif not isinstance(rule, Range):
+            object.__setattr__(self, entry.name, rule.check(name, value))
         elif value is not None or entry.default is not None:
             number = check_integer if rule.integer else check_number
             object.__setattr__(self, entry.name, number(name, value, rule))
@@ -156,9 +171,15 @@ class Step(Transform):
         return getattr(self, _fields(type(self))[0].name)
 
     @property
+    def chosen_options(self) -> list[str]:
+        """The options that have another value than by default."""
+        options = _fields(type(self))[1:]
+        return [entry.name for entry in options if getattr(self, entry.name) != entry.default]
+
+    @property
     def has_options(self) -> bool:
         """Whether an option has another value than by default."""
-        return any(getattr(self, entry.name) != entry.default for entry in _fields(type(self))[1:])
+        return bool(self.chosen_options)
 
     @property
     def is_neutral(self) -> bool:
@@ -221,7 +242,21 @@ class Step(Transform):
 
 
 class RowStep(Step):
-    """A step that looks at nothing but the logits of each row, not at which tokens they are of."""
+    """A step that looks at nothing but the logits of each row, not at which tokens they are of.
+
+    Attributes
+    ----------
+    ordered_options : tuple of str
+        The options that `reorder` heeds, too.
+    """
+
+    ordered_options: ClassVar[tuple[str, ...]] = ()
+    needs_context: ClassVar[bool] = False
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether removed tokens have a say in what becomes of the others."""
+        return False
 
     def apply(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
@@ -230,9 +265,7 @@ class RowStep(Step):
         rows = logits.reshape(-1, logits.shape[-1])
         values = self.values(logits.shape[:-1], precision).reshape(-1, 1)
         result = np.empty(rows.shape, rows.dtype)
-        step = max(1, BLOCK // rows.shape[1])
-        for start in range(0, len(rows), step):
-            block = slice(start, start + step)
+        for block in blocks(rows.shape):
             here = values if len(values) == 1 else values[block]
             result[block] = self.on_rows(rows[block], here, precision.arithmetic)
         return result.reshape(logits.shape)
@@ -283,8 +316,8 @@ class Truncation(RowStep):
 
     @property
     def sees_removed(self) -> bool:
-        """Whether removed tokens have a say in which of the others stay."""
-        return False
+        """Whether removed tokens, by their places, have a say in which of equal ones stay."""
+        return getattr(self, "ties", "") == "introsort"
 
     @property
     def can_scan(self) -> bool:
@@ -361,6 +394,15 @@ class SparseStep(Step):
     ) -> None:
         """Change contiguous logits, shape (..., V), in place."""
 
+    def unsorts(
+        self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
+    ) -> BoolArray:
+        """Return for each row of a flattened batch whether llama.cpp sorts anew after the step.
+
+        It does where the step has changed any logit, or would have if such a token were there.
+        """
+        return np.ones(math.prod(batch), bool)
+
 
 class RandomStep(RowStep):
     """A step that acts with a probability, its value, and otherwise does nothing.
@@ -370,7 +412,7 @@ class RandomStep(RowStep):
     distribution if it acts.
     """
 
-    rule: ClassVar[Range | TokenMap] = Range(0, 1)
+    rule: ClassVar[Rule] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
 
     @abstractmethod
@@ -395,21 +437,35 @@ class StatefulStep(Step):
     Attributes
     ----------
     name : str
-        What its state is called.
+        What it is called: a chain has one of a name.
+    states : tuple of str
+        The names of the numbers that its state consists of.
+    observes : {"drawn", "before", "model"}
+        In which distribution `update` gets the log-probability of a token: what it was drawn from,
+        what this step was given, or the model's own, before any step and any constraint.
     """
 
     name: ClassVar[str]
+    states: ClassVar[tuple[str, ...]]
+    needs_context: ClassVar[bool] = False
+
+    @property
+    def observes(self) -> str:
+        """In which distribution it looks at what was drawn."""
+        return "drawn"
 
     @abstractmethod
-    def init(self) -> Any:
-        """Return the state before the first token: a number, or one for each row."""
+    def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
+        """Return the state before the first token, by name: numbers, or one for each row."""
 
     @abstractmethod
-    def at(self, state: ArrayLike) -> RowStep:
+    def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the pure step of a state."""
 
     @abstractmethod
-    def update(self, state: Any, logprob: Any, dtype: type[Any] = np.float64) -> Any:
+    def update(
+        self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
+    ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
 
     def apply(

@@ -127,7 +127,7 @@ class Tfs(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether removed tokens are part of the curve, or of the sort."""
-        return self.removed == "zero" or self.ties == "introsort"
+        return self.removed == "zero" or super().sees_removed
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64

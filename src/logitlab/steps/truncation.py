@@ -146,11 +146,6 @@ class TopK(Truncation):
     scanned_from: ClassVar[int] = 1 << 11
 
     @property
-    def sees_removed(self) -> bool:
-        """Whether the place of every token has a say in which of equal ones stay."""
-        return self.ties == "introsort"
-
-    @property
     def can_scan(self) -> bool:
         """Whether the largest logits tell which tokens stay."""
         return not self.sees_removed
@@ -314,11 +309,6 @@ class TopP(Truncation):
         weight = rounded_weights(rising)
         weight *= 1 / _lane_sums(weight)
         return weight
-
-    @property
-    def sees_removed(self) -> bool:
-        """Whether the place of every token has a say in which of equal ones stay."""
-        return self.ties == "introsort"
 
     @property
     def can_scan(self) -> bool:

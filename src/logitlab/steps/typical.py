@@ -111,11 +111,6 @@ class TypicalP(Truncation):
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
 
-    @property
-    def sees_removed(self) -> bool:
-        """Whether the place of every token has a say in which of equal ones stay."""
-        return self.ties == "introsort"
-
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:

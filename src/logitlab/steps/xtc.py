@@ -11,6 +11,7 @@ from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import RandomStep, RowStep, Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -119,7 +120,7 @@ class Xtc(RandomStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_probability"
@@ -150,7 +151,7 @@ class AveragedXtc(RowStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_probability"
@@ -205,7 +206,7 @@ class ExcludeTopChoices(Truncation):
     threshold: ArrayLike
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_threshold"
@@ -215,7 +216,7 @@ class ExcludeTopChoices(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether it looks at which token is which, or at the place of every token."""
-        return bool(self.protected) or self.ties == "introsort"
+        return bool(self.protected) or super().sees_removed
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -229,23 +230,23 @@ class ExcludeTopChoices(Truncation):
         if self.protection == "apart":
             top &= ~protected
         keep = ~top
-        keep |= self._least(rows, probs, top)
+        # Rounded, equal probabilities can be of different logits.
+        keep |= self._least(rows if dtype == np.float64 else probs, top)
         if self.protection == "kept":
             keep |= protected
         elif self.protection == "all":
             keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
 
-    def _least(self, rows: FloatArray, probs: FloatArray, top: BoolArray) -> BoolArray:
+    def _least(self, rows: FloatArray, top: BoolArray) -> BoolArray:
         """Return the least likely of the top choices of every row."""
         if self.ties == "all":
-            least = np.where(top, probs, np.inf).min(axis=-1, keepdims=True)
-            return np.asarray(probs == least)
+            return np.asarray(rows == np.where(top, rows, np.inf).min(axis=-1, keepdims=True))
         least = np.zeros(rows.shape, bool)
         if self.ties == "lowest":
             least[np.arange(len(rows)), np.where(top, rows, np.inf).argmin(axis=-1)] = True
         else:
-            for i, row in enumerate(probs):
+            for i, row in enumerate(rows):
                 order = sort(row)
                 chosen = order[top[i, order]]
                 least[i, chosen[-1:]] = True

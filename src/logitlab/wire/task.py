@@ -21,7 +21,7 @@ __all__ = ["Task"]
 # Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
 # engine may look at some of them, too.
 _KEYS = ("messages", "prompt", "model", "max_completion_tokens")
-_KEYS_OF_BOTH = ("n", "stream", "stream_options")
+_KEYS_OF_BOTH = ("stream", "stream_options")
 _STREAM_OPTIONS = ("include_usage",)
 
 
@@ -157,12 +157,14 @@ class Task:
 
     def summary(self, answers: Sequence[Generation]) -> dict[str, Any]:
         """Return what logitlab knows beyond the wire."""
+        states = [answer.state for answer in answers]
         return {
             "logitlab": {
                 "seed": answers[0].seed,
                 "finish": [answer.finish.sentence for answer in answers],
                 "ignored": self.ignored,
                 "notes": [n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH],
+                **({"state": states} if any(states) else {}),
             }
         }
 

@@ -8,7 +8,9 @@ Each module runs one engine's published package and nothing of logitlab. It defi
   as ``"ErrorClass: its text"``;
 * ``draw(case, variant, seed, steps)``, where draws can be reproduced: the tokens that the engine
   draws at ``steps`` successive positions, if the row of logits were the same at each and the
-  drawn tokens were appended to the output.
+  drawn tokens were appended to the output;
+* ``follow(case, variant, seed, rows)``, where a sampler has a state: what it draws at successive
+  positions of these rows, as ``Drawn``.
 
 Engines do not get along in one process, so `tests/engines/record.py` starts one for each.
 """
@@ -34,9 +36,30 @@ class Case:
         Request keys by OpenRouter's names, and an engine's own ones. What is absent is absent.
     prompt, output : list of int
         Token ids so far.
+    acts : bool
+        How the coin of a sampler falls that has one, where its probability leaves that open.
     """
 
     logits: Array
     params: dict[str, Any] = field(default_factory=dict)
     prompt: list[int] = field(default_factory=list)
     output: list[int] = field(default_factory=list)
+    acts: bool = True
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One token that an engine drew.
+
+    Attributes
+    ----------
+    token : int
+    kept : int
+        How many tokens it drew from.
+    prob : float
+        How likely the token was among these.
+    """
+
+    token: int
+    kept: int
+    prob: float

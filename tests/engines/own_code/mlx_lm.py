@@ -4,7 +4,10 @@ The request goes through ``APIHandler.do_POST`` of ``mlx_lm/server.py``, with th
 command line (greedy). The server's ``_make_logits_processors`` and ``_make_sampler`` are then
 called as ``generate_step`` of ``mlx_lm/generate.py`` calls them, on prompt and output, and what
 reaches ``categorical_sampling`` of ``mlx_lm/sample_utils.py`` is recorded. Own request keys:
-``repetition_context_size``, ``presence_context_size``, ``frequency_context_size``.
+``repetition_context_size``, ``presence_context_size``, ``frequency_context_size``, and
+``xtc_special_tokens``, which the server takes from its tokenizer: the newline, and the ends;
+``min_tokens_to_keep`` of ``make_sampler``, which the server leaves alone. The coin of XTC falls as
+a request says.
 
 * ``0.32.2``: without the server's limits, so values that only ``sample_utils.py`` judges.
 * ``server``: with them.
@@ -16,6 +19,9 @@ import importlib.metadata
 import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,7 +37,6 @@ COMMAND_LINE = {
     "temp": 0.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "max_tokens": 512, "num_draft_tokens": 3,
     "allowed_origins": ["*"],
 }  # fmt: skip
-NO_TOKENIZER = SimpleNamespace(encode=lambda text: [], eos_token_ids=[])  # only XTC would ask
 
 
 def run(case: Case, variant: str) -> Array | str:
@@ -42,10 +47,30 @@ def run(case: Case, variant: str) -> Array | str:
         args = _read(case.params, limits={"0.32.2": False, "server": True}[variant])
         # mlx checks no ids: one outside the row would be written elsewhere in memory.
         assert all(0 <= token < len(case.logits) for token in args.logits.logit_bias or ())
-        sampler = server._make_sampler(args, NO_TOKENIZER)
-        return _probs(_logprobs(case, server._make_logits_processors(args)), sampler)
+        logprobs = _logprobs(case, server._make_logits_processors(args))
+        ends = case.params.get("xtc_special_tokens", [])
+        tokenizer = SimpleNamespace(encode=lambda text: ends[:1], eos_token_ids=ends[1:])
+        with _sampling(case):
+            return _probs(logprobs, server._make_sampler(args, tokenizer))
     except ValueError as error:
         return f"ValueError: {error}"
+
+
+@contextmanager
+def _sampling(case: Case) -> Iterator[None]:
+    """Let the coin fall as a case says, and ``min_tokens_to_keep`` reach what the server omits."""
+    import mlx.core as mx
+    from mlx_lm import server
+
+    make, toss = server.make_sampler, mx.random.uniform
+    least = case.params.get("min_tokens_to_keep", 1)
+    server.make_sampler = partial(make, min_tokens_to_keep=least)
+    if 0 < case.params.get("xtc_probability", 0) < 1:
+        mx.random.uniform = lambda *_: mx.array(0.0 if case.acts else 1.0)
+    try:
+        yield
+    finally:
+        server.make_sampler, mx.random.uniform = make, toss
 
 
 def _read(params: dict[str, Any], limits: bool) -> Any:

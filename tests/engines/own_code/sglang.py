@@ -37,14 +37,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+TOKENIZER = SimpleNamespace(additional_stop_token_ids=set(), eos_token_id=None)
+
+
 class Batch:
     """One request, with the two attributes of a ``ScheduleBatch`` that sampling reads."""
 
-    def __init__(self, params: Any) -> None:
+    def __init__(self, params: Any, eos: list[int]) -> None:
         self.device = "cpu"
         self.reqs = [
             SimpleNamespace(
-                sampling_params=params, custom_logit_processor=None, return_sampling_mask=False
+                sampling_params=params,
+                custom_logit_processor=None,
+                return_sampling_mask=False,
+                eos_token_ids=set(eos),
+                tokenizer=TOKENIZER,
             )
         ]
 
@@ -85,6 +92,10 @@ REQUEST_KEYS = {
     "presence_penalty": "presence_penalty",
     "logit_bias": "logit_bias",
     "seed": "sampling_seed",
+    "min_tokens": "min_new_tokens",
+    "max_tokens": "max_new_tokens",
+    "stop_token_ids": "stop_token_ids",
+    "ignore_eos": "ignore_eos",
 }
 
 torch.set_num_threads(1)
@@ -109,7 +120,7 @@ def run(case: Case, variant: str) -> Array | str:
         params = _sampling_params(case.params, case.logits.size)
     except ValueError as error:
         return f"ValueError: {error}"
-    batch = Batch(params)
+    batch = Batch(params, case.params.get("eos_token_id", []))
     info = SamplingBatchInfo.from_schedule_batch(batch, case.logits.size)
     _cumulate(info, _lagged(case) if variant == "lag" else case.output)
     with _every_column() as weights:
@@ -130,7 +141,7 @@ def draw(case: Case, variant: str, seed: int, steps: int) -> list[int]:
     if variant != "deterministic":
         raise ValueError(f"draws of {variant!r} follow torch's global generator, not a seed")
     params = _sampling_params({**case.params, "seed": seed}, case.logits.size)
-    batch = Batch(params)
+    batch = Batch(params, case.params.get("eos_token_id", []))
     output = list(case.output)
     with patch.object(DETERMINISTIC, "enable_deterministic_inference", True):
         info = SamplingBatchInfo.from_schedule_batch(batch, case.logits.size)
@@ -146,8 +157,8 @@ def draw(case: Case, variant: str, seed: int, steps: int) -> list[int]:
 def _sampling_params(request: dict[str, Any], vocab_size: int) -> Any:
     """Build and check the parameters as the tokenizer manager does (``sampling_params.py``)."""
     known = {name: request[key] for key, name in REQUEST_KEYS.items() if key in request}
-    params = SamplingParams(**known)
-    params.normalize(None)
+    params = SamplingParams(**{"max_new_tokens": None, **known})
+    params.normalize(TOKENIZER)
     params.verify(vocab_size)
     return params
 

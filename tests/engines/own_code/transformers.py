@@ -3,7 +3,8 @@
 The scores of the first step are recorded (``GenerationMixin._sample`` of ``generation/utils.py``).
 
 * ``generate``: the request as keyword arguments of ``generate(do_sample=True)``, logit bias as
-  ``sequence_bias``. What it does not know (additive penalties, top-a) is left out.
+  ``sequence_bias``. What it does not know (additive penalties, top-a) is left out. The prompt is
+  where ``generate`` began, the output what it has drawn since.
 * ``serve``: the request as body of ``/v1/chat/completions``, validated and mapped by
   ``ChatCompletionHandler`` of ``cli/serving/chat_completion.py``. Temperature 0 is greedy. Own
   request key: ``generation_config``, a dict that goes into the body as JSON, with the keys that
@@ -26,7 +27,15 @@ from . import Array, Case
 
 VERSIONS = {name: importlib.metadata.version(name) for name in ("torch", "transformers")}
 VARIANTS = ("generate", "serve")
+# What torch says of a row that has no token left.
+NOTHING_LEFT = ("probability tensor contains either", "IndependentConstraint(Real(), 1)")
 FLOATS = ("temperature", "top_p", "min_p", "repetition_penalty")
+BEYOND = (
+    *("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h", "no_repeat_ngram_size"),
+    *("bad_words_ids", "min_new_tokens", "min_length", "eos_token_id", "renormalize_logits"),
+    *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+    *("forced_bos_token_id", "forced_eos_token_id", "remove_invalid_values"),
+)
 
 
 def run(case: Case, variant: str) -> Array | str:
@@ -37,7 +46,9 @@ def run(case: Case, variant: str) -> Array | str:
     refused = import_module("fastapi").HTTPException
     torch.set_num_threads(1)
     transformers.utils.logging.set_verbosity_error()
-    model = _model(torch.from_numpy(np.asarray(case.logits, np.float32)))
+    began = max(1, len(case.prompt)) if variant == "generate" else None
+    limit = case.params.get("max_length", 20 + len(case.prompt))
+    model = _model(torch.from_numpy(np.asarray(case.logits, np.float32)), began, limit)
     # The penalty skips ids outside the vocabulary, so such a one stands in for an empty history.
     ids = torch.tensor([(case.prompt + case.output) or [len(case.logits)]])
     try:
@@ -48,24 +59,30 @@ def run(case: Case, variant: str) -> Array | str:
             result = model.generate(
                 ids, generation_config=config, output_scores=True, return_dict_in_generate=True
             )
-    except (ValueError, TypeError, RuntimeError, refused) as error:
+    except (ValueError, TypeError, RuntimeError, IndexError, refused) as error:
+        if any(words in str(error) for words in NOTHING_LEFT):
+            return "NaN row"
         return f"{type(error).__name__}: {error}"
     if config.do_sample:
-        return np.asarray(torch.softmax(result.scores[0][0].double(), -1).numpy())
+        scores = result.scores[0][0].double()
+        left = torch.softmax(scores, -1)
+        return "NaN row" if bool(left.isnan().any()) else np.asarray(left.numpy())
     probs: Array = np.zeros(len(case.logits))
     probs[int(result.sequences[0, -1])] = 1
     return probs
 
 
 def _generate(params: dict[str, Any]) -> Any:
-    from transformers import GenerationConfig
+    from transformers import GenerationConfig, WatermarkingConfig
 
     known: dict[str, Any] = {key: float(params[key]) for key in FLOATS if key in params}
-    if "top_k" in params:
-        known["top_k"] = params["top_k"]
-    if params.get("logit_bias"):
-        bias = {(int(token),): float(value) for token, value in params["logit_bias"].items()}
+    known |= {key: params[key] for key in ("top_k", *BEYOND) if key in params}
+    bias = {(int(token),): float(x) for token, x in params.get("logit_bias", {}).items()}
+    bias |= {tuple(tokens): x for tokens, x in params.get("sequence_bias", [])}
+    if bias or "sequence_bias" in params:
         known["sequence_bias"] = bias
+    if "watermarking_config" in params:
+        known["watermarking_config"] = WatermarkingConfig(**params["watermarking_config"])
     return GenerationConfig(do_sample=True, max_new_tokens=1, **known)
 
 
@@ -82,8 +99,11 @@ def _serve(params: dict[str, Any]) -> Any:
     return handler._build_generation_config(body, GenerationConfig(do_sample=True))
 
 
-def _model(row: Any) -> Any:
-    """Return a model without weights whose logits are the row."""
+def _model(row: Any, began: int | None, limit: int) -> Any:
+    """Return a model without weights whose logits are the row.
+
+    Its processors count from a prompt of ``began`` tokens, and up to a text of ``limit``.
+    """
     import torch
     from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel, modeling_outputs
 
@@ -96,6 +116,16 @@ def _model(row: Any) -> Any:
 
         def forward(self, input_ids: Any, **_: Any) -> Any:
             return modeling_outputs.CausalLMOutput(logits=row.expand(*input_ids.shape, -1))
+
+        def _get_logits_processor(
+            self, generation_config: Any, input_ids_seq_length: int, **given: Any
+        ) -> Any:
+            if began is not None:
+                input_ids_seq_length = began
+                generation_config.max_length = limit
+            return super()._get_logits_processor(
+                generation_config, input_ids_seq_length=input_ids_seq_length, **given
+            )
 
         def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
             return {"input_ids": input_ids}

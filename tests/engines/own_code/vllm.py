@@ -6,6 +6,9 @@ it in ``v1/worker/gpu_input_batch.py InputBatch`` and calls ``v1/sample/sampler.
 
 ``triton`` builds ``v1/worker/gpu/states.py RequestState`` on vLLM's own CPU buffers and calls
 ``v1/worker/gpu/sample/sampler.py Sampler``, with every kernel in Triton's interpreter.
+
+Bad words come as ids, as its tokenizer would give them. A thinking budget is followed from the
+first token of the output on, with the ``thinking_markers`` of a server's reasoning parser.
 """
 
 from __future__ import annotations
@@ -59,6 +62,12 @@ REQUEST_KEYS = (
     "presence_penalty",
     "logit_bias",
     "seed",
+    "allowed_token_ids",
+    "min_tokens",
+    "max_tokens",
+    "stop_token_ids",
+    "ignore_eos",
+    "thinking_token_budget",
 )
 CPU = torch.device("cpu")
 CONFIG = SimpleNamespace(
@@ -88,8 +97,12 @@ def draw(case: Case, variant: str, seed: int, steps: int) -> list[int]:
 
 def _sampling_params(request: dict[str, Any], vocab_size: int) -> Any:
     """Build and check the parameters as the API server does (``sampling_params.py``)."""
-    known = {key: request[key] for key in REQUEST_KEYS if key in request}
+    known = {"max_tokens": None} | {key: request[key] for key in REQUEST_KEYS if key in request}
     params = SamplingParams.from_optional(**known, logprobs=-1)
+    if "bad_words" in request:
+        params._bad_words_token_ids = request["bad_words"]
+    if "eos_token_id" in request:
+        params.update_from_generation_config({"eos_token_id": request["eos_token_id"]})
     model = SimpleNamespace(max_logprobs=-1, is_diffusion=False, get_vocab_size=lambda: vocab_size)
     params.verify(model, None, None, None)
     return params
@@ -135,13 +148,16 @@ def _without_triton() -> Iterator[None]:
         topk_topp_sampler.HAS_TRITON = True
 
 
-def _batch(case: Case, params: Any) -> tuple[Any, list[int]]:
-    """Return the V1 batch of one request, and the list of output tokens that it watches."""
+def _batch(case: Case, params: Any, begun: bool = True) -> tuple[Any, list[int]]:
+    """Return the V1 batch of one request, and the list of output tokens that it watches.
+
+    It is empty where the request has not ``begun``.
+    """
     generator = None
     if params.sampling_type == SamplingType.RANDOM_SEED:
         generator = torch.Generator(device=CPU)
         generator.manual_seed(params.seed)
-    output = list(case.output)
+    output = list(case.output) if begun else []
     request = CachedRequestState(
         req_id="request",
         prompt_token_ids=list(case.prompt),
@@ -152,7 +168,7 @@ def _batch(case: Case, params: Any) -> tuple[Any, list[int]]:
         num_computed_tokens=0,
         output_token_ids=output,
     )
-    length = max(1, len(case.prompt) + len(output))
+    length = max(1, len(case.prompt) + len(case.output))
     batch = InputBatch(
         max_num_reqs=1,
         max_model_len=length,
@@ -162,17 +178,39 @@ def _batch(case: Case, params: Any) -> tuple[Any, list[int]]:
         block_sizes=[16],
         max_num_blocks_per_req=[1],
         logitsprocs=build_logitsprocs(CONFIG, CPU, is_pin_memory=False, is_pooling_model=False),
+        reasoning_config=_reasoning(case),
     )
     batch.add_request(request)
     batch.refresh_metadata()
     return batch, output
 
 
-def _run_v1(case: Case, params: Any) -> Array:
-    batch, _ = _batch(case, params)
+def _reasoning(case: Case) -> Any:
+    """Return what a server with a reasoning parser knows of the marks of thinking."""
+    if "thinking_markers" not in case.params:
+        return None
+    start, end = case.params["thinking_markers"]
+    return SimpleNamespace(
+        reasoning_start_token_ids=start,
+        reasoning_end_token_ids=end,
+        natural_reasoning_end_token_ids=end,
+    )
+
+
+def _run_v1(case: Case, params: Any) -> Array | str:
+    follows = params.thinking_token_budget is not None and "thinking_markers" in case.params
+    batch, output = _batch(case, params, not follows)
     metadata = replace(batch.sampling_metadata, max_num_logprobs=-1)  # -1: the whole row
     with _without_triton():
+        if follows:  # its state knows only what it has seen, a token at a time
+            for token in case.output:
+                Sampler("processed_logprobs").forward(_row(case), metadata)
+                output.append(token)
+                batch.refresh_metadata()
+                metadata = replace(batch.sampling_metadata, max_num_logprobs=-1)
         result = Sampler("processed_logprobs").forward(_row(case), metadata)
+    if bool(torch.isnan(result.logprobs_tensors.logprobs).any()):
+        return "NaN row"
     if metadata.all_greedy:
         return _one_hot(int(result.sampled_token_ids), case.logits.size)
     return _softmax(result.logprobs_tensors.logprobs)
@@ -200,7 +238,8 @@ def _sample_triton(case: Case, params: Any, output: list[int]) -> tuple[int, Any
         vocab_size=vocab_size,
         device=CPU,
     )
-    sampler = TritonSampler(CONFIG, 1, vocab_size, CPU, state)
+    config = SimpleNamespace(**{**vars(CONFIG), "reasoning_config": _reasoning(case)})
+    sampler = TritonSampler(config, 1, vocab_size, CPU, state)
     state.add_request("request", len(case.prompt), tokens, len(tokens), max_tokens=1)
     sampler.add_request(0, params)
     state.apply_staged_writes()
@@ -219,11 +258,11 @@ def _sample_triton(case: Case, params: Any, output: list[int]) -> tuple[int, Any
     return int(token), logits
 
 
-def _run_triton(case: Case, params: Any) -> Array:
+def _run_triton(case: Case, params: Any) -> Array | str:
     token, logits = _sample_triton(case, params, list(case.output))
     if params.temperature == 0:
         return _one_hot(token, case.logits.size)
-    return _softmax(logits)
+    return "NaN row" if bool(torch.isinf(logits).all()) else _softmax(logits)
 
 
 def _draw_triton(case: Case, params: Any, steps: int) -> list[int]:

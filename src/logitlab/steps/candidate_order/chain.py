@@ -3,128 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
-from logitlab.checks import ParameterError
-from logitlab.numerics import PRECISIONS, rounded_weights
-from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
-from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context, check_context
+from logitlab.arrays import FloatArray, IntArray
+from logitlab.checks import ParameterError, Range, check_choice, check_integer
+from logitlab.numerics import PRECISIONS
+from logitlab.steps.candidate_order.candidates import LIKE, Candidates
+from logitlab.steps.candidate_order.ordered import OrderedChain
+from logitlab.steps.context import Context
 from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
-from numpy.typing import ArrayLike
 
-__all__ = ["Candidates", "SortedChain"]
+__all__ = ["SortedChain"]
 
-
-class Candidates:
-    """The candidates of one row in the order in which they stand, and what llama.cpp does to them.
-
-    Everything is computed as it does: in float32, sums from left to right. Tokens that a mask or a
-    bias put at ``-inf`` stand among them, and have a say in how ties are sorted, until a truncation
-    leaves them out.
-
-    Attributes
-    ----------
-    row : ndarray of float32, shape (V,)
-        The logits.
-    order : ndarray of intp
-        Token ids of the candidates.
-    is_sorted : bool
-        Whether the most likely one is known to stand first, and so on.
-    """
-
-    def __init__(self, row: FloatArray) -> None:
-        self.row = row
-        self.order: IntArray = np.arange(len(row))
-        self.is_sorted = False
-
-    @property
-    def values(self) -> FloatArray:
-        """The logits of the candidates, in their order."""
-        return self.row[self.order]
-
-    def take_first(self, count: int) -> None:
-        """Sort so many to the front, and keep those."""
-        count = min(count, len(self.order))
-        self._take(np.arange(count) if self.is_sorted else partial_sort(self.values, count))
-
-    def take_nucleus(self, p: Any) -> None:
-        """Sort as far as it takes, and keep the first that reach the mass p."""
-        probs = _probabilities(self.values)
-        places = np.arange(len(probs))
-        if not self.is_sorted:
-            enough = lambda head: _reach(probs[head], p) is not None  # noqa: E731
-            places = nucleus_sort(self.values, enough)
-        self._take(places[: _reach(probs[places], p) or len(places)])
-
-    def take_best(self) -> None:
-        """Keep the first of the most likely ones."""
-        self.order = self.order[self.values.argmax()][None]
-
-    def take_typical(self, p: Any) -> None:
-        """Sort by the deviation of the surprise from the entropy, and keep up to beyond p.
-
-        A probability that has vanished makes the entropy NaN, and nothing differs from anything:
-        the sort then leaves an order of its own.
-        """
-        self._sort()
-        probs = _probabilities(self.values)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            surprise = -_log(probs)
-            entropy = np.cumsum(probs * surprise, dtype=np.float32)[-1]
-            deviation = np.abs(surprise - entropy)
-        if np.isnan(deviation).any():
-            deviation = np.zeros_like(deviation)
-        places = sort(-deviation)
-        beyond = np.cumsum(probs[places], dtype=np.float32) > p
-        self._take(places[: int(beyond.argmax()) + 1 if beyond.any() else None])
-        self.is_sorted = False
-
-    def drop_top_choices(self, threshold: Any) -> None:
-        """Leave out the first ones that reach the threshold, but for the last of them."""
-        self._sort()
-        values = self.values
-        # What is removed reaches a threshold of 0, and is not to be the one that stays.
-        likely = (_probabilities(values) >= threshold) & (values > -np.inf)
-        count = int(np.count_nonzero(likely))
-        if threshold <= 0.5 and count >= 2:
-            self.order = self.order[count - 1 :]
-
-    def take_unsurprising(self, bits: Any) -> None:
-        """Keep those in front of the first whose surprise is greater."""
-        self._sort()
-        with np.errstate(divide="ignore"):
-            surprise = -np.log2(_probabilities(self.values).astype(np.float64)).astype(np.float32)
-        beyond = surprise > bits
-        count = int(beyond.argmax()) if beyond.any() else len(beyond)
-        self.order = self.order[: max(count, 1)]
-
-    def _sort(self) -> None:
-        self.take_first(len(self.order))
-
-    def _take(self, places: IntArray) -> None:
-        self.order, self.is_sorted = self.order[places], True
+_COUNT = Range(0, integer=True)
 
 
-def _probabilities(values: FloatArray) -> FloatArray:
-    weight = rounded_weights(values[None])[0]
-    return np.asarray(weight / np.cumsum(weight, dtype=weight.dtype)[-1])
-
-
-def _log(values: FloatArray) -> FloatArray:
-    # A float64 function, rounded once, is what the C library of the engine gives.
-    return np.log(values.astype(np.float64)).astype(np.float32)
-
-
-def _reach(probs: FloatArray, p: Any) -> int | None:
-    """Return how many of the first tokens reach p, or None if all of them do not."""
-    reached = np.cumsum(probs, dtype=probs.dtype) >= p
-    return int(reached.argmax()) + 1 if reached.any() else None
-
-
-class SortedChain(Chain):
+@dataclass(frozen=True, init=False, repr=False)
+class SortedChain(OrderedChain):
     """A `Chain` in single precision whose candidates stand in an order, which decides on ties.
 
     llama.cpp and KoboldCpp keep candidates in an array. It starts in the order of token ids;
@@ -135,11 +32,17 @@ class SortedChain(Chain):
     ----------
     *steps : Transform
         Those to which the order matters without options: it decides which of equal tokens stay.
+    like : {"llama.cpp", "koboldcpp"}
+        Whose samplers the steps are. KoboldCpp's sort by `std::sort` but in top-k, and leave out
+        what llama.cpp's mask.
+    min_keep : int
+        How many candidates llama.cpp's top-p, min-p, typical-p and XTC leave at least.
 
     Raises
     ------
     ParameterError
-        If a step is no transform, or has options that the order overrules.
+        If a step is no transform, or has options that the order overrules; for another word, or
+        a negative number.
 
     Examples
     --------
@@ -148,61 +51,52 @@ class SortedChain(Chain):
     array([-inf,   0., -inf,   0.])
     """
 
-    def __init__(self, *steps: Transform) -> None:
+    like: str = "llama.cpp"
+    min_keep: int = 0
+
+    def __init__(self, *steps: Transform, like: str = "llama.cpp", min_keep: int = 0) -> None:
+        check_choice("like", like, LIKE)
+        object.__setattr__(self, "like", like)
+        object.__setattr__(self, "min_keep", check_integer("min_keep", min_keep, _COUNT))
         super().__init__(*steps, precision="single")
         for step in self.steps:
-            if isinstance(step, Truncation) and step.has_options and _is_ordered(step):
+            if isinstance(step, Truncation) and _is_overruled(step):
                 hint = "The sort decides on equal tokens."
                 raise ParameterError("step", "without ties, at_p and sums here", step, hint)
 
-    def of(self, *steps: Transform) -> SortedChain:
+    @property
+    def kind(self) -> str:
+        """How it runs its steps, in words."""
+        least = f", of which {self.min_keep} stay" if self.min_keep else ""
+        return f"SortedChain on candidates like those of {self.like}{least}"
+
+    def of(self, *steps: Transform) -> Self:
         """Return a chain of this kind with other steps."""
-        return type(self)(*steps)
+        return type(self)(*steps, like=self.like, min_keep=self.min_keep)
 
     def __repr__(self) -> str:
-        return f"SortedChain({', '.join(map(repr, self.steps))})"
+        parts = list(map(repr, self.steps))
+        parts += [f"like={self.like!r}"] if self.like != "llama.cpp" else []
+        parts += [f"min_keep={self.min_keep}"] if self.min_keep else []
+        return f"SortedChain({', '.join(parts)})"
 
-    def ordered(
-        self, logits: ArrayLike, context: Context | None = None
+    def _in_order(
+        self, wide: FloatArray, context: Context | None
     ) -> tuple[FloatArray, list[IntArray]]:
-        """Apply all steps, and return the order in which the survivors of every row stand, too.
-
-        Parameters
-        ----------
-        logits : array_like, shape (..., V)
-        context : Context, optional
-
-        Returns
-        -------
-        ndarray, shape (..., V)
-            As of a call.
-        list of ndarray of int64
-            Token ids, rows in C order.
-
-        Examples
-        --------
-        >>> from logitlab import SortedChain, TopK
-        >>> SortedChain(TopK(2)).ordered([1.0, 3.0, 2.0])
-        (array([-inf,   3.,   2.]), [array([1, 2])])
-        """
-        if self.stateful:
-            return self.at().ordered(logits, context)
-        if self.coins:
-            hint = "A mixture has no order: `branch` gives its sides."
-            raise ParameterError("chain", "free of coins where candidates are ordered", self, hint)
-        array = check_logits(logits)
-        check_context(context, array)
-        wide = self._entered(array)
-        candidates = list(map(Candidates, wide.reshape(-1, wide.shape[-1])))
+        candidates = self._candidates(wide)
         for stage in self._run(wide, context, candidates):
             wide = stage
-        orders = [row.order[row.values > -np.inf] for row in candidates]
-        return self._left(wide, array), orders
+        for row in candidates:
+            row.in_front_of_the_draw()
+        return wide, [row.order[row.values > -np.inf] for row in candidates]
+
+    def _candidates(self, logits: FloatArray) -> list[Candidates]:
+        return [LIKE[self.like](row, self.min_keep) for row in _rows_of(logits)]
 
     def _stages(
         self, logits: FloatArray, context: Context | None, ours: bool = False, keep: bool = False
     ) -> Iterator[FloatArray]:
-        return self._run(logits, context, [Candidates(row) for row in _rows_of(logits)])
+        return self._run(logits, context, self._candidates(logits))
 
     def _run(
         self, logits: FloatArray, context: Context | None, candidates: list[Candidates]
@@ -211,13 +105,16 @@ class SortedChain(Chain):
             ordered = self._ordered(step, logits, candidates)
             if len(ordered) < len(candidates) or not candidates:
                 dense = _rows_of(self._apply(index, logits, context, ours=False))
+            if isinstance(step, SparseStep):
+                unsorted = step.unsorts(context, logits.shape[:-1], logits.shape[-1])
             rows = np.full((len(candidates), logits.shape[-1]), -np.inf, logits.dtype)
             for i, row in enumerate(candidates):
                 if i not in ordered:
                     row.row = dense[i]
                     if isinstance(step, Truncation):
                         row.order = row.order[row.values > -np.inf]
-                    row.is_sorted &= not isinstance(step, SparseStep)
+                    if isinstance(step, SparseStep) and row.is_sorted:
+                        row.is_sorted = not unsorted[i]
                 rows[i, row.order] = row.values
             logits = rows.reshape(logits.shape)
             yield logits
@@ -238,6 +135,7 @@ def _rows_of(logits: FloatArray) -> FloatArray:
     return logits.reshape(-1, logits.shape[-1])
 
 
-def _is_ordered(step: Transform) -> bool:
-    """Whether the order of candidates decides what a step does."""
-    return type(step).reorder is not RowStep.reorder  # type: ignore[attr-defined]
+def _is_overruled(step: RowStep) -> bool:
+    """Whether a step has an option of which the order of candidates makes nothing."""
+    is_ordered = type(step).reorder is not RowStep.reorder
+    return is_ordered and any(name not in step.ordered_options for name in step.chosen_options)

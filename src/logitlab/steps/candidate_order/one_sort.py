@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError, check_choice
 from logitlab.numerics import PRECISIONS, blocks, map_rows, probabilities
+from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.candidate_order.sorts import sort
-from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context, check_context
+from logitlab.steps.context import Context
 from logitlab.steps.step import Transform
 from logitlab.steps.truncation import TopK, TopP
-from numpy.typing import ArrayLike
 
 __all__ = ["OneSortChain"]
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class OneSortChain(Chain):
+class OneSortChain(OrderedChain):
     """A `Chain` that sorts each row once for all its steps `TopK` and `TopP`.
 
     vLLM, SGLang and Aphrodite sort a row in torch, then cut it by top-k and by top-p. With
@@ -73,45 +72,17 @@ class OneSortChain(Chain):
         shown = super().__repr__()
         return shown if self.sorts == "logits" else f"{shown[:-1]}, sorts={self.sorts!r})"
 
-    def ordered(
-        self, logits: ArrayLike, context: Context | None = None
+    def _in_order(
+        self, wide: FloatArray, context: Context | None
     ) -> tuple[FloatArray, list[IntArray]]:
-        """Apply all steps, and return the survivors of every row as the sort leaves them, too.
-
-        Parameters
-        ----------
-        logits : array_like, shape (..., V)
-        context : Context, optional
-
-        Returns
-        -------
-        ndarray, shape (..., V)
-            As of a call.
-        list of ndarray of int64
-            Token ids, the most likely first, rows in C order; increasing where nothing is sorted.
-
-        Examples
-        --------
-        >>> from logitlab import OneSortChain, TopK
-        >>> OneSortChain(TopK(2)).ordered([1.0, 2.0, 3.0])
-        (array([-inf,   2.,   3.]), [array([2, 1])])
-        """
-        if self.stateful:
-            return self.at().ordered(logits, context)
-        if self.coins:
-            hint = "A mixture has no order: `branch` gives its sides."
-            raise ParameterError("chain", "free of coins where candidates are ordered", self, hint)
-        array = check_logits(logits)
-        check_context(context, array)
-        wide, base = self._entered(array), None
+        base = None
         for stage in self._run(wide, context, ours=False, keep=True):
             wide, base = stage
-        rows = wide.reshape(-1, wide.shape[-1])
-        orders = [np.flatnonzero(row > -np.inf) for row in rows]
+        orders = [np.flatnonzero(row > -np.inf) for row in wide.reshape(-1, wide.shape[-1])]
         if base is not None:
-            pairs = zip(base.reshape(rows.shape), orders, strict=True)
+            pairs = zip(base.reshape(-1, base.shape[-1]), orders, strict=True)
             orders = [self._as_sorted(row, survivors) for row, survivors in pairs]
-        return self._left(wide, array), orders
+        return wide, orders
 
     def _as_sorted(self, row: FloatArray, survivors: IntArray) -> IntArray:
         if not any(map(_sees_removed, self.steps)):

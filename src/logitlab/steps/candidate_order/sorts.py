@@ -80,7 +80,7 @@ def sort(values: Array, wanted: Array | None = None) -> Array:
 
     Parameters
     ----------
-    values : ndarray of float32, shape (n,)
+    values : ndarray of float32 or float64, shape (n,)
         Without NaN.
     wanted : ndarray of bool, shape (n,), optional
         Which values are to stand in that very order; others need be among their equals only.
