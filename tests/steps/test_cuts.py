@@ -109,7 +109,7 @@ def test_the_average_over_the_coin_as_exllamav2_has_it(example: dict[str, Any]) 
         assert example["logits"] != sorted(example["logits"], reverse=True)
         return
     p = example["params"]
-    step = AveragedXtc(p["xtc_probability"], p["xtc_threshold"])
+    step = AveragedXtc(p["xtc_probability"], p["xtc_threshold"], "highest")
     got = softmax(step(row_of(example)))
     np.testing.assert_allclose(got, example["probs_unnormalised"], atol=1e-6)
 
@@ -313,12 +313,15 @@ def test_top_h_at_equality() -> None:
     assert kept(TopH(0.5), [7.0]) == [0]
 
 
-def test_terms_of_the_entropy_are_more_than_that_of_the_survivors() -> None:
-    fewer = 0
-    for x in load().logits:
-        paper, code = (len(kept(TopH(0.6, entropy=e), x)) for e in ("survivors", "terms"))
-        fewer += code < paper
-    assert fewer >= 15
+def test_terms_of_the_entropy_are_another_rule_than_that_of_the_survivors() -> None:
+    x = np.log([0.9, 0.05, 0.05])  # H is 0.39; the first two have 0.24 of it, or 0.21
+    for alpha in (0.3, 0.5, 0.55, 0.7):
+        h = alpha * 0.394
+        assert len(kept(TopH(alpha), x)) == (1 if h < 0.207 else 2)
+        assert len(kept(TopH(alpha, "terms"), x)) == (1 if h < 0.244 else 2)
+    x = np.log([0.4, 0.4, 0.1, 0.1])  # 1.19; 0.73, or 0.69
+    assert kept(TopH(0.59), x) == [0, 1]
+    assert kept(TopH(0.59, "terms"), x) == [0]
 
 
 def test_top_h_among_the_best() -> None:

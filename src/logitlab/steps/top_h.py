@@ -48,7 +48,7 @@ def top_h(
         In [0, 1]. 1 keeps all, 0 keeps one. Equality keeps.
     entropy : {"survivors", "terms"}
         What is compared: the entropy of q, or the sum of ``-p ln p`` over the first tokens, p being
-        their probability in the row. The second is larger, for most rows, so that fewer stay.
+        their probability in the row. Which of the two is larger depends on the row.
     among : int
         So many of the most likely tokens are the row: what is beyond is removed, and has no part in
         the entropy, not even at ``alpha=1``. 0 takes all.

@@ -20,6 +20,7 @@ __all__ = ["AveragedXtc", "ExcludeTopChoices", "Xtc", "xtc"]
 
 LEAST = {
     "lowest": Words("lowest id", "keeps the lowest id of the least likely top choices"),
+    "highest": Words("highest id", "keeps the highest id of the least likely top choices"),
     "all": Words("all", "keeps all of the least likely top choices"),
     "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
 }
@@ -59,9 +60,9 @@ def xtc(
         In [0, 1]. 0 changes nothing, 1 always excludes.
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
-    ties : {"lowest", "all", "introsort"}
-        Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
-        libstdc++'s ``std::sort`` of the probabilities leaves last.
+    ties : {"lowest", "highest", "all", "introsort"}
+        Which of equal least likely top choices stay: the one of the lowest or of the highest id,
+        all, or the one that libstdc++'s ``std::sort`` of the probabilities leaves last.
     at_threshold : {"top", "below"}
         What a token is that has exactly the threshold.
     protected : sequence of int
@@ -100,7 +101,7 @@ def xtc(
     --------
     >>> np.exp(xtc(np.log([0.5, 0.25, 0.125, 0.125]), 0.5, 0.2)).round(4)
     array([0.25  , 0.375 , 0.1875, 0.1875])
-    >>> xtc([2.0, 1.0, 0.0], 1.0, protected=[0])
+    >>> xtc([2.0, 1.0, 0.0], 1.0, 0.05, protected=[0])
     array([  2., -inf,   0.])
     """
     return Xtc(probability, threshold, ties, at_threshold, tuple(protected), protection)(logits)
@@ -138,7 +139,8 @@ class AveragedXtc(RowStep):
 
     Every logit stays but those of what `ExcludeTopChoices` removes. With m for the mass of these
     and q for the probability, each of them is multiplied by ``(1 - q) / (1 + q m / (1 - m))``:
-    renormalised, that is the average over the coin. exllamav3 has XTC in this form.
+    renormalised, that is the average over the coin. exllamav3 has XTC in this form, with
+    ``ties="highest"``.
 
     Examples
     --------
@@ -243,8 +245,10 @@ class ExcludeTopChoices(Truncation):
         if self.ties == "all":
             return np.asarray(rows == np.where(top, rows, np.inf).min(axis=-1, keepdims=True))
         least = np.zeros(rows.shape, bool)
-        if self.ties == "lowest":
-            least[np.arange(len(rows)), np.where(top, rows, np.inf).argmin(axis=-1)] = True
+        if self.ties in ("lowest", "highest"):
+            back = -1 if self.ties == "highest" else 1
+            place = np.where(top, rows, np.inf)[:, ::back].argmin(axis=-1)
+            least[:, ::back][np.arange(len(rows)), place] = True
         else:
             for i, row in enumerate(rows):
                 order = sort(row)
