@@ -115,6 +115,45 @@ def max_surprise(row: Row, bits: float) -> Sets:
     return must | best, may | best
 
 
+def zipf_top_k(row: Row, bits: float) -> Sets:
+    order = by_likelihood(row)
+    top, size = [row[i] for i in order[:100]], len(row)
+    if len(top) == 1:
+        return set(order), set(order)
+    gaps = [a - b for a, b in pairwise(top)]
+    t = [math.log((i + 2) / (i + 1)) for i in range(len(gaps))]
+    s = math.fsum(map(mul, t, gaps)) / math.fsum(map(mul, t, t))
+    e, ln = s - 1, math.log(size)
+    base = bits * math.log(2) + (math.log(-e / math.expm1(-e * ln)) if e else -math.log(ln))
+    # What float64 cannot tell of s and of the base weighs 1 / s times as much in ln k.
+    doubt = SLACK + 1e-13 * (1 + abs(base)) / s if s else math.inf
+    power = base / s if s else 0.0
+
+    def count(ln_k: float) -> int:
+        return size if ln_k > 30 else max(int(math.exp(ln_k)), 1)
+
+    return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
+
+
+def guidance(row: Row, other: Row, scale: float) -> Row:
+    c, u = (
+        [x - max(each) - math.log(math.fsum(math.exp(y - max(each)) for y in each)) for x in each]
+        for each in (row, other)
+    )
+    return [scale * (a - b) + b for a, b in zip(c, u, strict=True)]
+
+
+def near_probability(row: Row, target: float) -> Row:
+    far = [abs(p - target) / 0.3 for p in softmax(row)]
+    pairs = zip(row, far, strict=True)
+    return [-math.inf if x == -math.inf else 5 - 10 * d * d / (1 + d) for x, d in pairs]
+
+
+def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
+    """Return mu after each token, from what each surprised in bits."""
+    return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
+
+
 def top_n_sigma(row: Row, n: float) -> Sets:
     alive = set(by_likelihood(row))
     if n <= 0:
@@ -184,37 +223,6 @@ def _above_or_best(row: Row, cut: float) -> Sets:
     top = max(row)
     best = {i for i, x in enumerate(row) if x == top}
     return must | best, may | best
-
-
-def zipf_top_k(row: Row, bits: float) -> Sets:
-    order = by_likelihood(row)
-    top, size = [row[i] for i in order[:100]], len(row)
-    if len(top) == 1:
-        return set(order), set(order)
-    gaps = [a - b for a, b in pairwise(top)]
-    t = [math.log((i + 2) / (i + 1)) for i in range(len(gaps))]
-    s = math.fsum(map(mul, t, gaps)) / math.fsum(map(mul, t, t))
-    e, ln = s - 1, math.log(size)
-    base = bits * math.log(2) + (math.log(-e / math.expm1(-e * ln)) if e else -math.log(ln))
-    # What float64 cannot tell of s and of the base weighs 1 / s times as much in ln k.
-    doubt = SLACK + 1e-13 * (1 + abs(base)) / s if s else math.inf
-    power = base / s if s else 0.0
-
-    def count(ln_k: float) -> int:
-        return size if ln_k > 30 else max(int(math.exp(ln_k)), 1)
-
-    return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
-
-
-def near_probability(row: Row, target: float) -> Row:
-    far = [abs(p - target) / 0.3 for p in softmax(row)]
-    pairs = zip(row, far, strict=True)
-    return [-math.inf if x == -math.inf else 5 - 10 * d * d / (1 + d) for x, d in pairs]
-
-
-def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
-    """Return mu after each token, from what each surprised in bits."""
-    return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
 
 
 def _above(row: Row, probs: Row, cut: float) -> Sets:

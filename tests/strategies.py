@@ -88,7 +88,8 @@ def logits(
 @st.composite
 def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
     prompt, output = (_picks(draw, (*batch, draw(_integers(0, 5))), size + 1) - 1 for _ in range(2))
-    return Context(prompt=prompt, output=output)
+    levels = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 30.0, -30.0])
+    return Context(prompt, output, levels[_picks(draw, (*batch, size), len(levels))])
 
 
 def _concrete(kind: type) -> list[Any]:
@@ -157,6 +158,7 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "top_n_sigma": ([0.0, -1.0, 1.0, 2.0, 0.5, 1e-3], -1, 4),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
+    "guidance_scale": ([1.0, 0.0, 1.5, 3.0, -1.0], -4, 6),
     "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
     "smoothing_factor": ([0.0, 0.3, 1.0], 0, 3),
     "skew": ([0.0, 0.5, -0.5, 2.0], -5, 5),

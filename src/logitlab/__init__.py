@@ -77,6 +77,7 @@ from logitlab.steps.cutoff import (
     p_less as p_less,
 )
 from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.guidance import Guidance as Guidance, guidance_scale as guidance_scale
 from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,

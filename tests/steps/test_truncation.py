@@ -59,6 +59,7 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (typical_p, reference.typical_p, [0.2, 0.9]),
     (exclude_top_choices, reference.exclude_top_choices, [0.0, 0.05]),
     (max_surprise, reference.max_surprise, [0.5, 3.3, 10.0]),
+    (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
     (top_n_sigma, reference.top_n_sigma, [-1.0, 0.0, 0.5, 1.0, 3.0]),
     (epsilon_cutoff, reference.epsilon_cutoff, [0.0, 3e-4, 9e-4, 0.1, 2.0]),
     (eta_cutoff, reference.eta_cutoff, [0.0, 3e-4, 4e-3, 0.1]),
@@ -67,8 +68,8 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (top_h, reference.top_h, [0.0, 0.1, 0.4, 0.9, 1.0]),
     (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
 ]
-KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, TopNSigma]
-KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH, ZipfTopK]
+KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, ZipfTopK, TopNSigma]
+KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH]
 pairs = pytest.mark.parametrize(
     ("ours", "theirs", "values"), PAIRS, ids=[ours.__name__ for ours, *_ in PAIRS]
 )

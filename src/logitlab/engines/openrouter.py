@@ -6,13 +6,15 @@ import numpy as np
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import InVocabulary, Values
+from logitlab.engines.rules import Values
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff, PLess
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.ngrams import NoRepeatNgram
@@ -34,10 +36,22 @@ from logitlab.steps.xtc import Xtc
 __all__ = ["openrouter"]
 
 
+_OF_TOKENS = (
+    "logit_bias",
+    "allowed_token_ids",
+    "suppress_tokens",
+    "bad_words",
+    "sequence_bias",
+    "eos_token_id",
+    "stop_token_ids",
+    "thinking_markers",
+    "dry_sequence_breakers",
+)
+
+
 def _dry(p: Values) -> Dry:
     last_n = None if p.dry_penalty_last_n == -1 else p.dry_penalty_last_n
-    # Texts are ids where there is a vocabulary; without one they cannot occur.
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
+    breakers = p.dry_sequence_breakers
     return Dry(p.dry_multiplier, p.dry_base, p.dry_allowed_length, last_n, breakers)
 
 
@@ -67,7 +81,7 @@ def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
     title="OpenRouter's parameters page",
     source="https://openrouter.ai/docs/api/reference/parameters",
     is_page=True,
-    rules={"logit_bias": (InVocabulary(True, "No token has the id {}."),)},
+    rules=dict.fromkeys(_OF_TOKENS, (InVocabulary(True, "No token has the id {}."),)),
     luck=inverse,
     luck_note="logitlab's own: the inverse of the cumulative distribution at a Philox uniform",
     dialect=Dialect(usage="always"),
@@ -89,6 +103,7 @@ def openrouter(p: Values) -> Chain:
         AllowedTokens(p.allowed_token_ids),
         SuppressTokens(p.suppress_tokens),
         BadWords(p.bad_words),
+        Guidance(p.guidance_scale),
         LogitBias(p.logit_bias),
         SequenceBias(p.sequence_bias),
         RepetitionPenalty(p.repetition_penalty),

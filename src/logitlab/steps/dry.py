@@ -256,7 +256,7 @@ class Dry(SparseStep):
         self, context: Context | None, batch: tuple[int, ...], vocabulary_size: int
     ) -> BoolArray:
         """Return for each row whether there was room enough for a repetition."""
-        texts = needed_context(self.key, context).texts(batch, vocabulary_size, self.last_n)
+        texts = needed_context(self.key, context).texts(batch, vocabulary_size, last_n=self.last_n)
         return np.array([self._has_room(text) for text in texts], bool)
 
     def _has_room(self, text: IntArray) -> bool:
@@ -283,7 +283,7 @@ def _occurrences(text: IntArray, reach: int, newest: int | None) -> tuple[IntArr
     places = np.flatnonzero(text[:-1] == text[-1])
     if newest is not None:
         places = places[-newest:]
-    lengths = np.ones(len(places), np.intp)
+    lengths = np.full(len(places), min(reach, 1))
     here = np.arange(len(places))
     for k in range(1, min(reach, _MANY)):
         here = here[places[here] >= k]
