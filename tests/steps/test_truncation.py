@@ -66,7 +66,6 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (p_less, reference.p_less, [0, 1]),
     (tfs, reference.tfs, [0.0, 0.5, 0.95, 0.99, 1.0]),
     (top_h, reference.top_h, [0.0, 0.1, 0.4, 0.9, 1.0]),
-    (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
 ]
 KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, ZipfTopK, TopNSigma]
 KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH]
