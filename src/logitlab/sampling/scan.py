@@ -21,7 +21,7 @@ from logitlab.numerics import scratch, shifted, weights
 from logitlab.steps.truncation import largest
 from numpy.typing import NDArray
 
-__all__ = ["Head", "Scan", "Scans", "divided", "front", "nuclei", "top_candidates"]
+__all__ = ["Head", "Scan", "Scans", "divided", "nuclei", "top_candidates"]
 
 _STRIDE = 64
 _FIRST_LOOK = 256  # tokens that the first attempt at a nucleus looks at
@@ -160,6 +160,31 @@ class Scan:
         surely = gap >= strict + (1e-12 if strict < 0 else 0)
         return tokens[keep] if np.array_equal(keep, surely) else None
 
+    def near_top(self, n: float, one: bool) -> IntArray | None:
+        """Return tokens within n standard deviations of the largest logit, or None.
+
+        Parameters
+        ----------
+        n : float
+            Above 0.
+        one : bool
+            Whether the squares are divided by one less than there are logits.
+        """
+        row = divided(self.row, self.t)
+        gap = scratch((len(row),), np.float64)
+        np.subtract(row, float(row.max()), out=gap)
+        total = float(gap.sum())
+        if not math.isfinite(total):
+            gap = gap[gap > -np.inf]
+            total = float(gap.sum())
+        gap -= total / len(gap)
+        squares = float(np.einsum("i,i", gap, gap))
+        if not 1e-200 < squares < 1e200 or len(gap) < 2:
+            return None
+        reach = n * math.sqrt(squares / (len(gap) - one))
+        off = len(row) * 2.0**-50
+        return self.within(-reach * (1 + off), -reach * (1 - off))
+
     def best(self, count: int) -> tuple[IntArray, FloatArray]:
         """Return the most likely tokens, the first of all, and their logits under the temperature.
 
@@ -172,6 +197,14 @@ class Scan:
         whole = logits >= divided(np.array([threshold], logits.dtype), self.t)
         order = np.argsort(-logits[whole], kind="stable")
         return tokens[whole][order], logits[whole][order]
+
+    def front(self, tokens: IntArray, logits: FloatArray, size: int, ties: str) -> IntArray:
+        """Return the first of those that `best` gives, by a rule for ties, in order of their ids."""
+        if ties == "lowest":
+            return np.sort(tokens[:size])
+        order = np.argsort(tokens)
+        count, last = np.array([[size]]), logits[None, size - 1, None]
+        return tokens[order][largest(logits[None, order], count, last, ties)[0]]
 
     def _rough(self, of: str) -> tuple[tuple[float, float], ...]:
         """Return bounds of the mass and of an average from one pass in float32, if they are close.
@@ -225,15 +258,6 @@ def _chunked_sum(values: NDArray[np.float32]) -> float:
     body = values[: _STRIDE * columns].reshape(_STRIDE, columns)
     total = float(body.sum(axis=0).sum(dtype=np.float64))
     return total + float(values[_STRIDE * columns :].sum())
-
-
-def front(tokens: IntArray, logits: FloatArray, size: int, ties: str) -> IntArray:
-    """Return the first tokens of those that `Scan.best` gives, by a rule for ties."""
-    if ties == "lowest":
-        return np.sort(tokens[:size])
-    order = np.argsort(tokens)
-    count, last = np.array([[size]]), logits[None, size - 1, None]
-    return tokens[order][largest(logits[None, order], count, last, ties)[0]]
 
 
 class Scans:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,9 @@ from logitlab.steps.candidate_order.sorts import torch_top
 from logitlab.steps.step import Truncation, Words, option
 from logitlab.steps.truncation import TIES, largest
 from numpy.typing import ArrayLike, NDArray
+
+LOOKS = 256, 1 << 13
+"""How many of the most likely tokens a scan looks at: at first, and then."""
 
 __all__ = ["TopH", "top_h"]
 
@@ -106,6 +110,8 @@ class TopH(Truncation):
     key: ClassVar[str] = "top_h"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     @property
     def is_neutral(self) -> bool:
@@ -137,6 +143,43 @@ class TopH(Truncation):
             keep[i] = False
             keep[i, torch_top(rows[i], first)[: count[i, 0]]] = True
         return keep
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether it is the entropy of the survivors of the whole row, and no sort has a say."""
+        return self.entropy == "survivors" and not self.among and self.ties != "topk"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Look for the end among the most likely tokens, by bounds of the entropy."""
+        return [self._scanned(scan, alpha) for scan, alpha in scans]
+
+    def _scanned(self, scan: Any, alpha: float) -> IntArray | None:
+        known, count = scan.known("depth"), LOOKS[0]
+        tokens, logits = scan.best(min(count, len(scan.row)))
+        entropies = _entropies(logits[None])[0]
+        for mass, depth in known:
+            limits = [alpha * (math.log(m) + d) for m, d in zip(mass, depth, strict=True)]
+            doubt = 1e-10 * (1 + limits[1])
+            if limits[0] < 1e-6:  # hardly any entropy: what is rounding decides
+                return None
+            if entropies[-1] <= limits[1] + doubt and len(tokens) < len(scan.row) // 2:
+                tokens, logits = scan.best(min(LOOKS[1], len(scan.row)))
+                entropies = _entropies(logits[None])[0]
+            fewest = int((entropies[1:] > limits[0] - doubt).argmax())
+            most = int((entropies[1:] > limits[1] + doubt).argmax())
+            if entropies[-1] > limits[1] + doubt and fewest == most:
+                return scan.front(tokens, logits, 1 + most, self.ties)
+        return None
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare the entropies of prefixes, but for what other sums could decide otherwise."""
+        limit = values * order.entropies[order.last(n)]
+        doubt = (len(order) + 8) * 2.0**-50 * (1 + limit)
+        most = np.maximum(order.entropies.searchsorted(limit + doubt, "right"), 1)
+        least = np.maximum(order.entropies.searchsorted(limit - doubt, "right"), 1)
+        off = values == 1
+        count = order.with_ties(np.where(off, n, np.minimum(n, most)), n, self.ties)
+        return count, np.asarray(~off & (np.minimum(n, least) != np.minimum(n, most)))
 
     def _size(self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens of each sorted row stay, shape (n, 1)."""
