@@ -11,7 +11,6 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
     Ignore,
-    InVocabulary,
     Note,
     Off,
     Option,
@@ -24,6 +23,7 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
 from logitlab.steps.bias import LogitBias

@@ -24,6 +24,12 @@ LEAST = {
     "all": Words("all", "keeps all of the least likely top choices"),
     "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
 }
+OF_REMOVED = {
+    "skip": None,
+    "counts": Words(
+        "removed ones, too", "takes removed tokens for top choices at a threshold of 0"
+    ),
+}
 AT_THRESHOLD = {
     "top": Words("a top choice", "counts a probability of exactly {key} as a top choice"),
     "below": Words("none", "counts a probability of exactly {key} as none"),
@@ -44,6 +50,7 @@ def xtc(
     at_threshold: str = "top",
     protected: Sequence[int] = (),
     protection: str = "apart",
+    removed: str = "skip",
 ) -> FloatArray:
     """Exclude the top choices with a probability: the average over the coin.
 
@@ -70,6 +77,9 @@ def xtc(
         vocabulary protects nothing.
     protection : {"apart", "kept", "all"}
         They are no top choices; or they are, but stay; or nothing goes if one of them would.
+    removed : {"skip", "counts"}
+        Whether removed tokens are top choices where the threshold is 0: then they are the least
+        likely, and nothing is left, which is an error where the row is used next.
 
     Returns
     -------
@@ -104,7 +114,8 @@ def xtc(
     >>> xtc([2.0, 1.0, 0.0], 1.0, 0.05, protected=[0])
     array([  2., -inf,   0.])
     """
-    return Xtc(probability, threshold, ties, at_threshold, tuple(protected), protection)(logits)
+    options = (ties, at_threshold, tuple(protected), protection, removed)
+    return Xtc(probability, threshold, *options)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,14 +134,14 @@ class Xtc(RandomStep):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
 
     def acting(self) -> ExcludeTopChoices:
         """Return the truncation, of which a coin decides."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -155,6 +166,7 @@ class AveragedXtc(RowStep):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
     rule: ClassVar[Range] = Range(0, 1)
@@ -168,9 +180,8 @@ class AveragedXtc(RowStep):
     @property
     def excluded(self) -> ExcludeTopChoices:
         """The truncation of which this is a part."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
     def on_rows(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -210,6 +221,7 @@ class ExcludeTopChoices(Truncation):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_threshold"
     rule: ClassVar[Range] = Range(0, 1)
@@ -218,7 +230,7 @@ class ExcludeTopChoices(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether it looks at which token is which, or at the place of every token."""
-        return bool(self.protected) or super().sees_removed
+        return bool(self.protected) or super().sees_removed or self.removed == "counts"
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -226,7 +238,8 @@ class ExcludeTopChoices(Truncation):
         """Keep what is below the threshold, and the least likely token that is not."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
         top = probs >= limit if self.at_threshold == "top" else probs > limit
-        top &= rows > -np.inf
+        if self.removed == "skip":
+            top &= rows > -np.inf
         protected = np.zeros(rows.shape[-1], bool)
         protected[[token for token in self.protected if token < len(protected)]] = True
         if self.protection == "apart":
