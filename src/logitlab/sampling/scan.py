@@ -109,7 +109,8 @@ class Scan:
             # three more times, and a gap weighs at most ln V on average; of the exponential, 8;
             # of the sum, one for each of its terms in a chunk. That is to first order, which the
             # thousandth more than covers up to the limit.
-            units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _STRIDE
+            scale = abs(self.top / self.t) if self.t != 1 else 0.0
+            units = 2 * scale + 4 * math.log(len(weight)) + 16 + _STRIDE
             error = 1.001 * units * _UNIT
         if error > 1e-3:  # huge logits
             return _UNKNOWN
@@ -186,25 +187,15 @@ class Scan:
         return self.within(-reach * (1 + off), -reach * (1 - off))
 
     def best(self, count: int) -> tuple[IntArray, FloatArray]:
-        """Return the most likely tokens, the first of all, and their logits under the temperature.
+        """Return the most likely tokens, and their logits under the temperature.
 
-        At least ``count``, and with the last one all that are equal to it. Equal ones stand in the
-        order of their ids.
+        In the order of their ids: at least ``count``, and with the last one all equal to it.
         """
         threshold = self.threshold(count)
         tokens = self.reaching(threshold)
         logits = divided(self.row[tokens], self.t)
         whole = logits >= divided(np.array([threshold], logits.dtype), self.t)
-        order = np.argsort(-logits[whole], kind="stable")
-        return tokens[whole][order], logits[whole][order]
-
-    def front(self, tokens: IntArray, logits: FloatArray, size: int, ties: str) -> IntArray:
-        """Return the first of those that `best` gives, by a rule for ties, in order of their ids."""
-        if ties == "lowest":
-            return np.sort(tokens[:size])
-        order = np.argsort(tokens)
-        count, last = np.array([[size]]), logits[None, size - 1, None]
-        return tokens[order][largest(logits[None, order], count, last, ties)[0]]
+        return (tokens, logits) if whole.all() else (tokens[whole], logits[whole])
 
     def _rough(self, of: str) -> tuple[tuple[float, float], ...]:
         """Return bounds of the mass and of an average from one pass in float32, if they are close.

@@ -10,13 +10,13 @@ from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities, weights
 from logitlab.steps.step import Truncation, Words, option
-from logitlab.steps.truncation import TIES, largest
+from logitlab.steps.truncation import TIES, front, largest
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Tfs", "tfs"]
 
-LOOKS = 256, 1 << 12
-"""How many of the most likely tokens a scan looks at: at first, and then."""
+LOOKS = 256, 1 << 11, 1 << 14
+"""How many of the most likely tokens a scan looks at, one after another."""
 
 CROSSING = {
     "keep": Words("stays", "keeps the token at which the curve crosses {key}"),
@@ -166,7 +166,8 @@ class Tfs(Truncation):
             tokens, logits = scan.best(count)
             if len(tokens) < 3:
                 break
-            weight = weights(logits[None])[0]
+            descending = np.sort(logits)[::-1]
+            weight = weights(descending[None])[0]
             bends = np.cumsum(np.abs(np.diff(weight, n=2)))
             # Beyond, the curve falls by no more than its height, and each fall bends it twice.
             total, rest = float(bends[-1]), 2 * float(weight[-2])
@@ -176,8 +177,7 @@ class Tfs(Truncation):
             crossing = int(bends.searchsorted(z * total - doubt, "right"))
             if crossing == bends.searchsorted(z * (total + rest) + doubt, "right") < len(bends):
                 size = crossing + 1 if self.crossing == "keep" else max(crossing, 1)
-                chosen: IntArray = scan.front(tokens, logits, size, self.ties)
-                return chosen
+                return np.asarray(tokens[front(logits, descending, size, self.ties)])
         return None
 
     @property

@@ -12,7 +12,7 @@ from logitlab.checks import Range
 from logitlab.numerics import rounded_weights, shifted
 from logitlab.steps.candidate_order.sorts import torch_top
 from logitlab.steps.step import Truncation, Words, option
-from logitlab.steps.truncation import TIES, largest
+from logitlab.steps.truncation import TIES, front, largest
 from numpy.typing import ArrayLike, NDArray
 
 LOOKS = 256, 1 << 13
@@ -156,7 +156,8 @@ class TopH(Truncation):
     def _scanned(self, scan: Any, alpha: float) -> IntArray | None:
         known, count = scan.known("depth"), LOOKS[0]
         tokens, logits = scan.best(min(count, len(scan.row)))
-        entropies = _entropies(logits[None])[0]
+        descending = np.sort(logits)[::-1]
+        entropies = _entropies(descending[None])[0]
         for mass, depth in known:
             limits = [alpha * (math.log(m) + d) for m, d in zip(mass, depth, strict=True)]
             doubt = 1e-10 * (1 + limits[1])
@@ -164,11 +165,12 @@ class TopH(Truncation):
                 return None
             if entropies[-1] <= limits[1] + doubt and len(tokens) < len(scan.row) // 2:
                 tokens, logits = scan.best(min(LOOKS[1], len(scan.row)))
-                entropies = _entropies(logits[None])[0]
+                descending = np.sort(logits)[::-1]
+                entropies = _entropies(descending[None])[0]
             fewest = int((entropies[1:] > limits[0] - doubt).argmax())
             most = int((entropies[1:] > limits[1] + doubt).argmax())
             if entropies[-1] > limits[1] + doubt and fewest == most:
-                return scan.front(tokens, logits, 1 + most, self.ties)
+                return np.asarray(tokens[front(logits, descending, 1 + most, self.ties)])
         return None
 
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:

@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["TypicalP", "typical_p"]
 
-LOOKS = 256, 1 << 13
-"""How many of the most likely tokens a scan looks at: at first, and then."""
+LOOKS = 256, 1 << 11, 1 << 14
+"""How many of the most likely tokens a scan looks at, one after another."""
 
 _NOTHING = -700.0  # a token this far below the largest has no probability
 
@@ -182,12 +182,25 @@ def _scanned(scan: Any, p: float) -> IntArray | None:
             if count >= len(scan.row):
                 break
             tokens, logits = scan.best(count)
-            enough, places = _most_typical(-shifted(logits[None])[0], mass, depth, p)
+            descending = np.sort(logits)[::-1]
+            enough, places = _most_typical(-shifted(descending[None])[0], mass, depth, p)
             if places is not None:
-                return np.asarray(np.sort(tokens[places]))
+                return _stretch(tokens, logits, descending[places])
             if enough:
                 break
     return None
+
+
+def _stretch(tokens: IntArray, logits: FloatArray, kept: FloatArray) -> IntArray | None:
+    """Return the tokens of the logits that stay, of equal ones at the edge those of lowest ids."""
+    edge = kept[-1]
+    keep = (logits >= kept.min()) & (logits <= kept.max()) & (logits != edge)
+    at_edge = np.flatnonzero(logits == edge)
+    missing = len(kept) - np.count_nonzero(keep)
+    if not 0 < missing <= len(at_edge):
+        return None
+    keep[at_edge[:missing]] = True
+    return np.asarray(tokens[keep])
 
 
 def _most_typical(
