@@ -242,7 +242,10 @@ def test_prefix_cuts_are_monotone(kind: Any, data: st.DataObject) -> None:
     pair = data.draw(st.lists(values(kind, x.shape[-1]), min_size=2, max_size=2))
     if issubclass(kind, ll.TopK):  # 0 keeps all
         pair = [value or x.shape[-1] for value in pair]
-    loose, strict = sorted(pair, reverse=issubclass(kind, ll.TopK | ll.TopP | ll.MaxSurprise))
+    if issubclass(kind, ll.TopNSigma):  # so do 0 and below
+        pair = [value if value > 0 else 1e9 for value in pair]
+    falling = ll.TopK | ll.TopP | ll.MaxSurprise | ll.TopNSigma | ll.Tfs | ll.TopH
+    loose, strict = sorted(pair, reverse=issubclass(kind, falling))
     kept_loose, kept_strict = (kind(value, **chosen)(x) > -np.inf for value in (loose, strict))
     assert not (kept_strict & ~kept_loose).any()
 

@@ -180,6 +180,22 @@ class Tfs(Truncation):
                 return np.asarray(tokens[front(logits, descending, size, self.ties)])
         return None
 
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with the bends of each prefix, but for what rounding could decide otherwise."""
+        bends = np.append(0.0, order.bends)
+        total = bends[np.clip(n - 2, 0, len(order.bends))]
+        doubt = 2.0**-49 * order.mass[order.last(n)] + len(order) * 2.0**-50 * total
+        kept = [self._kept(order.bends, n, values * total + sign * doubt) for sign in (-1, 1)]
+        off = (values == 1) | (n < self._least)
+        count = order.with_ties(np.where(off, n, kept[0]), n, self.ties)
+        vague = (total <= 1e-5 * n) & (total > 0) | (self.flat == "spread") & (total <= 1e-5 * n)
+        return count, np.asarray(~off & (vague | (kept[0] != kept[1])))
+
+    def _kept(self, bends: NDArray[Any], n: IntArray, limit: NDArray[Any]) -> IntArray:
+        crossing = bends.searchsorted(limit, "right")
+        size = np.where(crossing < n - 2, crossing + (self.crossing == "keep"), n)
+        return np.asarray(np.clip(size, 1, n - (self.last == "drop")))
+
     @property
     def _least(self) -> int:
         """How many tokens there have to be, so that one may go."""

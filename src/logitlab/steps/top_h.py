@@ -181,7 +181,9 @@ class TopH(Truncation):
         least = np.maximum(order.entropies.searchsorted(limit - doubt, "right"), 1)
         off = values == 1
         count = order.with_ties(np.where(off, n, np.minimum(n, most)), n, self.ties)
-        return count, np.asarray(~off & (np.minimum(n, least) != np.minimum(n, most)))
+        unsure = np.minimum(n, least) != np.minimum(n, most)
+        unsure |= limit < 1e-9  # what is left out of the sums has a say
+        return count, np.asarray(~off & unsure)
 
     def _size(self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens of each sorted row stay, shape (n, 1)."""

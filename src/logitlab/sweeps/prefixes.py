@@ -84,13 +84,17 @@ class Order:
         return np.cumsum(self.depth), np.cumsum(self.depth * self.depth)
 
     @cached_property
+    def bends(self) -> Float64:
+        """Running sums of the second differences of the weights, down to where these vanish."""
+        beyond = np.zeros(min(2, len(self) - len(self.weights)))
+        return np.cumsum(np.abs(np.diff(np.append(self.weights, beyond), n=2)))
+
+    @cached_property
     def entropies(self) -> Float64:
         """The entropy of each prefix."""
         return np.asarray(np.log(self.mass) + self.depths / self.mass)
 
-    def at_least(
-        self, n: IntArray, ratio: Float64, off: BoolArray, doubt: Any = 0.0
-    ) -> tuple[IntArray, BoolArray]:
+    def at_least(self, n: IntArray, ratio: Float64, off: BoolArray) -> tuple[IntArray, BoolArray]:
         """Return how many of n tokens are at least so many times as likely as the first.
 
         All of them where ``off``. And where that is in doubt: sums in another order differ, or the
@@ -98,7 +102,7 @@ class Order:
         """
         with np.errstate(divide="ignore"):
             reach = -np.log(np.minimum(ratio, 1))
-        doubt = doubt + (len(self) + 8) * 2.0**-50 * (1 + reach)
+        doubt = (len(self) + 8) * 2.0**-50 * (1 + np.minimum(reach, 1e4))
         most = self.depth.searchsorted(reach + doubt, "right")
         least = self.depth.searchsorted(np.where(reach > doubt, reach - doubt, 0), "right")
         most, least = np.minimum(n, most), np.minimum(n, least)
