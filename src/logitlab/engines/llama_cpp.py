@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.engines.draws import llama_cpp as llama_luck
+from logitlab.engines.draws import llama_cpp as llama_luck, llama_cpp_coin
 from logitlab.engines.engine import engine
 from logitlab.engines.llama_samplers import (
     SAMPLERS,
@@ -27,6 +27,7 @@ from logitlab.engines.rules import (
     Option,
     Refuse,
     Rename,
+    Replace,
     Rule,
     Target,
     Unmodelled,
@@ -34,7 +35,6 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
-from logitlab.request.params import NEUTRAL
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -134,23 +134,6 @@ def _no_number(r: float) -> bool:
         return not (r > 0 and 0 < np.float32(1) / np.float32(r) < np.inf)
 
 
-@dataclass(frozen=True)
-class _DefaultBase(Rule):
-    """The server takes its default for a base of DRY below 1."""
-
-    def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
-        """Return that."""
-        if value >= 1:
-            return value, None
-        used = NEUTRAL[key]
-        sentence = f"{key} {value} is replaced by the default, {used}, by {target.engine}."
-        return used, Note(key, "changed", sentence, value, used)
-
-    def describe(self) -> str:
-        """Say it."""
-        return "below 1 is the default"
-
-
 _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (Clamp(low=0),),
     "top_k": (_Wrap(), Clamp(low=0)),
@@ -166,7 +149,7 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
     "xtc_threshold": (Clamp(0, 1),),
     "xtc_probability": (Clamp(0, 1),),
     "dynatemp_range": (Off(lambda spread: spread <= 0, "0 and below"),),
-    "dry_base": (_DefaultBase(),),
+    "dry_base": (Replace(lambda base: base < 1, 1.75, "the default, 1.75"),),
     "dry_allowed_length": (_Wrap(), _not_negative("dry_allowed_length")),
     "dry_penalty_last_n": (_Wrap(), _not_negative("dry_penalty_last_n")),
     "dry_sequence_breakers": (
@@ -253,6 +236,7 @@ def _tempering(p: Values) -> Step:
     },
     aliases={"repeat_penalty": "repetition_penalty"},
     luck=llama_luck,
+    coin=llama_cpp_coin,
     luck_note=_LLAMA_LUCK,
 )
 def llama_cpp(p: Values) -> SortedChain:

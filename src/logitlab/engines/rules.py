@@ -33,6 +33,7 @@ __all__ = [
     "RefusalError",
     "Refuse",
     "Rename",
+    "Replace",
     "Rule",
     "Send",
     "Target",
@@ -63,8 +64,8 @@ class Note:
         The request key.
     effect : str
         "ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted" or
-        "beside". "changed" are clamped and raised values, and those of a deployment, "off" values that
-        switch the parameter off, "default" keys that are absent and not neutral, "beyond"
+        "beside". "changed" are clamped and raised values, and those of a deployment, "off" values
+        that switch the parameter off, "default" keys that are absent and not neutral, "beyond"
         parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
         "uncounted" penalties without tokens, "beside" what depends on other keys, or on more than
         the request.
@@ -541,6 +542,35 @@ class Told(Rule):
 
 
 @dataclass(frozen=True)
+class Replace(Rule):
+    """The engine uses another value for some.
+
+    Parameters
+    ----------
+    when : callable
+        ``when(value)``: whether it does.
+    used : object
+    words : str
+        What those values count as.
+    """
+
+    when: Callable[[Any], bool]
+    used: Any
+    words: str
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Return the other value for those."""
+        if not self.when(value) or value == self.used:
+            return value, None
+        sentence = f"{key} {brief_number(value)} counts as {self.words} at {target.engine}."
+        return self.used, Note(key, "changed", sentence, value, self.used)
+
+    def describe(self) -> str:
+        """Say what they count as."""
+        return f"others count as {self.words}"
+
+
+@dataclass(frozen=True)
 class Odd(Rule):
     """What a value does that one may not expect, by itself or for what stands beside it.
 
@@ -565,7 +595,7 @@ class Odd(Rule):
 
 @dataclass(frozen=True)
 class Drop(Rule):
-    """Only so many entries of a map are read."""
+    """Only so many entries of a map, or of a list, are read."""
 
     count: int
 
@@ -573,7 +603,8 @@ class Drop(Rule):
         """Keep the first entries."""
         if len(value) <= self.count:
             return value, None
-        used = dict(list(value.items())[: self.count])
+        is_map = isinstance(value, Mapping)
+        used = dict(list(value.items())[: self.count]) if is_map else value[: self.count]
         sentence = (
             f"{key}: only the first {self.count} of {len(value)} entries reach {target.engine}."
         )
