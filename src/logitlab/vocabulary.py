@@ -102,6 +102,32 @@ class Vocabulary:
             raise ParameterError("token", "the whole text of one token of this vocabulary", token)
         return self._ids[data]
 
+    def holding(self, data: bytes) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens that hold some bytes, and those that end in a beginning of them.
+
+        Of each of these there is also the length of the beginning; one that ends in several stands
+        there for each, the longest first.
+
+        Examples
+        --------
+        >>> Vocabulary([b"a", b"xab", b"ba", b"ab"]).holding(b"ab")
+        ([1, 3], [(0, 1), (2, 1)])
+        """
+        known: dict[bytes, Any] = self.__dict__.setdefault("_held", {})
+        if data not in known:
+            beginnings = [data[:n] for n in range(len(data) - 1, 0, -1)]
+            whole = [i for i, token in enumerate(self._tokens) if data in token]
+            ends = [
+                (i, len(beginning))
+                for i, token in enumerate(self._tokens)
+                if token.endswith(tuple(beginnings)) and data not in token
+                for beginning in beginnings
+                if token.endswith(beginning)
+            ]
+            known[data] = whole, ends
+        held: tuple[list[int], list[tuple[int, int]]] = known[data]
+        return held
+
     def decode(self, tokens: ArrayLike, *, errors: str = "replace") -> str:
         """Return the text of a sequence of token ids.
 

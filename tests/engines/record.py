@@ -35,6 +35,7 @@ RECORDED = {
     "transformers_serve": ("transformers", "serve"),
     "llama_cpp": ("llama_cpp", "server"),
     "llama_cpp_python": ("llama_cpp", "python"),
+    "ollama": ("ollama", "0.24"),
     "mlx_lm": ("mlx_lm", "0.32.2"),
     "mlx_lm_server": ("mlx_lm", "server"),
     "aphrodite": ("aphrodite", "v1"),
@@ -45,6 +46,7 @@ DRAWN = {
     "sglang": ("sglang", "deterministic"),
     "llama_cpp": ("llama_cpp", "server"),
     "llama_cpp_python": ("llama_cpp", "python"),
+    "ollama": ("ollama", "0.24"),
 }
 # Beyond the page: name in logitlab -> module of engines.own_code, its variant, and who is asked.
 BEYOND = {
@@ -57,6 +59,10 @@ BEYOND = {
     "sglang": ("sglang", "torch", "sglang"),
     "sglang_lag": ("sglang", "lag", "sglang"),
     "aphrodite": ("aphrodite", "v1", "aphrodite"),
+    "textgen": ("textgen", "transformers", "textgen"),
+    "tgi": ("tgi", "generate", "tgi"),
+    "exllamav3": ("exllamav3", "combo", "exllamav3"),
+    "tabbyapi": ("exllamav3", "tabby", "tabbyapi"),
 }
 DRAWS, STEPS = 60, 12
 FOLLOWED = 24  # tokens of a sequence that is drawn with a state

@@ -15,6 +15,7 @@ from logitlab.engines.engine import (
     get,
 )
 from logitlab.engines.rules import Note, RefusalError, Translation
+from logitlab.engines.spelling import VocabularyLike
 
 # In the order in which tables show them. Each registers itself.
 # isort: off
@@ -24,9 +25,13 @@ from logitlab.engines.vllm import *
 from logitlab.engines.sglang import *
 from logitlab.engines.transformers import *
 from logitlab.engines.llama_cpp import *
+from logitlab.engines.ollama import *
 from logitlab.engines.mlx_lm import *
 from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *
+from logitlab.engines.exllamav3 import *
+from logitlab.engines.tgi import *
+# from logitlab.engines.textgen import *
 # isort: on
 
 MAIN = tuple(name for name, each in ENGINES.items() if not each.variant_of)
@@ -47,7 +52,11 @@ __all__ = [
 
 
 def translate(
-    request: RequestLike, engine: EngineLike, *, vocabulary_size: int | None = None
+    request: RequestLike,
+    engine: EngineLike,
+    *,
+    vocabulary_size: int | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Translation:
     """Tell what of a request reaches an engine, and what happens to the rest.
 
@@ -59,6 +68,8 @@ def translate(
     engine : str or Engine
     vocabulary_size : int, optional
         With it, rules that depend on it are checked, too: token ids of a bias, mlx-lm's top_k.
+    vocabulary : Model or Vocabulary, optional
+        With it, texts of the request become token ids: bad_words, breakers of DRY.
 
     Returns
     -------
@@ -83,4 +94,5 @@ def translate(
     ...     print(error.name, error.rule, error.value)
     repetition_penalty in (0, 2] (1.0 = no penalty) 2.5
     """
-    return get(engine).translate(request, vocabulary_size=vocabulary_size)
+    known = get(engine)
+    return known.translate(request, vocabulary_size=vocabulary_size, vocabulary=vocabulary)

@@ -20,7 +20,8 @@ from logitlab.engines.rules import (
     brief_number,
     refusal,
 )
-from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
+from logitlab.engines.spelling import Lexicon, has_texts, spelt
+from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY, UNSPELLED, USED
 from logitlab.request.whole import READ
 
 __all__ = ["arrive"]
@@ -29,9 +30,14 @@ _UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
 _UNREAD = Ignore("its chain does not read it")
 
 
-def arrive(engine: Any, given: Given, size: int | None) -> Translation:
-    """Return what of a request that was read reaches the chain of an `Engine`."""
-    return _Arrival(engine, given, size).translation()
+def arrive(
+    engine: Any, given: Given, size: int | None, lexicon: Lexicon | None = None
+) -> Translation:
+    """Return what of a request that was read reaches the chain of an `Engine`.
+
+    Texts are spelt in token ids, if there is a lexicon.
+    """
+    return _Arrival(engine, given, size).translation(lexicon)
 
 
 class _Arrival:
@@ -50,6 +56,7 @@ class _Arrival:
         self.given = given
         self.notes: list[Note] = list(given.notes)
         self.values: dict[str, Any] = {}
+        self.endings: dict[str, Any] = {}
         self.request: Mapping[str, Any] = given
         aliased: frozenset[str] = frozenset()
         if not engine.own.isdisjoint(given):
@@ -69,8 +76,8 @@ class _Arrival:
             (*given, *sorted(given.nulls)),
         )
 
-    def translation(self) -> Translation:
-        """Apply the rules."""
+    def translation(self, lexicon: Lexicon | None) -> Translation:
+        """Apply the rules, and spell what comes out."""
         engine = self.engine
         self._check_together()
         keys: Iterable[str] = self.request
@@ -82,12 +89,15 @@ class _Arrival:
         for key, value in self.file.items():
             if key not in self.request and key not in self.values:
                 self._arrive_from_file(key, value)
+        arrived = frozenset(self.values)
         self._fill()
         if self.request.get("top_logprobs") and not self.request.get("logprobs"):
             self._tell_of_lone_tops()
-        values = FrozenDict(engine.absent | self.values)
+        values, notes = spelt(engine, engine.absent | self.values, arrived, lexicon)
         limit = None if "max_tokens" in self.request else self.file.get("max_tokens")
-        return Translation(engine.name, values, tuple(self.notes), limit)
+        endings = FrozenDict(self.endings)
+        all_notes = (*self.notes, *notes)
+        return Translation(engine.name, FrozenDict(values), all_notes, limit, endings)
 
     def _check_together(self) -> None:
         """Raise for what the engine refuses of the request as a whole."""
@@ -152,6 +162,10 @@ class _Arrival:
             answers = self.engine.schema.answers
             raise refusal(key, error.rule, value, self.engine.name, says, answers) from None
 
+    def _is_ignored(self, key: str) -> bool:
+        """Whether the engine reads a key in no request."""
+        return any(isinstance(rule, Ignore) for rule in self.engine.rules.get(key, ()))
+
     def _arrive(self, key: str, value: Any) -> None:
         """Let the rules of a key act on its value, and file what comes out."""
         engine, target = self.engine, self.target
@@ -161,7 +175,9 @@ class _Arrival:
             self.notes.append(Note(key, "unknown", sentence, value))
             return
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
-        if is_unread and engine.is_bundled:
+        if key in ENDINGS:
+            is_unread = key not in engine.endings and not rules
+        if is_unread and (engine.is_bundled or key in ENDINGS) and not self._is_ignored(key):
             rules = (_UNMODELLED,)
         for rule in rules:
             value, note = rule.apply(key, value, target)
@@ -176,16 +192,18 @@ class _Arrival:
                 self.notes.append(note)
             if value is ABSENT:
                 return
+        if key in ENDINGS:
+            self.endings[key] = value
         if key in engine.absent:
             self.values[key] = value
             if key in engine.options and engine.options[key].is_deployed and key in self.given:
                 sentence = f"{key} belongs to a deployment of {engine.name}, and to no request; "
                 sentence += "it acts here."
                 self.notes.append(Note(key, "changed", sentence, value, value))
-            if engine.is_page and key not in TWENTY:
-                sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
-                sentence += f"{PARAMETERS[key].origin}."
-                self.notes.append(Note(key, "beyond", sentence, value, value))
+        if engine.is_page and key in PARAMETERS.keys() - set(TWENTY):
+            sentence = f"{key} is not on OpenRouter's page: it acts as defined by "
+            sentence += f"{PARAMETERS[key].origin}."
+            self.notes.append(Note(key, "beyond", sentence, value, value))
 
     def _arrive_from_file(self, key: str, value: Any) -> None:
         """Do the same for a default of the model's own, which is told of as one."""
@@ -203,13 +221,16 @@ class _Arrival:
         engine, values = self.engine, self.values
         missing: dict[str, Any] = {}
         for key, default in engine.ordered_defaults.items():
-            if key not in self.target.request and key not in values:
+            if key in UNSPELLED:  # filled in where they are spelt
+                continue
+            if key not in values and (key not in self.target.request or self._is_ignored(key)):
                 missing[key] = default
         if not engine.is_bundled:
             # It may read some values only beside others, so that these very ones decide.
-            reads = engine.reads_beside(missing | values)
+            tried = {key: USED[key] if has_texts(value) else value for key, value in values.items()}
+            reads = engine.reads_beside(missing | tried)
             missing = {key: default for key, default in missing.items() if key in reads}
-            for key in [key for key in values if key not in reads]:
+            for key in [key for key in values if key not in reads and key not in ENDINGS]:
                 self.notes.append(_UNREAD.apply(key, values.pop(key), self.target)[1])
         for key, default in missing.items():
             rules = engine.rules.get(key, ())

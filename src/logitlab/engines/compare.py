@@ -16,6 +16,7 @@ from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
 from logitlab.engines.given import read_request
 from logitlab.engines.partings import Parting, partings
 from logitlab.engines.rules import Note, Translation
+from logitlab.engines.spelling import Lexicon, SpellingError, VocabularyLike
 from logitlab.numerics import softmax, widened
 from logitlab.request.params import SamplingParams, check_structure
 from logitlab.request.whole import refuse_answers, refuse_whole
@@ -174,6 +175,7 @@ def compare_engines(
     context: Context | None = None,
     state: State | None = None,
     engines: EngineLike | Iterable[EngineLike] = MAIN,
+    vocabulary: VocabularyLike = None,
 ) -> Comparison:
     """Evaluate the same request as several engines would.
 
@@ -190,6 +192,8 @@ def compare_engines(
         shows which.
     engines : str, Engine, or iterable of these
         By default one of each, without variants: `engines.ENGINES` lists all.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -225,12 +229,15 @@ def compare_engines(
     check_structure(given)
     refuse_whole(given)
     check_state(state)
+    lexicon = Lexicon.of(vocabulary)
     form = request if isinstance(request, SamplingParams) else given
     refused: dict[str, str] = {}
     translations: dict[str, Translation] = {}
     for engine in chosen:
         try:
-            read, translations[engine.name] = engine.translated(form, array.shape[-1])
+            read, translations[engine.name] = engine.translated(form, array.shape[-1], lexicon)
+        except SpellingError:
+            raise  # no engine could read it
         except ParameterError as error:
             refused[engine.name] = str(error)
         else:
@@ -247,7 +254,8 @@ def compare_engines(
             chain = chain.at_any(state)
             results.append(chain(array, context))
         except ParameterError as error:
-            if error.name == "context" or error.name.startswith("state"):
+            is_ours = error.name == "context" or error.name.startswith("state")
+            if is_ours or isinstance(error, SpellingError):
                 raise
             refused[engine.name] = str(error)
         else:

@@ -16,6 +16,7 @@ from logitlab.draw import choose
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import rounded_weights, shifted, widened
 from logitlab.steps.adaptive import NearProbability
+from logitlab.steps.candidate_order.candidates import probabilities_of
 from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
@@ -35,12 +36,15 @@ __all__ = [
     "koboldcpp_coin",
     "llama_cpp",
     "llama_cpp_coin",
+    "ollama",
     "sglang",
     "vllm_cpu",
     "vllm_triton",
 ]
 
 _WORD32 = 0xFFFFFFFF
+_PCG_MULTIPLIER = 2549297995355413924 << 64 | 4865540595714422341
+_PCG_INCREMENT = 6364136223846793005 << 64 | 1442695040888963407
 SEEDS = Range(-(2**63), 2**64 - 1, integer=True)
 _STEPS = Range(0, 10**7, integer=True)
 _DRAWING = (MaxSurprise, ZipfTopK, NearProbability)
@@ -90,10 +94,12 @@ def draw_rows(
     seed: int | None,
     step: int | None,
     state: State | None = None,
+    vocabulary: Any = None,
 ) -> IntArray:
     """Do `Engine.draw` for an engine that has luck."""
     array = widened(check_logits(logits))
-    chain = engine(request, vocabulary_size=array.shape[-1]).at(state)
+    made = engine(request, vocabulary_size=array.shape[-1], vocabulary=vocabulary)
+    chain = made.at(state)
     if chain.coins and engine.coin is None:
         hint = "Its own coins are not repeated here: sample uses logitlab's."
         raise ParameterError("request", "free of XTC where this engine draws", chain, hint)
@@ -274,6 +280,36 @@ def _uniform32(seed: int, number: int) -> np.float32:
     """Return a word of an mt19937 as ``std::uniform_real_distribution<float>`` does."""
     u = np.float32(_mt19937(seed, number + 1)[-1]) / np.float32(2.0**32)
     return min(u, np.nextafter(np.float32(1), np.float32(0)))
+
+
+def ollama(row: Final, seed: int, place: Place) -> int:
+    """Draw as Ollama's own sampler: the inverse of the distribution, in sorted order.
+
+    Each token takes the 24 highest bits but eight of a word of PCG-DXSM, whose state the seed and
+    ``seed ^ 0x9E3779B9`` make. The first token is drawn whose running sum of float32 reaches that
+    part of the total.
+
+    References
+    ----------
+    Ollama 0.24.0, ``sample/samplers.go``; Go, ``math/rand/v2``; M. O'Neill, "PCG: A Family of
+    Simple Fast Space-Efficient Statistically Good Algorithms for Random Number Generation", 2014.
+    """
+    word = _pcg(seed, seed ^ 0x9E3779B9, place.step + 1)
+    r = np.float32(word >> 32 & 0xFFFFFF) / np.float32(1 << 24)
+    mass = np.cumsum(probabilities_of(row.logits[row.order]), dtype=np.float32)
+    return int(row.order[np.searchsorted(mass, r * mass[-1])])
+
+
+def _pcg(high: int, low: int, count: int) -> int:
+    """Return a word of PCG with 128 bits of state, as Go's ``rand.NewPCG(high, low)`` gives it."""
+    state = (high % 2**64) << 64 | low % 2**64
+    for _ in range(count):
+        state = (state * _PCG_MULTIPLIER + _PCG_INCREMENT) % 2**128
+    word, odd = state >> 64, state % 2**64 | 1
+    word ^= word >> 32
+    word = word * 0xDA942042E4DD58B5 % 2**64
+    word ^= word >> 48
+    return word * odd % 2**64
 
 
 def _mt19937(seed: int, count: int) -> NDArray[np.uint32]:

@@ -25,10 +25,12 @@ from logitlab.engines.rules import (
     Values,
     as_refusal,
 )
-from logitlab.engines.schemas import PLAIN, Encode, Schema
+from logitlab.engines.schemas import PLAIN, Schema
+from logitlab.engines.spelling import Encode, Lexicon, Spelling, VocabularyLike, check_spelt
 from logitlab.engines.together import Fields, Together
 from logitlab.request.keys import KNOWN, refuse_unknown
 from logitlab.request.params import (
+    ENDINGS,
     NEUTRAL,
     PARAMETERS,
     TWENTY,
@@ -108,6 +110,11 @@ class Engine:
         The engine of which this is a variant, or "".
     dialect : Dialect
         How its server words an answer to a chat completion request.
+    spelling : Spelling
+        How it makes token ids of the texts of a request.
+    endings : tuple of str
+        Which of the parameters beyond the page that end a generation it has. None is all of them
+        for the page and for an engine of your own, and else none.
     is_page : bool
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str
@@ -143,6 +150,8 @@ class Engine:
     default_seed: int | None = None
     variant_of: str = ""
     dialect: Dialect = field(default_factory=Dialect)
+    spelling: Spelling = field(default_factory=Spelling)
+    endings: tuple[str, ...] | None = None
     is_page: bool = False
     reads: frozenset[str] = field(default=frozenset(), init=False)
     is_bundled: bool = field(default=False, init=False)
@@ -158,6 +167,7 @@ class Engine:
         absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
         unknown = {*self.defaults} - {*absent} | {*self.aliases.values()} - {*PARAMETERS}
         unknown |= {*self.rules} - {*PARAMETERS, *self.options}
+        unknown |= {*(self.endings or ())} - {*ENDINGS}
         if unknown:
             whose = f"the declarations of {self.name}"
             raise ParameterError(whose, "about parameters that it can have", sorted(unknown))
@@ -174,6 +184,8 @@ class Engine:
         derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
         derived |= {"ordered_defaults": defaults, "senders": senders}
         derived |= {"own": frozenset(self.own_keys)}
+        if self.endings is None:
+            derived["endings"] = ENDINGS if self.is_page or not is_bundled else ()
         for name, value in derived.items():
             object.__setattr__(self, name, value)
         for key in self.own_keys:
@@ -193,7 +205,13 @@ class Engine:
         """Whether it reports log-probabilities, and says of what they are."""
         return self.logprobs not in ("none", "undocumented")
 
-    def __call__(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Chain:
+    def __call__(
+        self,
+        request: RequestLike,
+        *,
+        vocabulary_size: int | None = None,
+        vocabulary: VocabularyLike = None,
+    ) -> Chain:
         """Return the engine's chain for a request.
 
         Parameters
@@ -202,6 +220,8 @@ class Engine:
             A mapping is a request body, which the engine's own rules judge, not OpenRouter's.
         vocabulary_size : int, optional
             For the rules that depend on it.
+        vocabulary : Model or Vocabulary, optional
+            What spells the texts of a request in token ids.
 
         Raises
         ------
@@ -209,13 +229,14 @@ class Engine:
             For what the engine refuses, and for response_format, tools and verbosity where they
             would change the distribution: they act on a whole generation. So does n above 1.
         """
-        given, translation = self.translated(request, vocabulary_size)
+        given, translation = self.translated(request, vocabulary_size, vocabulary)
         refuse_unknown(note.key for note in translation.notes if note.effect == "unknown")
         refuse_answers(given)  # after the engine, which may refuse several in its own words
         return self.chain_of(translation)
 
     def chain_of(self, translation: Translation) -> Chain:
-        """Return the chain for what of a request arrived."""
+        """Return the chain for what of a request arrived, once all of it is spelt."""
+        check_spelt(self, translation.values)
         return self.build(Values(**translation.values)).without_neutral()
 
     def read(self, request: RequestLike, encode: Encode | None = None) -> Given:
@@ -238,18 +259,30 @@ class Engine:
         is_ignored = any(isinstance(rule, Ignore) for rule in self.rules.get(key, ()))
         return READ[key].role != "distribution" or (key in self.reads and not is_ignored)
 
-    def translate(self, request: RequestLike, *, vocabulary_size: int | None = None) -> Translation:
+    def translate(
+        self,
+        request: RequestLike,
+        *,
+        vocabulary_size: int | None = None,
+        vocabulary: VocabularyLike = None,
+    ) -> Translation:
         """Do `logitlab.translate`: tell what of a request reaches the engine."""
-        return self.translated(request, vocabulary_size)[1]
+        return self.translated(request, vocabulary_size, vocabulary)[1]
 
     def translated(
-        self, request: RequestLike, vocabulary_size: int | None
+        self,
+        request: RequestLike,
+        vocabulary_size: int | None,
+        vocabulary: VocabularyLike = None,
     ) -> tuple[Given, Translation]:
         """Return what a request gives, too."""
         if vocabulary_size is not None:
             check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
+        lexicon = Lexicon.of(vocabulary)
+        if lexicon is not None and vocabulary_size is None:
+            vocabulary_size = len(lexicon.vocabulary)
         try:
-            given = self.read(request)
+            given = self.read(request, lexicon and lexicon.bias_encode)
         except ParameterError as error:
             # What is in the wrong type is the caller's mistake, if nothing else reads it.
             if not self.is_page or read_request(request).unread:
@@ -258,11 +291,11 @@ class Engine:
         if not self.is_page:
             check_structure(given)
         refuse_whole(given)
-        return given, self.arrive(given, vocabulary_size)
+        return given, self.arrive(given, vocabulary_size, lexicon)
 
-    def arrive(self, given: Given, size: int | None) -> Translation:
+    def arrive(self, given: Given, size: int | None, lexicon: Lexicon | None = None) -> Translation:
         """Return what of a request that was read reaches the chain."""
-        return arrive(self, given, size)
+        return arrive(self, given, size, lexicon)
 
     def reads_beside(self, values: Mapping[str, Any]) -> frozenset[str]:
         """Return the names of values that the chain for some of them is built from."""
@@ -316,7 +349,7 @@ class Engine:
             made.translate({})
         return made
 
-    def reported(self, request: RequestLike) -> Chain:
+    def reported(self, request: RequestLike, *, vocabulary: VocabularyLike = None) -> Chain:
         """Return the chain whose result this engine reports as log-probabilities.
 
         Raises
@@ -330,7 +363,7 @@ class Engine:
         >>> engines.sglang.reported(SamplingParams(temperature=0.8, top_p=0.9))
         OneSortChain(Temperature(0.8), precision='single', sorts='probs')
         """
-        return self.reported_of(self(request))
+        return self.reported_of(self(request, vocabulary=vocabulary))
 
     def reported_of(self, chain: Chain) -> Chain:
         """Do `reported` for the chain of a request."""
@@ -352,6 +385,7 @@ class Engine:
         seed: int | None = None,
         step: int | None = None,
         state: State | None = None,
+        vocabulary: VocabularyLike = None,
     ) -> IntArray:
         """Draw the very token that this engine draws.
 
@@ -368,6 +402,8 @@ class Engine:
             mirostat and adaptive-p draw none where a single candidate is left.
         state : mapping, optional
             That of mirostat or adaptive-p, as `Chain.at` takes it; None is the first.
+        vocabulary : Model or Vocabulary, optional
+            What spells the texts of a request in token ids.
 
         Returns
         -------
@@ -392,7 +428,7 @@ class Engine:
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        return draw_rows(self, logits, request, context, seed, step, state)
+        return draw_rows(self, logits, request, context, seed, step, state, vocabulary)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"

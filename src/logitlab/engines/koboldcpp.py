@@ -15,8 +15,6 @@ from logitlab.engines.draws import koboldcpp as kobold_luck, koboldcpp_coin
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
-    Drop,
-    InVocabulary,
     LeftOut,
     Odd,
     Off,
@@ -29,6 +27,7 @@ from logitlab.engines.rules import (
     Unmodelled,
     Values,
 )
+from logitlab.engines.vocabulary_rules import Drop, InVocabulary
 from logitlab.numerics import Precision
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
@@ -174,8 +173,10 @@ def _needs_a_cut(target: float, request: Mapping[str, Any]) -> str:
     return "" if cut or target <= 0 else "it sets min_p to 0.002 where nothing else cuts"
 
 
-_ONE_MU = Told("{key}: at {engine} the first request of the process sets mu, and none resets it.")
-_PHRASES = "{key}: {engine} bans phrases by going back in the text, which is not modelled."
+_ONE_MU = Told(
+    "{key}: at {engine} the first request of the process sets mu, and none resets it.",
+    "mu is that of the process",
+)
 _RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (Clamp(low=0),),
     "top_k": (Clamp(low=0),),
@@ -232,15 +233,13 @@ for _key in (*_NUMBER_OF, "xtc_probability", "adaptive_target"):
 
 
 def _dry(p: Values) -> tuple[Step, ...]:
-    # Texts are ids where there is a vocabulary; without one they cannot occur.
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
     last_n = None if p.dry_penalty_last_n <= 0 else p.dry_penalty_last_n
     dry = Dry(
         p.dry_multiplier,
         p.dry_base,
         p.dry_allowed_length,
         last_n,
-        breakers,
+        p.dry_sequence_breakers,
         penalises_breakers=True,
         room="more",
         least=None if p.dry_allowed_length else 0,
@@ -306,9 +305,9 @@ def koboldcpp(p: Values) -> SortedChain:
 
     By default repetition and presence penalty, top-k, top-a, tail-free, typical, top-p and min-p,
     and temperature last: that is dynamic temperature and smoothing, too, and behind them
-    top-n-sigma (``nsigma``) on what is left. XTC lowers the top choices by 999, and adaptive-p has the last
-    word, which remembers the model's own probabilities. Mirostat takes the place of all that
-    follows the 3000 but penalties, temperature and smoothing.
+    top-n-sigma (``nsigma``) on what is left. XTC lowers the top choices by 999, and adaptive-p has
+    the last word, which remembers the model's own probabilities. Mirostat takes the place of all
+    that follows the 3000 but penalties, temperature and smoothing.
 
     Penalties count a window of 320 tokens that is full of token 0 at first; in its older half
     ``rep_pen_slope`` scales the repetition penalty, of which below 1 nothing is left. There is no

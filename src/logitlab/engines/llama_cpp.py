@@ -20,7 +20,6 @@ from logitlab.engines.llama_samplers import (
 from logitlab.engines.rules import (
     Clamp,
     Ignore,
-    InVocabulary,
     LeftOut,
     Note,
     Off,
@@ -35,6 +34,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -203,9 +203,7 @@ def _mirostat(p: Values) -> Step:
 
 
 def _dry(p: Values) -> tuple[Step, ...]:
-    # Texts are ids where there is a vocabulary; without one they cannot occur.
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
-    last_n = p.dry_penalty_last_n
+    breakers, last_n = p.dry_sequence_breakers, p.dry_penalty_last_n
     dry = Dry(
         p.dry_multiplier,
         p.dry_base,

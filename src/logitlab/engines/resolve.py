@@ -11,9 +11,9 @@ from logitlab.checks import FrozenDict, ParameterError
 from logitlab.engines.engine import Engine, EngineLike, get
 from logitlab.engines.given import Given, read_request
 from logitlab.engines.rules import Note, Translation
-from logitlab.engines.schemas import Encode
+from logitlab.engines.spelling import Lexicon, VocabularyLike
 from logitlab.request.keys import refuse_unknown
-from logitlab.request.params import PARAMETERS, SamplingParams, check_structure
+from logitlab.request.params import ENDINGS, PARAMETERS, SamplingParams, check_structure
 from logitlab.request.whole import refuse_answers, refuse_whole
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
@@ -42,6 +42,9 @@ class Resolved:
         What the engine ignored, changed or filled in.
     is_chain : bool
         Whether a chain was asked for, so that no engine has made it.
+    endings : mapping
+        What ends a generation beside the page's parameters: those beyond it that the engine has,
+        by key, with ``min_tokens`` and the ids that end a text.
     """
 
     engine: Engine
@@ -49,6 +52,7 @@ class Resolved:
     given: Mapping[str, Any] = field(default_factory=Given)
     notes: tuple[Note, ...] = ()
     is_chain: bool = False
+    endings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def seed(self) -> int | None:
@@ -97,8 +101,8 @@ def resolve(
     *,
     size: int | None = None,
     keywords: Mapping[str, Any] | None = None,
-    ending: Mapping[str, Mapping[int, float]] | None = None,
-    encode: Encode | None = None,
+    ending: Mapping[str, float] | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Resolved:
     """Return a request of any form, resolved: whatever follows begins with it.
 
@@ -112,11 +116,11 @@ def resolve(
         Of the vocabulary, for the rules that depend on it.
     keywords : mapping, optional
         What takes the place of the request's own values.
-    ending : mapping of str to mapping, optional
-        For a whole generation: the bias on tokens that each word of verbosity means. Without it,
-        what acts on a whole generation is refused.
-    encode : callable, optional
-        From a text to token ids, for a server that tokenises the keys of a bias.
+    ending : mapping of str to float, optional
+        For a whole generation: the bias on the tokens that end a text which each word of verbosity
+        means. Without it, what acts on a whole generation is refused.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request in token ids, and tells what ends a text.
 
     Raises
     ------
@@ -127,9 +131,9 @@ def resolve(
         for key, value in (keywords or {}).items():
             raise ParameterError(key, "absent beside a request that is resolved", value)
         return request
-    whose = get(engine)
+    whose, lexicon = get(engine), Lexicon.of(vocabulary)
     if isinstance(request, Transform):
-        return _of_chain(request, whose, keywords, ending)
+        return _of_chain(request, whose, keywords, ending, lexicon)
     if request is not None and not isinstance(request, SamplingParams | Mapping):
         raise ParameterError("request", "SamplingParams, a map, a chain or None", request)
     if keywords:
@@ -137,27 +141,38 @@ def resolve(
         names = whose.aliases
         kept = {key: value for key, value in body.items() if names.get(key, key) not in keywords}
         request = {**kept, **{key: x for key, x in keywords.items() if x is not None}}
-    given = whose.read({} if request is None else request, encode)
+    given = whose.read({} if request is None else request, lexicon and lexicon.bias_encode)
     if not whose.is_page:
         check_structure(given)
     if ending is None:
         refuse_whole(given)
-    translation = whose.arrive(given, size)
+    translation = whose.arrive(given, size, lexicon)
     if translation.max_tokens is not None:
         given = Given(given, max_tokens=translation.max_tokens)
     if whose.tops_alone and given.get("top_logprobs"):
         given = Given(given, logprobs=True)
     if ending is None:  # after the engine, which may refuse several answers in its own words
         refuse_answers(given)
-    bias = (ending or {}).get(given.get("verbosity", "medium"), {})
-    if bias:
-        translation = _with_bias(translation, bias)
-    return Resolved(whose, whose.chain_of(translation), given, translation.notes)
+    values = translation.values
+    endings = {**translation.endings, "eos_token_id": values["eos_token_id"]}
+    if "min_tokens" in whose.reads:
+        endings["min_tokens"] = values["min_tokens"]
+    amount = (ending or {}).get(given.get("verbosity", "medium"), 0)
+    if amount:
+        translation = _with_bias(translation, dict.fromkeys(values["eos_token_id"], amount))
+    chain = whose.chain_of(translation)
+    return Resolved(whose, chain, given, translation.notes, endings=FrozenDict(endings))
 
 
-def resolve_alone(request: Request, engine: EngineLike, *, size: int | None = None) -> Resolved:
+def resolve_alone(
+    request: Request,
+    engine: EngineLike,
+    *,
+    size: int | None = None,
+    vocabulary: VocabularyLike = None,
+) -> Resolved:
     """Do `resolve` for a result that has no notes: what nobody knows is refused there."""
-    resolved = resolve(request, engine, size=size)
+    resolved = resolve(request, engine, size=size, vocabulary=vocabulary)
     if resolved is not request:  # whoever has resolved it has its notes
         refuse_unknown(resolved.given.keys() - resolved.engine.own)
     return resolved
@@ -167,7 +182,8 @@ def _of_chain(
     steps: Transform,
     engine: Engine,
     keywords: Mapping[str, Any] | None,
-    ending: Mapping[str, Mapping[int, float]] | None,
+    ending: Mapping[str, float] | None,
+    lexicon: Lexicon | None,
 ) -> Resolved:
     for key, value in (keywords or {}).items():
         # What acts on logits is in the chain already.
@@ -175,10 +191,12 @@ def _of_chain(
             raise ParameterError(key, "a step of the chain where one is given", value)
     given = read_request(SamplingParams(**keywords) if keywords else Given())
     chain = steps if isinstance(steps, Chain) else Chain(steps)
-    bias = (ending or {}).get(given.get("verbosity", "medium"), {})
-    if bias:
-        chain = chain.of(LogitBias(bias), *chain)
-    return Resolved(engine, chain, given, is_chain=True)
+    endings = {key: given[key] for key in ENDINGS if key in given}
+    endings.setdefault("eos_token_id", lexicon.end_ids if lexicon else ())
+    amount = (ending or {}).get(given.get("verbosity", "medium"), 0)
+    if amount:
+        chain = chain.of(LogitBias(dict.fromkeys(endings["eos_token_id"], amount)), *chain)
+    return Resolved(engine, chain, given, is_chain=True, endings=FrozenDict(endings))
 
 
 def _with_bias(translation: Translation, bias: Mapping[int, float]) -> Translation:

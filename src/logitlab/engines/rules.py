@@ -7,8 +7,8 @@ itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -20,16 +20,14 @@ __all__ = [
     "ABSENT",
     "Clamp",
     "Documented",
-    "Drop",
     "Greedy",
     "Ignore",
-    "InVocabulary",
-    "KnownIds",
     "LeftOut",
     "Note",
     "Odd",
     "Off",
     "Option",
+    "Outcome",
     "RefusalError",
     "Refuse",
     "Rename",
@@ -63,10 +61,9 @@ class Note:
     key : str
         The request key.
     effect : str
-        "ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted" or
-        "beside". "changed" are clamped and raised values, and those of a deployment, "off" values
-        that switch the parameter off, "default" keys that are absent and not neutral, "beyond"
-        parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
+        "ignored"; "changed" are clamped and raised values, and those of a deployment, "off" values
+        that switch the parameter off, "renamed", "default" keys that are absent and not neutral,
+        "beyond" parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
         "uncounted" penalties without tokens, "beside" what depends on other keys, or on more than
         the request.
     sentence : str
@@ -117,12 +114,15 @@ class Translation:
         What was ignored, changed, switched off, renamed or filled in, one sentence each.
     max_tokens : int or None
         The limit that a model's own defaults give a request without one.
+    endings : mapping
+        What of the parameters beyond the page that end a generation arrived, by key.
     """
 
     engine: str
     values: Mapping[str, Any]
     notes: tuple[Note, ...]
     max_tokens: int | None = None
+    endings: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
@@ -442,79 +442,6 @@ class Send(Rule):
 
 
 @dataclass(frozen=True)
-class InVocabulary(Rule):
-    """Ids of a bias that no token has are refused, or left out.
-
-    Parameters
-    ----------
-    refused : bool
-    says : str
-        The engine's own text; ``{}`` stands for the id, or for all of them with ``lists``.
-    lists : bool
-    """
-
-    refused: bool
-    says: str = ""
-    lists: bool = False
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Look for ids at or beyond the size of the vocabulary."""
-        wrong = sorted(token for token in value if target.size is not None and token >= target.size)
-        if not wrong or target.size is None:
-            return value, None
-        if self.refused:
-            rule = f"a map whose keys are token ids in [0, {target.size - 1}]"
-            shown = wrong if self.lists else wrong[0]
-            says = self.says.format(shown, V=target.size, last=target.size - 1)
-            raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-        used = {token: amount for token, amount in value.items() if token < target.size}
-        sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
-        return used, Note(key, "changed", sentence, value, used)
-
-    def describe(self) -> str:
-        """Say what happens to other ids."""
-        return "other ids are refused" if self.refused else "other ids are ignored"
-
-
-@dataclass(frozen=True)
-class KnownIds(Rule):
-    """Token ids of a list or of phrases that no token has are refused.
-
-    Parameters
-    ----------
-    says : str
-        The engine's own text; ``{}`` stands for all such ids, ``{V}`` and ``{last}`` for the
-        vocabulary.
-    """
-
-    says: str
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Look for ids at or beyond the size of the vocabulary."""
-        if target.size is None:
-            return value, None
-        wrong = [token for token in _ids(value) if token >= target.size]
-        if not wrong:
-            return value, None
-        says = self.says.format(wrong, V=target.size, last=target.size - 1)
-        rule = f"token ids in [0, {target.size - 1}]"
-        raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-
-    def describe(self) -> str:
-        """Say what happens to other ids."""
-        return "other ids are refused"
-
-
-def _ids(value: Any) -> Iterator[int]:
-    """Yield the token ids of a list, or of the phrases in a list or a map."""
-    for each in value:
-        if isinstance(each, tuple):
-            yield from each
-        elif not isinstance(each, str):
-            yield each
-
-
-@dataclass(frozen=True)
 class Told(Rule):
     """What happens beside, and depends on more than the request.
 
@@ -522,11 +449,14 @@ class Told(Rule):
     ----------
     sentence : str
         ``{key}`` and ``{engine}`` stand for these.
+    words : str
+        The same for a table.
     once_for : frozenset of str
         Keys of which the first in a request is told of; none is every one.
     """
 
     sentence: str
+    words: str
     once_for: frozenset[str] = frozenset()
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
@@ -537,8 +467,8 @@ class Told(Rule):
         return value, Note(key, "beside", sentence, value, value)
 
     def describe(self) -> str:
-        """Say nothing: it changes no value."""
-        return ""
+        """Say it in few words."""
+        return self.words
 
 
 @dataclass(frozen=True)
@@ -591,28 +521,6 @@ class Odd(Rule):
     def describe(self) -> str:
         """Say nothing: it changes no value."""
         return ""
-
-
-@dataclass(frozen=True)
-class Drop(Rule):
-    """Only so many entries of a map, or of a list, are read."""
-
-    count: int
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Keep the first entries."""
-        if len(value) <= self.count:
-            return value, None
-        is_map = isinstance(value, Mapping)
-        used = dict(list(value.items())[: self.count]) if is_map else value[: self.count]
-        sentence = (
-            f"{key}: only the first {self.count} of {len(value)} entries reach {target.engine}."
-        )
-        return used, Note(key, "changed", sentence, value, used)
-
-    def describe(self) -> str:
-        """Say how many."""
-        return f"first {self.count} entries"
 
 
 def brief_number(value: Any) -> str:

@@ -15,23 +15,24 @@ from typing import Any, TypeAlias
 from logitlab.checks import ParameterError, brief, shown
 from logitlab.engines.given import Given
 from logitlab.engines.rules import Note, refusal
+from logitlab.engines.spelling import Encode
 from logitlab.request.whole import READ
 
 __all__ = [
     "LLAMA_SERVER",
     "MLX_SERVER",
+    "OLLAMA_OPTIONS",
+    "OLLAMA_SERVER",
     "PLAIN",
     "SGLANG_SERVER",
+    "TABBY_SERVER",
+    "TEXTGEN_SERVER",
     "TRANSFORMERS_SERVE",
     "VLLM_SERVER",
-    "Encode",
     "Schema",
     "json_integer",
     "low_bits",
 ]
-
-Encode: TypeAlias = Callable[[str], Sequence[int]]
-"""From a text to the ids of its tokens, without one that begins every text."""
 
 Read: TypeAlias = Callable[[str, Any], Any]
 
@@ -188,6 +189,14 @@ def low_bits(value: int, signed: bool = True) -> int:
     bits = value % 2**32 if -(2**63) <= value < 2**64 else 0
     return bits - 2**32 if signed and bits >= 2**31 else bits
 
+TEXTGEN_SERVER = replace(
+    VLLM_SERVER, bias=_lax_bias("invalid literal for int() with base 10: {!r}")
+)
+"""The same, with a bias whose keys become integers later."""
+
+TABBY_SERVER = VLLM_SERVER
+"""pydantic as it is, too."""
+
 
 def _json_number(key: str, value: Any) -> float:
     """Read as nlohmann::json does."""
@@ -325,3 +334,33 @@ TRANSFORMERS_SERVE = Schema(
     answers="answers 500 without a text, and logs",
 )
 """``float(…)`` and ``int(…)`` of whatever was sent; what they refuse, the server's log tells."""
+
+
+def _go_option(kind: str) -> Read:
+    """Return what reads an option of Ollama, where every number of JSON is a float64."""
+
+    def read(key: str, value: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f'option "{key}" must be of type {kind}')
+        return int(value) if kind == "integer" else float(value)
+
+    return read
+
+
+def _go_field(kind: str) -> Read:
+    """Return what reads a field as Go's ``encoding/json`` does: nothing but its own type."""
+
+    def read(key: str, value: Any) -> Any:
+        found = "bool" if isinstance(value, bool) else "number"
+        found = "string" if isinstance(value, str) else f"{found} {value}".partition(" True")[0]
+        says = f"json: cannot unmarshal {found} into Go struct field "
+        raise ValueError(f"{says}ChatCompletionRequest.{key} of type {kind}")
+
+    return read
+
+
+OLLAMA_OPTIONS = Schema(_go_option("float32"), _go_option("integer"), _go_field("bool"))
+"""Options of Ollama's own API: a fraction is cut where an integer is wanted."""
+
+OLLAMA_SERVER = Schema(_go_field("float64"), _go_field("int"), _go_field("bool"))
+"""Ollama's endpoint after OpenAI's: Go's own types."""

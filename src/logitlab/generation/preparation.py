@@ -6,18 +6,22 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
+from logitlab.generation.endings import Endings
 from logitlab.generation.options import Options
+from logitlab.generation.prompts import prompt_ids
 from logitlab.models.model import Model
 from logitlab.request.params import SamplingParams
 from logitlab.request.whole import answers_of, check_answers
+from logitlab.steps.allow import MinTokens
 from logitlab.steps.chain import Chain
+from logitlab.steps.guidance import Guidance
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Prepared", "prepare", "resolve_for", "unspelled"]
@@ -35,6 +39,10 @@ class Prepared:
     resolved : Resolved
     counts : bool
         Whether a step looks at the tokens so far.
+    guides : bool
+        Whether guidance asks the model twice.
+    negative_prompt : ndarray of int64, shape (P,), or None
+        What it moves away from; None is the last token of the prompt.
     constraint : Constraint or None
         Which tokens may come next, before anything else is done to the logits.
     reported : Chain or None
@@ -44,6 +52,8 @@ class Prepared:
     top_logprobs : int
     max_tokens : int or None
     stop : tuple of str
+    endings : Endings
+        What ends it beside these.
     answers : int or None
         How many are asked for, where that is said.
     tools : tuple of mapping
@@ -54,12 +64,15 @@ class Prepared:
     options: Options
     resolved: Resolved
     counts: bool
+    guides: bool
+    negative_prompt: IntArray | None
     constraint: Constraint | None
     reported: Chain | None
     is_raw: bool
     top_logprobs: int
     max_tokens: int | None
     stop: tuple[str, ...]
+    endings: Endings
     answers: int | None
     tools: tuple[Mapping[str, Any], ...]
 
@@ -86,9 +99,7 @@ def resolve_for(model: Model, request: Request, options: Options, n: int | None 
 
     Verbosity is a bias on the tokens that end a text, which multiplies the odds of ending.
     """
-    ends = sorted(model.end_ids)
-    bias = options.verbosity_bias
-    ending = {"low": dict.fromkeys(ends, bias), "high": dict.fromkeys(ends, -bias)} if bias else {}
+    ending = {"low": options.verbosity_bias, "high": -options.verbosity_bias}
     keywords = options.parameters
     if n is not None:
         check_answers("n", n)
@@ -104,25 +115,18 @@ def resolve_for(model: Model, request: Request, options: Options, n: int | None 
         size=len(model.vocabulary),
         keywords=keywords,
         ending=ending,
-        encode=partial(_encoded, model),
+        vocabulary=model,
     )
-
-
-def _encoded(model: Model, text: str) -> list[int]:
-    """Return the token ids of a text in the middle of another."""
-    try:
-        first, tokens = model.encode(""), model.encode(text)
-    except ParameterError as error:
-        hint = f"{model.name} does not tokenise it: {error.name} must be {error.rule}."
-        rule = "a map whose keys are token ids"
-        raise ParameterError("logit_bias", rule, text, hint) from None
-    return tokens[len(first) :] if tokens[: len(first)] == first else tokens
 
 
 def prepare(model: Model, request: Request, options: Options, n: int | None = None) -> Prepared:
     """Return a request for n answers made ready for a model, or raise for what is wrong with it."""
     resolved = resolve_for(model, request, options, n)
-    given, chain = resolved.given, resolved.chain
+    given = resolved.given
+    constraint, stop = _constraint(given, options.constraint), given.get("stop", ())
+    if constraint is not None:
+        resolved = _constrained(resolved)
+    chain = resolved.chain
     _check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
     top = given.get("top_logprobs", 0)
@@ -130,7 +134,7 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
     if not 0 <= top <= len(model.vocabulary):
         rule = f"at most the {len(model.vocabulary)} tokens of the model"
         raise ParameterError("top_logprobs", rule, top)
-    constraint, stop = _constraint(given, options.constraint), given.get("stop", ())
+    guides = any(isinstance(step, Guidance) and not step.is_neutral for step in chain)
     notes = _unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))
     reports = given.get("logprobs") and resolved.reports(options.logprobs_mode)
     reported = resolved.reported(options.logprobs_mode) if reports else None
@@ -140,15 +144,42 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
         options=options,
         resolved=replace(resolved, notes=(*resolved.notes, *notes)),
         counts=any(step.needs_context for step in chain),
+        guides=guides,
+        negative_prompt=_negative_prompt(model, given) if guides else None,
         constraint=constraint,
         reported=(reported or Chain()) if reports else None,
         is_raw=reported is None,
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),
         stop=stop,
+        endings=Endings.of(resolved.endings, constraint is not None),
         answers=n if n is not None else answers_of(given),
         tools=() if given.get("tool_choice") == "none" else tuple(given.get("tools", ())),
     )
+
+
+def _constrained(resolved: Resolved) -> Resolved:
+    """Return a request whose text has a constraint: it ends where it is complete, as at vLLM."""
+    steps = [replace(s, restores=True) if isinstance(s, MinTokens) else s for s in resolved.chain]
+    notes = list(resolved.notes)
+    if resolved.endings.get("ignore_eos"):
+        sentence = "ignore_eos is ignored where the text has a structure: it ends when complete."
+        notes.append(Note("ignore_eos", "ignored", sentence, True))
+    return replace(resolved, chain=resolved.chain.of(*steps), notes=tuple(notes))
+
+
+def _negative_prompt(model: Model, given: Mapping[str, Any]) -> IntArray | None:
+    """Return the token ids of the negative prompt, if there is one, or raise."""
+    asked = [key for key in ("negative_prompt", "negative_prompt_ids") if key in given]
+    if len(asked) > 1:
+        rule = "absent where negative_prompt_ids is given"
+        raise ParameterError(asked[0], rule, given[asked[0]])
+    if not asked:
+        return None
+    try:
+        return prompt_ids(model, given[asked[0]])
+    except ParameterError as error:
+        raise ParameterError(asked[0], error.rule, error.value, error.hint) from None
 
 
 def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozenset[int]:

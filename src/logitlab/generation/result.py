@@ -26,10 +26,11 @@ class Finish:
 
     Attributes
     ----------
-    reason : {"stop", "length", "tool_calls", "interrupted", "error"}
-        As on OpenRouter's wire; "interrupted" where it was broken off, see `resume`; "error" where
-        the text could not be continued under its constraint.
-    cause : {"end token", "stop string", "max_tokens", "context", "interrupted", "constraint"}
+    reason : {"stop", "length", "tool_calls", "repetition", "interrupted", "error"}
+        As on OpenRouter's wire; "repetition" is vLLM's; "interrupted" where it was broken off, see
+        `resume`; "error" where the text could not be continued under its constraint.
+    cause : {"end token", "stop token", "stop string", "repetition", "max_tokens", "context", \
+"interrupted", "constraint"}
         Which of the limits it was.
     sentence : str
         The same in words.
@@ -43,8 +44,17 @@ class Finish:
         broke off are not.
     """
 
-    reason: Literal["stop", "length", "tool_calls", "interrupted", "error"]
-    cause: Literal["end token", "stop string", "max_tokens", "context", "interrupted", "constraint"]
+    reason: Literal["stop", "length", "tool_calls", "repetition", "interrupted", "error"]
+    cause: Literal[
+        "end token",
+        "stop token",
+        "stop string",
+        "repetition",
+        "max_tokens",
+        "context",
+        "interrupted",
+        "constraint",
+    ]
     sentence: str
     stop: str | None = None
     is_cut: bool = False
@@ -80,7 +90,8 @@ class Generation:
     Attributes
     ----------
     text : str
-        Without special tokens and without the stop string; bytes that are no UTF-8 are U+FFFD.
+        Without special tokens and without the stop string or stop token, unless
+        ``include_stop_str_in_output`` keeps it; bytes that are no UTF-8 are U+FFFD.
         Calls of tools are part of it, as they were written.
     tokens : ndarray of int64, shape (T,)
         Every drawn token, an end token and those of the stop string included.

@@ -28,6 +28,8 @@ class StoppedText:
     ----------
     stops : sequence of str
         Not empty, none of them.
+    keeps : bool
+        Whether the text ends behind the stop string, and not before it.
 
     Examples
     --------
@@ -40,7 +42,8 @@ class StoppedText:
     ('', True, Match(start=21, stop='the end'))
     """
 
-    def __init__(self, stops: Sequence[str] = ()) -> None:
+    def __init__(self, stops: Sequence[str] = (), keeps: bool = False) -> None:
+        self._keeps = keeps
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._needles = [_Needle(stop) for stop in dict.fromkeys(stops)]
         self._parts: list[str] = []
@@ -49,21 +52,23 @@ class StoppedText:
         self._pending = ""  # characters that came and are not shown yet
         self.match: Match | None = None
 
-    def add(self, data: bytes, final: bool = False) -> str:
+    def add(self, data: bytes, final: bool = False, looks: bool = True) -> str:
         """Append bytes, and return the characters that can now be shown.
 
         With ``final`` nothing follows: an unfinished character becomes U+FFFD, and nothing is held
-        back any longer.
+        back any longer. Without ``looks`` a stop string that is complete here is none.
         """
         new = self._decoder.decode(data, final)
         for needle in self._needles:
-            start = needle.find(new, self._length)
+            start = needle.find(new, self._length, looks)
             if start is not None and (self.match is None or start < self.match.start):
                 self.match = Match(start, needle.stop)
         self._length += len(new)
         self._pending += new
         end = self._length if self.match is None else self.match.start
-        if not final:
+        if self._keeps:  # whatever is complete later ends later, too
+            end += 0 if self.match is None else len(self.match.stop)
+        elif not final:
             end = min(end, self._open_start)
         piece = self._pending[: end - self._shown]
         self._pending = self._pending[end - self._shown :]
@@ -110,16 +115,19 @@ class _Needle:
             reach = self._borders[reach - 1]
         return reach + (self.stop[reach] == character)
 
-    def find(self, text: str, before: int) -> int | None:
+    def find(self, text: str, before: int, looks: bool = True) -> int | None:
         """Read on, and return where the first match begins once it is complete.
 
         ``before`` is the number of characters read so far. After a match nothing is looked for.
+        Without ``looks`` it is none, and the next may begin inside of it.
         """
         if self._is_complete:
             return None
         for place, character in enumerate(text):
             self.reach = self._next(self.reach, character)
-            if self.reach == len(self.stop):
+            if self.reach == len(self.stop) and not looks:
+                self.reach = self._borders[-1]
+            elif self.reach == len(self.stop):
                 self._is_complete, self.reach = True, 0
                 return before + place + 1 - len(self.stop)
         return None

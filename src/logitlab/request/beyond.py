@@ -356,6 +356,7 @@ class BeyondParameters:
         kind="map",
         rule="max_pattern_size, min_pattern_size, min_count",
         origin="vLLM",
+        any_size=tokens.repetition_map,
     )
     negative_prompt: str | None = parameter(
         values.text,

@@ -22,6 +22,7 @@ from logitlab.request.parameter import PAGE, Parameter
 
 __all__ = [
     "DISTRIBUTION",
+    "ENDINGS",
     "NEUTRAL",
     "PAGE",
     "PARAMETERS",
@@ -169,6 +170,9 @@ def check_together(given: Mapping[str, Any]) -> None:
     if top and not given.get("logprobs"):
         hint = "Set logprobs to true."
         raise ParameterError("top_logprobs", "0 unless logprobs is on", top, hint)
+    least, most = given.get("min_tokens", 0), given.get("max_tokens")
+    if most is not None and least > most:
+        raise ParameterError("min_tokens", f"at most max_tokens, {most}", least)
     check_structure(given)
 
 
@@ -199,6 +203,11 @@ TWENTY = tuple(key for key, parameter in PARAMETERS.items() if parameter.origin 
 
 DISTRIBUTION = tuple(key for key, known in PARAMETERS.items() if known.role == "distribution")
 """Keys that shape the distribution of one token."""
+
+ENDINGS = tuple(
+    key for key, known in PARAMETERS.items() if known.role == "ending" and known.origin != PAGE
+)
+"""Keys beyond the page that decide when a generation ends."""
 
 USED = {key: known.used for key, known in PARAMETERS.items() if known.used is not None}
 """Values that change something, of every parameter that a chain is built from."""

@@ -23,6 +23,7 @@ __all__ = [
     "phrase_bias",
     "phrases",
     "repetition_detection",
+    "repetition_map",
     "some_ids",
     "two_phrases",
     "watermarking_config",
@@ -132,10 +133,26 @@ def _integer(key: str, value: Any) -> int:
     return check_integer(key, value, Range(integer=True))
 
 
-repetition_detection = _map(
-    dict.fromkeys(("max_pattern_size", "min_pattern_size", "min_count"), _count)
+repetition_map = _map(
+    dict.fromkeys(
+        ("max_pattern_size", "min_pattern_size", "min_count"),
+        lambda key, value: check_integer(key, value, Range(integer=True)),
+    )
 )
-"""Take the sizes of a pattern and how often it is to stand at the end."""
+"""Take the sizes of a pattern and how often it is to stand at the end, whatever these are."""
+
+
+def repetition_detection(key: str, value: Any) -> Mapping[str, Any]:
+    """Take those that vLLM takes."""
+    taken = repetition_map(key, value)
+    most, least = taken.get("max_pattern_size", 0), taken.get("min_pattern_size", 0)
+    if not 0 <= least <= most:
+        rule = "with 0 <= min_pattern_size <= max_pattern_size"
+        raise ParameterError(key, rule, dict(taken), "Set both to 0 to detect nothing.")
+    if most and taken.get("min_count", 0) < 2:
+        raise ParameterError(key, "with a min_count of at least 2", dict(taken))
+    return FrozenDict(taken)
+
 
 watermarking_config = _map(
     {

@@ -12,6 +12,7 @@ from logitlab.checks import ParameterError, Range, Seen, check_choice, check_fla
 from logitlab.engines.engine import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
+from logitlab.engines.spelling import VocabularyLike
 from logitlab.numerics import log_softmax, scratch, weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.scan import top_candidates
@@ -84,6 +85,7 @@ def survivors(
     context: Context | None = None,
     state: State | None = None,
     threads: int = 1,
+    vocabulary: VocabularyLike = None,
 ) -> Survivors:
     """Return the tokens that a request leaves, with their log-probabilities.
 
@@ -100,6 +102,8 @@ def survivors(
         The state of mirostat; None takes the initial one.
     threads : int
         Rows are spread over so many threads, which changes no bit, and seldom pays.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -130,7 +134,7 @@ def survivors(
             tokens[row] = kept if final.tokens is None else final.tokens[place, kept]
             logprobs[row] = log_softmax(logit[kept])
 
-    resolved = resolve(request, engine, size=array.shape[-1])
+    resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     run_chain(collect, array, resolved.chain.at(state), context, threads)
     return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs), resolved.notes)
 
@@ -142,6 +146,7 @@ def distribution(
     engine: EngineLike = "openrouter",
     context: Context | None = None,
     state: State | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> NDArray[np.float64]:
     """Return the exact probabilities of the next token under a request.
 
@@ -156,6 +161,8 @@ def distribution(
         The tokens so far; needed if there is a penalty.
     state : mapping of str to float or array, optional
         The state of mirostat; None takes the initial one.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -175,8 +182,8 @@ def distribution(
     array([0.25 , 0.625, 0.125])
     """
     array = widened(check_logits(logits))
-    chain = resolve_alone(request, engine, size=array.shape[-1]).chain.at(state)
-    return chain.distribution(array, context)
+    resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
+    return resolved.chain.at(state).distribution(array, context)
 
 
 def trace(
@@ -187,6 +194,7 @@ def trace(
     context: Context | None = None,
     state: State | None = None,
     coins: bool | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Trace:
     """Return every stage of what a request makes of logits.
 
@@ -203,6 +211,8 @@ def trace(
     coins : bool, optional
         How the coins of XTC fall: True has it act, False not; None gives the mixture, from there
         on.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -219,7 +229,7 @@ def trace(
     array([4, 3, 2])
     """
     array = check_logits(logits)
-    resolved = resolve(request, engine, size=array.shape[-1])
+    resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     chain = resolved.chain.at(state)
     if coins is not None:
         check_flag("coins", coins)
@@ -238,6 +248,7 @@ def logprobs(
     state: State | None = None,
     top_logprobs: int | None = None,
     mode: Literal["raw", "processed"] | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Logprobs:
     """Log-probabilities of chosen tokens, and of the most likely ones.
 
@@ -260,6 +271,8 @@ def logprobs(
         "raw" reports the model's own distribution, before any parameter, as vLLM does;
         "processed" the one that was drawn from. None is what the engine reports; without an
         engine the model's own, of a request that shapes no distribution.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -285,7 +298,8 @@ def logprobs(
     if ids.shape[: len(batch)] != batch or ids.ndim > len(batch) + 1:
         rule = f"of shape {batch} or {(*batch, 'n')}".replace("'", "")
         raise ParameterError("tokens", rule, Seen(f"shape {ids.shape}"))
-    resolved = resolve(request, "openrouter" if engine is None else engine, size=size)
+    whose = "openrouter" if engine is None else engine
+    resolved = resolve(request, whose, size=size, vocabulary=vocabulary)
     if mode is None and engine is None and resolved.shapes:
         hint = "Raw ones know nothing of the request; an engine reports its own kind."
         rule = "'raw' or 'processed' for a request that shapes the distribution"

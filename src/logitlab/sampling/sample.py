@@ -14,6 +14,7 @@ from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
 from logitlab.engines.engine import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
+from logitlab.engines.spelling import VocabularyLike
 from logitlab.numerics import log_softmax, widened
 from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.steps.chain import Chain
@@ -53,7 +54,9 @@ class Draws:
         return np.array(self.tokens, dtype=dtype, copy=copy)
 
 
-def plan(request: Request, *, engine: EngineLike = "openrouter") -> Plan:
+def plan(
+    request: Request, *, engine: EngineLike = "openrouter", vocabulary: VocabularyLike = None
+) -> Plan:
     """Return how the fast path runs a request: which steps act on the whole vocabulary.
 
     Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
@@ -63,6 +66,8 @@ def plan(request: Request, *, engine: EngineLike = "openrouter") -> Plan:
     request : SamplingParams, mapping, Transform or None
     engine : str or Engine
         Whose chain the request means.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def plan(request: Request, *, engine: EngineLike = "openrouter") -> Plan:
     dense, on the whole vocabulary: FrequencyPenalty(0.5)
     scan of the vocabulary: Temperature(0.8), MinP(0.05)
     """
-    return plan_of(resolve_alone(request, engine).chain.at())
+    return plan_of(resolve_alone(request, engine, vocabulary=vocabulary).chain.at())
 
 
 def sample(
@@ -92,6 +97,7 @@ def sample(
     sequence: ArrayLike | None = None,
     position: ArrayLike = 0,
     threads: int = 1,
+    vocabulary: VocabularyLike = None,
 ) -> Draws:
     """Draw tokens from the distribution that a request makes of logits.
 
@@ -124,6 +130,8 @@ def sample(
         Which number of the sequence, broadcasting to the batch shape.
     threads : int
         Rows are spread over so many threads, which changes no token, and seldom pays.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -146,7 +154,7 @@ def sample(
     """
     array = widened(check_array(logits))
     batch = array.shape[:-1]
-    resolved = resolve(request, engine, size=array.shape[-1])
+    resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     chain = resolved.chain
     if state is not None or chain.stateful:
         chain = chain.at(state)
@@ -300,6 +308,7 @@ def greedy(
     engine: EngineLike = "openrouter",
     context: Context | None = None,
     state: State | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> IntArray:
     """Return the most likely token of every row, the lowest id on ties.
 
@@ -316,6 +325,8 @@ def greedy(
         The tokens so far; needed if there is a penalty.
     state : mapping of str to float or array, optional
         The state of mirostat; None takes the initial one.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -332,6 +343,7 @@ def greedy(
     array([1, 0])
     """
     array = widened(check_logits(logits))
-    chain = resolve_alone(request, engine, size=array.shape[-1]).chain.at(state)
+    resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
+    chain = resolved.chain.at(state)
     tokens: IntArray = chain(array, context).argmax(axis=-1)
     return tokens

@@ -283,7 +283,7 @@ def _occurrences(text: IntArray, reach: int, newest: int | None) -> tuple[IntArr
     places = np.flatnonzero(text[:-1] == text[-1])
     if newest is not None:
         places = places[-newest:]
-    lengths = np.ones(len(places), np.intp)
+    lengths = np.full(len(places), min(reach, 1))
     here = np.arange(len(places))
     for k in range(1, min(reach, _MANY)):
         here = here[places[here] >= k]

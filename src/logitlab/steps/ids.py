@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -46,15 +46,15 @@ class TokenSequences:
     def check(self, name: str, value: Any) -> tuple[tuple[int, ...], ...]:
         """Return a tuple of tuples of ids, or raise `ParameterError`."""
         rule = "a sequence of sequences of token ids, none of them empty"
-        if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        if isinstance(value, str | bytes) or not isinstance(value, Sequence):
             raise ParameterError(name, rule, value)
-        sequences = [
+        sequences = tuple(
             TokenIds().known(name, (one,) if isinstance(one, int | np.integer) else one)
             for one in value
-        ]
+        )
         if () in sequences:
             raise ParameterError(name, rule, value)
-        return tuple(sequences)
+        return sequences
 
 
 @dataclass(frozen=True)

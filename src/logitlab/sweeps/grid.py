@@ -21,6 +21,7 @@ from logitlab.engines.engine import Engine, get
 from logitlab.engines.given import read_request
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
+from logitlab.engines.spelling import Lexicon
 from logitlab.request.params import DISTRIBUTION
 from logitlab.steps.chain import Chain
 from logitlab.steps.state import State, check_state
@@ -141,7 +142,11 @@ def values_of(request: Request) -> Mapping[str, Any]:
 
 
 def chains_of(
-    grid: Grid, engine: Recipe, request: Request, size: int | None
+    grid: Grid,
+    engine: Recipe,
+    request: Request,
+    size: int | None,
+    lexicon: Lexicon | None = None,
 ) -> tuple[list[Chain], tuple[Note, ...]]:
     """Return the chain of every point, for a vocabulary of so many tokens, and all that is told.
 
@@ -158,7 +163,7 @@ def chains_of(
         raise ParameterError("engine", "absent where the grid has engines", engine)
     for choice in grid.values.get(ENGINE, (engine,)):
         _check_names(grid, values, _recipe(choice))
-    every = [_resolved(values, point, engine, size) for point in grid.points()]
+    every = [_resolved(values, point, engine, size, lexicon) for point in grid.points()]
     _check_different(grid)
     notes = {note.sentence: note for resolved in every for note in resolved.notes}
     return [resolved.chain for resolved in every], tuple(notes.values())
@@ -184,12 +189,16 @@ def _check_names(grid: Grid, request: Mapping[str, Any], recipe: Any) -> None:
 
 
 def _resolved(
-    values: Mapping[str, Any], point: dict[str, Any], engine: Recipe, size: int | None
+    values: Mapping[str, Any],
+    point: dict[str, Any],
+    engine: Recipe,
+    size: int | None,
+    lexicon: Lexicon | None,
 ) -> Resolved:
     recipe = _recipe(point.pop(ENGINE, engine))
     request = {**values, **point}
     if isinstance(recipe, Engine):
-        return resolve(request, recipe, size=size)
+        return resolve(request, recipe, size=size, vocabulary=lexicon)
     return resolve(recipe(request))
 
 

@@ -27,6 +27,7 @@ from logitlab.checks import (
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
 from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
+from logitlab.engines.spelling import Lexicon, VocabularyLike
 from logitlab.progress import Progress
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
@@ -68,6 +69,7 @@ def sweep(
     in_flight: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Sweep:
     """Measure every point of a grid of parameters on rows of logits.
 
@@ -111,6 +113,8 @@ def sweep(
         A file to which finished chunks are written. A sweep that finds it there goes on from it.
     progress : bool, optional
         Whether to show a bar on standard error; None does where that is a terminal.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -150,7 +154,7 @@ def sweep(
     (array([0.5, 0.9, 1. ]), 'nats')
     """
     source, points, chains, notes, state = _task(
-        rows, grid, engine, request, context, state, zipped
+        rows, grid, engine, request, context, state, zipped, vocabulary
     )
     measures, reduction = measures_of(metrics), reduction_of(reduce)
     edges = reduction.edges_of(measures, source.shape[1])
@@ -196,6 +200,7 @@ def simulate(
     in_flight: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
+    vocabulary: VocabularyLike = None,
 ) -> Sweep:
     r"""Estimate every point of a grid of parameters by drawing tokens.
 
@@ -205,7 +210,7 @@ def simulate(
 
     Parameters
     ----------
-    rows, grid, engine, request, context, state, zipped
+    rows, grid, engine, request, context, state, zipped, vocabulary
         As in `sweep`.
     metrics : str, callable, or sequence of those
         "agreement" (a draw is the model's own most likely token), "entropy" (``-ln p`` of a draw),
@@ -222,6 +227,8 @@ def simulate(
         Of the intervals, between 0 and 1.
     executor, chunk, in_flight, checkpoint, progress
         As in `sweep`.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -254,7 +261,7 @@ def simulate(
     True
     """
     source, points, chains, notes, state = _task(
-        rows, grid, engine, request, context, state, zipped
+        rows, grid, engine, request, context, state, zipped, vocabulary
     )
     measures = measures_of(metrics, DRAWN)
     check_integer("draws", draws, _DRAWS)
@@ -296,10 +303,11 @@ def _task(
     context: Context | None,
     state: State | None,
     zipped: bool,
+    vocabulary: VocabularyLike,
 ) -> tuple[Rows | Stream, Grid, list[Chain], tuple[Note, ...], dict[str, Any] | None]:
     """Return the rows, the grid, the chain of each point, the notes, and the state they are in."""
     source, points = rows_of(rows, context), grid_of(grid, zipped)
-    chains, notes = chains_of(points, engine, request, source.shape[1])
+    chains, notes = chains_of(points, engine, request, source.shape[1], Lexicon.of(vocabulary))
     chains, told = at_state(points, chains, state)
     return source, points, chains, notes, told
 

@@ -93,7 +93,7 @@ class Job(ABC):
     @cached_property
     def _has_row_values(self) -> bool:
         steps = chain.from_iterable(self.chains)
-        return any(isinstance(step, Step) and np.ndim(step.value) > 0 for step in steps)
+        return any(isinstance(step, Step) and getattr(step.value, "ndim", 0) for step in steps)
 
     def for_rows(self, rows: slice) -> Self:
         """Return the job for some of all rows: their own values, where each has one."""

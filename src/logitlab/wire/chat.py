@@ -145,7 +145,7 @@ def _choice(index: int, answer: Generation, task: Task) -> dict[str, Any]:
     """Return an answer, whole."""
     logprobs = None
     if answer.logprobs is not None:
-        reports = Reports(task.model, task.constraint)
+        reports = Reports(task.model, task.constraint, task.silent)
         for place, token in enumerate(answer.tokens.tolist()):
             reports.add(token, answer.logprobs.at(place))
         logprobs = {"content": reports.take(len(answer.text)), "refusal": None}
@@ -185,7 +185,7 @@ class _Stream:
 
     def __init__(self, task: Task, head: Mapping[str, Any], seed: int, index: int) -> None:
         self._task, self._head, self._index, self._seed = task, head, index, seed
-        self._reports = Reports(task.model, task.constraint)
+        self._reports = Reports(task.model, task.constraint, task.silent)
         self._characters = 0
         constraint = task.constraint
         self._parser = constraint.parser() if isinstance(constraint, Tools) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import math
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
 from logitlab.constraints import Constraint
@@ -29,6 +30,8 @@ class Reports:
         Whose tokens they are.
     constraint : Constraint or None
         Of the text: special tokens that mark tool calls are text.
+    silent : iterable of int
+        Other tokens that leave nothing in the text.
 
     Examples
     --------
@@ -45,9 +48,11 @@ class Reports:
     [[72, 105, 32], [240, 159]]
     """
 
-    def __init__(self, model: Model, constraint: Constraint | None) -> None:
+    def __init__(
+        self, model: Model, constraint: Constraint | None, silent: Iterable[int] = ()
+    ) -> None:
         self._vocabulary = model.vocabulary
-        self._silent = unspelled(constraint, model.vocabulary) | model.end_ids
+        self._silent = unspelled(constraint, model.vocabulary) | model.end_ids | {*silent}
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._characters = 0  # that are complete
         self._entries: deque[tuple[int, dict[str, Any]]] = deque()

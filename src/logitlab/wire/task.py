@@ -9,6 +9,7 @@ from typing import Any
 from logitlab.checks import ParameterError, Seen, check_flag
 from logitlab.constraints import constraint_of_values
 from logitlab.engines.engine import Engine
+from logitlab.generation.endings import Endings
 from logitlab.generation.options import Options
 from logitlab.generation.preparation import resolve_for
 from logitlab.generation.result import Generation
@@ -48,6 +49,8 @@ class Task:
         A digest of that, of which the ids of tool calls are made.
     count : int
         How many answers it asks for.
+    silent : frozenset of int
+        Tokens that leave nothing in a text.
 
     Raises
     ------
@@ -89,6 +92,7 @@ class Task:
             raise type(error)("max_completion_tokens", *error.args[1:]) from None
         self.count = answers_of(self.resolved.given) or 1
         self.constraint = constraint_of_values(self.resolved.given)
+        self.silent = Endings.of(self.resolved.endings).silent
         self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
         self._unread = [str(key) for key in body.keys() - own.keys()]
         self._read_stream_options(body.get("stream_options", {}))
@@ -130,6 +134,8 @@ class Task:
             is_named = isinstance(self.resolved.given.get("tool_choice"), Mapping)
             if after == "all" or (after == "named" and is_named):
                 return "stop"
+        if answer.finish_reason == "repetition" and self.resolved.engine.is_page:
+            return "stop"  # OpenRouter knows no such word: native_finish_reason has it
         return answer.finish_reason
 
     def head(self, seed: int, kind: str) -> dict[str, Any]:

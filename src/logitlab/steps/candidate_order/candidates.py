@@ -1,4 +1,7 @@
-"""`Candidates`: the tokens of one row in an order, and what llama.cpp and KoboldCpp do to them."""
+"""`Candidates`: the tokens of one row in an order, and what engines do to them.
+
+Those are llama.cpp, KoboldCpp, and Ollama with its own sampler.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from typing import Any
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.numerics import rounded_weights
+from logitlab.steps.candidate_order.go_sorts import heap_sort, pattern_sort
 from logitlab.steps.candidate_order.sorts import nucleus_sort, partial_sort, sort
 
-__all__ = ["LIKE", "Candidates", "KoboldCandidates"]
+__all__ = ["LIKE", "Candidates", "KoboldCandidates", "OllamaCandidates", "probabilities_of"]
 
 
 class Candidates:
@@ -68,7 +72,7 @@ class Candidates:
 
     def take_nucleus(self, p: Any) -> None:
         """Sort as far as it takes, and keep the first that reach the mass p."""
-        probs = _probabilities(self.values)
+        probs = probabilities_of(self.values)
         places = np.arange(len(probs))
         if not self.is_sorted:
             enough = lambda head: self._reach(probs[head], p) is not None  # noqa: E731
@@ -99,7 +103,7 @@ class Candidates:
         the sort then leaves an order of its own.
         """
         self.sort()
-        probs = _probabilities(self.values)
+        probs = probabilities_of(self.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             surprise = -_log(probs)
             deviation = np.abs(surprise - self._entropy(probs, surprise))
@@ -124,7 +128,7 @@ class Candidates:
     def evenness(self) -> Any:
         """Sort, and return the entropy as a part of that of a uniform row of as many tokens."""
         self.sort()
-        probs = _probabilities(self.values)
+        probs = probabilities_of(self.values)
         with np.errstate(divide="ignore", invalid="ignore"):
             depth = np.where(probs > 0, probs * _log(probs), np.float32(0))
         entropy = -np.cumsum(depth, dtype=np.float32)[-1]
@@ -150,14 +154,14 @@ class Candidates:
     def _top_choices(self, threshold: Any) -> int:
         """Sort, and return how many stand in front of the first below the threshold."""
         self.sort()
-        below = _probabilities(self.values) < threshold
+        below = probabilities_of(self.values) < threshold
         return int(below.argmax()) if below.any() else len(below)
 
     def take_unsurprising(self, bits: Any) -> None:
         """Keep those in front of the first whose surprise is greater."""
         self.sort()
         with np.errstate(divide="ignore"):
-            surprise = -np.log2(_probabilities(self.values).astype(np.float64)).astype(np.float32)
+            surprise = -np.log2(probabilities_of(self.values).astype(np.float64)).astype(np.float32)
         beyond = surprise > bits
         count = int(beyond.argmax()) if beyond.any() else len(beyond)
         self.order = self.order[: max(count, 1)]
@@ -165,13 +169,13 @@ class Candidates:
     def take_as_many(self, count: Callable[[FloatArray], int]) -> None:
         """Sort, and keep as many of the first as their probabilities say."""
         self.sort()
-        self.order = self.order[: count(_probabilities(self.values))]
+        self.order = self.order[: count(probabilities_of(self.values))]
 
     def reshape(self, logits_of: Callable[[FloatArray], FloatArray]) -> None:
         """Make the logits what a function makes of the probabilities."""
         values = self.values
         self.row = self.row.copy()
-        self.row[self.order] = np.where(values > -np.inf, logits_of(_probabilities(values)), values)
+        self.row[self.order] = np.where(values > -np.inf, logits_of(probabilities_of(values)), values)
         self.is_sorted = False
 
     def _take(self, places: IntArray) -> None:
@@ -201,7 +205,7 @@ class KoboldCandidates(Candidates):
     def take_nucleus(self, p: Any) -> None:
         """Sort, and keep the first that reach the mass p."""
         self.sort()
-        self._take(np.arange(self._reach(_probabilities(self.values), p) or len(self.order)))
+        self._take(np.arange(self._reach(probabilities_of(self.values), p) or len(self.order)))
 
     def _entropy(self, probs: FloatArray, surprise: FloatArray) -> Any:
         # What has vanished is left out.
@@ -227,11 +231,42 @@ class KoboldCandidates(Candidates):
         super().reshape(logits_of)
 
 
-LIKE = {"llama.cpp": Candidates, "koboldcpp": KoboldCandidates}
+class OllamaCandidates(Candidates):
+    """The candidates of one row, and what Ollama's own sampler does to them.
+
+    It begins with a sort, of those that top-k takes or of all, so that whatever is sorted later
+    stands as the logits that it began with say.
+    """
+
+    def __init__(self, row: FloatArray, min_keep: int = 0) -> None:
+        super().__init__(row, min_keep)
+        self.first = row
+
+    def take_first(self, count: int) -> None:
+        """Take so many out of a heap, or sort all."""
+        values = self.first[self.order]
+        if self.is_sorted:
+            self._take(np.arange(min(count, len(values))))
+        else:
+            self._take(heap_sort(values, count) if count < len(values) else pattern_sort(values))
+
+    def take_nucleus(self, p: Any) -> None:
+        """Sort, and keep the first whose mass exceeds p."""
+        self.sort()
+        beyond = np.cumsum(probabilities_of(self.values), dtype=np.float32) > p
+        self._take(np.arange(int(beyond.argmax()) + 1 if beyond.any() else len(beyond)))
+
+    def in_front_of_the_draw(self) -> None:
+        """Sort them."""
+        self.sort()
+
+
+LIKE = {"llama.cpp": Candidates, "koboldcpp": KoboldCandidates, "ollama": OllamaCandidates}
 """Whose candidates they are."""
 
 
-def _probabilities(values: FloatArray) -> FloatArray:
+def probabilities_of(values: FloatArray) -> FloatArray:
+    """Return probabilities as the engines sum them up: in float32, from left to right."""
     weight = rounded_weights(values[None])[0]
     return np.asarray(weight / np.cumsum(weight, dtype=weight.dtype)[-1])
 

@@ -32,9 +32,10 @@ class SortedChain(OrderedChain):
     ----------
     *steps : Transform
         Those to which the order matters without options: it decides which of equal tokens stay.
-    like : {"llama.cpp", "koboldcpp"}
+    like : {"llama.cpp", "koboldcpp", "ollama"}
         Whose samplers the steps are. KoboldCpp's sort by `std::sort` but in top-k, and leave out
-        what llama.cpp's mask.
+        what llama.cpp's mask. Ollama's own sort first, by Go's heap or its quicksort; top-p keeps
+        one token more at exact equality.
     min_keep : int
         How many candidates llama.cpp's top-p, min-p, typical-p and XTC leave at least.
 

@@ -176,7 +176,7 @@ def torch_top(values: Array, count: int) -> Array:
     Examples
     --------
     >>> torch_top(np.zeros(5, np.float32), 5)
-    array([0, 1, 2, 3, 4])
+    array([2, 4, 3, 0, 1])
     """
     n = len(values)
     if 64 * count <= n:
@@ -226,9 +226,9 @@ def _bucket_sort(values: Array, k: int) -> Array:
 
 def _heap_sort(values: Array, k: int) -> Array:
     """``std::partial_sort``: a heap of k, its smallest on top, that the others try to enter."""
-    distinct = _distinct(values, k)
-    if distinct is not None:
-        return distinct
+    places = distinct(values, k)
+    if places is not None:
+        return places
     v = values.tolist()
     heap = list(range(k))
     for hole in range(k // 2 - 1, -1, -1):
@@ -247,7 +247,7 @@ def _heap_sort(values: Array, k: int) -> Array:
     return np.array(heap)
 
 
-def _distinct(values: Array, k: int) -> Array | None:
+def distinct(values: Array, k: int) -> Array | None:
     """Return the places of the k largest, best first, if no tie leaves a choice."""
     n = len(values)
     places = (
