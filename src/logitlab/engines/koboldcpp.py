@@ -151,10 +151,8 @@ _BESIDE_MIROSTAT = {
 
 def _left_out(key: str, request: Mapping[str, Any]) -> str:
     """Tell why a key does nothing, "" where it does."""
-    if request.get("mirostat"):
-        words = (
-            "mirostat leaves bans, biases, DRY, penalties, temperature and smoothing alone"
-        )
+    if request.get("mirostat") in (1, 2):
+        words = "mirostat leaves bans, biases, DRY, penalties, temperature and smoothing alone"
         return "" if key in _BESIDE_MIROSTAT else words
     number = _NUMBER_OF.get(key)
     is_named = number is None or number in request.get("sampler_order", _ORDER)
@@ -216,7 +214,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "rep_pen_slope": (Replace(lambda slope: not 0 < slope <= 1, 1.0, "1"),),
     "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
-    "mirostat": (_ONE_MU,),
+    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"), _ONE_MU),
     "mirostat_tau": (Unmodelled(lambda tau: tau < 0, "at least 0", "mu falls for ever"),),
     "mirostat_eta": (Unmodelled(lambda eta: eta < 0, "at least 0", "mu runs away"),),
     "adaptive_target": (
@@ -225,6 +223,9 @@ _RULES: dict[str, tuple[Rule, ...]] = {
         Odd(_needs_a_cut),
     ),
     "adaptive_decay": (Clamp(0.01, 0.99),),
+    "eos_token_id": (
+        Told("{key}: {engine} takes those of the model alone; these act here.", "the model's"),
+    ),
     "ignore_eos": (Rename("ban_eos_token", "under this name it is ignored"),),
 }
 for _key in (*_NUMBER_OF, "xtc_probability", "adaptive_target"):
@@ -294,6 +295,7 @@ def _mirostat(p: Values) -> tuple[Step, ...]:
         "banned_strings": "bad_words",
     },
     join=lambda key, one, other: max(one, other) if key == "repetition_penalty" else other,
+    endings=("ignore_eos", "eos_token_id"),
     logprobs="none",
     luck=kobold_luck,
     coin=koboldcpp_coin,

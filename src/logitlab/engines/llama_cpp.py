@@ -29,6 +29,7 @@ from logitlab.engines.rules import (
     Replace,
     Rule,
     Target,
+    Told,
     Unmodelled,
     Values,
 )
@@ -160,6 +161,7 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
             "of strings",
         ),
     ),
+    "mirostat": (_Wrap(), Clamp(0, 2)),
     "mirostat_tau": (Unmodelled(lambda tau: tau < 0, "at least 0", "mu falls for ever"),),
     "mirostat_eta": (Unmodelled(lambda eta: eta < 0, "at least 0", "mu runs away"),),
     "adaptive_target": (Clamp(high=1),),
@@ -170,6 +172,9 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
             "Field 'adaptive_decay': Value must be between 0.000000 <= value <= 0.990000, but got "
             "{:.6f}",
         ),
+    ),
+    "eos_token_id": (
+        Told("{key}: {engine} takes those of the model alone; these act here.", "the model's"),
     ),
     "logit_bias": (_WrapIds(), InVocabulary(False)),
     "seed": (_Wrap(signed=False), Off(lambda seed: seed % 2**32 == 0xFFFFFFFF, "-1 modulo 2**32")),
@@ -233,6 +238,7 @@ def _tempering(p: Values) -> Step:
         "samplers": Option(SAMPLERS, sampler_names, sampler_names_say),
     },
     aliases={"repeat_penalty": "repetition_penalty"},
+    endings=("ignore_eos", "eos_token_id"),
     luck=llama_luck,
     coin=llama_cpp_coin,
     luck_note=_LLAMA_LUCK,
@@ -280,7 +286,9 @@ def llama_cpp(p: Values) -> SortedChain:
 
 def _leaves_out(request: Mapping[str, Any]) -> str:
     words = "mirostat takes the place of the truncations, and of temperature"
-    return words if request.get("mirostat") and request.get("temperature", 0.8) > 0 else ""
+    return (
+        words if request.get("mirostat") in (1, 2) and request.get("temperature", 0.8) > 0 else ""
+    )
 
 
 _LEFT_OUT = LeftOut(_leaves_out, "beside mirostat")
@@ -296,6 +304,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     ),
     **{key: _LLAMA_RULES[key] for key in ("top_a", "mirostat_tau", "mirostat_eta", "logit_bias")},
     "seed": _LLAMA_RULES["seed"],
+    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"),),
 }
 
 

@@ -102,7 +102,7 @@ def _order(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
     """Tell why the server's chain has no such sampler, "" if it has one."""
-    if request.get("mirostat"):
+    if request.get("mirostat", 0) > 0:
         words = "mirostat switches off all but logit_bias and temperature"
         return "" if sampler == "temperature" else words
     if sampler in ("", *_order(request)):
@@ -115,14 +115,9 @@ def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
 def _stands_before(first: str, second: str, request: Mapping[str, Any]) -> bool:
     """Whether both samplers act, and the one in front of the other."""
     order = _order(request)
-    if request.get("mirostat") or first not in order or second not in order:
+    if request.get("mirostat", 0) > 0 or first not in order or second not in order:
         return False
     return order.index(first) < len(order) - 1 - order[::-1].index(second)
-
-
-def _only_tempers(value: Any, request: Mapping[str, Any]) -> str:
-    """Tell that beside mirostat temperature is no more than a number."""
-    return "it does nothing beside mirostat" if request.get("mirostat") else ""
 
 
 def _adaptive_is_last(order: Any, request: Mapping[str, Any]) -> str:
@@ -144,7 +139,7 @@ def _typical_beside_sigma(p: Any, request: Mapping[str, Any]) -> str:
 
 def _greedy_beside_dynamic(t: Any, request: Mapping[str, Any]) -> str:
     spread = request.get("dynatemp_range", 0)
-    if t > 0 or spread <= 0 or request.get("mirostat"):
+    if t > 0 or spread <= 0 or request.get("mirostat", 0) > 0:
         return ""
     return f"it is not greedy beside dynatemp_range, but between 0 and {spread}"
 

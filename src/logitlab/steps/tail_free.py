@@ -123,6 +123,7 @@ class Tfs(Truncation):
     key: ClassVar[str] = "tfs"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
+    ordered_options: ClassVar[tuple[str, ...]] = ("crossing", "last", "flat")
 
     @property
     def sees_removed(self) -> bool:
@@ -145,6 +146,11 @@ class Tfs(Truncation):
         last = np.take_along_axis(descending, count - 1, axis=-1)
         return largest(rows, count, last, self.ties)
 
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort, and keep the first ones as KoboldCpp does, whose rule is the only one in order."""
+        candidates.take_as_many(lambda probs: _kobold_size(probs, value))
+        return True
+
     @property
     def _least(self) -> int:
         """How many tokens there have to be, so that one may go."""
@@ -165,3 +171,16 @@ class Tfs(Truncation):
         count = beyond.argmax(axis=-1, keepdims=True)
         crossed = count < np.maximum(whole - 2, 0)
         return np.asarray(np.where(crossed, count + (self.crossing == "keep"), whole))
+
+
+def _kobold_size(probs: FloatArray, z: Any) -> int:
+    """Return how many of the first tokens stay, with sums of float32 from left to right."""
+    if len(probs) <= 2:
+        return len(probs)
+    slopes = probs[:-1] - probs[1:]
+    bends = np.abs(slopes[:-1] - slopes[1:])
+    total = np.cumsum(bends, dtype=np.float32)[-1]
+    bends = bends / total if total > 1e-6 else np.full_like(bends, 1 / len(bends))
+    beyond = np.cumsum(bends, dtype=np.float32) > z
+    beyond[0] = False
+    return int(beyond.argmax()) if beyond.any() else len(probs)
