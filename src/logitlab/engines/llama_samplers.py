@@ -155,7 +155,9 @@ def _greedy_beside_xtc(t: Any, request: Mapping[str, Any]) -> str:
 def _threshold_is_an_end(t: Any, request: Mapping[str, Any]) -> str:
     if t > 0.5:
         return "no two tokens reach it, and XTC is off"
-    return "all but the least likely candidate go, even if that one had been removed" * (t <= 0)
+    if t <= 0:
+        return "all but the least likely candidate go, even if that one had been removed"
+    return ""
 
 
 def _breakers_are_ids(breakers: Any, request: Mapping[str, Any]) -> str:
