@@ -10,7 +10,6 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Ignore,
-    InVocabulary,
     Off,
     Option,
     Refuse,
@@ -22,6 +21,7 @@ from logitlab.engines.schemas import TABBY_SERVER
 from logitlab.engines.spelling import Spelling, containing
 from logitlab.engines.together import Together, number
 from logitlab.engines.torch_sort import descending_ties
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias

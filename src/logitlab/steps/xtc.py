@@ -11,6 +11,7 @@ from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import RandomStep, RowStep, Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,8 +20,15 @@ __all__ = ["AveragedXtc", "ExcludeTopChoices", "Xtc", "xtc"]
 
 LEAST = {
     "lowest": Words("lowest id", "keeps the lowest id of the least likely top choices"),
+    "highest": Words("highest id", "keeps the highest id of the least likely top choices"),
     "all": Words("all", "keeps all of the least likely top choices"),
     "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
+}
+OF_REMOVED = {
+    "skip": None,
+    "counts": Words(
+        "removed ones, too", "takes removed tokens for top choices at a threshold of 0"
+    ),
 }
 AT_THRESHOLD = {
     "top": Words("a top choice", "counts a probability of exactly {key} as a top choice"),
@@ -42,6 +50,7 @@ def xtc(
     at_threshold: str = "top",
     protected: Sequence[int] = (),
     protection: str = "apart",
+    removed: str = "skip",
 ) -> FloatArray:
     """Exclude the top choices with a probability: the average over the coin.
 
@@ -58,7 +67,7 @@ def xtc(
         In [0, 1]. 0 changes nothing, 1 always excludes.
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
-    ties : {"lowest", "all", "introsort"}
+    ties : {"lowest", "highest", "all", "introsort"}
         Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
         libstdc++'s ``std::sort`` of the probabilities leaves last.
     at_threshold : {"top", "below"}
@@ -68,6 +77,9 @@ def xtc(
         vocabulary protects nothing.
     protection : {"apart", "kept", "all"}
         They are no top choices; or they are, but stay; or nothing goes if one of them would.
+    removed : {"skip", "counts"}
+        Whether removed tokens are top choices where the threshold is 0: then they are the least
+        likely, and nothing is left, which is an error where the row is used next.
 
     Returns
     -------
@@ -102,7 +114,8 @@ def xtc(
     >>> xtc([2.0, 1.0, 0.0], 1.0, protected=[0])
     array([  2., -inf,   0.])
     """
-    return Xtc(probability, threshold, ties, at_threshold, tuple(protected), protection)(logits)
+    options = (ties, at_threshold, tuple(protected), protection, removed)
+    return Xtc(probability, threshold, *options)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,16 +132,16 @@ class Xtc(RandomStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
 
     def acting(self) -> ExcludeTopChoices:
         """Return the truncation, of which a coin decides."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,8 +163,9 @@ class AveragedXtc(RowStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
     rule: ClassVar[Range] = Range(0, 1)
@@ -165,9 +179,8 @@ class AveragedXtc(RowStep):
     @property
     def excluded(self) -> ExcludeTopChoices:
         """The truncation of which this is a part."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
     def on_rows(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -205,8 +218,9 @@ class ExcludeTopChoices(Truncation):
     threshold: ArrayLike
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_threshold"
     rule: ClassVar[Range] = Range(0, 1)
@@ -215,7 +229,7 @@ class ExcludeTopChoices(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether it looks at which token is which, or at the place of every token."""
-        return bool(self.protected) or self.ties == "introsort"
+        return bool(self.protected) or self.ties == "introsort" or self.removed == "counts"
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -223,7 +237,8 @@ class ExcludeTopChoices(Truncation):
         """Keep what is below the threshold, and the least likely token that is not."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
         top = probs >= limit if self.at_threshold == "top" else probs > limit
-        top &= rows > -np.inf
+        if self.removed == "skip":
+            top &= rows > -np.inf
         protected = np.zeros(rows.shape[-1], bool)
         protected[[token for token in self.protected if token < len(protected)]] = True
         if self.protection == "apart":
@@ -242,8 +257,10 @@ class ExcludeTopChoices(Truncation):
             least = np.where(top, probs, np.inf).min(axis=-1, keepdims=True)
             return np.asarray(probs == least)
         least = np.zeros(rows.shape, bool)
-        if self.ties == "lowest":
-            least[np.arange(len(rows)), np.where(top, rows, np.inf).argmin(axis=-1)] = True
+        if self.ties in ("lowest", "highest"):
+            step = 1 if self.ties == "lowest" else -1
+            first = np.where(top, rows, np.inf)[:, ::step].argmin(axis=-1)
+            least[:, ::step][np.arange(len(rows)), first] = True
         else:
             for i, row in enumerate(probs):
                 order = sort(row)
