@@ -220,7 +220,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "adaptive_target": (
         Off(lambda target: target <= 0, "0 and below"),
         Clamp(high=1),
-        Odd(_needs_a_cut),
+        Odd(_needs_a_cut, "sets min_p where nothing else cuts"),
     ),
     "adaptive_decay": (Clamp(0.01, 0.99),),
     "eos_token_id": (

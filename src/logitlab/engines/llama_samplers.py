@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -170,12 +170,15 @@ def _target_is_below_0(target: Any, request: Mapping[str, Any]) -> str:
     return "it is off, and adaptive_p a plain draw" if target < 0 else ""
 
 
-_ODD: dict[str, tuple[Callable[[Any, Mapping[str, Any]], str], ...]] = {
-    "typical_p": (_typical_beside_sigma,),
-    "temperature": (_greedy_beside_dynamic, _greedy_beside_xtc),
-    "xtc_threshold": (_threshold_is_an_end,),
-    "adaptive_target": (_target_is_below_0,),
-    "dry_sequence_breakers": (_breakers_are_ids,),
+_ODD: dict[str, tuple[Odd, ...]] = {
+    "typical_p": (Odd(_typical_beside_sigma, "anything after top_n_sigma"),),
+    "temperature": (
+        Odd(_greedy_beside_dynamic, "0 is not greedy beside dynatemp_range"),
+        Odd(_greedy_beside_xtc, "0 is greedy over what XTC leaves"),
+    ),
+    "xtc_threshold": (Odd(_threshold_is_an_end, "off above 0.5"),),
+    "adaptive_target": (Odd(_target_is_below_0, "off below 0"),),
+    "dry_sequence_breakers": (Odd(_breakers_are_ids, "texts alone"),),
 }
 
 
@@ -185,14 +188,13 @@ def rules_of_samplers(rules: Mapping[str, tuple[Rule, ...]]) -> dict[str, tuple[
     for sampler, keys in _KEYS.items():
         left_out = LeftOut(partial(_left_out, sampler), "where samplers or mirostat leave it out")
         for key in keys:
-            odd = tuple(map(Odd, _ODD.get(key, ())))
-            result[key] = (*rules.get(key, ()), left_out, *odd)
+            result[key] = (*rules.get(key, ()), left_out, *_ODD.get(key, ()))
     for key in ("dynatemp_range", "dynatemp_exponent", "min_keep"):
         beside = LeftOut(partial(_left_out, ""), "beside mirostat")
         result[key] = (*result.get(key, ()), beside)
     result["samplers"] = (
         LeftOut(partial(_left_out, ""), "beside mirostat"),
-        Odd(_adaptive_is_last),
+        Odd(_adaptive_is_last, "adaptive_p is last"),
         _KnownSamplers(),
     )
     return result

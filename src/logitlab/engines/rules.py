@@ -359,6 +359,8 @@ class Clamp(Rule):
             return f"raised to {below}" + (
                 "" if self.unless is None else f" unless {self.unless:g}"
             )
+        if self.low == -float("inf"):
+            return f"lowered to {self.high:g}"
         return f"clamped to [{self.low:g}, {self.high:g}]"
 
 
@@ -508,9 +510,12 @@ class Odd(Rule):
     ----------
     why : callable
         ``why(value, request)`` tells it, and "" where there is nothing to tell.
+    words : str
+        The same for a table.
     """
 
     why: Callable[[Any, Mapping[str, Any]], str]
+    words: str
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Let the value pass, and tell."""
@@ -519,8 +524,8 @@ class Odd(Rule):
         return value, Note(key, "beside", sentence, value, value) if why else None
 
     def describe(self) -> str:
-        """Say nothing: it changes no value."""
-        return ""
+        """Say it in few words."""
+        return self.words
 
 
 def brief_number(value: Any) -> str:
