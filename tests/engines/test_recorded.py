@@ -17,7 +17,7 @@ from engines.record import RECORDED, cases_for
 EXCLUDED: dict[str, dict[str, list[int]]] = json.loads((VECTORS / "excluded.json").read_text())
 
 
-LLAMA_FAMILY = ("llama_cpp", "koboldcpp", "mlx_lm")
+LLAMA_FAMILY = ("llama_cpp", "llama_cpp_python", "koboldcpp", "mlx_lm")
 
 
 @pytest.mark.parametrize("engine", LLAMA_FAMILY)
