@@ -134,8 +134,9 @@ class _Arrival:
             if key in aliases:
                 known = aliases[key]
                 value = PARAMETERS[known].typed(value)
-                joined = self.engine.join(request[known], value) if known in request else value
-                request[known] = joined
+                if known in request:
+                    value = self.engine.join(known, request[known], value)
+                request[known] = value
             elif key in options:
                 request[key] = self._option(key, value)
             else:
