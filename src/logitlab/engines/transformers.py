@@ -105,7 +105,15 @@ class _Whole(Rule):
         return "1 keeps at most 100"
 
 
-_FILE = GenerationConfig(("temperature", "top_k", "top_p", "min_p", "repetition_penalty"))
+_ALWAYS = (
+    *("repetition_penalty", "guidance_scale", "sequence_bias", "no_repeat_ngram_size"),
+    *("eos_token_id", "exponential_decay_length_penalty", "suppress_tokens"),
+    "watermarking_config",
+)
+_SAMPLED = ("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
+_FILE = GenerationConfig(
+    ("temperature", "top_k", "top_p", "min_p", *_ALWAYS, *_SAMPLED), always=_ALWAYS
+)
 _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(
@@ -263,9 +271,9 @@ def _processors(p: Values) -> tuple[Step, ...]:
 def transformers(p: Values) -> Chain:
     """Return the chain of `GenerationMixin.generate` with ``do_sample=True``.
 
-    Order: guidance, bias of sequences, repetition penalty over prompt and output, n-grams, bad words, least
-    lengths, forced first and last token, length decay, suppressed tokens, temperature, top-h, top-k
-    with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All of them count
+    Order: guidance, bias of sequences, repetition penalty over prompt and output, n-grams, bad
+    words, least lengths, forced first and last token, length decay, suppressed tokens, temperature,
+    top-h, top-k with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All count
     prompt and output, but for what has new tokens or a beginning in its name. There is no frequency
     or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy is
     ``do_sample=False``. Its ``output_scores`` are what is drawn from.
