@@ -81,7 +81,8 @@ _TOGETHER = (
     *(Together(key, _grammars, "the only grammar", _ONE_GRAMMAR) for key in ("regex", "ebnf")),
 )
 _FILE = GenerationConfig(
-    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p"), lambda limit: None
+    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p", "eos_token_id"),
+    lambda limit: None,
 )
 _SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"

@@ -27,6 +27,7 @@ __all__ = [
     "some_ids",
     "two_phrases",
     "watermarking_config",
+    "watermarking_fields",
 ]
 
 _COUNT = Range(0, integer=True)
@@ -167,3 +168,14 @@ watermarking_config = _map(
     }
 )
 """Take what transformers' ``WatermarkingConfig`` takes."""
+
+watermarking_fields = _map(
+    {
+        "greenlist_ratio": check_number,
+        "bias": check_number,
+        "hashing_key": _integer,
+        "seeding_scheme": _scheme,
+        "context_width": _integer,
+    }
+)
+"""Take its fields, whatever their numbers are."""
