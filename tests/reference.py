@@ -135,6 +135,14 @@ def zipf_top_k(row: Row, bits: float) -> Sets:
     return set(order[: count(power - doubt)]), set(order[: count(power + doubt)])
 
 
+def guidance(row: Row, other: Row, scale: float) -> Row:
+    c, u = (
+        [x - max(each) - math.log(math.fsum(math.exp(y - max(each)) for y in each)) for x in each]
+        for each in (row, other)
+    )
+    return [scale * (a - b) + b for a, b in zip(c, u, strict=True)]
+
+
 def near_probability(row: Row, target: float) -> Row:
     far = [abs(p - target) / 0.3 for p in softmax(row)]
     pairs = zip(row, far, strict=True)
@@ -144,6 +152,77 @@ def near_probability(row: Row, target: float) -> Row:
 def mirostat(surprises: Sequence[float], tau: float, eta: float) -> Row:
     """Return mu after each token, from what each surprised in bits."""
     return list(accumulate(surprises, lambda mu, s: mu - eta * (s - tau), initial=2 * tau))
+
+
+def top_n_sigma(row: Row, n: float) -> Sets:
+    alive = set(by_likelihood(row))
+    if n <= 0:
+        return alive, alive
+    scale = max(abs(row[i]) for i in alive) or 1.0
+    top = max(row) / scale
+    depth = {i: top - row[i] / scale for i in alive}
+    mean = math.fsum(depth.values()) / len(alive)
+    sigma = math.sqrt(math.fsum((d - mean) ** 2 for d in depth.values()) / len(alive))
+    must = {i for i in alive if depth[i] <= n * sigma * (1 - SLACK)}
+    return must, {i for i in alive if depth[i] <= n * sigma * (1 + SLACK)}
+
+
+def epsilon_cutoff(row: Row, epsilon: float) -> Sets:
+    return _above_or_best(row, epsilon)
+
+
+def eta_cutoff(row: Row, eta: float) -> Sets:
+    return _above_or_best(row, min(eta, math.sqrt(eta) * math.exp(-entropy(row))))
+
+
+def p_less(row: Row, on: int) -> Sets:
+    return _above_or_best(row, on * math.fsum(p * p for p in softmax(row)))
+
+
+def tfs(row: Row, z: float) -> Sets:
+    order, probs = by_likelihood(row), softmax(row)
+    if z >= 1 or len(order) < 2:
+        return set(order), set(order)
+    p = [probs[i] for i in order]
+    bends = [abs(a - 2 * b + c) for a, b, c in zip(p, p[1:], p[2:], strict=False)]
+    total = math.fsum(bends)
+    # What rounding can make of one bend, in parts of all.
+    doubt = SLACK + 1e-15 * len(order) / total if total else SLACK
+
+    def kept(z: float) -> set[int]:
+        sums = accumulate(b / total for b in bends) if total else []
+        crossing = next((i for i, s in enumerate(sums) if s > z), len(order))
+        return set(order[: min(crossing + 1, len(order) - 1)])
+
+    return kept(z - doubt), kept(z + doubt)
+
+
+def top_h(row: Row, alpha: float) -> Sets:
+    order = by_likelihood(row)
+    if alpha >= 1:
+        return set(order), set(order)
+    depth = [row[order[0]] - row[i] for i in order]
+    weight = [math.exp(-d) for d in depth]
+    terms = (w * d if w else 0.0 for w, d in zip(weight, depth, strict=True))
+    both = zip(accumulate(weight), accumulate(terms), strict=True)
+    entropies = [math.log(mass) + sums / mass for mass, sums in both]
+
+    def kept(limit: float) -> set[int]:
+        return set(order[: next((n for n, h in enumerate(entropies) if n and h > limit), None)])
+
+    limit = alpha * entropies[-1]
+    return kept(limit * (1 - SLACK) - 1e-14), kept(limit * (1 + SLACK) + 1e-14)
+
+
+def entropy(row: Row) -> float:
+    return -math.fsum(p * math.log(p) for p in softmax(row) if p)
+
+
+def _above_or_best(row: Row, cut: float) -> Sets:
+    must, may = _above(row, softmax(row), cut)
+    top = max(row)
+    best = {i for i, x in enumerate(row) if x == top}
+    return must | best, may | best
 
 
 def _above(row: Row, probs: Row, cut: float) -> Sets:

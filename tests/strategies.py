@@ -88,7 +88,8 @@ def logits(
 @st.composite
 def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
     prompt, output = (_picks(draw, (*batch, draw(_integers(0, 5))), size + 1) - 1 for _ in range(2))
-    return Context(prompt=prompt, output=output)
+    levels = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 30.0, -30.0])
+    return Context(prompt, output, levels[_picks(draw, (*batch, size), len(levels))])
 
 
 def _concrete(kind: type) -> list[Any]:
@@ -155,7 +156,9 @@ _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "repetition_penalty": ([0.0, 1.0, 2.0, 1e-30], 0, 2),
     "frequency_penalty": ([0.0, -2.0, 2.0], -2, 2),
     "presence_penalty": ([0.0, -2.0, 2.0], -2, 2),
+    "top_n_sigma": ([0.0, -1.0, 1.0, 2.0, 0.5, 1e-3], -1, 4),
     "logit_bias": ([0.0, 100.0, -100.0], -100, 100),
+    "guidance_scale": ([1.0, 0.0, 1.5, 3.0, -1.0], -4, 6),
     "dynatemp_range": ([0.0, 0.5, -0.5, 2.0], -3, 3),
     "smoothing_factor": ([0.0, 0.3, 1.0], 0, 3),
     "skew": ([0.0, 0.5, -0.5, 2.0], -5, 5),
@@ -176,7 +179,7 @@ def values(kind: Any, size: int) -> st.SearchStrategy[Any]:
     if isinstance(kind.rule, _IDS):
         return _ids(kind.rule, size, allows=kind.key in ("allowed_token_ids", "forced_tokens"))
     if kind.rule.integer:
-        return st.integers(0, size + 1)
+        return st.integers(0, int(min(size + 1, kind.rule.high)))
     return _numbers(kind.key, kind.rule)
 
 

@@ -68,7 +68,16 @@ from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
 from logitlab.steps.chain import Chain as Chain, Trace as Trace
 from logitlab.steps.context import Context as Context
+from logitlab.steps.cutoff import (
+    EpsilonCutoff as EpsilonCutoff,
+    EtaCutoff as EtaCutoff,
+    PLess as PLess,
+    epsilon_cutoff as epsilon_cutoff,
+    eta_cutoff as eta_cutoff,
+    p_less as p_less,
+)
 from logitlab.steps.dry import Dry as Dry, dry as dry
+from logitlab.steps.guidance import Guidance as Guidance, guidance_scale as guidance_scale
 from logitlab.steps.length import LengthDecay as LengthDecay, length_decay as length_decay
 from logitlab.steps.mirostat import (
     MaxSurprise as MaxSurprise,
@@ -98,9 +107,11 @@ from logitlab.steps.sequences import (
     bad_words as bad_words,
     sequence_bias as sequence_bias,
 )
+from logitlab.steps.sigma import TopNSigma as TopNSigma, top_n_sigma as top_n_sigma
 from logitlab.steps.skew import Skew as Skew, skew as skew
 from logitlab.steps.smoothing import Smoothing as Smoothing, smoothing as smoothing
 from logitlab.steps.step import Step as Step, Transform as Transform
+from logitlab.steps.tail_free import Tfs as Tfs, tfs as tfs
 from logitlab.steps.temperature import (
     DynamicTemperature as DynamicTemperature,
     Temperature as Temperature,
@@ -112,9 +123,15 @@ from logitlab.steps.thinking import (
     thinking_token_budget as thinking_token_budget,
 )
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
+from logitlab.steps.top_h import TopH as TopH, top_h as top_h
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
-from logitlab.steps.xtc import ExcludeTopChoices as ExcludeTopChoices, Xtc as Xtc, xtc as xtc
+from logitlab.steps.xtc import (
+    AveragedXtc as AveragedXtc,
+    ExcludeTopChoices as ExcludeTopChoices,
+    Xtc as Xtc,
+    xtc as xtc,
+)
 from logitlab.version import __version__ as __version__
 from logitlab.vocabulary import Vocabulary as Vocabulary
 

@@ -22,17 +22,20 @@ __all__ = [
     "Precision",
     "blocks",
     "cast_finite",
+    "lane_sums",
     "log_softmax",
     "map_rows",
     "moments",
     "probabilities",
     "reduce_rows",
+    "rounded_log_mass",
     "rounded_log_softmax",
     "rounded_weights",
     "scatter",
     "scratch",
     "shifted",
     "softmax",
+    "torch_sums",
     "weights",
     "widened",
 ]
@@ -54,6 +57,7 @@ PRECISIONS = {
 values and every operation in float32. mixed: the same, but values stay Python's floats until they
 meet a logit."""
 
+_LANES = 8  # floats in a vector of AVX2
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
 _NOTHING = -700.0
@@ -182,9 +186,7 @@ def weights(rows: FloatArray, out: NDArray[np.float64] | None = None) -> NDArray
     return weight
 
 
-def moments(
-    rows: FloatArray, of: str = "depth"
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def moments(rows: FloatArray, of: str = "depth") -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return of every row the sum of ``p / p_max``, and an average over the distribution.
 
     Parameters
@@ -219,11 +221,73 @@ def _moments(gap: NDArray[np.float64], of: str) -> tuple[NDArray[np.float64], ND
     return mass, np.asarray(weight.sum(axis=-1, keepdims=True) / mass)
 
 
+def lane_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum of every row, shape (n, 1), as torch adds up float32: in eight lanes.
+
+    Each lane runs along the row; then, thrice, the upper half of the lanes is added to the lower.
+    """
+    count, size = rows.shape
+    if size < _LANES:
+        return np.cumsum(rows, axis=-1)[:, -1:]
+    whole = size - size % _LANES
+    sums = rows[:, :whole].reshape(count, -1, _LANES).sum(axis=1)
+    sums[:, : size - whole] += rows[:, whole:]
+    for half in (4, 2, 1):
+        sums = sums[:, :half] + sums[:, half:]
+    return np.asarray(sums)
+
+
+def torch_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sum of every row, shape (n, 1), as ``torch.sum`` adds up float32 on a CPU.
+
+    32 sums run side by side, in levels of 16 and more additions, so that no one sum becomes long
+    (ATen, ``SumKernel.cpp``); then those that stand side by side are added.
+    """
+    count, size = rows.shape
+    width = _LANES if size >= _LANES else 1
+    vectors = size // width
+    lanes = rows[:, : vectors * width].reshape(count, vectors, width)
+    quads = vectors // 4
+    parts = _levelled(lanes[:, : quads * 4].reshape(count, quads, 4, width))
+    for i in range(quads * 4, vectors):
+        parts[:, 0] += lanes[:, i]
+    for k in (1, 2, 3):
+        parts[:, 0] += parts[:, k]
+    total = np.zeros(count, np.float32)
+    for k in range(vectors * width, size):
+        total += rows[:, k]
+    for k in range(width):
+        total += parts[:, 0, k]
+    return total[:, None]
+
+
+def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums along the second of four axes, up to the next level after so many."""
+    number = rows.shape[1]
+    power = max(4, math.ceil(math.log2(number)) // 4 if number else 0)
+    step, levels = 1 << power, np.zeros((4, len(rows), *rows.shape[2:]), np.float32)
+    for end in range(step, number + 1, step):
+        levels[1] += rows[:, end - step : end].sum(axis=1)
+        for level in (1, 2):
+            if end & (step - 1) << level * power:
+                break
+            levels[level + 1] += levels[level]
+            levels[level] = 0
+    levels[0] = rows[:, number - number % step :].sum(axis=1)
+    return ((levels[0] + levels[1]) + levels[2]) + levels[3]
+
+
+def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
+    """Return the logarithm of the sum of ``p / p_max`` in float32, added up as torch does."""
+    mass = lane_sums(rounded_weights(rows))
+    rounded: NDArray[np.float32] = np.log(mass.astype(np.float64)).astype(np.float32)
+    return rounded
+
+
 def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
-    """Return log-probabilities in float32 as torch rounds them: the sum at its end."""
+    """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
-    mass = np.cumsum(rounded_weights(rows), axis=-1, dtype=np.float64)[:, -1:].astype(np.float32)
-    gap -= np.log(mass.astype(np.float64)).astype(np.float32)
+    gap -= rounded_log_mass(rows)
     return gap
 
 

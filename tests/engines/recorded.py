@@ -58,12 +58,20 @@ def evaluated(engine: EngineLike, case: Case) -> Array | str:
     """Return logitlab's final probabilities, or its error."""
     recipe = engines.get(engine)
     try:
-        arrived = engines.translate(case.params, recipe, vocabulary_size=len(case.logits))
+        arrived = engines.translate(in_ids(case.params), recipe, vocabulary_size=len(case.logits))
         chain = recipe.chain_of(arrived)
         chain = chain.branch([case.acts] * len(chain.coins))
         return softmax(chain(case.logits, Context(case.prompt, case.output)))
     except ParameterError as error:
         return str(error)
+
+
+def in_ids(params: dict[str, Any]) -> dict[str, Any]:
+    """Return a request with the breakers of DRY as ids: each character is a token."""
+    breakers = params.get("dry_sequence_breakers")
+    if not breakers:
+        return params
+    return params | {"dry_sequence_breakers": [[ord(c) - 0x4E00 for c in b] for b in breakers]}
 
 
 def distance(answer: Answer, ours: Array) -> float:

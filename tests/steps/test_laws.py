@@ -15,6 +15,7 @@ from logitlab import (
     Context,
     DynamicTemperature,
     FrequencyPenalty,
+    Guidance,
     LogitBias,
     MinP,
     PresencePenalty,
@@ -77,7 +78,8 @@ def alive(kind: Any, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def row_of(context: Context, index: tuple[int, ...]) -> Context:
-    return Context(prompt=context.prompt[index], output=context.output[index])
+    assert context.unconditional is not None
+    return Context(context.prompt[index], context.output[index], context.unconditional[index])
 
 
 @all_steps
@@ -131,8 +133,8 @@ def test_an_array_parameter_is_the_stack_of_its_values(kind: Any, data: st.DataO
     assert result.tobytes() == np.array(expected, dtype=x.dtype).tobytes()
 
 
-# What looks at nothing but the entropy of a row, or at the sums of its sorted probabilities.
-SUMMING = (DynamicTemperature, Skew)
+# What looks at the entropy of a row, at a sum of its weights, or at those of its sorted ones.
+SUMMING = (DynamicTemperature, Guidance, Skew)
 
 
 @all_steps
@@ -146,7 +148,9 @@ def test_relabelling_the_vocabulary_commutes(kind: Any, data: st.DataObject) -> 
     else:
         assume(getattr(step, "along", "") != "ids")  # the numbers of the tokens are its order
         moved_step = relabelled(step, new_id)
-    moved = Context(prompt=new_id[context.prompt], output=new_id[context.output])
+    assert context.unconditional is not None
+    texts = new_id[context.prompt], new_id[context.output]
+    moved = Context(*texts, context.unconditional[..., order])
     result = moved_step(x[..., order], moved)
     expected = step(x, context)[..., order]
     if kind in (*RANDOM, *SUMMING):  # probabilities are added up, in the order of the ids
@@ -174,7 +178,9 @@ def test_neutral_changes_no_bit(kind: Any, data: st.DataObject) -> None:
         step = SequenceBias(dict.fromkeys(data.draw(values(kind, size)), 0.0))
     else:
         chosen = data.draw(options(kind, size))
-        step = kind(kind.neutral, **chosen | {k: 0.0 for k in chosen if k == "presence"})
+        chosen |= {k: 0.0 for k in chosen if k == "presence"}
+        chosen |= {"entropy": "survivors", "among": 0} if kind is ll.TopH else {}
+        step = kind(kind.neutral, **chosen)
     assert step.is_neutral
     assert step(x, context).tobytes() == x.tobytes()
 

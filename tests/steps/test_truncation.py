@@ -8,21 +8,33 @@ import pytest
 from hypothesis import given, strategies as st
 from logitlab import (
     Chain,
+    EpsilonCutoff,
+    EtaCutoff,
     ExcludeTopChoices,
     MaxSurprise,
     MinP,
     ParameterError,
+    PLess,
+    Tfs,
     TopA,
+    TopH,
     TopK,
+    TopNSigma,
     TopP,
     TypicalP,
     ZipfTopK,
+    epsilon_cutoff,
+    eta_cutoff,
     max_surprise,
     min_p,
+    p_less,
     softmax,
     temperature,
+    tfs,
     top_a,
+    top_h,
     top_k,
+    top_n_sigma,
     top_p,
     typical_p,
     zipf_top_k,
@@ -48,8 +60,15 @@ PAIRS: list[tuple[Callable[..., Any], Callable[..., Any], list[float]]] = [
     (exclude_top_choices, reference.exclude_top_choices, [0.0, 0.05]),
     (max_surprise, reference.max_surprise, [0.5, 3.3, 10.0]),
     (zipf_top_k, reference.zipf_top_k, [0.5, 3.3, 10.0]),
+    (top_n_sigma, reference.top_n_sigma, [-1.0, 0.0, 0.5, 1.0, 3.0]),
+    (epsilon_cutoff, reference.epsilon_cutoff, [0.0, 3e-4, 9e-4, 0.1, 2.0]),
+    (eta_cutoff, reference.eta_cutoff, [0.0, 3e-4, 4e-3, 0.1]),
+    (p_less, reference.p_less, [0, 1]),
+    (tfs, reference.tfs, [0.0, 0.5, 0.95, 0.99, 1.0]),
+    (top_h, reference.top_h, [0.0, 0.1, 0.4, 0.9, 1.0]),
 ]
-KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, ZipfTopK]
+KINDS = [TopK, TopP, MinP, TopA, TypicalP, ExcludeTopChoices, MaxSurprise, ZipfTopK, TopNSigma]
+KINDS += [EpsilonCutoff, EtaCutoff, PLess, Tfs, TopH]
 pairs = pytest.mark.parametrize(
     ("ours", "theirs", "values"), PAIRS, ids=[ours.__name__ for ours, *_ in PAIRS]
 )

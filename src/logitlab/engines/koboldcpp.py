@@ -12,9 +12,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
-    Drop,
     Ignore,
-    InVocabulary,
     LeftOut,
     Off,
     Option,
@@ -23,6 +21,7 @@ from logitlab.engines.rules import (
     Unmodelled,
     Values,
 )
+from logitlab.engines.vocabulary_rules import Drop, InVocabulary
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.penalties import PresencePenalty, RepetitionPenalty

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Documented, Ignore, InVocabulary, Values
+from logitlab.engines.rules import Documented, Ignore, Values
 from logitlab.engines.together import Together, needs_logprobs, needs_stream, number
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty

@@ -6,23 +6,29 @@ import numpy as np
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import InVocabulary, Values
+from logitlab.engines.rules import Values
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff, PLess
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
 from logitlab.steps.sequences import BadWords, SequenceBias
+from logitlab.steps.sigma import TopNSigma
 from logitlab.steps.skew import Skew
 from logitlab.steps.smoothing import Smoothing
 from logitlab.steps.step import StatefulStep, Step
+from logitlab.steps.tail_free import Tfs
 from logitlab.steps.temperature import DynamicTemperature, Temperature
 from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
@@ -97,6 +103,7 @@ def openrouter(p: Values) -> Chain:
         AllowedTokens(p.allowed_token_ids),
         SuppressTokens(p.suppress_tokens),
         BadWords(p.bad_words),
+        Guidance(p.guidance_scale),
         LogitBias(p.logit_bias),
         SequenceBias(p.sequence_bias),
         RepetitionPenalty(p.repetition_penalty),
@@ -108,11 +115,17 @@ def openrouter(p: Values) -> Chain:
         _length_decay(p),
         ThinkingBudget(p.thinking_token_budget, *p.thinking_markers),
         *(() if last else tempering),
+        TopNSigma(p.top_n_sigma),
         TopK(p.top_k),
         TypicalP(p.typical_p),
         TopP(p.top_p),
         MinP(p.min_p),
         TopA(p.top_a),
+        Tfs(p.tfs),
+        EpsilonCutoff(p.epsilon_cutoff),
+        EtaCutoff(p.eta_cutoff),
+        TopH(p.top_h),
+        PLess(int(p.p_less)),
         Xtc(p.xtc_probability, p.xtc_threshold),
         *(tempering if last else ()),
         Skew(p.skew),

@@ -7,7 +7,7 @@ itself.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
@@ -20,15 +20,14 @@ __all__ = [
     "ABSENT",
     "Clamp",
     "Documented",
-    "Drop",
     "Greedy",
     "Ignore",
-    "InVocabulary",
-    "KnownIds",
     "LeftOut",
     "Note",
+    "Odd",
     "Off",
     "Option",
+    "Outcome",
     "RefusalError",
     "Refuse",
     "Rename",
@@ -61,11 +60,11 @@ class Note:
     key : str
         The request key.
     effect : str
-        "ignored", "changed", "off", "renamed", "default", "beyond", "unknown", "uncounted" or
-        "beside". "changed" are clamped and raised values, and those of a deployment, "off" values that
-        switch the parameter off, "default" keys that are absent and not neutral, "beyond"
-        parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
-        "uncounted" penalties without tokens, "beside" what depends on more than the request.
+        "ignored"; "changed" are clamped and raised values, and those of a deployment, "off" values
+        that switch the parameter off, "renamed", "default" keys that are absent and not neutral,
+        "beyond" parameters that OpenRouter's page does not name, "unknown" keys of no parameter,
+        "uncounted" penalties without tokens, "beside" what depends on other keys, or on more than
+        the request.
     sentence : str
         The same in words.
     given, used : object
@@ -442,86 +441,6 @@ class Send(Rule):
 
 
 @dataclass(frozen=True)
-class InVocabulary(Rule):
-    """Ids that no token has are refused, or left out: of a bias, of a list, of phrases.
-
-    Parameters
-    ----------
-    refused : bool
-    says : str
-        The engine's own text; ``{}`` stands for the id, or for all of them with ``lists``.
-    lists : bool
-    """
-
-    refused: bool
-    says: str = ""
-    lists: bool = False
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Look for ids at or beyond the size of the vocabulary."""
-        size = target.size
-        if size is None:
-            return value, None
-        wrong = sorted({token for token in _ids(value) if token >= size})
-        if not wrong:
-            return value, None
-        if self.refused:
-            is_map = isinstance(value, Mapping) and all(isinstance(key, int) for key in value)
-            kind = "a map whose keys are" if is_map else "of"
-            rule = f"{kind} token ids in [0, {size - 1}]"
-            shown = wrong if self.lists else wrong[0]
-            says = self.says.format(shown, V=size, last=size - 1)
-            raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-        kept = [each for each in value if all(token < size for token in _ids([each]))]
-        is_list = not isinstance(value, Mapping)
-        used: Any = tuple(kept) if is_list else {each: value[each] for each in kept}
-        sentence = f"{key}: ids outside the vocabulary, {wrong}, are ignored by {target.engine}."
-        return used, Note(key, "changed", sentence, value, used)
-
-    def describe(self) -> str:
-        """Say what happens to other ids."""
-        return "other ids are refused" if self.refused else "other ids are ignored"
-
-
-@dataclass(frozen=True)
-class KnownIds(Rule):
-    """Token ids of a list or of phrases that no token has are refused.
-
-    Parameters
-    ----------
-    says : str
-        The engine's own text; ``{}`` stands for all such ids, ``{V}`` and ``{last}`` for the
-        vocabulary.
-    """
-
-    says: str
-
-    def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Look for ids at or beyond the size of the vocabulary."""
-        if target.size is None:
-            return value, None
-        wrong = [token for token in _ids(value) if token >= target.size]
-        if not wrong:
-            return value, None
-        says = self.says.format(wrong, V=target.size, last=target.size - 1)
-        rule = f"token ids in [0, {target.size - 1}]"
-        raise refusal(key, rule, wrong[0], target.engine, says, target.answers)
-
-    def describe(self) -> str:
-        """Say what happens to other ids."""
-        return "other ids are refused"
-
-
-def _ids(value: Any) -> Iterator[int]:
-    """Yield the token ids of a list, or of the phrases in a list or a map."""
-    for each in value:
-        if isinstance(each, tuple):
-            yield from each
-        elif not isinstance(each, str):
-            yield each
-
-
-@dataclass(frozen=True)
 class Told(Rule):
     """What happens beside, and depends on more than the request.
 
@@ -529,11 +448,14 @@ class Told(Rule):
     ----------
     sentence : str
         ``{key}`` and ``{engine}`` stand for these.
+    words : str
+        The same for a table.
     once_for : frozenset of str
         Keys of which the first in a request is told of; none is every one.
     """
 
     sentence: str
+    words: str
     once_for: frozenset[str] = frozenset()
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
@@ -544,29 +466,31 @@ class Told(Rule):
         return value, Note(key, "beside", sentence, value, value)
 
     def describe(self) -> str:
-        """Say nothing: it changes no value."""
-        return ""
+        """Say it in few words."""
+        return self.words
 
 
 @dataclass(frozen=True)
-class Drop(Rule):
-    """Only so many entries of a map are read."""
+class Odd(Rule):
+    """What a value does that one may not expect, by itself or for what stands beside it.
 
-    count: int
+    Parameters
+    ----------
+    why : callable
+        ``why(value, request)`` tells it, and "" where there is nothing to tell.
+    """
+
+    why: Callable[[Any, Mapping[str, Any]], str]
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Keep the first entries."""
-        if len(value) <= self.count:
-            return value, None
-        used = dict(list(value.items())[: self.count])
-        sentence = (
-            f"{key}: only the first {self.count} of {len(value)} entries reach {target.engine}."
-        )
-        return used, Note(key, "changed", sentence, value, used)
+        """Let the value pass, and tell."""
+        why = self.why(value, target.request)
+        sentence = f"{key}: at {target.engine} {why}."
+        return value, Note(key, "beside", sentence, value, value) if why else None
 
     def describe(self) -> str:
-        """Say how many."""
-        return f"first {self.count} entries"
+        """Say nothing: it changes no value."""
+        return ""
 
 
 def brief_number(value: Any) -> str:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import Greedy, Ignore, InVocabulary, Off, Refuse, Rule, Values
+from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
-from logitlab.steps.allow import MinTokens
+from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.request import tokens
+from logitlab.steps.allow import MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
 from logitlab.steps.chain import Chain
+from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import AdditivePenalty, RepetitionPenalty
 from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
+from logitlab.steps.thinking import ThinkingBudget
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
 
@@ -83,12 +88,70 @@ _SGLANG = (
 _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
 
 
+# Start and end of thinking, and the token that has to stand before its end.
+_THINKERS = {
+    "Glm4MoeThinkingBudgetLogitProcessor": (151350, 151351, 198),
+    "Qwen3ThinkingBudgetLogitProcessor": (151667, 151668, 198),
+    "DeepSeekR1ThinkingBudgetLogitProcessor": (128798, 128799, 201),
+    "InklingThinkingBudgetLogitProcessor": (200008, 200010, 198),
+}
+_MARKS = ("thinking_start_token_id", "thinking_end_token_id", "new_line_token_id")
+_PROCESSORS = (
+    *("DisallowedTokensLogitsProcessor", "DeepseekOCRNoRepeatNGramLogitProcessor"),
+    *("ThinkingBudgetLogitProcessor", *_THINKERS),
+)
+
+
+def _processor_name(key: str, value: Any) -> str:
+    check_choice(key, value, _PROCESSORS)
+    return str(value)
+
+
+def _custom_params(key: str, value: Any) -> Mapping[str, Any]:
+    """Take what the processors of the package read."""
+    if not isinstance(value, Mapping):
+        raise ParameterError(key, "a map", value)
+    known: dict[str, Any] = {}
+    for name, each in value.items():
+        if name in ("token_ids", "whitelist_token_ids"):
+            known[name] = tokens.ids(f"{key}.{name}", each)
+        elif name in (*_MARKS, "ngram_size", "window_size", "thinking_budget"):
+            known[name] = check_integer(f"{key}.{name}", each, Range(integer=True))
+        else:
+            raise ParameterError(key, "free of what no processor of SGLang's own reads", name)
+    return FrozenDict(known)
+
+
+_ALIASES = {"min_new_tokens": "min_tokens", "no_stop_trim": "include_stop_str_in_output"}
+_CUSTOM = {
+    "custom_logit_processor": Option("", _processor_name),
+    "custom_params": Option(FrozenDict({}), _custom_params),
+}
+
+
+def _custom(p: Values) -> tuple[Step, ...]:
+    """Return the processor that a request brings, where it is one of the package."""
+    name, given = p.custom_logit_processor, p.custom_params
+    if name.startswith("Disallowed"):
+        return (SuppressTokens(given.get("token_ids", ())),)
+    if name.startswith("DeepseekOCR"):
+        size, window = max(given.get("ngram_size", 0), 0), given.get("window_size", 0)
+        allowed = given.get("whitelist_token_ids", ())
+        return (NoRepeatNgram(size, window, allowed, guard=False),) if window > 0 else ()
+    if not name:
+        return ()
+    start, end, newline = _THINKERS.get(name) or (given.get(mark, 0) for mark in _MARKS)
+    budget = max(given.get("thinking_budget", -1), -1)
+    return (ThinkingBudget(budget, (start,), (end,), newline, form="zero"),)
+
+
 def _before_truncation(p: Values, scope: str) -> tuple[Step, ...]:
     return (
         MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
         AdditivePenalty(p.frequency_penalty, p.presence_penalty, scope, by_ones=True),
         RepetitionPenalty(p.repetition_penalty, scope=scope),
         LogitBias(p.logit_bias),
+        *_custom(p),
         Temperature(p.temperature),
     )
 
@@ -122,7 +185,9 @@ def _sequential(p: Values) -> Chain:
     together=_TOGETHER,
     schema=SGLANG_SERVER,
     generation_config=_FILE,
-    options=generation_config() | DEVICE,
+    options=generation_config() | DEVICE | _CUSTOM,
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -139,6 +204,13 @@ def sglang(p: Values) -> Chain:
     every row. Reported log-probabilities have penalties, bias and temperature in them.
     Temperatures below 1e-6 are greedy.
 
+    Before ``min_tokens`` (``min_new_tokens`` at its own endpoint) neither an end of a text nor any
+    of ``stop_token_ids`` is drawn. ``custom_logit_processor`` is the name of one of the package's
+    own, where its server takes a serialised object and wants ``--enable-custom-logit-processor``;
+    ``custom_params`` are what it reads. ``ThinkingBudgetLogitProcessor`` has no ids of its own,
+    which are three more of these here: ``thinking_start_token_id``, ``thinking_end_token_id`` and
+    ``new_line_token_id``. Another processor is a step of one's own in a chain.
+
     Its server takes defaults from the model's ``generation_config.json``, without a word: the
     option ``generation_config`` is that file, and without it none is assumed.
     """
@@ -153,7 +225,9 @@ def sglang(p: Values) -> Chain:
     together=_TOGETHER,
     schema=SGLANG_SERVER,
     generation_config=_FILE,
-    options=generation_config() | DEVICE,
+    options=generation_config() | DEVICE | _CUSTOM,
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -176,7 +250,9 @@ def sglang_lag(p: Values) -> Chain:
     together=_TOGETHER,
     schema=SGLANG_SERVER,
     generation_config=_FILE,
-    options=generation_config(),
+    options=generation_config() | _CUSTOM,
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )
@@ -203,7 +279,9 @@ def sglang_flashinfer(p: Values) -> Chain:
     together=_TOGETHER,
     schema=SGLANG_SERVER,
     generation_config=_FILE,
-    options=generation_config(),
+    options=generation_config() | _CUSTOM,
+    aliases=_ALIASES,
+    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )

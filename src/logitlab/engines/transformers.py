@@ -2,21 +2,47 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
+from dataclasses import dataclass, replace
+from typing import Any
 
+from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
-from logitlab.engines.rules import Ignore, InVocabulary, Off, Refuse, Rename, Rule, Send, Values
+from logitlab.engines.rules import (
+    Ignore,
+    LeftOut,
+    Off,
+    Option,
+    Outcome,
+    Refuse,
+    Rename,
+    Rule,
+    Send,
+    Target,
+    Values,
+    refusal,
+)
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
 from logitlab.engines.together import Fields
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.request import tokens, values
+from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
+from logitlab.steps.length import LengthDecay
+from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import RepetitionPenalty
+from logitlab.steps.sequences import BadWords, SequenceBias
+from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
+from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK
+from logitlab.steps.typical import TypicalP
 
 __all__ = ["transformers", "transformers_serve"]
 
@@ -26,6 +52,57 @@ _POSITIVE_FLOAT = (
     "`temperature` (={}) has to be a strictly positive float, otherwise your next token scores "
     "will be invalid."
 )
+
+_OUT_OF_VOCABULARY = (
+    "The model vocabulary size is {V}, but the following tokens were being biased: {}"
+)
+
+
+def _watermark_says(value: Any) -> str:
+    """Return what is wrong with a ``WatermarkingConfig``, in its own words, or ""."""
+    says = "Some of the keys in `watermarking_config` are defined incorrectly. `{}` should be {}` "
+    says += "but found {}"
+    scheme, ratio = value.get("seeding_scheme", "lefthash"), value.get("greenlist_ratio", 0.25)
+    if not 0 <= ratio <= 1:  # it tells the scheme
+        return says.format("greenlist_ratio", "in range between 0.0 and 1.0", scheme)
+    if value.get("context_width", 1) < 1:
+        return says.format("context_width", "a positive integer", value["context_width"])
+    if ratio in (0, 1):
+        return (
+            f"greenlist_ratio has be in range between 0.0 and 1.0, exclusively. but found {ratio}"
+        )
+    return ""
+
+
+@dataclass(frozen=True)
+class _Watermark(Rule):
+    """What the fields of a ``WatermarkingConfig`` have to be."""
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Raise, or let it pass."""
+        says = _watermark_says(value)
+        if says:
+            rule = "a map with greenlist_ratio in (0, 1) and context_width of at least 1"
+            raise refusal(key, rule, value, target.engine, says, target.answers)
+        return value, None
+
+    def describe(self) -> str:
+        """Say it."""
+        return "greenlist_ratio in (0, 1), context_width at least 1"
+
+
+@dataclass(frozen=True)
+class _Whole(Rule):
+    """A top_h of 1 is no neutral value: it keeps at most 100 tokens."""
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Return the number below 1 that is 1 in float32."""
+        return math.nextafter(1, 0) if value == 1 else value, None
+
+    def describe(self) -> str:
+        """Say it."""
+        return "1 keeps at most 100"
+
 
 _FILE = GenerationConfig(("temperature", "top_k", "top_p", "min_p", "repetition_penalty"))
 _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
@@ -72,8 +149,101 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
         Rename("sequence_bias", "a bias of sequences of one token"),
         InVocabulary(True, "The model vocabulary size is {V}, but ids {} were being biased."),
     ),
+    "sequence_bias": (
+        Refuse(
+            lambda bias: not bias,
+            "a map that is not empty",
+            "`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but is "
+            "{}.",
+        ),
+        InVocabulary(True, _OUT_OF_VOCABULARY, lists=True),
+    ),
+    "bad_words": (
+        Rename("bad_words_ids", "its name there"),
+        Refuse(
+            lambda words: any(isinstance(word, str) for word in words),
+            "an array of arrays of token ids",
+            "`bad_words_ids` has to be a list of lists, but is {}.",
+        ),
+        Refuse(
+            lambda words: not words,
+            "an array that is not empty",
+            "`bad_words_ids` has to be a non-empty list, but is [].",
+        ),
+        InVocabulary(True, _OUT_OF_VOCABULARY, lists=True),
+    ),
+    "no_repeat_ngram_size": (Off(lambda n: n < 0, "below 0"),),
+    "min_tokens": (Rename("min_new_tokens", "its name there"), Off(lambda n: n < 0, "below 0")),
+    "typical_p": (
+        Off(lambda p: p >= 1, "1 and above"),
+        Refuse(
+            lambda p: p <= 0,
+            "in (0, 1)",
+            "`typical_p` has to be a float > 0 and < 1, but is {}",
+        ),
+    ),
+    "epsilon_cutoff": (Off(lambda epsilon: not 0 < epsilon < 1, "0 and below, 1 and above"),),
+    "eta_cutoff": (Off(lambda eta: not 0 < eta < 1, "0 and below, 1 and above"),),
+    "top_h": (
+        Refuse(lambda h: not 0 < h <= 1, "in (0, 1]", "`top_h` must be in the range (0, 1]."),
+        _Whole(),
+    ),
+    "watermarking_config": (_Watermark(),),
+    "renormalize_logits": (Ignore("it changes no distribution"),),
+    "remove_invalid_values": (
+        Ignore(
+            "it changes no distribution but that of a row of which nothing is left, and beside a "
+            "length decay it may leave a row of NaN"
+        ),
+    ),
+    "min_length": (
+        LeftOut(
+            lambda request: "min_new_tokens counts" if "min_tokens" in request else "",
+            "beside min_new_tokens",
+        ),
+        Off(lambda n: n < 0, "below 0"),
+    ),
     "seed": (Ignore("it draws from torch's global generator"),),
 }
+
+
+def _length(key: str, value: Any) -> int:
+    return check_integer(key, value, Range(integer=True))
+
+
+_ALIASES = {"bad_words_ids": "bad_words", "min_new_tokens": "min_tokens"}
+_OPTIONS = {
+    "min_length": Option(0, _length),
+    "max_length": Option(None, _length),
+    "begin_suppress_tokens": Option((), tokens.ids),
+    "forced_bos_token_id": Option((), tokens.one_or_more_ids),
+    "forced_eos_token_id": Option((), tokens.one_or_more_ids),
+    "renormalize_logits": Option(False, values.flag),
+    "remove_invalid_values": Option(False, values.flag),
+}
+
+
+def _processors(p: Values) -> tuple[Step, ...]:
+    """Return what comes before temperature, and acts where nothing is sampled, too."""
+    bias = {(token,): amount for token, amount in p.logit_bias.items()} | {**p.sequence_bias}
+    ends = p.eos_token_id
+    words = tuple(word for word in p.bad_words if not (len(word) == 1 and word[0] in ends))
+    # A text of max_length is its prompt and 20 tokens where nobody says otherwise.
+    last = {"at": 19} if p.max_length is None else {"at": p.max_length - 1, "scope": "all"}
+    start, factor = p.exponential_decay_length_penalty or (0, 1.0)
+    return (
+        SequenceBias(bias) if p.sequence_bias else LogitBias(p.logit_bias),
+        RepetitionPenalty(p.repetition_penalty),
+        NoRepeatNgram(p.no_repeat_ngram_size, guard=False),
+        BadWords(words, scope="all"),
+        MinTokens(p.min_length, ends, scope="all"),
+        MinTokens(p.min_tokens, ends),
+        ForcedTokens(p.forced_bos_token_id, at=1, scope="all", form="zero"),
+        ForcedTokens(p.forced_eos_token_id, form="zero", **last),
+        LengthDecay(factor, start, ends),
+        SuppressTokens(p.suppress_tokens, outside="ignored"),
+        SuppressTokens(p.begin_suppress_tokens, outside="ignored", at=0),
+    )
 
 
 @engine(
@@ -81,30 +251,46 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     source="transformers/generation/utils.py, generation/logits_process.py",
     rules=_GENERATE_RULES,
     generation_config=_FILE,
-    options=generation_config() | DEVICE,
+    options=generation_config() | DEVICE | _OPTIONS,
     defaults={"top_k": 50},
+    aliases=_ALIASES,
+    endings=("eos_token_id",),
     logprobs="processed",
     luck_note=_GLOBAL,
 )
 def transformers(p: Values) -> Chain:
     """Return the chain of `GenerationMixin.generate` with ``do_sample=True``.
 
-    Order: bias, repetition penalty over prompt and output, temperature, top-k with all ties, top-p
-    from below, min-p. Top-p keeps those of equal tokens that torch's sort of the row that top-k
-    left puts last: up to 16 tokens the highest ids, beyond those that introsort favours. With
-    ``device="cuda"``, where that sort is stable, the highest ids in every row. There is no
-    frequency or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy
-    is ``do_sample=False``. Its ``output_scores`` are what is drawn from. The option
-    ``generation_config`` is the file of that name beside a model, which replaces defaults; without
-    it none is assumed.
+    Order: bias of sequences, repetition penalty over prompt and output, n-grams, bad words, least
+    lengths, forced first and last token, length decay, suppressed tokens, temperature, top-h, top-k
+    with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All of them count
+    prompt and output, but for what has new tokens or a beginning in its name. There is no frequency
+    or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy is
+    ``do_sample=False``. Its ``output_scores`` are what is drawn from.
+
+    Top-p keeps those of equal tokens that torch's sort of the row that top-k left puts last: up to
+    16 tokens the highest ids, beyond those that introsort favours. With ``device="cuda"``, where
+    that sort is stable, the highest ids in every row. Typical-p keeps all that deviate as much as
+    the last one. Top-h adds up terms of the entropy of the 100 largest logits, so that 1 is not
+    neutral. ``min_length`` counts the prompt, too, and does not count beside ``min_new_tokens``.
+    ``forced_eos_token_id`` acts where one token of ``max_length`` is missing, which is that of the
+    prompt and 20 more where it is absent. ``renormalize_logits`` and ``remove_invalid_values``
+    change no distribution here; of a row of which bans leave nothing the latter makes a uniform
+    one, which is an error here.
+
+    The option ``generation_config`` is the file of that name beside a model, which replaces
+    defaults; without it none is assumed.
     """
     return Chain(
-        LogitBias(p.logit_bias),
-        RepetitionPenalty(p.repetition_penalty),
+        *_processors(p),
         Temperature(p.temperature),
+        *([TopH(p.top_h, "terms", 100, "topk")] if p.top_h != 1 else []),
         TopK(p.top_k, ties="all"),
         ascending_top_p(p),
         MinP(p.min_p, space="probs"),
+        TypicalP(p.typical_p, ties="all"),
+        EpsilonCutoff(p.epsilon_cutoff),
+        EtaCutoff(p.eta_cutoff),
         precision="mixed",
     )
 
@@ -158,9 +344,10 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     together=(_FIELDS,),
     schema=TRANSFORMERS_SERVE,
     generation_config=_SERVED_FILE,
-    options=generation_config(is_sent=True) | DEVICE,
+    options=generation_config(is_sent=True) | DEVICE | _OPTIONS,
     defaults={"top_k": 50},
     logprobs="none",
+    endings=("eos_token_id",),
     luck_note=_GLOBAL,
     dialect=Dialect(usage="finish"),
 )

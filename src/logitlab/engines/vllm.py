@@ -10,17 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
-from logitlab.engines.rules import (
-    Clamp,
-    Ignore,
-    InVocabulary,
-    KnownIds,
-    Off,
-    Option,
-    Refuse,
-    Rule,
-    Values,
-)
+from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (
     Together,
@@ -31,6 +21,7 @@ from logitlab.engines.together import (
     number,
 )
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.allow import AllowedTokens, MinTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.one_sort import OneSortChain
@@ -49,6 +40,10 @@ __all__ = ["vllm", "vllm_flashinfer", "vllm_triton"]
 def _two(key: str) -> tuple[Rule, ...]:
     says = key + " must be in [-2, 2], got {}."
     return (Refuse(lambda value: not -2 <= value <= 2, "in [-2, 2]", says),)
+
+
+def _has_no_sizes(value: Mapping[str, int]) -> bool:
+    return not 0 <= value.get("min_pattern_size", 0) <= value.get("max_pattern_size", 0)
 
 
 VLLM_RULES: dict[str, tuple[Rule, ...]] = {
@@ -91,11 +86,13 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             "absent, or an array of at least one token id",
             "allowed_token_ids is not None and empty!",
         ),
-        KnownIds("allowed_token_ids contains out-of-vocab token id!"),
+        InVocabulary(True, "allowed_token_ids contains out-of-vocab token id!", lists=True),
     ),
     "stop_token_ids": (
-        KnownIds(
-            "token_id(s) {} in stop_token_ids contain out-of-vocab token ids. Vocabulary size: {V}"
+        InVocabulary(
+            True,
+            "token_id(s) {} in stop_token_ids contain out-of-vocab token ids. Vocabulary size: {V}",
+            lists=True,
         ),
     ),
     "bad_words": (
@@ -109,9 +106,25 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
             "an array of at most 128 words as tokens",
             "Too many bad words after tokenization: 129. The max number is 128.",
         ),
-        KnownIds(
+        InVocabulary(
+            True,
             "The model vocabulary size is {V}, but the following tokens were specified as bad: {}. "
-            "All token id values should be integers satisfying: 0 <= token_id <= {last}."
+            "All token id values should be integers satisfying: 0 <= token_id <= {last}.",
+            lists=True,
+        ),
+    ),
+    "repetition_detection": (
+        Refuse(
+            _has_no_sizes,
+            "a map with 0 <= min_pattern_size <= max_pattern_size",
+            "max_pattern_size, min_pattern_size must be >=0, with min_pattern_size <= "
+            "max_pattern_size. Set both to 0 to disable repetitive pattern detection.",
+        ),
+        Refuse(
+            lambda value: value.get("max_pattern_size", 0) > 0 and value.get("min_count", 0) < 2,
+            "a map with a min_count of at least 2",
+            "min_count must be >= 2 to detect repetitive patterns in engine output. If you do not "
+            "wish to detect repetitive patterns, set max_pattern_size to 0.",
         ),
     ),
     "thinking_token_budget": (
@@ -142,6 +155,13 @@ VLLM_RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
 }
+VLLM_ENDINGS = (
+    "eos_token_id",
+    "stop_token_ids",
+    "ignore_eos",
+    "include_stop_str_in_output",
+    "repetition_detection",
+)
 VLLM_DIALECT = Dialect(stops_after="named")
 
 
@@ -265,8 +285,10 @@ def vllm_masks(p: Values) -> tuple[Step, ...]:
     )
 
 
-def _thinking(p: Values) -> Step:
-    return ThinkingBudget(p.thinking_token_budget, *p.thinking_markers, form="lifted")
+def _thinking(p: Values, follows: str = "output") -> Step:
+    return ThinkingBudget(
+        p.thinking_token_budget, *p.thinking_markers, form="lifted", follows=follows
+    )
 
 
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
@@ -288,6 +310,7 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
@@ -297,6 +320,11 @@ def vllm(p: Values) -> Chain:
     before top-k, leaves last: up to 16 tokens the highest ids, beyond those that introsort favours.
     With ``device="cuda"``, where that sort is stable, the highest ids in every row. Reported
     log-probabilities are the model's own. Temperature 0 is greedy; any other is at least 0.01.
+
+    First come ``allowed_token_ids``, ``bad_words`` (in the output alone) and ``min_tokens``, which
+    holds off the ends of a text and ``stop_token_ids``; a thinking budget comes after the
+    penalties, and lifts the token that it forces to 1e9, removed or not. ``thinking_markers`` are
+    what the server's reasoning parser has, ``eos_token_id`` is the model's.
 
     Its server takes the defaults of requests from the model's ``generation_config.json``, without
     a word: the option ``generation_config`` is that file, and without it none is assumed. The
@@ -336,6 +364,7 @@ def vllm(p: Values) -> Chain:
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
@@ -349,7 +378,7 @@ def vllm_triton(p: Values) -> Chain:
     return Chain(
         *vllm_masks(p),
         *vllm_penalties(p),
-        _thinking(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p),
         TopK(p.top_k),
@@ -369,6 +398,7 @@ def vllm_triton(p: Values) -> Chain:
     options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
     dialect=VLLM_DIALECT,
+    endings=VLLM_ENDINGS,
 )
 def vllm_flashinfer(p: Values) -> Chain:
     """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.
@@ -379,7 +409,7 @@ def vllm_flashinfer(p: Values) -> Chain:
     return Chain(
         *vllm_masks(p),
         *vllm_penalties(p),
-        _thinking(p),
+        _thinking(p, "text"),
         Temperature(p.temperature),
         MinP(p.min_p, space="probs"),
         TopK(p.top_k, ties="all"),

@@ -26,6 +26,21 @@ from numpy.typing import NDArray
 __all__ = ["Loop", "Row"]
 
 
+class Reading:
+    """What a model has read of a text: a prompt, and the output.
+
+    Attributes
+    ----------
+    prompt : ndarray of int64, shape (P,)
+    state : State or None
+        None before the first token, and where it has to be read anew.
+    """
+
+    def __init__(self, prompt: IntArray) -> None:
+        self.prompt = prompt
+        self.state: State | None = None
+
+
 class Row:
     """A text in the making.
 
@@ -57,7 +72,12 @@ class Row:
         self.prompt = prompt
         self.seed = seed
         self.sequence = sequence
-        room = None if model.context_length is None else model.context_length - len(prompt)
+        self.readings = [Reading(prompt)]
+        if prepared.guides:
+            negative = prepared.negative_prompt
+            self.readings.append(Reading(prompt[-1:] if negative is None else negative))
+        longest = max(len(reading.prompt) for reading in self.readings)
+        room = None if model.context_length is None else model.context_length - longest
         limits = [limit for limit in (prepared.max_tokens, room) if limit is not None]
         if not limits:
             rule = f"given for {model.name}, whose context has no end"
@@ -65,7 +85,6 @@ class Row:
         self.limit = min(limits)
         self.finish: Finish | None = None
         self.error: ParameterError | None = None
-        self.state: State | None = None
         self._model = model
         self._output = np.empty(min(self.limit, 256), np.int64)
         self._count = 0
@@ -274,7 +293,15 @@ class Loop:
         """Draw one token for each active row."""
         while self._waiting and len(self._active) < self._batch_size:
             self._active.append(self._waiting.popleft())
-        logits = self._logits(self._active)
+        asked = [(row.readings[0], row.output) for row in self._active]
+        guided = {
+            place: len(asked) + i
+            for i, place in enumerate(
+                place for place, row in enumerate(self._active) if row.prepared.guides
+            )
+        }
+        asked += [(self._active[place].readings[1], self._active[place].output) for place in guided]
+        logits = self._logits(asked)
         pieces: list[Piece] = []
         groups: dict[int, list[int]] = {}
         for place, row in enumerate(self._active):
@@ -282,58 +309,61 @@ class Loop:
         for places in groups.values():
             rows = [self._active[place] for place in places]
             here = logits if len(rows) == len(logits) else logits[places]
-            pieces += self._drawn(rows, here)
+            other = logits[[guided[place] for place in places]] if rows[0].prepared.guides else None
+            pieces += self._drawn(rows, here, other)
         self.drawn += sum(piece.token is not None for piece in pieces)
         self.expected -= sum(row.limit - len(row.output) for row in self._active if row.finish)
         for row in self._active:
             if row.finish:
-                row.state = row.matcher = None  # what is kept of a text can be large
+                row.readings, row.matcher = [], None  # what is kept of a text can be large
         self._active = [row for row in self._active if row.finish is None]
         return sorted(pieces, key=lambda piece: piece.index)
 
-    def _logits(self, rows: Sequence[Row]) -> FloatArray:
-        """Return the logits of each row's next token."""
+    def _logits(self, asked: Sequence[tuple[Reading, IntArray]]) -> FloatArray:
+        """Return the logits of the next token of each reading, after its output."""
         states: list[State] = []
         tokens: list[Sequence[int]] = []
-        leaders: dict[bytes, int] = {}  # the rows that begin with a prompt share its reading
+        leaders: dict[bytes, int] = {}  # the texts that begin with a prompt share its reading
         places: list[int] = []
-        followers: list[tuple[Row, State]] = []
-        for row in rows:
-            if row.state is not None:
-                feed: Sequence[int] = [int(row.output[-1])]
-            elif len(row.output):
-                feed = self._replay(row)
+        followers: list[tuple[Reading, State]] = []
+        for reading, output in asked:
+            if reading.state is not None:
+                feed: Sequence[int] = [int(output[-1])]
+            elif len(output):
+                feed = self._replay(reading, output)
             else:
-                key = row.prompt.tobytes()
+                key = reading.prompt.tobytes()
                 if key in leaders:
                     places.append(leaders[key])
-                    followers.append((row, states[leaders[key]]))
+                    followers.append((reading, states[leaders[key]]))
                     continue
                 leaders[key] = len(states)
-                row.state, feed = self.model.start(), row.prompt.tolist()
-            assert row.state is not None
+                reading.state, feed = self.model.start(), reading.prompt.tolist()
+            assert reading.state is not None
             places.append(len(states))
-            states.append(row.state)
+            states.append(reading.state)
             tokens.append(feed)
         logits = check_array(self.model.advance(states, tokens), "the model's logits")
         expected = len(states), len(self.model.vocabulary)
         if logits.shape != expected:
             rule = f"of shape {expected}, one row for each text"
             raise ParameterError("the model's logits", rule, Seen(f"shape {logits.shape}"))
-        for row, state in followers:
-            row.state = state.copy()
+        for reading, state in followers:
+            reading.state = state.copy()
         return widened(logits if places == list(range(len(states))) else logits[places])
 
-    def _replay(self, row: Row) -> Sequence[int]:
+    def _replay(self, reading: Reading, output: IntArray) -> Sequence[int]:
         """Feed all but the last token as they were fed before, and return that one."""
-        row.state = self.model.start()
-        feeds: list[list[int]] = [row.prompt.tolist(), *([token] for token in row.output.tolist())]
+        reading.state = self.model.start()
+        feeds: list[list[int]] = [reading.prompt.tolist(), *([token] for token in output.tolist())]
         for feed in feeds[:-1]:
-            self.model.advance([row.state], [feed])
+            self.model.advance([reading.state], [feed])
         return feeds[-1]
 
-    def _drawn(self, rows: Sequence[Row], logits: FloatArray) -> list[Piece]:
-        """Draw a token for each of some rows of the same request."""
+    def _drawn(
+        self, rows: Sequence[Row], logits: FloatArray, other: FloatArray | None
+    ) -> list[Piece]:
+        """Draw a token for each of some rows of the same request, with what guidance avoids."""
         prepared = rows[0].prepared
         allowed = logits
         pieces: list[Piece] = []
@@ -343,6 +373,7 @@ class Loop:
                 return pieces
             if pieces:
                 rows, logits, allowed = [rows[i] for i in places], logits[places], allowed[places]
+                other = None if other is None else other[places]
         context = None
         if prepared.counts:
             context = GrowingContext(
@@ -350,6 +381,7 @@ class Loop:
                 [row.output for row in rows],
                 [row.everything for row in rows],
                 [row.counts for row in rows],
+                other,
             )
         chain, states = prepared.chain, [row.chain_state for row in rows]
         if chain.stateful:
@@ -372,7 +404,8 @@ class Loop:
             own = report and report.at(place)
             trace = None
             if prepared.options.trace:
-                before = Context(row.prompt, row.output)
+                avoided = None if other is None else other[place]
+                before = Context(row.prompt, row.output, avoided)
                 trace = prepared.chain.at(states[place]).trace(allowed[place], before)
             shown = row.add(token, own, trace)
             if row.error:

@@ -8,17 +8,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError
 from logitlab.constraints import Constraint, Tools, constraint_of_values, marker_ids
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.generation.endings import Endings
 from logitlab.generation.options import Options
+from logitlab.generation.prompts import prompt_ids
 from logitlab.models.model import Model
 from logitlab.request.params import SamplingParams
 from logitlab.request.whole import answers_of, check_answers
 from logitlab.steps.allow import MinTokens
 from logitlab.steps.chain import Chain
+from logitlab.steps.guidance import Guidance
 from logitlab.vocabulary import Vocabulary
 
 __all__ = ["Prepared", "prepare", "resolve_for", "unspelled"]
@@ -36,6 +39,10 @@ class Prepared:
     resolved : Resolved
     counts : bool
         Whether a step looks at the tokens so far.
+    guides : bool
+        Whether guidance asks the model twice.
+    negative_prompt : ndarray of int64, shape (P,), or None
+        What it moves away from; None is the last token of the prompt.
     constraint : Constraint or None
         Which tokens may come next, before anything else is done to the logits.
     reported : Chain or None
@@ -57,6 +64,8 @@ class Prepared:
     options: Options
     resolved: Resolved
     counts: bool
+    guides: bool
+    negative_prompt: IntArray | None
     constraint: Constraint | None
     reported: Chain | None
     is_raw: bool
@@ -125,6 +134,7 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
     if not 0 <= top <= len(model.vocabulary):
         rule = f"at most the {len(model.vocabulary)} tokens of the model"
         raise ParameterError("top_logprobs", rule, top)
+    guides = any(isinstance(step, Guidance) and not step.is_neutral for step in chain)
     notes = _unmatched(stop, model.vocabulary, unspelled(constraint, model.vocabulary))
     reports = given.get("logprobs") and resolved.reports(options.logprobs_mode)
     reported = resolved.reported(options.logprobs_mode) if reports else None
@@ -134,6 +144,8 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
         options=options,
         resolved=replace(resolved, notes=(*resolved.notes, *notes)),
         counts=any(step.needs_context for step in chain),
+        guides=guides,
+        negative_prompt=_negative_prompt(model, given) if guides else None,
         constraint=constraint,
         reported=(reported or Chain()) if reports else None,
         is_raw=reported is None,
@@ -154,6 +166,20 @@ def _constrained(resolved: Resolved) -> Resolved:
         sentence = "ignore_eos is ignored where the text has a structure: it ends when complete."
         notes.append(Note("ignore_eos", "ignored", sentence, True))
     return replace(resolved, chain=resolved.chain.of(*steps), notes=tuple(notes))
+
+
+def _negative_prompt(model: Model, given: Mapping[str, Any]) -> IntArray | None:
+    """Return the token ids of the negative prompt, if there is one, or raise."""
+    asked = [key for key in ("negative_prompt", "negative_prompt_ids") if key in given]
+    if len(asked) > 1:
+        rule = "absent where negative_prompt_ids is given"
+        raise ParameterError(asked[0], rule, given[asked[0]])
+    if not asked:
+        return None
+    try:
+        return prompt_ids(model, given[asked[0]])
+    except ParameterError as error:
+        raise ParameterError(asked[0], error.rule, error.value, error.hint) from None
 
 
 def unspelled(constraint: Constraint | None, vocabulary: Vocabulary) -> frozenset[int]:

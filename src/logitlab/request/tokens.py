@@ -153,6 +153,7 @@ def repetition_detection(key: str, value: Any) -> Mapping[str, Any]:
         raise ParameterError(key, "with a min_count of at least 2", dict(taken))
     return FrozenDict(taken)
 
+
 watermarking_config = _map(
     {
         "greenlist_ratio": lambda key, value: check_number(key, value, Range(0, 1)),

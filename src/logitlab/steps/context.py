@@ -1,4 +1,4 @@
-"""What penalties count: the tokens so far, of every row."""
+"""What steps look at beside the logits: the tokens so far, of every row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray, IntArray
+from logitlab.arrays import BoolArray, FloatArray, IntArray, check_logits
 from logitlab.checks import (
     ParameterError,
     Range,
@@ -36,13 +36,16 @@ SCOPES = ("all", "output", "prompt", "lagged")
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class Context:
-    """The tokens so far: what penalties count.
+    """The tokens so far: what penalties count; and what guidance moves away from.
 
     Parameters
     ----------
     prompt, output : array_like of int, shape (..., L), or nested lists of unequal lengths
         Token ids. The leading axes broadcast against the batch shape of the logits, so one prompt
         serves all rows. -1 is padding, anywhere, and counts for nothing.
+    unconditional : array_like, shape (..., V), optional
+        The model's logits after a negative prompt, or none, and the same output. The leading axes
+        broadcast, too.
 
     Examples
     --------
@@ -52,20 +55,35 @@ class Context:
 
     prompt: IntArray
     output: IntArray
+    unconditional: FloatArray | None = None
 
-    def __init__(self, prompt: ArrayLike = (), output: ArrayLike = ()) -> None:
+    def __init__(
+        self,
+        prompt: ArrayLike = (),
+        output: ArrayLike = (),
+        unconditional: ArrayLike | None = None,
+    ) -> None:
         for name, value in (("prompt", prompt), ("output", output)):
             array = plain_array(name, _padded(name, value), "token ids")
             if array.ndim == 0:
                 raise ParameterError(name, "a sequence of token ids", value)
             object.__setattr__(self, name, Range(-1, integer=True).check(name, array))
+        if unconditional is not None:
+            logits = check_logits(unconditional, "unconditional").copy()
+            logits.flags.writeable = False
+            object.__setattr__(self, "unconditional", logits)
 
     def __repr__(self) -> str:
-        parts = (f"{name}={shown(getattr(self, name))}" for name in ("prompt", "output"))
+        parts = [f"{name}={shown(getattr(self, name))}" for name in ("prompt", "output")]
+        if self.unconditional is not None:
+            parts.append(f"unconditional={shown(self.unconditional)}")
         return f"Context({', '.join(parts)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"prompt": self.prompt, "output": self.output}
+        known = {"prompt": self.prompt, "output": self.output}
+        return (
+            known if self.unconditional is None else known | {"unconditional": self.unconditional}
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Context) and self._identity() == other._identity()
@@ -74,14 +92,16 @@ class Context:
         return hash(self._identity())
 
     def _identity(self) -> tuple[Any, ...]:
-        return tuple((ids.shape, ids.tobytes()) for ids in (self.prompt, self.output))
+        parts = (self.prompt, self.output, self.unconditional)
+        return tuple(None if part is None else (part.shape, part.tobytes()) for part in parts)
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
         """Return the context of some rows of a flattened batch."""
         parts = []
-        for ids in (self.prompt, self.output):
-            every = np.broadcast_to(ids, (*batch, ids.shape[-1]))
-            parts.append(every.reshape(math.prod(batch), ids.shape[-1])[rows])
+        for part in (self.prompt, self.output, self.unconditional):
+            if part is not None:
+                every = np.broadcast_to(part, (*batch, part.shape[-1]))
+                parts.append(every.reshape(math.prod(batch), part.shape[-1])[rows])
         return Context(*parts)
 
     def counts(
@@ -221,6 +241,19 @@ class Context:
             rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
             raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
 
+    def avoided(self, shape: tuple[int, ...]) -> FloatArray | None:
+        """Return the unconditional logits of every row, if there are any."""
+        logits = self.unconditional
+        if logits is None or logits.shape == shape:
+            return logits
+        try:
+            if logits.shape[-1] == shape[-1]:
+                return np.broadcast_to(logits, shape)
+        except ValueError:
+            pass
+        rule = f"logits that broadcast to the shape {shape}"
+        raise ParameterError("unconditional", rule, Seen(f"shape {logits.shape}"))
+
 
 def _from_the_end(counted: BoolArray) -> IntArray:
     """Return the place of each counted token from the end: 1 for the last."""
@@ -236,6 +269,7 @@ def check_context(context: object, logits: FloatArray) -> None:
         raise ParameterError("context", "a Context or None", context)
     for name in ("prompt", "output"):
         context.tokens(name, logits.shape[:-1], logits.shape[-1])
+    context.avoided(logits.shape)
 
 
 def needed_context(key: str, context: object) -> Context:
@@ -298,6 +332,7 @@ class GrowingContext(Context):
         The tokens of each row.
     everything, output : sequence of Tally
         Their counts: of both, and of the output alone.
+    unconditional : ndarray, shape (n, V), optional
     """
 
     def __init__(
@@ -306,16 +341,20 @@ class GrowingContext(Context):
         outputs: Sequence[IntArray],
         everything: Sequence[Tally],
         output: Sequence[Tally],
+        unconditional: FloatArray | None = None,
     ) -> None:
         object.__setattr__(self, "prompt", _one_array(prompts))
         object.__setattr__(self, "output", _one_array(outputs))
+        object.__setattr__(self, "unconditional", unconditional)
         object.__setattr__(self, "_tallies", {"all": everything, "output": output})
 
     def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
         """Return the context of some rows of a flattened batch."""
         places = np.arange(len(self.prompt))[rows].tolist()
-        tallies = ([known[i] for i in places] for known in self._tallies.values())
-        return GrowingContext(list(self.prompt[rows]), list(self.output[rows]), *tallies)
+        everything, output = ([known[i] for i in places] for known in self._tallies.values())
+        texts = list(self.prompt[rows]), list(self.output[rows])
+        other = None if self.unconditional is None else self.unconditional[rows]
+        return GrowingContext(*texts, everything, output, other)
 
     def _count(
         self,

@@ -1,7 +1,7 @@
-"""Truncations at a probability: `epsilon_cutoff` at a fixed one, `eta_cutoff` and `p_less` at one
-that follows how sure the model is.
+"""Truncations at a probability: a fixed one, or one that follows how sure the model is.
 
-Each stands with its class below, as in `logitlab.steps.truncation`.
+`epsilon_cutoff` has it as its value, `eta_cutoff` lowers it by the entropy, `p_less` has none. Each
+stands with its class below, as in `logitlab.steps.truncation`.
 """
 
 from __future__ import annotations
@@ -250,8 +250,8 @@ class PLess(Truncation):
 
     Examples
     --------
-    >>> PLess()([3.0, 0.0, 2.9])
-    array([ 3. , -inf,  2.9])
+    >>> PLess()([3.0, 0.0, 3.0])
+    array([ 3., -inf,  3.])
     """
 
     on: ArrayLike = 1
@@ -274,7 +274,7 @@ class PLess(Truncation):
 
 
 def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:
-    """Return which tokens are at least ``ratio`` times as likely as the best, and what is exempt."""
+    """Return which tokens reach ``ratio`` times the best one, and what is exempt."""
     if exempt == "maxima":
         return near_best(rows, np.minimum(ratio, 1), np.float64)
     keep = near_best(rows, ratio, np.float64)
@@ -282,9 +282,7 @@ def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:
     return keep
 
 
-def _at_least(
-    rows: FloatArray, probs: NDArray[Any], cut: NDArray[Any], exempt: str
-) -> BoolArray:
+def _at_least(rows: FloatArray, probs: NDArray[Any], cut: NDArray[Any], exempt: str) -> BoolArray:
     """Return which probabilities reach a cut, and what is exempt."""
     keep = np.asarray(probs >= cut)
     if exempt == "maxima":

@@ -32,7 +32,7 @@ SURPRISES = {
 OVERFLOWS = {
     "limit": Words("the limit", "keeps all where k is too large"),
     "one": Words("one", "keeps one token where k is no number, or too large"),
-    "all": Words("all", "keeps all where k is no number, or too large"),
+    "all": Words("all", "keeps all where k is no number, or too large, or below 1"),
 }
 
 _PAIRS = Range(2, 2**31 - 1, integer=True)
@@ -234,7 +234,9 @@ class ZipfTopK(Truncation):
         is_large, is_none = k >= 2.0**31, np.isnan(k)
         counts = np.maximum(np.where(is_large | is_none, 1, k).astype(np.int64), 1)
         if self.overflow != "one":
-            counts[is_large | (is_none & (self.overflow == "all"))] = vocabulary_size
+            counts[is_large] = vocabulary_size
+        if self.overflow == "all":  # of a top-k to which 0 is off
+            counts[~(k >= 1)] = vocabulary_size
         return counts
 
     def reorder(self, candidates: Any, value: Any) -> bool:

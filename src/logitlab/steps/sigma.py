@@ -93,6 +93,7 @@ class TopNSigma(Truncation):
     key: ClassVar[str] = "top_n_sigma"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
+    ordered_options: ClassVar[tuple[str, ...]] = ("deviation", "removed")
 
     @property
     def is_neutral(self) -> bool:
@@ -122,6 +123,12 @@ class TopNSigma(Truncation):
                 beyond = np.asarray(rows < rows.max(axis=-1, keepdims=True) - reach)
         beyond &= on  # where sigma is NaN, nothing is beyond
         return np.asarray(~beyond)
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Mask what is too far below, or leave it out, as the engine does."""
+        values = candidates.values[None]
+        candidates.take_within(self.keep(values, np.full((1, 1), value), np.float32)[0])
+        return True
 
     def _sigma(self, rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
         """Return the standard deviation of every row, shape (n, 1)."""

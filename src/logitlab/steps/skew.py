@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import LARGEST, cast_finite, log_softmax, probabilities
+from logitlab.numerics import (
+    LARGEST,
+    cast_finite,
+    lane_sums,
+    log_softmax,
+    probabilities,
+    rounded_weights,
+)
 from logitlab.steps.step import RowStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -138,7 +145,12 @@ class Skew(RowStep):
     ) -> NDArray[np.float64]:
         """Compute as torch does, and raise what has no probability to the smallest normal one."""
         order = self._order(rows)
-        probs = np.take_along_axis(probabilities(rows, dtype), order, -1)
+        if dtype == np.float64:
+            probs = probabilities(rows, dtype)
+        else:
+            probs = rounded_weights(rows)
+            probs *= 1 / lane_sums(probs)
+        probs = np.take_along_axis(probs, order, -1)
         sums = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
         power = np.exp(np.clip(value, -_MOST, _MOST)).astype(dtype)
         sums = np.power(sums.astype(np.float64), power).astype(dtype)

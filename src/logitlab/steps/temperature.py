@@ -8,7 +8,14 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import cast_finite, scratch, shifted, weights
+from logitlab.numerics import (
+    cast_finite,
+    rounded_log_softmax,
+    scratch,
+    shifted,
+    torch_sums,
+    weights,
+)
 from logitlab.steps.step import RowStep, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -207,15 +214,7 @@ class DynamicTemperature(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Return ``x / t`` for the temperature of each row."""
-        weight, depth = weights(rows), -shifted(rows)
-        # Running sums, to whose rounding removed tokens add nothing, wherever they stand.
-        total = np.cumsum(weight, axis=-1)[:, -1:]
-        np.multiply(weight, depth, out=depth, where=weight > 0)
-        depth[weight == 0] = 0
-        entropy = np.log(total) + np.cumsum(depth, axis=-1)[:, -1:] / total
-        most = np.log((rows > -np.inf).sum(axis=-1, keepdims=True))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            evenness = np.where(most > 0, np.minimum(entropy / most, 1), 0)
+        evenness = _evenness(rows) if dtype == np.float64 else _rounded_evenness(rows)
         return _tempered(rows, self.temperature_of(evenness, value).astype(dtype), dtype)
 
     def reorder(self, candidates: Any, value: Any) -> bool:
@@ -228,6 +227,30 @@ class DynamicTemperature(RowStep):
         else:
             candidates.row = _tempered(candidates.row[None], t.reshape(1, 1), np.float32)[0]
         return True
+
+
+def _evenness(rows: FloatArray) -> NDArray[np.float64]:
+    """Return what part of the greatest entropy each row has, shape (n, 1)."""
+    weight, depth = weights(rows), -shifted(rows)
+    # Running sums, to whose rounding removed tokens add nothing, wherever they stand.
+    total = np.cumsum(weight, axis=-1)[:, -1:]
+    np.multiply(weight, depth, out=depth, where=weight > 0)
+    depth[weight == 0] = 0
+    entropy = np.log(total) + np.cumsum(depth, axis=-1)[:, -1:] / total
+    most = np.log((rows > -np.inf).sum(axis=-1, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(most > 0, np.minimum(entropy / most, 1), 0)
+
+
+def _rounded_evenness(rows: FloatArray) -> NDArray[np.float32]:
+    """Return the same in float32, each operation rounded as in torch."""
+    logprobs = rounded_log_softmax(rows)
+    probs = np.exp(logprobs.astype(np.float64)).astype(np.float32)
+    terms = np.where(probs > 0, probs * np.where(probs > 0, logprobs, 0), 0)
+    entropy = -torch_sums(terms)
+    most = np.log((rows > -np.inf).sum(axis=-1, keepdims=True)).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(most > 0, entropy / most, np.float32(0))
 
 
 def _tempered(

@@ -17,10 +17,15 @@ from logitlab.numerics import Precision
 from logitlab.steps.allow import FORMS, force
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds, check_ids
-from logitlab.steps.step import DOUBLE, Rule, SparseStep, option
+from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
 __all__ = ["ThinkingBudget", "thinking_token_budget"]
+
+FOLLOWS = {
+    "output": Words("the output", "follows the output, token by token"),
+    "text": Words("the whole text", "looks at the last markers of the whole text"),
+}
 
 
 def thinking_token_budget(
@@ -88,6 +93,17 @@ def thinking_token_budget(
 class ThinkingBudget(SparseStep):
     """The step `thinking_token_budget` with its values chosen.
 
+    Parameters
+    ----------
+    budget, start, end, newline
+        As of `thinking_token_budget`.
+    form : {"alone", "zero", "lifted"}
+        What becomes of the logits, as of `ForcedTokens`; "lifted" gives the token 1e9.
+    follows : {"output", "text"}
+        Whether the output is followed token by token, or the last markers of the whole text decide
+        anew each time, as in vLLM's Model Runner V2: then the forced token is the one that goes on
+        with whatever of ``end`` the text ends with.
+
     Examples
     --------
     >>> ThinkingBudget(0, start=[1], end=[0])([2.0, 1.0], Context(prompt=[1]))
@@ -99,6 +115,7 @@ class ThinkingBudget(SparseStep):
     end: Sequence[int] = option((), rule=TokenIds())
     newline: int | None = option(None, rule=Range(0, integer=True))
     form: str = option("alone", FORMS)
+    follows: str = option("output", FOLLOWS)
 
     key: ClassVar[str] = "thinking_token_budget"
     rule: ClassVar[Rule] = Range(-1, integer=True)
@@ -136,6 +153,8 @@ class ThinkingBudget(SparseStep):
         """Return the token that has to come next, if there is one."""
         if budget < 0:
             return None
+        if self.newline is None and self.follows == "text":
+            return self._forced_in(np.concatenate([prompt, output]), budget)
         if self.newline is None:
             place = _place_of_end(prompt, output, self.start, self.end, budget)
             return None if place is None else self.end[place]
@@ -145,6 +164,16 @@ class ThinkingBudget(SparseStep):
             return None
         is_due = len(output) and output[-1] == self.newline
         return self.end[0] if is_due else self.newline
+
+    def _forced_in(self, text: IntArray, budget: int) -> int | None:
+        """Return the token that has to come after a text, by its last markers alone."""
+        begun = _last(_matches(text, self.start))
+        if begun < 0 or begun <= _last(_matches(text, self.end)):
+            return None
+        if len(text) - begun - len(self.start) < budget:
+            return None
+        lengths = range(min(len(self.end) - 1, len(text)), 0, -1)
+        return self.end[next((n for n in lengths if tuple(text[-n:]) == self.end[:n]), 0)]
 
 
 def _matches(text: IntArray, sequence: Sequence[int]) -> IntArray:

@@ -15,6 +15,7 @@ from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import ParameterError, Range
 from logitlab.numerics import probabilities, shifted, weights
 from logitlab.steps.step import Truncation, Words, option
+from logitlab.steps.truncation import TIES, largest
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["ROUNDED", "MinP", "TopA", "min_p", "near_best", "top_a"]
@@ -26,7 +27,14 @@ GUARD = {
 }
 
 
-def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArray:
+def min_p(
+    logits: ArrayLike,
+    p: ArrayLike,
+    *,
+    space: str = "logits",
+    min_keep: int = 1,
+    ties: str = "lowest",
+) -> FloatArray:
     """Keep tokens at least ``p`` times as likely as the most likely one: ``p_i >= p * p_max``.
 
     Parameters
@@ -38,6 +46,10 @@ def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArr
     space : {"logits", "probs"}
         Where the two are compared: ``x_i >= x_max + ln p``, or the probabilities themselves. The
         two differ by rounding only.
+    min_keep : int
+        So many of the most likely tokens stay in any case.
+    ties : {"lowest", "highest"}
+        Which of equal tokens those are.
 
     Returns
     -------
@@ -53,7 +65,8 @@ def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArr
     -----
     The comparison of logits needs no exponential and tells apart logits whose probabilities round
     to the same number. vLLM, SGLang and transformers compare probabilities, after temperature;
-    llama.cpp, mlx-lm and KoboldCpp compare logits, before it.
+    llama.cpp, mlx-lm and KoboldCpp compare logits, before it. mlx-lm's ``min_tokens_to_keep`` keeps
+    the highest ids of equal tokens.
 
     References
     ----------
@@ -65,7 +78,7 @@ def min_p(logits: ArrayLike, p: ArrayLike, *, space: str = "logits") -> FloatArr
     >>> min_p(np.log([0.5, 0.25, 0.125, 0.125]), 0.4)
     array([-0.69314718, -1.38629436,        -inf,        -inf])
     """
-    return MinP(p, space)(logits)
+    return MinP(p, space, min_keep, ties)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -80,6 +93,8 @@ class MinP(Truncation):
 
     p: ArrayLike
     space: str = option("logits", ROUNDED)
+    min_keep: int = option(1, rule=Range(1, integer=True))
+    ties: str = option("lowest", {name: TIES[name] for name in ("lowest", "highest")})
 
     key: ClassVar[str] = "min_p"
     rule: ClassVar[Range] = Range(0, 1)
@@ -89,16 +104,22 @@ class MinP(Truncation):
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
-        """Keep ``x_i >= x_max + ln p``, or ``p_i >= p p_max``."""
+        """Keep ``x_i >= x_max + ln p``, or ``p_i >= p p_max``, and the first few."""
         if self.space == "logits":
-            return near_best(rows, value, dtype)
-        probs = probabilities(rows, dtype)
-        return np.asarray(probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
+            near = near_best(rows, value, dtype)
+        else:
+            probs = probabilities(rows, dtype)
+            near = np.asarray(probs >= value.astype(dtype) * probs.max(axis=-1, keepdims=True))
+        if self.min_keep > 1:
+            count = min(self.min_keep, rows.shape[-1])
+            last = np.partition(rows, -count, axis=-1)[:, -count:][:, :1]
+            near |= largest(rows, np.array([[count]]), last, self.ties)
+        return near
 
     @property
     def can_scan(self) -> bool:
-        """Whether logits are compared."""
-        return self.space == "logits"
+        """Whether logits are compared, and nothing else."""
+        return self.space == "logits" and self.min_keep == 1
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Take what reaches the largest logit plus ln p."""
@@ -109,6 +130,14 @@ class MinP(Truncation):
         with np.errstate(divide="ignore"):
             near = order.depth.searchsorted(-np.log(values), "right")
         return np.where(values == 0, n, np.minimum(n, near)), None
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort where too few would be left; otherwise the order remains."""
+        if candidates.min_keep < 2:
+            return False
+        near = near_best(candidates.values[None], np.full((1, 1), value), np.float32)
+        candidates.take_near_best(near[0])
+        return True
 
 
 def near_best(rows: FloatArray, ratio: NDArray[Any], dtype: type[Any]) -> BoolArray:
@@ -184,6 +213,7 @@ class TopA(Truncation):
     key: ClassVar[str] = "top_a"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 0.0
+    ordered_options: ClassVar[tuple[str, ...]] = ("space", "guard")
     scanned_from: ClassVar[int] = 1 << 13
     is_scan_exact: ClassVar[bool] = True
 
@@ -225,3 +255,14 @@ class TopA(Truncation):
         least = order.depth.searchsorted(np.where(strict < 0, -1e-12, 0) - strict, "right")
         kept = np.where(values == 0, n, np.minimum(n, most))
         return kept, np.asarray((values != 0) & (np.minimum(n, least) != kept))
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort, and keep those in front of the first that is too unlikely, and one in any case."""
+
+        def count(probs: FloatArray) -> int:
+            below = probs < value * probs[0] * probs[0]
+            below[0] = False
+            return int(below.argmax()) if below.any() else len(below)
+
+        candidates.take_as_many(count)
+        return True

@@ -68,10 +68,10 @@ def top_h(
 
     Notes
     -----
-    The paper states the first rule and a greedy search for the most diverse set that keeps it, which
-    is this prefix. transformers adds up terms over the 100 largest logits, as the authors' code
-    does: ``TopH(alpha, "terms", 100, "topk")``. There 1 is not neutral: what is beyond the 100 goes,
-    and often the last of them, for two sums of the same terms round differently.
+    The paper states the first rule and a greedy search for the most diverse set that keeps it,
+    which is this prefix. transformers adds up terms over the 100 largest logits, as the authors'
+    code does: ``TopH(alpha, "terms", 100, "topk")``. There 1 is not neutral: what is beyond the
+    100 goes, and often the last of them, for two sums of the same terms round differently.
 
     References
     ----------
@@ -138,9 +138,7 @@ class TopH(Truncation):
             keep[i, torch_top(rows[i], first)[: count[i, 0]]] = True
         return keep
 
-    def _size(
-        self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]
-    ) -> IntArray:
+    def _size(self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens of each sorted row stay, shape (n, 1)."""
         if self.entropy == "terms":
             sums, whole = _terms(descending, dtype)
@@ -151,8 +149,8 @@ class TopH(Truncation):
             beyond = (sums[:, 1:] > value * sums[:, -1:]) & (value < 1)
             # A token without any mass adds nothing, and belongs to no part of an entropy of 0.
             beyond |= (sums[:, -1:] == 0) & (value < 1) & (descending[:, 1:] < descending[:, :1])
-        count = 1 + np.where(beyond.any(axis=-1), beyond.argmax(axis=-1), beyond.shape[-1])
-        return np.asarray(count[:, None])
+        beyond = np.pad(beyond, ((0, 0), (0, 1)), constant_values=True)
+        return np.asarray(1 + beyond.argmax(axis=-1, keepdims=True))
 
 
 def _entropies(descending: FloatArray) -> NDArray[np.float64]:
@@ -167,9 +165,7 @@ def _entropies(descending: FloatArray) -> NDArray[np.float64]:
     return np.asarray(np.log(mass, out=mass) - depth)
 
 
-def _terms(
-    descending: FloatArray, dtype: type[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def _terms(descending: FloatArray, dtype: type[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return running sums of -p ln p of each sorted row, and the entropy of the whole."""
     with np.errstate(divide="ignore", invalid="ignore"):
         if dtype == np.float64:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import probabilities, rounded_weights, weights
+from logitlab.numerics import lane_sums, probabilities, rounded_weights, weights
 from logitlab.steps.candidate_order.sorts import in_front
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
@@ -30,7 +30,6 @@ AT_P = {
     "keep": Words("keeps", "keeps a token if those before it hold exactly {key}"),
 }
 
-_LANES = 8  # floats in a vector of AVX2
 _MANY = 1 << 12  # tokens of a row, beyond which rows are counted one by one
 
 
@@ -307,7 +306,7 @@ class TopP(Truncation):
         if dtype == np.float64:
             return probabilities(rising, dtype)
         weight = rounded_weights(rising)
-        weight *= 1 / _lane_sums(weight)
+        weight *= 1 / lane_sums(weight)
         return weight
 
     @property
@@ -334,19 +333,3 @@ class TopP(Truncation):
         """Sort as many to the front as hold the mass p."""
         candidates.take_nucleus(value)
         return True
-
-
-def _lane_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the sum of every row, shape (n, 1), as torch adds up float32: in eight lanes.
-
-    Each lane runs along the row; then, thrice, the upper half of the lanes is added to the lower.
-    """
-    count, size = rows.shape
-    if size < _LANES:
-        return np.cumsum(rows, axis=-1)[:, -1:]
-    whole = size - size % _LANES
-    sums = rows[:, :whole].reshape(count, -1, _LANES).sum(axis=1)
-    sums[:, : size - whole] += rows[:, whole:]
-    for half in (4, 2, 1):
-        sums = sums[:, :half] + sums[:, half:]
-    return np.asarray(sums)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,13 +10,39 @@ import numpy as np
 from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
-from logitlab.steps.step import RandomStep, Truncation, option
+from logitlab.steps.candidate_order.sorts import sort
+from logitlab.steps.step import RandomStep, RowStep, Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ExcludeTopChoices", "Xtc", "xtc"]
+__all__ = ["AveragedXtc", "ExcludeTopChoices", "Xtc", "xtc"]
 
 
-def xtc(logits: ArrayLike, probability: ArrayLike, threshold: float = 0.1) -> FloatArray:
+LEAST = {
+    "lowest": Words("lowest id", "keeps the lowest id of the least likely top choices"),
+    "all": Words("all", "keeps all of the least likely top choices"),
+    "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
+}
+AT_THRESHOLD = {
+    "top": Words("a top choice", "counts a probability of exactly {key} as a top choice"),
+    "below": Words("none", "counts a probability of exactly {key} as none"),
+}
+PROTECTION = {
+    "apart": Words("no choices", "leaves protected tokens out of the choice"),
+    "kept": Words("stay", "chooses among all tokens, and keeps protected ones"),
+    "all": Words("stop it", "removes nothing if a protected token would go"),
+}
+
+
+def xtc(
+    logits: ArrayLike,
+    probability: ArrayLike,
+    threshold: float = 0.1,
+    *,
+    ties: str = "lowest",
+    at_threshold: str = "top",
+    protected: Sequence[int] = (),
+    protection: str = "apart",
+) -> FloatArray:
     """Exclude the top choices with a probability: the average over the coin.
 
     Of the tokens with ``p_i >= threshold`` all but the least likely are removed, if there are two
@@ -31,6 +58,16 @@ def xtc(logits: ArrayLike, probability: ArrayLike, threshold: float = 0.1) -> Fl
         In [0, 1]. 0 changes nothing, 1 always excludes.
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
+    ties : {"lowest", "all", "introsort"}
+        Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
+        libstdc++'s ``std::sort`` of the probabilities leaves last.
+    at_threshold : {"top", "below"}
+        What a token is that has exactly the threshold.
+    protected : sequence of int
+        Ids of tokens that never go, such as those of a newline and of the end. What is beyond the
+        vocabulary protects nothing.
+    protection : {"apart", "kept", "all"}
+        They are no top choices; or they are, but stay; or nothing goes if one of them would.
 
     Returns
     -------
@@ -40,17 +77,19 @@ def xtc(logits: ArrayLike, probability: ArrayLike, threshold: float = 0.1) -> Fl
     Raises
     ------
     ParameterError
-        If a value is outside [0, 1], or does not broadcast.
+        If a value is outside [0, 1], or does not broadcast, or an option is unknown.
 
     Notes
     -----
     A `Chain` with `Xtc` in it is a mixture of two chains, since what follows sees one side of the
-    coin. `sample` and `generate` toss it.
+    coin. `sample` and `generate` toss it. `AveragedXtc` is the mixture as a step of its own: what
+    follows sees both sides, and nothing is tossed.
 
-    llama.cpp, KoboldCpp and mlx-lm toss, as the author does, exllamav2 and exllamav3 average. Of
-    equal least likely top choices the lowest id stays here; llama.cpp keeps the one that its sort
-    leaves last, mlx-lm all. Thresholds above 0.5 switch it off in llama.cpp. The original, and
-    others in their own ways, protect newline and end tokens, of which logits know nothing.
+    llama.cpp, KoboldCpp, mlx-lm, text-generation-webui and Aphrodite toss, as the author does,
+    exllamav2 and exllamav3 average. llama.cpp keeps the one of equal least likely choices that its
+    sort leaves last; mlx-lm all of them, and it asks for more than the threshold. Thresholds above
+    0.5 switch it off in llama.cpp. mlx-lm keeps protected tokens, exllamav3 leaves them out of the
+    choice; in the original nothing goes if one of them would.
 
     References
     ----------
@@ -60,8 +99,10 @@ def xtc(logits: ArrayLike, probability: ArrayLike, threshold: float = 0.1) -> Fl
     --------
     >>> np.exp(xtc(np.log([0.5, 0.25, 0.125, 0.125]), 0.5, 0.2)).round(4)
     array([0.25  , 0.375 , 0.1875, 0.1875])
+    >>> xtc([2.0, 1.0, 0.0], 1.0, protected=[0])
+    array([  2., -inf,   0.])
     """
-    return Xtc(probability, threshold)(logits)
+    return Xtc(probability, threshold, ties, at_threshold, tuple(protected), protection)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -76,12 +117,79 @@ class Xtc(RandomStep):
 
     probability: ArrayLike
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
+    ties: str = option("lowest", LEAST)
+    at_threshold: str = option("top", AT_THRESHOLD)
+    protected: tuple[int, ...] = option(())
+    protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_probability"
 
     def acting(self) -> ExcludeTopChoices:
         """Return the truncation, of which a coin decides."""
-        return ExcludeTopChoices(self.threshold)
+        return ExcludeTopChoices(
+            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
+        )
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class AveragedXtc(RowStep):
+    """`xtc` as one pure step: each excluded token loses as much as the coin takes from it.
+
+    Every logit stays but those of what `ExcludeTopChoices` removes. With m for the mass of these
+    and q for the probability, each of them is multiplied by ``(1 - q) / (1 + q m / (1 - m))``:
+    renormalised, that is the average over the coin. exllamav3 has XTC in this form.
+
+    Examples
+    --------
+    >>> step = AveragedXtc(0.5, threshold=0.2)
+    >>> np.exp(step(np.log([0.5, 0.25, 0.125, 0.125]))).round(4)
+    array([0.1667, 0.25  , 0.125 , 0.125 ])
+    """
+
+    probability: ArrayLike
+    threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
+    ties: str = option("lowest", LEAST)
+    at_threshold: str = option("top", AT_THRESHOLD)
+    protected: tuple[int, ...] = option(())
+    protection: str = option("apart", PROTECTION)
+
+    key: ClassVar[str] = "xtc_probability"
+    rule: ClassVar[Range] = Range(0, 1)
+    neutral: ClassVar[float] = 0.0
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether it looks at which token is which."""
+        return self.excluded.sees_removed
+
+    @property
+    def excluded(self) -> ExcludeTopChoices:
+        """The truncation of which this is a part."""
+        return ExcludeTopChoices(
+            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
+        )
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Lower the logits of the top choices but the least likely."""
+        keep = self.excluded.keep(rows, np.array([[self.threshold]], dtype), dtype)
+        keep |= (rows == -np.inf) | (value == 0)
+        with np.errstate(divide="ignore"):  # ln 0: nothing goes, or all of it
+            gone, left = (_log_mass(np.where(side, -np.inf, rows)) for side in (keep, ~keep))
+            # ln(1 + q m / (1 - m))
+            rest = np.logaddexp(0, np.log(value) + gone - left)
+            factor = np.log1p(-value) - rest
+        lowered = (rows + factor).astype(rows.dtype)
+        return np.where(keep, rows, lowered)
+
+
+def _log_mass(rows: FloatArray) -> NDArray[np.float64]:
+    """Return the logarithm of the sum of exponentials of every row, ``-inf`` of none."""
+    top = rows.max(axis=-1, keepdims=True).astype(np.float64)
+    base = np.where(top > -np.inf, top, 0)
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(np.exp(rows - base).sum(axis=-1, keepdims=True)) + base)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -95,20 +203,53 @@ class ExcludeTopChoices(Truncation):
     """
 
     threshold: ArrayLike
+    ties: str = option("lowest", LEAST)
+    at_threshold: str = option("top", AT_THRESHOLD)
+    protected: tuple[int, ...] = option(())
+    protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_threshold"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
 
+    @property
+    def sees_removed(self) -> bool:
+        """Whether it looks at which token is which, or at the place of every token."""
+        return bool(self.protected) or self.ties == "introsort"
+
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
         """Keep what is below the threshold, and the least likely token that is not."""
-        top = (probabilities(rows, dtype) >= value.astype(dtype)) & (rows > -np.inf)
-        least = np.where(top, rows, np.inf).argmin(axis=-1)
+        probs, limit = probabilities(rows, dtype), value.astype(dtype)
+        top = probs >= limit if self.at_threshold == "top" else probs > limit
+        top &= rows > -np.inf
+        protected = np.zeros(rows.shape[-1], bool)
+        protected[[token for token in self.protected if token < len(protected)]] = True
+        if self.protection == "apart":
+            top &= ~protected
         keep = ~top
-        keep[np.arange(len(rows)), least] = True
+        keep |= self._least(rows, probs, top)
+        if self.protection == "kept":
+            keep |= protected
+        elif self.protection == "all":
+            keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
+
+    def _least(self, rows: FloatArray, probs: FloatArray, top: BoolArray) -> BoolArray:
+        """Return the least likely of the top choices of every row."""
+        if self.ties == "all":
+            least = np.where(top, probs, np.inf).min(axis=-1, keepdims=True)
+            return np.asarray(probs == least)
+        least = np.zeros(rows.shape, bool)
+        if self.ties == "lowest":
+            least[np.arange(len(rows)), np.where(top, rows, np.inf).argmin(axis=-1)] = True
+        else:
+            for i, row in enumerate(probs):
+                order = sort(row)
+                chosen = order[top[i, order]]
+                least[i, chosen[-1:]] = True
+        return least
 
     def reorder(self, candidates: Any, value: Any) -> bool:
         """Sort, and leave out the first ones that reach the threshold, but for the last of them."""

@@ -26,7 +26,10 @@ TABLE = {
     "eos_token_id": (0.6, lambda d: d.tokens(1, 2)),
     "min_new_tokens": (0.25, lambda d: near(d, len(d.row.output))),
     "min_length": (0.2, lambda d: near(d, len(d.row.output) + len(d.row.prompt))),
-    "exponential_decay_length_penalty": (0.3, lambda d: [near(d, len(d.row.output) - 3), d.pick(1.01, 1.3, 2.0, 0.7)]),
+    "exponential_decay_length_penalty": (
+        0.3,
+        lambda d: [near(d, len(d.row.output) - 3), d.pick(1.01, 1.3, 2.0, 0.7)],
+    ),
     "suppress_tokens": (0.2, lambda d: [*d.tokens(1, 3), *d.pick([], [], [d.size + 3])]),
     "begin_suppress_tokens": (0.2, lambda d: d.tokens(1, 3)),
     "forced_bos_token_id": (0.08, lambda d: d.token()),
@@ -39,7 +42,8 @@ ODD: tuple[tuple[str, Any], ...] = (
     ("epsilon_cutoff", -1.0), ("eta_cutoff", 1.0), ("eta_cutoff", -0.2), ("top_h", 0.0),
     ("top_h", 1.5), ("bad_words_ids", []), ("no_repeat_ngram_size", -1), ("min_new_tokens", -2),
     ("sequence_bias", [[[1000000], 1.0]]), ("bad_words_ids", [[0, 1000000]]),
-    ("watermarking_config", {"greenlist_ratio": 1.5}), ("watermarking_config", {"greenlist_ratio": 1.0}),
+    ("watermarking_config", {"greenlist_ratio": 1.5}),
+    ("watermarking_config", {"greenlist_ratio": 1.0}),
     ("watermarking_config", {"context_width": 0}), ("min_length", -1), ("sequence_bias", []),
 )  # fmt: skip
 
@@ -53,6 +57,8 @@ def request(dice: Dice) -> dict[str, Any]:
         asked |= [dice.pick(*ODD)]
     if "exponential_decay_length_penalty" in asked:
         asked.setdefault("eos_token_id", dice.tokens(1, 2))
+    if asked.get("remove_invalid_values"):  # together they may leave a row of NaN
+        asked.pop("exponential_decay_length_penalty", None)
     if dice.some(0.05):
         asked["forced_eos_token_id"] = dice.tokens(1, 2)
         asked["max_length"] = len(dice.row.prompt) + len(dice.row.output) + dice.pick(1, 2)
@@ -65,7 +71,7 @@ def near(dice: Dice, length: int) -> int:
 
 
 def watermark(dice: Dice) -> dict[str, Any]:
-    """Return some fields of a ``WatermarkingConfig``; its second scheme wants a large vocabulary."""
+    """Return some fields of a ``WatermarkingConfig``; selfhash wants a large vocabulary."""
     fields = {
         "greenlist_ratio": (0.6, lambda d: d.pick(0.25, 0.5, 0.1, 0.9)),
         "bias": (0.6, lambda d: d.pick(2.0, 0.5, 4.0, -1.5)),

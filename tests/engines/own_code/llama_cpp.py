@@ -338,7 +338,8 @@ def _apply(chain: Any, logits: Array) -> tuple[Array, _Tokens]:
     tokens["id"], tokens["logit"] = np.arange(len(logits)), logits
     array = _Tokens(tokens.ctypes.data, len(logits), -1, False)
     _library().llama_sampler_apply(chain, ctypes.byref(array))
-    return tokens[: array.size], array
+    begin = (array.data - tokens.ctypes.data) // tokens.itemsize  # XTC moves it
+    return tokens[begin : begin + array.size], array
 
 
 @cache

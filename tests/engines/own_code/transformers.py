@@ -123,6 +123,8 @@ def _model(row: Any, began: int | None, limit: int) -> Any:
             if began is not None:
                 input_ids_seq_length = began
                 generation_config.max_length = limit
+                if generation_config.min_new_tokens is not None:  # was added to another length
+                    generation_config.min_length = began + generation_config.min_new_tokens
             return super()._get_logits_processor(
                 generation_config, input_ids_seq_length=input_ids_seq_length, **given
             )

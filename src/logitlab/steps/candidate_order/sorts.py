@@ -176,7 +176,7 @@ def torch_top(values: Array, count: int) -> Array:
     Examples
     --------
     >>> torch_top(np.zeros(5, np.float32), 5)
-    array([0, 1, 2, 3, 4])
+    array([2, 4, 3, 0, 1])
     """
     n = len(values)
     if 64 * count <= n:
@@ -185,7 +185,9 @@ def torch_top(values: Array, count: int) -> Array:
     begin, end, depth = 0, n, _depth(n)
     while end - begin > 3:
         if depth == 0:
-            order[begin:count] = order[begin:end][_heap_sort(values[order[begin:end]], count - begin)]
+            order[begin:count] = order[begin:end][
+                _heap_sort(values[order[begin:end]], count - begin)
+            ]
             break
         depth -= 1
         cut = begin + _split(values, order[begin:end])
