@@ -11,6 +11,7 @@ from logitlab.arrays import BoolArray, FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
+from logitlab.steps.ids import TokenIds
 from logitlab.steps.step import RandomStep, RowStep, Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -19,6 +20,7 @@ __all__ = ["AveragedXtc", "ExcludeTopChoices", "Xtc", "xtc"]
 
 LEAST = {
     "lowest": Words("lowest id", "keeps the lowest id of the least likely top choices"),
+    "highest": Words("highest id", "keeps the highest id of the least likely top choices"),
     "all": Words("all", "keeps all of the least likely top choices"),
     "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
 }
@@ -58,9 +60,9 @@ def xtc(
         In [0, 1]. 0 changes nothing, 1 always excludes.
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
-    ties : {"lowest", "all", "introsort"}
-        Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
-        libstdc++'s ``std::sort`` of the probabilities leaves last.
+    ties : {"lowest", "highest", "all", "introsort"}
+        Which of equal least likely top choices stay: the one of the lowest or of the highest id,
+        all, or the one that libstdc++'s ``std::sort`` of the probabilities leaves last.
     at_threshold : {"top", "below"}
         What a token is that has exactly the threshold.
     protected : sequence of int
@@ -119,7 +121,7 @@ class Xtc(RandomStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_probability"
@@ -150,7 +152,7 @@ class AveragedXtc(RowStep):
     threshold: float = option(0.1, rule=Range(0, 1), name="xtc_threshold")
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_probability"
@@ -205,7 +207,7 @@ class ExcludeTopChoices(Truncation):
     threshold: ArrayLike
     ties: str = option("lowest", LEAST)
     at_threshold: str = option("top", AT_THRESHOLD)
-    protected: tuple[int, ...] = option(())
+    protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
 
     key: ClassVar[str] = "xtc_threshold"
@@ -222,18 +224,19 @@ class ExcludeTopChoices(Truncation):
     ) -> BoolArray:
         """Keep what is below the threshold, and the least likely token that is not."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
-        top = probs >= limit if self.at_threshold == "top" else probs > limit
-        top &= rows > -np.inf
+        reached = probs >= limit if self.at_threshold == "top" else probs > limit
+        top = reached & (rows > -np.inf)
         protected = np.zeros(rows.shape[-1], bool)
         protected[[token for token in self.protected if token < len(protected)]] = True
         if self.protection == "apart":
             top &= ~protected
-        keep = ~top
-        keep |= self._least(rows, probs, top)
+        least = self._least(rows, probs, top)
+        keep = ~top | least
         if self.protection == "kept":
             keep |= protected
         elif self.protection == "all":
-            keep |= (protected & ~keep).any(axis=-1, keepdims=True)
+            # A removed token reaches a threshold of 0, and stops it as well.
+            keep |= (protected & reached & ~least).any(axis=-1, keepdims=True)
         return np.asarray(keep)
 
     def _least(self, rows: FloatArray, probs: FloatArray, top: BoolArray) -> BoolArray:
@@ -242,8 +245,10 @@ class ExcludeTopChoices(Truncation):
             least = np.where(top, probs, np.inf).min(axis=-1, keepdims=True)
             return np.asarray(probs == least)
         least = np.zeros(rows.shape, bool)
-        if self.ties == "lowest":
-            least[np.arange(len(rows)), np.where(top, rows, np.inf).argmin(axis=-1)] = True
+        if self.ties in ("lowest", "highest"):
+            way = slice(None, None, -1 if self.ties == "highest" else 1)
+            first = np.where(top, rows, np.inf)[:, way].argmin(axis=-1)
+            least[:, way][np.arange(len(rows)), first] = True
         else:
             for i, row in enumerate(probs):
                 order = sort(row)
