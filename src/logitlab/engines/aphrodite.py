@@ -12,7 +12,7 @@ from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename,
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.together import number
-from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vllm import (
     VLLM_DIALECT,
     VLLM_ENDINGS,
@@ -33,6 +33,7 @@ from logitlab.steps.sigma import TopNSigma
 from logitlab.steps.skew import Skew
 from logitlab.steps.smoothing import Smoothing
 from logitlab.steps.step import Step
+from logitlab.steps.tail_free import Tfs
 from logitlab.steps.temperature import DynamicTemperature, Temperature
 from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK
@@ -232,7 +233,7 @@ def _dry(p: Values) -> Dry:
     """Return DRY as the package's compiled scan has it."""
     heads = p.dry_sequence_breaker_ids or (each[-1] for each in p.dry_sequence_breakers)
     return Dry(
-        p.dry_multiplier,
+        p.dry_multiplier if p.dry_max_occurrences else 0,
         p.dry_base,
         p.dry_allowed_length,
         p.dry_penalty_last_n or None,
@@ -270,11 +271,12 @@ def _aphrodite(p: Values, times: int) -> Chain:
         *(() if last else (tempering,)),
         TopNSigma(p.top_n_sigma, "sample", "nan"),
         TopA(p.top_a if p.temperature else 0, space="probs", guard=False),
+        Tfs(p.tfs, removed="zero", ties=descending_ties(p)),
         EtaCutoff(p.eta_cutoff, "first", "log_softmax"),
         EpsilonCutoff(p.epsilon_cutoff, "first"),
-        TypicalP(p.typical_p),
+        TypicalP(p.typical_p, descending_ties(p), crossing="drop"),
         Smoothing(p.smoothing_factor, p.smoothing_curve),
-        Xtc(p.xtc_probability, min(p.xtc_threshold, 1.0)),
+        Xtc(p.xtc_probability, min(p.xtc_threshold, 1.0), last_ties(p), removed="counts"),
         *((tempering,) if last else ()),
         MinP(p.min_p, space="probs"),
         Skew(p.skew if p.temperature else 0, "ids", stays_removed=False),

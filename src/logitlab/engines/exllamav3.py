@@ -272,6 +272,7 @@ def tabbyapi(p: Values) -> Chain:
         p.xtc_threshold,
         ties="highest",
         protected=p.protected_token_ids,
+        removed="counts",
     )
     cuts = p.top_k > 0 or p.top_p < 1
     ties = _ties(p, adaptive.is_neutral and xtc.is_neutral and not (p.min_p and cuts))

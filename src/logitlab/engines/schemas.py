@@ -189,6 +189,7 @@ def low_bits(value: int, signed: bool = True) -> int:
     bits = value % 2**32 if -(2**63) <= value < 2**64 else 0
     return bits - 2**32 if signed and bits >= 2**31 else bits
 
+
 TEXTGEN_SERVER = replace(
     VLLM_SERVER, bias=_lax_bias("invalid literal for int() with base 10: {!r}")
 )

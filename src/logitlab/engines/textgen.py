@@ -22,7 +22,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
-from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_last, descending_ties
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
@@ -114,7 +114,9 @@ class _Ten4(Rule):
         used = value * 1e-4 if 0 < value * 1e-4 < 1 else 0.0
         if used == value:
             return value, None
-        sentence = f"{key} {value:g} is {used:g} to {target.engine}, which takes it in units of 1e-4."
+        sentence = (
+            f"{key} {value:g} is {used:g} to {target.engine}, which takes it in units of 1e-4."
+        )
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
@@ -132,7 +134,9 @@ class _Named(Rule):
         others = [name for name in value if name not in known]
         sentences = []
         if first:
-            sentences.append(f"{', '.join(first)} come first if they are active, as it leaves them out")
+            sentences.append(
+                f"{', '.join(first)} come first if they are active, as it leaves them out"
+            )
         if others:
             sentences.append(f"{', '.join(map(repr, others))} name no sampler")
         if not sentences:
@@ -199,9 +203,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "mirostat": (Off(lambda mode: mode != 2, "0 and 1"),),
     "adaptive_target": (Off(lambda target: target <= 0, "0 and below"),),
     "adaptive_decay": (Clamp(high=0.99),),
-    "logit_bias": (
-        InVocabulary(True, "index {} is out of bounds for dimension 1 with size {V}"),
-    ),
+    "logit_bias": (InVocabulary(True, "index {} is out of bounds for dimension 1 with size {V}"),),
     "seed": (
         Off(lambda seed: seed == -1, "-1"),
         Ignore("it seeds torch's global generator, whose stream is not repeated here"),
@@ -276,9 +278,10 @@ def _samplers(p: Values) -> Mapping[str, Step]:
         "xtc": Xtc(
             p.xtc_probability,
             p.xtc_threshold,
-            ties=descending_last(p),
+            ties=last_ties(p),
             protected=(*p.newline, *p.eos_token_id),
             protection="all",
+            removed="counts",
         ),
         "encoder_repetition_penalty": RepetitionPenalty(
             1 / p.encoder_repetition_penalty, scope="prompt"

@@ -65,9 +65,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "logit_bias": _NONE,
     "seed": (_SEED, Ignore("torch's exponential numbers are not repeated here")),
 }
-_SOURCE = (
-    "server/text_generation_server/utils/tokens.py, utils/logits_process.py, router/src/validation.rs"
-)
+_SOURCE = "server/text_generation_server/utils/tokens.py, utils/logits_process.py, router/src/validation.rs"
 _LUCK = "the largest p / e, with exponential numbers of a torch generator that has the seed"
 
 
@@ -119,11 +117,11 @@ def tgi(p: Values) -> Chain:
     rules=_RULES
     | dict.fromkeys(("top_k", "typical_p", "repetition_penalty"), _NONE)
     | {
-        "temperature": (Refuse(lambda t: t < 0, "at least 0", "`temperature` must be strictly positive"),),
+        "temperature": (
+            Refuse(lambda t: t < 0, "at least 0", "`temperature` must be strictly positive"),
+        ),
         "presence_penalty": (
-            Refuse(
-                lambda f: f <= -2, "above -2", "`repetition_penalty` must be strictly positive"
-            ),
+            Refuse(lambda f: f <= -2, "above -2", "`repetition_penalty` must be strictly positive"),
             Send("repetition_penalty", lambda f: f + 2),
         ),
     },

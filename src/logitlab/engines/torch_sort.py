@@ -13,7 +13,7 @@ from logitlab.checks import check_choice
 from logitlab.engines.rules import Option, Values
 from logitlab.steps.truncation import TopP
 
-__all__ = ["DEVICE", "ascending_top_p", "descending_last", "descending_ties"]
+__all__ = ["DEVICE", "ascending_top_p", "descending_ties", "last_ties"]
 
 
 def _device(key: str, value: Any) -> str:
@@ -36,6 +36,6 @@ def descending_ties(p: Values) -> str:
     return "introsort" if p.device == "cpu" else "lowest"
 
 
-def descending_last(p: Values) -> str:
-    """Return which of equal tokens such a sort leaves last."""
+def last_ties(p: Values) -> str:
+    """Return the rule for ties where torch sorted descending: what is last in the sort stays."""
     return "introsort" if p.device == "cpu" else "highest"

@@ -24,6 +24,12 @@ LEAST = {
     "all": Words("all", "keeps all of the least likely top choices"),
     "introsort": Words("as introsort leaves", "keeps the one that introsort leaves last"),
 }
+OF_REMOVED = {
+    "skip": None,
+    "counts": Words(
+        "removed ones, too", "takes removed tokens for top choices at a threshold of 0"
+    ),
+}
 AT_THRESHOLD = {
     "top": Words("a top choice", "counts a probability of exactly {key} as a top choice"),
     "below": Words("none", "counts a probability of exactly {key} as none"),
@@ -44,6 +50,7 @@ def xtc(
     at_threshold: str = "top",
     protected: Sequence[int] = (),
     protection: str = "apart",
+    removed: str = "skip",
 ) -> FloatArray:
     """Exclude the top choices with a probability: the average over the coin.
 
@@ -61,8 +68,8 @@ def xtc(
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
     ties : {"lowest", "highest", "all", "introsort"}
-        Which of equal least likely top choices stay: the one of the lowest or of the highest id,
-        all, or the one that libstdc++'s ``std::sort`` of the probabilities leaves last.
+        Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
+        libstdc++'s ``std::sort`` of the probabilities leaves last.
     at_threshold : {"top", "below"}
         What a token is that has exactly the threshold.
     protected : sequence of int
@@ -70,6 +77,9 @@ def xtc(
         vocabulary protects nothing.
     protection : {"apart", "kept", "all"}
         They are no top choices; or they are, but stay; or nothing goes if one of them would.
+    removed : {"skip", "counts"}
+        Whether removed tokens are top choices where the threshold is 0: then they are the least
+        likely, and nothing is left, which is an error where the row is used next.
 
     Returns
     -------
@@ -104,7 +114,8 @@ def xtc(
     >>> xtc([2.0, 1.0, 0.0], 1.0, protected=[0])
     array([  2., -inf,   0.])
     """
-    return Xtc(probability, threshold, ties, at_threshold, tuple(protected), protection)(logits)
+    options = (ties, at_threshold, tuple(protected), protection, removed)
+    return Xtc(probability, threshold, *options)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,14 +134,14 @@ class Xtc(RandomStep):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
 
     def acting(self) -> ExcludeTopChoices:
         """Return the truncation, of which a coin decides."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,6 +165,7 @@ class AveragedXtc(RowStep):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_probability"
     rule: ClassVar[Range] = Range(0, 1)
@@ -167,9 +179,8 @@ class AveragedXtc(RowStep):
     @property
     def excluded(self) -> ExcludeTopChoices:
         """The truncation of which this is a part."""
-        return ExcludeTopChoices(
-            self.threshold, self.ties, self.at_threshold, self.protected, self.protection
-        )
+        options = self.ties, self.at_threshold, self.protected, self.protection, self.removed
+        return ExcludeTopChoices(self.threshold, *options)
 
     def on_rows(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -209,6 +220,7 @@ class ExcludeTopChoices(Truncation):
     at_threshold: str = option("top", AT_THRESHOLD)
     protected: tuple[int, ...] = option((), rule=TokenIds())
     protection: str = option("apart", PROTECTION)
+    removed: str = option("skip", OF_REMOVED)
 
     key: ClassVar[str] = "xtc_threshold"
     rule: ClassVar[Range] = Range(0, 1)
@@ -217,26 +229,26 @@ class ExcludeTopChoices(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether it looks at which token is which, or at the place of every token."""
-        return bool(self.protected) or self.ties == "introsort"
+        return bool(self.protected) or self.ties == "introsort" or self.removed == "counts"
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
         """Keep what is below the threshold, and the least likely token that is not."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
-        reached = probs >= limit if self.at_threshold == "top" else probs > limit
-        top = reached & (rows > -np.inf)
+        top = probs >= limit if self.at_threshold == "top" else probs > limit
+        if self.removed == "skip":
+            top &= rows > -np.inf
         protected = np.zeros(rows.shape[-1], bool)
         protected[[token for token in self.protected if token < len(protected)]] = True
         if self.protection == "apart":
             top &= ~protected
-        least = self._least(rows, probs, top)
-        keep = ~top | least
+        keep = ~top
+        keep |= self._least(rows, probs, top)
         if self.protection == "kept":
             keep |= protected
         elif self.protection == "all":
-            # A removed token reaches a threshold of 0, and stops it as well.
-            keep |= (protected & reached & ~least).any(axis=-1, keepdims=True)
+            keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
 
     def _least(self, rows: FloatArray, probs: FloatArray, top: BoolArray) -> BoolArray:
@@ -246,9 +258,9 @@ class ExcludeTopChoices(Truncation):
             return np.asarray(probs == least)
         least = np.zeros(rows.shape, bool)
         if self.ties in ("lowest", "highest"):
-            way = slice(None, None, -1 if self.ties == "highest" else 1)
-            first = np.where(top, rows, np.inf)[:, way].argmin(axis=-1)
-            least[:, way][np.arange(len(rows)), first] = True
+            step = 1 if self.ties == "lowest" else -1
+            first = np.where(top, rows, np.inf)[:, ::step].argmin(axis=-1)
+            least[:, ::step][np.arange(len(rows)), first] = True
         else:
             for i, row in enumerate(probs):
                 order = sort(row)

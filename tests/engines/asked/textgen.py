@@ -64,9 +64,7 @@ _STATEFUL: tuple[dict[str, Any], ...] = (
     {"adaptive_target": 1.0, "temperature": 0.7, "temperature_last": True},
 )  # fmt: skip
 SEQUENCES: list[tuple[int, int, dict[str, Any]]] = [
-    (row, 1000 * row + n, asked)
-    for row in (2, 33, 64, 192)
-    for n, asked in enumerate(_STATEFUL)
+    (row, 1000 * row + n, asked) for row in (2, 33, 64, 192) for n, asked in enumerate(_STATEFUL)
 ]
 """Number of the row, seed, request."""
 

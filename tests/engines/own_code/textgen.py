@@ -57,9 +57,16 @@ KEYS = (
     *("dynamic_temperature", "temperature_last"),
 )
 DEFAULTS = {
-    **{"temperature": 1.0, "top_p": 0.95, "top_k": 0, "typical_p": 1.0, "min_p": 0.0},
-    **{"repetition_penalty": 1.0, "encoder_repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
-    **{"repetition_penalty_range": 1024, "do_sample": True},
+    "temperature": 1.0,
+    "top_p": 0.95,
+    "top_k": 0,
+    "typical_p": 1.0,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "encoder_repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "repetition_penalty_range": 1024,
+    "do_sample": True,
 }
 FLOATS = {"temperature", "top_p", "min_p", "typical_p", "repetition_penalty"}
 

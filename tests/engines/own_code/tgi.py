@@ -81,8 +81,14 @@ def run(case: Case, variant: str) -> Array | str:
         if key in case.params and not is_right(case.params[key]):
             return f"ValidationError: {says}"
     params = {
-        **{"temperature": 1.0, "repetition_penalty": 1.0, "frequency_penalty": 0.0, "top_k": 0},
-        **{"top_p": 1.0, "typical_p": 1.0, "do_sample": False, "watermark": False},
+        "temperature": 1.0,
+        "repetition_penalty": 1.0,
+        "frequency_penalty": 0.0,
+        "top_k": 0,
+        "top_p": 1.0,
+        "typical_p": 1.0,
+        "do_sample": False,
+        "watermark": False,
         **case.params,
     }
     listed = {key: [params[key]] for key in (*CHECKS, "do_sample", "watermark")}

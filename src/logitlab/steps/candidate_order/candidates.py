@@ -175,7 +175,9 @@ class Candidates:
         """Make the logits what a function makes of the probabilities."""
         values = self.values
         self.row = self.row.copy()
-        self.row[self.order] = np.where(values > -np.inf, logits_of(probabilities_of(values)), values)
+        self.row[self.order] = np.where(
+            values > -np.inf, logits_of(probabilities_of(values)), values
+        )
         self.is_sorted = False
 
     def _take(self, places: IntArray) -> None:
