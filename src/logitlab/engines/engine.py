@@ -62,6 +62,7 @@ ENGINES: dict[str, Engine] = {}
 """All engines and their variants by name, in the order in which they were declared."""
 
 _VOCABULARY = Range(1, integer=True)
+_MOST_CHAINS = 256  # that an engine remembers, since requests come again and building takes long
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -157,6 +158,7 @@ class Engine:
     ordered_defaults: ClassVar[Mapping[str, Any]]
     senders: ClassVar[set[str]]
     own: ClassVar[frozenset[str]]
+    _chains: ClassVar[dict[frozenset[Any], Chain]]
     _made_of: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -179,7 +181,7 @@ class Engine:
         reads = names_read(self.build, absent, absent | USED)
         derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
         derived |= {"ordered_defaults": defaults, "senders": senders}
-        derived |= {"own": frozenset(self.own_keys)}
+        derived |= {"own": frozenset(self.own_keys), "_chains": {}}
         if self.endings is None:
             derived["endings"] = ENDINGS if self.is_page or not is_bundled else ()
         for name, value in derived.items():
@@ -232,8 +234,22 @@ class Engine:
 
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived, once all of it is spelt."""
-        check_spelt(self, translation.values)
-        return self.build(Values(**translation.values)).without_neutral()
+        values, absent = translation.values, self.absent
+        given = [(key, type(x), x) for key, x in values.items() if x is not absent.get(key)]
+        try:
+            key = frozenset(given)
+            known = self._chains.get(key)
+        except TypeError:  # a map or an array has no hash
+            key, known = None, None
+        if known is not None:
+            return known
+        check_spelt(self, values)
+        chain = self.build(Values(**values)).without_neutral()
+        if key is not None and self.is_bundled:  # another's may read more than its values
+            if len(self._chains) == _MOST_CHAINS:
+                self._chains.clear()
+            self._chains[key] = chain
+        return chain
 
     def read(self, request: RequestLike, encode: Encode | None = None) -> Given:
         """Return what a request gives, each value checked for its type.
