@@ -265,3 +265,14 @@ def test_ids_that_no_token_has_are_refused_at_once(request_: dict[str, Any], wro
         f"{next(iter(request_))} must be of token ids in [0, 1], got {wrong}. openrouter refuses "
         f"the request: No token has the id {wrong}."
     )
+
+
+def test_a_model_that_begins_every_text_with_a_token_spells_without_it() -> None:
+    class Begins(Bigrams):
+        def encode(self, text: str) -> list[int]:
+            return [19, *super().encode(text)]
+
+    assert Lexicon.of(Begins()).ids("bad_words", "ab") == (1, 2)
+    assert engines.openrouter({"bad_words": ["ab"]}, vocabulary=Begins())[0] == ll.BadWords(
+        [[1, 2]]
+    )
