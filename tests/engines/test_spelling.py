@@ -93,7 +93,8 @@ def test_the_last_token_after_an_a() -> None:
 def test_breakers_are_the_tokens_of_a_vocabulary() -> None:
     [step] = engines.openrouter({"dry_multiplier": 0.8}, vocabulary=TALES)
     assert isinstance(step, Dry)
-    pieces = {TALES.vocabulary[token] for (token,) in step.breakers}
+    breakers: Any = step.breakers
+    pieces = {TALES.vocabulary[token] for (token,) in breakers}
     assert pieces == {p for p in TALES.vocabulary if any(c in p for c in (b"\n", b":", b'"', b"*"))}
     [alone] = engines.openrouter({"dry_multiplier": 0.8})
     assert alone == Dry(0.8, last_n=64)
