@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from logitlab.arrays import FloatArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.cli.forms import form_of, number_of, numbers_in, option_of
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.engine import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
-from logitlab.request.params import PARAMETERS, TWENTY
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
 from logitlab.vocabulary import Vocabulary
@@ -147,27 +148,22 @@ def add_row(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def option_of(key: str) -> str:
-    """Return the option of a parameter."""
-    return "--" + key.replace("_", "-")
-
-
 def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
     """Add an option for each parameter of some roles."""
     request = parser.add_argument_group("request")
     beyond = parser.add_argument_group("request, beyond the page")
-    lists = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
-    for parameter in PARAMETERS.values():
-        if parameter.role not in roles:
+    for key, parameter in PARAMETERS.items():
+        if parameter.role not in roles and key not in NEUTRAL:
             continue
-        group = request if parameter.key in TWENTY else beyond
-        group.add_argument(
-            option_of(parameter.key),
-            dest=parameter.key,
-            metavar=lists.get(parameter.key, "VALUE"),
-            action="append" if parameter.key in lists else "store",
-            help=f"{parameter.rule}: {parameter.sentence}",
-        )
+        form = form_of(parameter)
+        kind: dict[str, Any] = {"action": "store_const", "const": True}
+        if key == "logit_bias":
+            kind = {"action": "append", "metavar": "ID=VALUE"}
+        elif form.metavar is not None:
+            kind = {"action": "append" if form.repeats else "store", "metavar": form.metavar}
+        words = f"{parameter.rule}: {parameter.sentence}" if parameter.rule else parameter.sentence
+        group = request if key in TWENTY else beyond
+        group.add_argument(option_of(key), dest=key, help=words, **kind)
     request.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -329,7 +325,7 @@ def _row_of_file(arguments: argparse.Namespace) -> Row:
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the request body that the options spell."""
     request: dict[str, Any] = {}
-    for key in PARAMETERS:
+    for key, parameter in PARAMETERS.items():
         value = getattr(arguments, key, None)
         if key == "logit_bias" and value is not None:
             entries = [_bias_of(entry) for entry in value]
@@ -337,12 +333,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
             if len(request[key]) < len(entries):
                 raise ParameterError("--logit-bias", "given once for each token", " ".join(value))
         elif value is not None:
-            kind = PARAMETERS[key].kind
-            if kind in ("array", "map", "boolean") and key != "stop":
-                request[key] = _json_or_text(option_of(key), value)
-            else:
-                is_text = key == "stop" or kind == "string"
-                request[key] = value if is_text else number_of(value)
+            request[key] = form_of(parameter).read(option_of(key), value)
     for text in arguments.set:
         key, value = _pair(text)
         if key in request:
@@ -410,21 +401,6 @@ def json_of(name: str, file: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise ParameterError(name, "a file of JSON", file, f"{error}.") from None
-
-
-def number_of(text: str) -> Any:
-    """Return the number that a text is, or the text itself for the checks to refuse."""
-    for number in (int, float):
-        try:
-            return text if "_" in text else number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def numbers_in(text: str) -> list[Any]:
-    """Return the numbers of ``5,17,5``."""
-    return [number_of(part.strip()) for part in text.split(",")]
 
 
 def whole(name: str, text: str, rule: Range) -> int:

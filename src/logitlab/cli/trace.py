@@ -83,7 +83,7 @@ def _trace(arguments: argparse.Namespace) -> str:
     top = top_of(arguments, row)
     token = _token_of(arguments, row)
     sequence = whole("--sequence", arguments.sequence, SEQUENCES)
-    resolved = resolve(request, arguments.engine, size=len(row.logits))
+    resolved = resolve(request, arguments.engine, size=len(row.logits), vocabulary=row.vocabulary)
     where: dict[str, Any] = {"context": row.context, "state": state_of(arguments)}
     trace = trace_of(row.logits, resolved, **where)
     luck: dict[str, Any] = {"size": size, "coupling": coupling, "sequence": sequence}

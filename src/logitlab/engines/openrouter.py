@@ -85,7 +85,7 @@ def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
     rules=dict.fromkeys(_OF_TOKENS, (InVocabulary(True, "No token has the id {}."),)),
     luck=inverse,
     luck_note="logitlab's own: the inverse of the cumulative distribution at a Philox uniform",
-    dialect=Dialect(usage="always"),
+    dialect=Dialect(usage="always", holds_stops=True),
 )
 def openrouter(p: Values) -> Chain:
     """Return the chain that OpenRouter's parameters page describes.
