@@ -128,6 +128,7 @@ class Tfs(Truncation):
     neutral: ClassVar[float] = 1.0
     scanned_from: ClassVar[int] = 1 << 12
     is_scan_exact: ClassVar[bool] = True
+    ordered_options: ClassVar[tuple[str, ...]] = ("crossing", "last", "flat")
 
     @property
     def sees_removed(self) -> bool:
@@ -149,6 +150,11 @@ class Tfs(Truncation):
         count = np.where((value == 1) | (whole < self._least), whole, np.maximum(count, 1))
         last = np.take_along_axis(descending, count - 1, axis=-1)
         return largest(rows, count, last, self.ties)
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort, and keep the first ones as KoboldCpp does, whose rule is the only one in order."""
+        candidates.take_as_many(lambda probs: _kobold_size(probs, value))
+        return True
 
     @property
     def can_scan(self) -> bool:
@@ -216,3 +222,16 @@ class Tfs(Truncation):
         count = beyond.argmax(axis=-1, keepdims=True)
         crossed = count < np.maximum(whole - 2, 0)
         return np.asarray(np.where(crossed, count + (self.crossing == "keep"), whole))
+
+
+def _kobold_size(probs: FloatArray, z: Any) -> int:
+    """Return how many of the first tokens stay, with sums of float32 from left to right."""
+    if len(probs) <= 2:
+        return len(probs)
+    slopes = probs[:-1] - probs[1:]
+    bends = np.abs(slopes[:-1] - slopes[1:])
+    total = np.cumsum(bends, dtype=np.float32)[-1]
+    bends = bends / total if total > 1e-6 else np.full_like(bends, 1 / len(bends))
+    beyond = np.cumsum(bends, dtype=np.float32) > z
+    beyond[0] = False
+    return int(beyond.argmax()) if beyond.any() else len(probs)
