@@ -125,7 +125,7 @@ def test_the_average_over_the_coin_as_exllamav2_has_it(example: dict[str, Any]) 
 def test_the_average_is_the_mixture(data: st.DataObject) -> None:
     x = data.draw(logits(dtype=np.float64))
     q, threshold = data.draw(st.sampled_from([0.0, 0.3, 0.9, 1.0])), data.draw(st.floats(0, 1))
-    options = {
+    options: dict[str, Any] = {
         "ties": data.draw(st.sampled_from(["lowest", "all"])),
         "protected": data.draw(st.sampled_from([(), (0,), (1, 99)])),
         "protection": data.draw(st.sampled_from(["apart", "kept", "all"])),
@@ -138,13 +138,13 @@ def test_the_average_is_the_mixture(data: st.DataObject) -> None:
 def test_protected_tokens() -> None:
     x = np.log([0.4, 0.3, 0.2, 0.1])
     for protection, left in ("apart", [0, 2, 3]), ("kept", [0, 2, 3]), ("all", [0, 1, 2, 3]):
-        step = ExcludeTopChoices(0.15, protected=[0], protection=protection)
+        step = ExcludeTopChoices(0.15, protected=(0,), protection=protection)
         assert kept(step, x) == left
     # Of the least likely one: apart it is no choice, so that another one is the least likely.
     for protection, left in ("apart", [1, 2, 3]), ("kept", [2, 3]), ("all", [2, 3]):
-        step = ExcludeTopChoices(0.15, protected=[2], protection=protection)
+        step = ExcludeTopChoices(0.15, protected=(2,), protection=protection)
         assert kept(step, x) == left
-    assert kept(ExcludeTopChoices(0.15, protected=[7], protection="all"), x) == [2, 3]
+    assert kept(ExcludeTopChoices(0.15, protected=(7,), protection="all"), x) == [2, 3]
     np.testing.assert_array_equal(xtc(x, 1.0, 0.15, protected=[0, 1]), x)
 
 
@@ -152,7 +152,7 @@ def test_a_protected_token_stays_where_the_others_are_gone() -> None:
     x = np.tile(np.log([0.4, 0.3, 0.2, 0.1]), 2000)
     from logitlab import TopK, survivors
 
-    chain = Chain(TopK(4), ExcludeTopChoices(0.1, protected=[4]))
+    chain = Chain(TopK(4), ExcludeTopChoices(0.1, protected=(4,)))
     left = survivors(x, chain)
     np.testing.assert_array_equal(left.tokens[0], np.flatnonzero(chain(x) > -np.inf))
     assert 4 in left.tokens[0]
