@@ -176,7 +176,7 @@ class _Arrival:
             return
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
         if key in ENDINGS:
-            is_unread = key not in engine.endings and not rules
+            is_unread = key not in engine.endings and key not in engine.reads and not rules
         if is_unread and (engine.is_bundled or key in ENDINGS) and not self._is_ignored(key):
             rules = (_UNMODELLED,)
         for rule in rules:

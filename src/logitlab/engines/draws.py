@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.draw import choose
+from logitlab.draw import choose, mt19937
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import rounded_weights, shifted, widened
 from logitlab.steps.adaptive import NearProbability
@@ -180,7 +180,7 @@ def vllm_cpu(row: Final, seed: int, place: Place) -> int:
     ----------
     vLLM, ``torch.ops._C.fused_gumbel_argmax`` of its CPU build.
     """
-    word = int(_mt19937(seed, 2 * place.step + 2)[-1])
+    word = int(mt19937(seed, 2 * place.step + 2)[-1])
     key = _splitmix(np.array([word % 2**31], np.uint64))
     ids = np.arange(1, len(row.logits) + 1, dtype=np.uint64)
     bits = _splitmix(key + ids * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)
@@ -234,7 +234,7 @@ def llama_cpp(row: Final, seed: int, place: Place) -> int:
     ----------
     llama.cpp, ``src/llama-sampler.cpp``, the sampler "dist", and ``llama_sample_dist``.
     """
-    first, second = _mt19937(seed, 2 * place.step + 2)[-2:].tolist()
+    first, second = mt19937(seed, 2 * place.step + 2)[-2:].tolist()
     r = min((first + second * 2.0**32) / 2.0**64, 1 - 2.0**-53)
     weight = rounded_weights(row.logits[None, row.order])[0]
     if row.chain.steps and isinstance(row.chain.steps[-1], _DRAWING):
@@ -310,11 +310,6 @@ def _pcg(high: int, low: int, count: int) -> int:
     word = word * 0xDA942042E4DD58B5 % 2**64
     word ^= word >> 48
     return word * odd % 2**64
-
-
-def _mt19937(seed: int, count: int) -> NDArray[np.uint32]:
-    """Return the first words of an mt19937 that is seeded by one word."""
-    return np.frombuffer(np.random.RandomState(seed & _WORD32).bytes(4 * count), "<u4")
 
 
 def _splitmix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -114,8 +114,8 @@ class Engine:
     spelling : Spelling
         How it makes token ids of the texts of a request.
     endings : tuple of str
-        Which of the parameters beyond the page that end a generation it has. None is all of them
-        for the page and for an engine of your own, and else none.
+        Which of the parameters beyond the page that end a generation it has, beside those that its
+        chain is built from. None is all of them for the page and for an engine of your own.
     is_page : bool
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str

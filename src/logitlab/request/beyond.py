@@ -199,6 +199,7 @@ class BeyondParameters:
         rule="token ids",
         origin="vLLM",
         used=(0,),
+        any_size=tokens.ids,
     )
     suppress_tokens: Sequence[int] | None = parameter(
         tokens.ids,
@@ -271,6 +272,7 @@ class BeyondParameters:
         rule="greenlist_ratio, bias, hashing_key, seeding_scheme, context_width",
         origin="Kirchenbauer et al., arXiv:2301.10226",
         used={},
+        any_size=tokens.watermarking_fields,
     )
     mirostat: int | None = parameter(
         values.mirostat,
