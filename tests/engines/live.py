@@ -70,7 +70,7 @@ def beyond_page(engine: str, seed: int) -> list[str]:
     for number, case in enumerate(beyond.cases_of(rows, beyond.requests(asked, rows, seed))):
         outcome, told = compared(engine, number, case, own.run(case, variant))
         counts[outcome] += 1
-        wrong += told
+        wrong += [f"beyond {each}, acts {case.acts}" for each in told]
     print(f"{engine}, beyond the page: {dict(counts)}")
     return wrong
 

@@ -31,7 +31,7 @@ from logitlab.engines.koboldcpp import *
 from logitlab.engines.aphrodite import *
 from logitlab.engines.exllamav3 import *
 from logitlab.engines.tgi import *
-# from logitlab.engines.textgen import *
+from logitlab.engines.textgen import *
 # isort: on
 
 MAIN = tuple(name for name, each in ENGINES.items() if not each.variant_of)

@@ -9,8 +9,8 @@ from logitlab.checks import ParameterError
 from logitlab.engines import MAIN
 from logitlab.engines.about import empty_request
 from logitlab.engines.engine import Engine, EngineLike, get
-from logitlab.engines.rules import Ignore, brief_number
-from logitlab.request.params import DISTRIBUTION, NEUTRAL, TWENTY
+from logitlab.engines.rules import Ignore, Values, brief_number
+from logitlab.request.params import DISTRIBUTION, NEUTRAL, PARAMETERS, TWENTY, USED
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import (
@@ -50,8 +50,28 @@ _PROBE: dict[str, Any] = {
 }
 
 
+_BEYOND = tuple(
+    key for key, known in PARAMETERS.items() if key not in TWENTY and known.role != "prompt"
+)
+# What each is tried with: all but those that leave others out, or change how others cut. Instead of
+# these, what is beside them tells where they are.
+_TRIED = USED | {"dry_base": 2.0, "dry_allowed_length": 3, "xtc_threshold": 0.3}
+_BESIDE = {
+    "mirostat": "mirostat_tau",
+    "adaptive_target": "adaptive_decay",
+    "xtc_probability": "xtc_threshold",
+    "dry_multiplier": "dry_base",
+}
+_ALONE = ("mirostat", "adaptive_target", "temperature_last")
+_SWITCHES = {"dynamic_temperature": True, "dynatemp_high": 2.0}  # of text-generation-webui
+
+
 def difference_tables(names: Iterable[EngineLike] = MAIN) -> str:
-    """Return two Markdown tables: what the chains do, and what happens to requests.
+    """Return three Markdown tables: of chains, of requests, and of what is beyond the page.
+
+    The third has a line for each parameter. Of each engine that has it, it says at which place of
+    its chain it acts, where all others act, too; its name there, and its default, where they are
+    not the usual ones. "Yes" acts on no distribution.
 
     Parameters
     ----------
@@ -69,7 +89,8 @@ def difference_tables(names: Iterable[EngineLike] = MAIN) -> str:
     | `openai` | B F P T N | output | – | undocumented | undocumented | undocumented |
     """
     engines = [get(name) for name in names]
-    return _markdown(_CHAIN, engines) + "\n\n" + _markdown(_REQUEST, engines)
+    tables = _markdown(_CHAIN, engines), _markdown(_REQUEST, engines), _beyond(engines)
+    return "\n\n".join(tables)
 
 
 def _markdown(head: dict[str, Callable[[Engine], str]], engines: list[Engine]) -> str:
@@ -201,3 +222,58 @@ _REQUEST: dict[str, Callable[[Engine], str]] = {
     "ignores": _ignored,
     "seed": lambda engine: "repeated here" if engine.luck else "–",
 }
+
+
+def _beyond(engines: list[Engine]) -> str:
+    lines = ["| beyond the page | " + " | ".join(f"`{each.name}`" for each in engines) + " |"]
+    lines.append("| --- " * (len(engines) + 1) + "|")
+    counts = (str(len(_active(engine, {}))) for engine in engines)
+    lines.append("| steps in all | " + " | ".join(counts) + " |")
+    for key in _BEYOND:
+        cells = (_beyond_of(engine, key) for engine in engines)
+        lines.append(f"| `{key}` | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _beyond_of(engine: Engine, key: str) -> str:
+    """Say where an engine has a parameter, by which name, and its default."""
+    if any(isinstance(rule, Ignore) for rule in engine.rules.get(key, ())):
+        return "ignored"
+    if key not in engine.reads and key not in (engine.endings or ()):
+        return "–"
+    name = next((alias for alias, known in engine.aliases.items() if known == key), "")
+    default = engine.defaults.get(key, NEUTRAL.get(key))
+    words = [_place(engine, key) or "yes"]
+    words += [f"`{name}`"] if name else []
+    words += [f"= {_shown(default)}"] if key in engine.defaults else []
+    return " ".join(words)
+
+
+def _shown(value: Any) -> str:
+    return f"{len(value)} texts" if isinstance(value, tuple) else brief_number(value)
+
+
+def _place(engine: Engine, key: str) -> str:
+    """Return the place of the step that a parameter is in, counted from 1; "" for none."""
+    if key not in USED or key == "temperature_last":
+        return ""
+    beside = _BESIDE.get(key, key)
+    key = beside if beside in engine.reads else key
+    beside = key.partition("_")[0]
+    parents = {"mirostat": "mirostat", "adaptive": "adaptive_target"}
+    extra = {parents[beside]: USED[parents[beside]]} if beside in parents else {}
+    chains = [_active(engine, extra | {key: value}) for value in (_TRIED[key], NEUTRAL[key])]
+    pairs = zip(*chains, strict=False)
+    place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(map(len, chains)))
+    return str(place + 1) if place < len(chains[0]) else ""
+
+
+def _active(engine: Engine, more: dict[str, Any]) -> list[Any]:
+    """Return the steps of a chain of all that an engine has."""
+    chosen = {name: x for name, x in _TRIED.items() if name in engine.reads and name not in _ALONE}
+    values = Values(**engine.absent | engine.defaults | _SWITCHES | chosen | more)
+    return [step for step in engine.build(values) if not _is_neutral(step)]
+
+
+def _is_neutral(step: Any) -> bool:
+    return isinstance(step, Step) and step.is_neutral

@@ -41,6 +41,7 @@ from logitlab.request.params import (
 from logitlab.request.whole import READ, refuse_answers, refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.state import State
 from logitlab.steps.step import SparseStep
 from logitlab.steps.temperature import Temperature
 from numpy.typing import ArrayLike
@@ -102,6 +103,8 @@ class Engine:
         Whether it reports ``top_logprobs`` where ``logprobs`` are not asked for, too.
     luck : callable, optional
         How it draws, where that can be repeated here; ``luck_note`` says it in words.
+    coin : callable, optional
+        How its coins fall, where that can be repeated, too.
     default_seed : int, optional
         The seed of a request without one, if it is always the same.
     variant_of : str
@@ -111,8 +114,8 @@ class Engine:
     spelling : Spelling
         How it makes token ids of the texts of a request.
     endings : tuple of str
-        Which of the parameters beyond the page that end a generation it has. None is all of them
-        for the page and for an engine of your own, and else none.
+        Which of the parameters beyond the page that end a generation it has, beside those that its
+        chain is built from. None is all of them for the page and for an engine of your own.
     is_page : bool
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str
@@ -139,10 +142,11 @@ class Engine:
     options: Mapping[str, Option] = field(default_factory=dict)
     deployed: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
-    join: Callable[[Any, Any], Any] = lambda documented, alias: alias
+    join: Callable[[str, Any, Any], Any] = lambda key, documented, alias: alias
     logprobs: Reported = "raw"
     tops_alone: bool = False
     luck: Callable[..., int] | None = None
+    coin: Callable[..., bool] | None = None
     luck_note: str = ""
     default_seed: int | None = None
     variant_of: str = ""
@@ -396,6 +400,7 @@ class Engine:
         context: Context | None = None,
         seed: int | None = None,
         step: int | None = None,
+        state: State | None = None,
         vocabulary: VocabularyLike = None,
     ) -> IntArray:
         """Draw the very token that this engine draws.
@@ -409,7 +414,10 @@ class Engine:
         seed : int, optional
             None takes the seed of the request.
         step : int, optional
-            How many tokens its generator has drawn, where that is not the length of the output.
+            How many tokens its generator has drawn, where that is not the length of the output:
+            mirostat and adaptive-p draw none where a single candidate is left.
+        state : mapping, optional
+            That of mirostat or adaptive-p, as `Chain.at` takes it; None is the first.
         vocabulary : Model or Vocabulary, optional
             What spells the texts of a request in token ids.
 
@@ -436,7 +444,7 @@ class Engine:
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        return draw_rows(self, logits, request, context, seed, step, vocabulary)
+        return draw_rows(self, logits, request, context, seed, step, state, vocabulary)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"

@@ -20,7 +20,6 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import TABBY_SERVER
 from logitlab.engines.spelling import Spelling, containing
 from logitlab.engines.together import Together, number
-from logitlab.engines.torch_sort import descending_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import MinTokens, SuppressTokens
@@ -33,7 +32,7 @@ from logitlab.steps.step import Step
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
-from logitlab.steps.xtc import Xtc
+from logitlab.steps.xtc import AveragedXtc
 
 __all__ = ["exllamav3", "tabbyapi"]
 
@@ -51,12 +50,6 @@ def _integer(key: str, value: Any) -> int:
 def _flag(key: str, value: Any) -> bool:
     check_flag(key, value)
     return bool(value)
-
-
-def _device(key: str, value: Any) -> str:
-    if value not in ("cuda", "cpu"):
-        raise ParameterError(key, "one of 'cuda', 'cpu'", value)
-    return str(value)
 
 
 def _ids(key: str, value: Any) -> tuple[int, ...]:
@@ -103,7 +96,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "logit_bias": (InVocabulary(False),),
     "seed": _SEED,
 }
-_FUSED = {"fused": Option(True, _flag), "device": Option("cuda", _device)}
+_FUSED = {"fused": Option(True, _flag, is_deployed=True)}
 _LUCK = "the largest logit with Gumbel noise, made on a GPU of one word for each token"
 _READ = "exllamav3/generator/sampler/custom.py, exllamav3_ext/generator/{rep_pen,dry}.cu"
 
@@ -121,7 +114,7 @@ def _penalties(p: Values, last_n: int, decay: int) -> tuple[Step, ...]:
 
 def _ties(p: Values, is_fused: bool) -> str:
     """Return which of equal tokens stay: all where one kernel finds the logits to cut at."""
-    return "all" if is_fused and p.fused else descending_ties(p)
+    return "all" if is_fused and p.fused else "lowest"
 
 
 @engine(
@@ -245,6 +238,7 @@ def _nothing_to_divide_by(request: Mapping[str, Any]) -> bool:
         "penalty_range": Option(-1, _integer),
         "repetition_decay": Option(0, _integer),
         "banned_tokens": Option((), _ids),
+        "protected_token_ids": Option((), _ids),
     }
     | _FUSED,
     aliases={"rep_pen": "repetition_penalty", "min_length": "min_tokens", "typical": "typical_p"},
@@ -273,7 +267,13 @@ def tabbyapi(p: Values) -> Chain:
         SuppressTokens(p.banned_tokens, outside="ignored"),
     ]
     adaptive = AdaptiveP(p.adaptive_target, p.adaptive_decay, at_least=1e-8)
-    xtc = Xtc(p.xtc_probability, p.xtc_threshold)
+    xtc = AveragedXtc(
+        p.xtc_probability,
+        p.xtc_threshold,
+        ties="highest",
+        protected=p.protected_token_ids,
+        removed="counts",
+    )
     cuts = p.top_k > 0 or p.top_p < 1
     ties = _ties(p, adaptive.is_neutral and xtc.is_neutral and not (p.min_p and cuts))
     tempering = Temperature(p.temperature)

@@ -22,7 +22,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
-from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
@@ -275,7 +275,14 @@ def _samplers(p: Values) -> Mapping[str, Step]:
         "min_p": MinP(p.min_p, space="probs"),
         "adaptive_p": AdaptiveP(p.adaptive_target, p.adaptive_decay),
         "mirostat": Mirostat(p.mirostat_tau, p.mirostat_eta),
-        "xtc": Xtc(p.xtc_probability, p.xtc_threshold),
+        "xtc": Xtc(
+            p.xtc_probability,
+            p.xtc_threshold,
+            ties=last_ties(p),
+            protected=(*p.newline, *p.eos_token_id),
+            protection="all",
+            removed="counts",
+        ),
         "encoder_repetition_penalty": RepetitionPenalty(
             1 / p.encoder_repetition_penalty, scope="prompt"
         ),
@@ -295,6 +302,7 @@ def _samplers(p: Values) -> Mapping[str, Step]:
     spelling=Spelling(dry_sequence_breakers=last_token),
     defaults={"top_p": 0.95},
     options=_OPTIONS | DEVICE,
+    endings=("eos_token_id",),
     aliases={"mirostat_mode": "mirostat"},
     logprobs="raw",
     luck_note="torch.multinomial on torch's global generator",

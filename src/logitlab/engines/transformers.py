@@ -26,7 +26,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
 from logitlab.engines.together import Fields
-from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request import tokens, values
 from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
@@ -44,6 +44,7 @@ from logitlab.steps.threshold import MinP
 from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
+from logitlab.steps.watermark import Watermark
 
 __all__ = ["transformers", "transformers_serve"]
 
@@ -232,6 +233,12 @@ _OPTIONS = {
 }
 
 
+def _watermark(p: Values) -> tuple[Step, ...]:
+    if p.watermarking_config is None:
+        return ()
+    return (Watermark(**p.watermarking_config, ties=descending_ties(p)),)
+
+
 def _processors(p: Values) -> tuple[Step, ...]:
     """Return what comes before temperature, and acts where nothing is sampled, too."""
     bias = {(token,): amount for token, amount in p.logit_bias.items()} | {**p.sequence_bias}
@@ -301,6 +308,7 @@ def transformers(p: Values) -> Chain:
         TypicalP(p.typical_p, ties="all"),
         EpsilonCutoff(p.epsilon_cutoff),
         EtaCutoff(p.eta_cutoff),
+        *_watermark(p),
         precision="mixed",
     )
 

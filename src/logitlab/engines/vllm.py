@@ -162,7 +162,7 @@ VLLM_ENDINGS = (
     "include_stop_str_in_output",
     "repetition_detection",
 )
-VLLM_DIALECT = Dialect(stops_after="named")
+VLLM_DIALECT = Dialect(stops_after="named", holds_stops=True)
 
 
 def _limit(key: str, value: Any) -> int:

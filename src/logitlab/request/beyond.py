@@ -284,6 +284,7 @@ class BeyondParameters:
         rule="0, 1 or 2",
         origin="Basu et al., arXiv:2007.14966",
         used=2,
+        any_size=values.any_version,
     )
     mirostat_tau: float | None = parameter(
         Range(0),

@@ -21,7 +21,7 @@ ODD: tuple[tuple[str, Any], ...] = (
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request; a whole vocabulary is cut."""
-    asked = dice.keys(TABLE) | {"fused": False, "device": "cpu"}
+    asked = dice.keys(TABLE) | {"fused": False}
     if dice.some(0.06):
         asked |= [dice.pick(*ODD)]
     return tamed(dice, asked)

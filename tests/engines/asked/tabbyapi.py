@@ -17,7 +17,7 @@ TABLE = exllamav3.TABLE | {
 
 def request(dice: Dice) -> dict[str, Any]:
     """Return a request; a whole vocabulary is cut."""
-    asked = dice.keys(TABLE) | {"fused": False, "device": "cpu"}
+    asked = dice.keys(TABLE) | {"fused": False}
     if dice.some(0.06):
         asked |= [dice.pick(("min_p", 1.5), ("top_k", -1), ("top_p", 0.0), ("min_p", 1.0))]
     return exllamav3.tamed(dice, asked)

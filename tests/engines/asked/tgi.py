@@ -29,6 +29,6 @@ def request(dice: Dice) -> dict[str, Any]:
         asked["top_k"] = dice.count(2, min(50, dice.size))
     if dice.some(0.08):
         asked |= [dice.pick(*ODD)]
-    if dice.some(0.03):
+    elif dice.some(0.03):
         asked["top_k"] = dice.size + 1
     return asked

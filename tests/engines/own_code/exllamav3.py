@@ -3,7 +3,7 @@
 The package itself wants a GPU when it is imported, so ``generator/sampler/custom.py`` and
 ``presets.py`` are imported alone, beside stand-ins. Its compiled steps cannot run: no penalty, no
 DRY, no draw, and not the kernel that takes the place of most others, as ``fused: false`` of every
-request tells. Torch sorts on a CPU, as ``device`` tells.
+request tells. Torch is told to sort stably, as it does on CUDA.
 
 * ``combo``: ``ComboSampler``, with its own arguments.
 * ``tabby``: TabbyAPI's order of the same steps (``generate`` of ``backends/exllamav3/model.py``,
@@ -17,6 +17,7 @@ import importlib.util
 import os
 import sys
 import types
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -60,14 +61,19 @@ def run(case: Case, variant: str) -> Array | str:
 
     torch.set_num_threads(1)
     exl = _sampler()
-    given = {k: v for k, v in case.params.items() if k not in ("fused", "device")}
+    given = {k: v for k, v in case.params.items() if k != "fused"}
     try:
         steps = {"combo": _combo, "tabby": _tabby}[variant](exl, given)
     except AssertionError:
         wrong = (s for key, (ok, s) in _LIMITS.items() if not ok(given.get(key, 0)))
         return f"AssertionError: {next(wrong)}"
     row = torch.from_numpy(np.array(case.logits, np.float32))[None]
-    state = exl.CustomSampler(steps).forward(row, rand_u32=0, return_state=True)
+    plain = torch.sort
+    torch.sort = partial(plain, stable=True)
+    try:
+        state = exl.CustomSampler(steps).forward(row, rand_u32=0, return_state=True)
+    finally:
+        torch.sort = plain
     return _left(exl, state, len(case.logits))
 
 

@@ -6,8 +6,8 @@ Restated are what its server makes of a request before (``process_parameters`` o
 ``modules/api/completions.py``, ``generate_reply_HF`` of ``modules/text_generation.py``), and the
 processor of ``logit_bias`` of ``modules/transformers_loader.py``.
 
-Its tokenizer encodes a text as the number in it, so that breakers can be token ids. What it encodes
-a newline as, and the token that ends a text, are ``newline`` and ``eos_token_id`` of a request.
+Its tokenizer has a token for each character, beginning with U+4E00. What it encodes a newline as,
+and the token that ends a text, are ``newline`` and ``eos_token_id`` of a request.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import random
-import re
 import subprocess
 import sys
 import types
@@ -76,7 +75,7 @@ class _Tokenizer:
     newline, eos_token_id = 0, 0
 
     def encode(self, text: str) -> list[int]:
-        return [self.newline] if text == "\n" else [int(re.sub(r"\D", "", text) or -1)]
+        return [self.newline] if text == "\n" else [ord(each) - 0x4E00 for each in text]
 
 
 _TOKENIZER = _Tokenizer()
@@ -118,8 +117,7 @@ def _parameters(params: dict[str, Any]) -> dict[str, Any]:
     made |= {key: float(value) for key, value in made.items() if key in FLOATS}
     made |= {k: state[k] * 1e-4 for k in ("epsilon_cutoff", "eta_cutoff") if state.get(k, 0) > 0}
     if "dry_sequence_breakers" in state:
-        breakers = [str(tokens[-1]) for tokens in state["dry_sequence_breakers"]]
-        made["dry_sequence_breakers"] = json.dumps(breakers)
+        made["dry_sequence_breakers"] = json.dumps(state["dry_sequence_breakers"])
     suppressed = [_TOKENIZER.eos_token_id] if state.get("ban_eos_token") else []
     bans = state.get("custom_token_bans", "")
     suppressed += [int(each.strip()) for each in bans.split(",") if each.strip()]
