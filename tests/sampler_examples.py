@@ -38,7 +38,7 @@ def context_of(example: dict[str, Any]) -> Context:
 
 def close(left: FloatArray, example: dict[str, Any]) -> None:
     """Compare what is left with what the engine left: the same survivors, and probabilities."""
-    answer = example.get("answer")
+    answer: Any = example.get("answer")
     if example.get("answer_is", "").startswith("logits"):
         expected = np.array([-np.inf if x is None else x for x in answer])
         np.testing.assert_allclose(left, expected, rtol=1e-6, atol=2e-6)

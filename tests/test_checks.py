@@ -623,7 +623,93 @@ ENGINES: list[Case] = [
     ),
 ]
 
-CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *MESSAGES, *WORDS, *ENGINES]
+TALES = ll.models.NGram.bundled()
+TOKENS: list[Case] = [
+    (request(suppress_tokens=[1, -1]), "suppress_tokens must be of token ids >= 0, got -1."),
+    (request(stop_token_ids=5), "stop_token_ids must be an array of token ids, got 5."),
+    (
+        request(allowed_token_ids=[]),
+        "allowed_token_ids must be an array of at least one token id, got [].",
+    ),
+    (
+        request(bad_words="a"),
+        "bad_words must be an array of texts or arrays of token ids, got 'a'.",
+    ),
+    (
+        request(thinking_markers=["<think>"]),
+        "thinking_markers must be an array of two texts or arrays of token ids, got ['<think>'].",
+    ),
+    (
+        request(min_tokens=9, max_tokens=5),
+        "min_tokens must be at most max_tokens, 5, got 9.",
+    ),
+    (
+        request(repetition_detection={"max_pattern_size": 1, "min_pattern_size": 2}),
+        "repetition_detection must be with 0 <= min_pattern_size <= max_pattern_size, got "
+        "{'max_pattern_size': 1, 'min_pattern_size': 2}. Set both to 0 to detect nothing.",
+    ),
+    (
+        request(repetition_detection={"max_pattern_size": 1}),
+        "repetition_detection must be with a min_count of at least 2, got {'max_pattern_size': 1}.",
+    ),
+    (
+        lambda: ll.AllowedTokens([4])(X),
+        "allowed_token_ids must be of token ids in [0, 3], got 4.",
+    ),
+    (
+        lambda: ll.AllowedTokens([0])([[0.0, 1.0], [-np.inf, 1.0]]),
+        "allowed_token_ids must be such that one token at least is left, got only -inf in row "
+        "(1,).",
+    ),
+    (
+        lambda: ll.MinTokens(1, [0, 1])([0.0, 1.0], SEEN),
+        "min_tokens must be such that one token at least is left, got only -inf.",
+    ),
+    (
+        lambda: ll.MinTokens(1, [0])([0.0, 1.0]),
+        "context must be a Context for min_tokens, got None. Pass Context(prompt=…, output=…); an "
+        "empty Context() counts nothing.",
+    ),
+    (
+        lambda: ll.BadWords([[]]),
+        "bad_words must be a sequence of sequences of token ids, none of them empty, got [[]].",
+    ),
+    (
+        lambda: ll.SequenceBias({(): 1.0}),
+        "sequence_bias must be a map from sequences of token ids to numbers, none of them empty, "
+        "got {(): 1.0}.",
+    ),
+    (
+        lambda: ll.ThinkingBudget(0, [1], [0])([-np.inf, 0.0], SEEN),
+        "thinking_token_budget must be free to force its token, got token 0, which was removed. A "
+        "ban or an allow list has removed the token that ends a thought.",
+    ),
+    (
+        lambda: ll.engines.openrouter({"bad_words": ["king"]}),
+        "bad_words must be of token ids where no vocabulary is at hand, got 'king'. Pass "
+        "vocabulary, a model that spells it, or give the ids.",
+    ),
+    (
+        lambda: ll.engines.openrouter({"bad_words": ["of a"]}, vocabulary=TALES.vocabulary),
+        "bad_words must be of texts of one token each, or token ids, where no tokenizer is at "
+        "hand, got 'of a'. A model has one.",
+    ),
+    (
+        lambda: ll.engines.openrouter({"bad_words": [" "]}, vocabulary=TALES),
+        "bad_words must be of texts that have tokens, got ' '.",
+    ),
+    (
+        lambda: ll.sample(X, vocabulary="gpt2"),  # type: ignore[arg-type]
+        "vocabulary must be a Model, a Vocabulary or None, got 'gpt2'.",
+    ),
+    (
+        lambda: ll.engines.openrouter({"suppress_tokens": [9]}, vocabulary_size=4),
+        "suppress_tokens must be of token ids in [0, 3], got 9. openrouter refuses the request: No "
+        "token has the id 9.",
+    ),
+]
+
+CASES = [*REQUESTS, *LOGITS, *STEPS, *DRAWS, *MESSAGES, *WORDS, *ENGINES, *TOKENS]
 # The same in every process: the message without the address that some values print.
 IDS = [re.sub(" at 0x[0-9a-f]+", "", message) for _, message in CASES]
 

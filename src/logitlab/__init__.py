@@ -126,6 +126,12 @@ from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p,
 from logitlab.steps.top_h import TopH as TopH, top_h as top_h
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
+from logitlab.steps.watermark import (
+    Watermark as Watermark,
+    WatermarkEvidence as WatermarkEvidence,
+    detect_watermark as detect_watermark,
+    watermark as watermark,
+)
 from logitlab.steps.xtc import (
     AveragedXtc as AveragedXtc,
     ExcludeTopChoices as ExcludeTopChoices,

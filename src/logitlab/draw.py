@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -32,6 +33,8 @@ _WEIGHTLESS = -60.0  # the gap from which on a weight cannot matter among float3
 _FEW = 8  # so many numbers are drawn faster one by one
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
+
+_held = threading.local()
 
 _SEED = Range(integer=True)
 _SEQUENCE = Range(0, (1 << 63) - 1, integer=True)
@@ -100,6 +103,14 @@ def philox(counter: tuple[Any, Any, Any, Any], key: tuple[Any, Any]) -> tuple[An
         key_a = (key_a + 0x9E3779B9) & _WORD
         key_c = (key_c + 0xBB67AE85) & _WORD
     return a, b, c, d
+
+
+def mt19937(seed: int, count: int) -> NDArray[np.uint32]:
+    """Return the first words of an mt19937 that is seeded by one word of 32 bits."""
+    if not hasattr(_held, "twister"):  # to make one takes a hundred times as long as to seed it
+        _held.twister = np.random.RandomState(0)
+    _held.twister.seed(seed & _WORD)
+    return np.frombuffer(_held.twister.bytes(4 * count), "<u4")
 
 
 def _bits(key: tuple[Any, Any], token: Any, sequence: Any, position: Any) -> Any:

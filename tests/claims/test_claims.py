@@ -15,9 +15,9 @@ import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import Generation, ParameterError, claims
-from logitlab.claims import CLAIMS, SECTIONS, Claim, Finding, Lab
+from logitlab.claims import BEYOND, CLAIMS, SECTIONS, Claim, Finding, Lab
 from logitlab.claims.report import draw
-from logitlab.request.params import TWENTY
+from logitlab.request.params import PARAMETERS, TWENTY
 
 from claims.broken import (
     Altered,
@@ -43,6 +43,7 @@ from claims.broken import (
     renames,
     without,
 )
+from claims.broken_beyond import BROKEN_BEYOND
 from plot.pictures import words
 
 LAB = Lab()
@@ -159,37 +160,58 @@ BROKEN: dict[str, list[Lab]] = {
     "verbosity.lengths": [maps("verbosity", swapped), without("verbosity")],
     "verbosity.medium": [maps("verbosity", lambda word: "low"), defaults(verbosity="high")],
 }
-IDS = [claim.name for claim in CLAIMS]
+ALL = (*CLAIMS, *BEYOND)
+ABOUT = list(dict.fromkeys(claim.parameter for claim in BEYOND))
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=IDS)
+@pytest.mark.parametrize("claim", ALL, ids=[claim.name for claim in ALL])
 def test_claims_hold_and_can_fail(claim: Claim) -> None:
     finding = finding_of(claim)
     assert finding.holds is True, finding.sentence
     assert finding.sentence.rstrip(")”")[-1] == "."
     assert "{" not in finding.sentence
     assert all(math.isfinite(number) for number in finding.measured.values())
-    assert BROKEN[claim.name]
-    for lab in BROKEN[claim.name]:
+    labs = (BROKEN if claim.source is None else BROKEN_BEYOND)[claim.name]
+    assert labs
+    for lab in labs:
         broken = claim.run(lab)
         assert broken.holds is False, broken.sentence
         assert broken.verdict == "FAILS"
 
 
 def test_every_claim_has_something_broken() -> None:
-    assert sorted(BROKEN) == sorted(IDS)
+    assert sorted(BROKEN) == sorted(claim.name for claim in CLAIMS)
+    assert sorted(BROKEN_BEYOND) == sorted(claim.name for claim in BEYOND)
 
 
 def test_every_parameter_has_claims_in_the_order_of_the_page() -> None:
     assert set(SECTIONS) == {"general", *TWENTY}
     assert [key for key, _ in groupby(CLAIMS, key=lambda claim: claim.parameter)] == list(SECTIONS)
     assert len(CLAIMS) >= 50
-    assert all(claim.name.startswith(f"{claim.parameter}.") for claim in CLAIMS)
+    assert all(claim.name.startswith(f"{claim.parameter}.") for claim in ALL)
 
 
-@pytest.mark.parametrize("key", TWENTY)
-def test_every_parameter_has_a_legible_figure(key: str) -> None:
-    pictures = [finding_of(claim).picture for claim in CLAIMS if claim.parameter == key]
+def test_samplers_beyond_the_page_have_claims_with_sources() -> None:
+    assert [key for key, _ in groupby(BEYOND, key=lambda claim: claim.parameter)] == ABOUT
+    assert set(ABOUT) - {"min_p"} <= PARAMETERS.keys() - {*TWENTY}
+    assert len(BEYOND) >= 30
+    for claim in BEYOND:
+        assert claim.source is not None
+        assert claim.url.startswith("https://")
+        assert claim.section == claim.source.title
+    url = {claim.url for claim in BEYOND if claim.parameter == "min_p"}
+    assert url == {"https://arxiv.org/abs/2407.01082", "https://arxiv.org/abs/2506.13681"}
+    names = [finding.claim.name for finding in claims.check("min_p", beyond=True)]
+    assert names == [claim.name for claim in BEYOND if claim.parameter == "min_p"]
+
+
+@pytest.mark.parametrize(
+    ("key", "family"), [*((key, CLAIMS) for key in TWENTY), *((key, BEYOND) for key in ABOUT)]
+)
+def test_every_parameter_has_a_legible_figure(key: str, family: tuple[Claim, ...]) -> None:
+    pictures = [finding_of(claim).picture for claim in family if claim.parameter == key]
+    if family is BEYOND and not any(pictures):
+        return
     picture = next(one for one in pictures if one is not None)
     assert all(len(values) == len(picture.x) for values in picture.y.values())
     ax = draw(picture)
@@ -217,9 +239,10 @@ def test_what_is_vague_or_wrong_says_why() -> None:
         "stop.token",
         "tool_choice.type",
     }
-    for claim in CLAIMS:
+    for claim in ALL:
         assert bool(claim.remark) == (claim.wording != "exact"), claim.name
         assert claim.statement.endswith("."), claim.name
+    for claim in CLAIMS:
         assert claim.url.startswith("https://openrouter.ai/docs/api/reference/parameters#")
 
 
@@ -249,6 +272,9 @@ def test_unknown_parameters_are_errors() -> None:
     rule = r"^parameter must be one of .*, got 'top_q'\. Did you mean \w+\?$"
     with pytest.raises(ParameterError, match=rule):
         claims.check("top_q")
+    rule = r"^parameter must be one of 'typical_p', .*, got 'top_p'"
+    with pytest.raises(ParameterError, match=rule):
+        claims.check("top_p", beyond=True)
 
 
 def test_it_is_an_attribute_of_the_library() -> None:
@@ -261,6 +287,7 @@ def test_experiments_load_when_they_are_asked_for() -> None:
         "late = ('.claims.structure', '.generation', '.wire', '.constraints')\n"
         "assert not [name for name in sys.modules if name.endswith(late)]\n"
         "assert len(claims.CLAIMS) >= 50 and 'logitlab.claims.structure' in sys.modules\n"
+        "assert 'logitlab.claims.beyond.cuts' not in sys.modules and len(claims.BEYOND) >= 30\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="has no attribute 'CLAIM'"):

@@ -35,6 +35,17 @@ def test_the_table(
     assert "wrong: a lower" in words
 
 
+def test_the_table_beyond_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = out(capsys, "--beyond", "--parameter", "min_p").splitlines()
+    assert lines[0].split() == ["it", "is", "stated", "measured", "verdict"]
+    assert "min_p (Nguyen et al., arXiv:2407.01082)" in lines
+    assert "min_p (Schaeffer et al., arXiv:2506.13681)" in lines
+    assert lines[-1] == "2 claims: 2 are vague; no experiment fails."
+    assert out(capsys, "--parameter", "eta_cutoff") == out(
+        capsys, "--beyond", "--parameter", "eta_cutoff"
+    )
+
+
 def test_json_is_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> None:
     report = json.loads(out(capsys, "--parameter", "top_k", "--json"))
     findings = claims.check("top_k")
@@ -43,6 +54,9 @@ def test_json_is_what_the_library_says(capsys: pytest.CaptureFixture[str]) -> No
     assert [one["measured"] for one in report["claims"]] == [dict(one.measured) for one in findings]
     assert report["claims"][0]["holds"] is True
     assert report["claims"][0]["section"] == "Top K"
+    report = json.loads(out(capsys, "--parameter", "tfs", "--json"))
+    assert report.keys() == {"claims"}
+    assert report["claims"][0]["url"] == "https://www.trentonbricken.com/Tail-Free-Sampling/"
 
 
 def test_the_status_is_1_if_one_fails(
@@ -75,6 +89,8 @@ def test_errors(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["claims", "--parameter", "top_q"]) == 2
     assert "error: --parameter must be one of 'general', 'temp" in capsys.readouterr().err
     (tmp_path / "mine.txt").write_text("mine")
+    assert main(["claims", "--beyond", "--parameter", "top_p"]) == 2
+    assert "error: --parameter must be one of 'typical_p', " in capsys.readouterr().err
     assert main(["claims", "--write", str(tmp_path)]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -98,3 +114,9 @@ def test_a_report_is_written_and_replaced(
     out(capsys, "--parameter", "min_p", "--write", str(where))
     assert (where / "min_p.png").read_bytes() == first
     assert (where / "report.md").read_text("utf-8") == text
+    out(capsys, "--parameter", "top_n_sigma", "--write", str(tmp_path / "beyond"))
+    text = (tmp_path / "beyond" / "report.md").read_text("utf-8")
+    assert "What papers and authors state" in text
+    assert "[Tang et al., arXiv:2411.07641](https://arxiv.org/abs/2411.07641)." in text
+    assert "| it is stated | measured | verdict |" in text
+    assert (tmp_path / "beyond" / "top_n_sigma.png").exists()

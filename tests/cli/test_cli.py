@@ -13,6 +13,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import SamplingParams, chat, compare_engines, engines, generate, sample
@@ -560,3 +561,48 @@ def test_generate_under_a_schema(tmp_path: Path) -> None:
     assert "--set must be of keys that are given once, got response_format." in twice.stderr
     refusal = run("generate", "A", "--json-schema", str(file))
     assert "uniqueItems must be absent: it cannot be enforced" in refusal.stderr
+
+
+def test_a_state_is_where_a_row_and_a_text_begin() -> None:
+    asked = ["--mirostat", "2", "--state", "mirostat=1.5"]
+    report = json.loads(ok("trace", "--row", "3", *asked, "--seed", "1", "--json"))
+    assert report["state"] == {"mirostat": 1.5}
+    assert report["chain"] == "Chain(MaxSurprise(1.5))"
+    text = json.loads(ok("generate", "A", *asked, "--max-tokens", "3", "--seed", "1", "--json"))
+    model = ll.models.NGram.bundled()
+    state = {"mirostat": 1.5}
+    alone = ll.generate(model, "A", {"mirostat": 2}, seed=1, max_tokens=3, state=state)
+    assert text["answers"][0]["state"] == alone.state
+    assert "MaxSurprise(1.5)" in ok("trace", "--row", "3", *asked)
+    swept = ok("sweep", "--mirostat", "2", "--state", "mirostat=0", "--metrics", "support")
+    assert swept.splitlines()[1].split(",")[-1] == "1.0"
+    assert "openrouter     1" in ok("engines", "--engines", "openrouter", "--row", "3",
+                                   "--mirostat", "2", "--state", "mirostat=0")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--state", "mirostat"], "--state must be NAME=VALUE with a number, got 'mirostat'."),
+        (["--state", "mirostat=x"], "--state must be NAME=VALUE with a number, got 'mirostat=x'."),
+        (["--state", "mirostat=1", "--state", "mirostat=2"], "--state must be given once for each"),
+        (["--state", "mu=1"], "--state must be a map whose keys are among ['mirostat'], got 'mu'."),
+        (["--state", "mirostat=nan"], "--state must be finite, got nan."),
+        (["--guidance-scale", "2"], "--guidance-scale must be 1 for a row of logits, got another."),
+    ],
+)
+def test_what_is_wrong_with_a_state_is_said(words: list[str], message: str) -> None:
+    result = run("trace", "--mirostat", "2", *words)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_generate_moves_away_from_a_negative_prompt() -> None:
+    asked = ["--guidance-scale", "3", "--max-tokens", "6", "--seed", "1"]
+    model = ll.models.NGram.bundled()
+    written = run("generate", "Once", *asked, "--negative-prompt", "5").stdout
+    request = {"guidance_scale": 3, "negative_prompt": "5", "max_tokens": 6}
+    assert written == ll.generate(model, "Once", request, seed=1).text + "\n"
+    ids = run("generate", "Once", *asked, "--negative-prompt-ids", "[5, 6]").stdout
+    request = {"guidance_scale": 3, "negative_prompt_ids": [5, 6], "max_tokens": 6}
+    assert ids == ll.generate(model, "Once", request, seed=1).text + "\n"

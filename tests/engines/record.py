@@ -51,6 +51,7 @@ DRAWN = {
 # Beyond the page: name in logitlab -> module of engines.own_code, its variant, and who is asked.
 BEYOND = {
     "llama_cpp": ("llama_cpp", "server", "llama_cpp"),
+    "llama_cpp_python": ("llama_cpp", "python", "llama_cpp_python"),
     "mlx_lm": ("mlx_lm", "0.32.2", "mlx_lm"),
     "koboldcpp": ("koboldcpp", "1.116", "koboldcpp"),
     "transformers": ("transformers", "generate", "transformers"),

@@ -17,11 +17,32 @@ from engines.record import RECORDED, cases_for
 EXCLUDED: dict[str, dict[str, list[int]]] = json.loads((VECTORS / "excluded.json").read_text())
 
 
+LLAMA_FAMILY = ("llama_cpp", "llama_cpp_python", "koboldcpp", "mlx_lm")
+
+
+@pytest.mark.parametrize("engine", LLAMA_FAMILY)
+def test_with_samplers_beyond_the_page_they_are_the_engines_too(engine: str) -> None:
+    outcome, excluded = compared(engine, beyond=True)
+    assert not excluded
+    assert outcome["equal"] >= 250
+    assert sum(outcome.values()) == len(recorded.answers(engine, True)) == 280
+
+
 @pytest.mark.parametrize("engine", RECORDED)
 def test_survivors_and_probabilities_are_the_engines(engine: str) -> None:
+    outcome, excluded = compared(engine)
+    # What is excluded is listed, request by request, and nothing else is.
+    assert excluded == EXCLUDED.get(engine, {})
+    assert outcome["equal"] >= 300
+    counted = sum(outcome.values()) + sum(map(len, excluded.values()))
+    assert counted == len(recorded.answers(engine)) == len(cases_for(engine))
+
+
+def compared(engine: str, beyond: bool = False) -> tuple[Counter[str], dict[str, list[int]]]:
+    """Return how many answers are equal, or refused by both, and why others are no mistake."""
     outcome: Counter[str] = Counter()
     excluded: dict[str, list[int]] = {}
-    for answer in recorded.answers(engine):
+    for answer in recorded.answers(engine, beyond):
         ours = recorded.evaluated(engine, answer.case)
         if answer.error or isinstance(ours, str):
             assert answer.error, (answer.number, answer.case.params, ours)
@@ -34,16 +55,15 @@ def test_survivors_and_probabilities_are_the_engines(engine: str) -> None:
             reason = recorded.excluded(engine, answer, ours)
             assert reason, (answer.number, answer.case.params)
             excluded.setdefault(reason, []).append(answer.number)
-    # What is excluded is listed, request by request, and nothing else is.
-    assert excluded == EXCLUDED.get(engine, {})
-    assert outcome["equal"] >= 300
-    counted = sum(outcome.values()) + sum(map(len, excluded.values()))
-    assert counted == len(recorded.answers(engine)) == len(cases_for(engine))
+    return outcome, excluded
 
 
-@pytest.mark.parametrize("engine", RECORDED)
-def test_what_an_engine_refuses_is_refused_with_its_text(engine: str) -> None:
-    for answer in recorded.answers(engine):
+@pytest.mark.parametrize(
+    ("engine", "beyond"),
+    [(name, False) for name in RECORDED] + [(name, True) for name in LLAMA_FAMILY],
+)
+def test_what_an_engine_refuses_is_refused_with_its_text(engine: str, beyond: bool) -> None:
+    for answer in recorded.answers(engine, beyond):
         if not answer.error or answer.error == "NaN row":
             continue
         ours = recorded.evaluated(engine, answer.case)

@@ -119,7 +119,7 @@ def test_a_text_without_a_vocabulary_is_one_clear_error() -> None:
         lambda: ll.sweep(np.zeros((1, 2)), {"temperature": [1.0]}, request=request),
     ):
         with pytest.raises(ParameterError) as error:
-            call()  # type: ignore[no-untyped-call]
+            call()
         assert str(error.value) == (
             "bad_words must be of token ids where no vocabulary is at hand, got 'king'. "
             "Pass vocabulary, a model that spells it, or give the ids."
@@ -221,7 +221,7 @@ def test_a_generation_spells_with_its_model() -> None:
     given = ll.generate(TALES, "Once upon", IDS, **options)
     assert (spelt.tokens == given.tokens).all()
     begun = ll.generate(TALES, "Once upon", REQUEST, **options | {"max_tokens": 5})
-    assert (ll.resume(TALES, begun, max_tokens=25)[0].tokens == given.tokens).all()  # type: ignore[arg-type]
+    assert (ll.resume(TALES, begun, max_tokens=25)[0].tokens == given.tokens).all()
     body = {"prompt": "Once upon", "max_tokens": 25, **REQUEST}
     assert ll.chat(body, TALES)["choices"][0]["message"]["content"] == given.text
 

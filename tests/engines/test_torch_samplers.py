@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import Chain, Context, TopK, engines, softmax
+from logitlab.engines.resolve import resolve
+from logitlab.generation.endings import Endings
 
 EXAMPLES = json.loads((Path(__file__).parent / "sampler_examples.json").read_text("utf-8"))
 LEFT_OUT = ("encoder_repetition_penalty", "watermarking_config (SynthID, third call)")
@@ -81,10 +83,25 @@ def test_transformers_watermark(example: dict[str, Any]) -> None:
     compare(engines.transformers({"watermarking_config": example["params"]}), example)
 
 
+@of("transformers", "guidance")
+def test_transformers_guidance(example: dict[str, Any]) -> None:
+    context = Context([0], unconditional=row_of(example["params"]["unconditional_logits"]))
+    chain = engines.transformers({"guidance_scale": example["params"]["guidance_scale"]})
+    left = chain(row_of(example["logits"]), context)
+    np.testing.assert_allclose(left, row_of(example["answer"]), rtol=1e-6, atol=1e-6)
+
+
 @of("vllm", "min_tokens", "allowed", "bad_words")
 def test_vllm(example: dict[str, Any]) -> None:
     asked = {NAMED.get(key, key): value for key, value in example["params"].items()}
     compare(engines.vllm(asked), example)
+
+
+@of("vllm", "repetition_detection")
+def test_vllms_repetitions_end_a_text(example: dict[str, Any]) -> None:
+    resolved = resolve({"repetition_detection": example["params"]}, "vllm")
+    found = Endings.of(resolved.endings).repetition(np.array(example["logits"]))
+    assert bool(found) == bool(example["answer"][0])
 
 
 @of("sglang", "min_new_tokens")

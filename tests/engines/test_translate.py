@@ -64,8 +64,8 @@ SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     ),
     (
         "koboldcpp",
-        {"logit_bias": {str(i): 1 for i in range(40)}},
-        "logit_bias: only the first 32 of 40 entries reach koboldcpp.",
+        {"logit_bias": {str(i): 1 for i in range(520)}},
+        "logit_bias: only the first 512 of 520 entries reach koboldcpp.",
     ),
     (
         "openai",

@@ -11,6 +11,7 @@ from logitlab import (
     Chain,
     Context,
     Dry,
+    FrequencyPenalty,
     LengthDecay,
     NoRepeatNgram,
     RepetitionPenalty,
@@ -27,17 +28,18 @@ from logitlab.arrays import FloatArray
 MODEL = models.NGram.bundled()
 END = min(MODEL.end_ids)
 PROMPTS = ["Once upon a time", "The king", "The king went out and the king went home"]
-REQUESTS: list[dict[str, Any]] = [
+REQUESTS: list[Any] = [
     {"dry_multiplier": 2.0, "dry_penalty_last_n": -1, "temperature": 0.5},
     {"dry_multiplier": 2.0, "dry_penalty_last_n": 8, "dry_allowed_length": 1},
     {"no_repeat_ngram_size": 2, "temperature": 0.3},
     {"exponential_decay_length_penalty": [3, 0.8], "eos_token_id": [END]},
     {"dynatemp_range": 0.4, "smoothing_factor": 0.1, "temperature_last": True, "top_k": 50},
+    Chain(RepetitionPenalty(1.5, last_n=4, decay=6), FrequencyPenalty(0.5, amount="share")),
 ]
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
-def test_a_batch_a_text_alone_and_one_resumed_are_the_same(request_: dict[str, Any]) -> None:
+def test_a_batch_a_text_alone_and_one_resumed_are_the_same(request_: Any) -> None:
     alone = [
         generate(MODEL, prompt, request_, seed=5, max_tokens=24, sequence=0) for prompt in PROMPTS
     ]
@@ -49,10 +51,10 @@ def test_a_batch_a_text_alone_and_one_resumed_are_the_same(request_: dict[str, A
 
 
 @pytest.mark.parametrize("request_", REQUESTS[:4], ids=str)
-def test_the_text_is_that_of_the_steps_applied_by_hand(request_: dict[str, Any]) -> None:
+def test_the_text_is_that_of_the_steps_applied_by_hand(request_: Any) -> None:
     chain = engines.openrouter({**request_, "temperature": 0})
     text = generate(MODEL, PROMPTS[2], {**request_, "temperature": 0}, max_tokens=20)
-    prompt, output = text.prompt.tolist(), []
+    prompt, output = text.prompt.tolist(), list[int]()
     for token in text.tokens.tolist():
         [logits] = MODEL.advance([MODEL.start()], [[*prompt, *output]])
         assert int(chain(logits, Context(prompt, output)).argmax()) == token

@@ -24,7 +24,7 @@ from logitlab.generation.endings import Endings, Pattern
 from logitlab.generation.stop import StoppedText
 from logitlab.models import Model, State
 
-from examples import examples
+from sampler_examples import examples
 from strategies import chunked_bytes, stop_strings
 from toys import END, Bigrams, same
 
@@ -55,8 +55,8 @@ class Script(Model):
         return logits
 
 
-def wrote(text: str, **keywords: Any) -> Any:
-    return generate(Script(text), [1], temperature=0, **{"max_tokens": 40, **keywords})
+def wrote(text: str, request: Any = None, **keywords: Any) -> Any:
+    return generate(Script(text), [1], request, temperature=0, **{"max_tokens": 40, **keywords})
 
 
 def test_a_stop_token_ends_the_text_and_is_not_in_it() -> None:
@@ -105,7 +105,7 @@ def test_a_minimum_above_the_limit_is_refused() -> None:
     assert str(error.value) == "min_tokens must be at most max_tokens, 40, got 41."
 
 
-@pytest.mark.parametrize("example", examples("vllm", "repetition_detection"))
+@examples("vllm", "repetition_detection", 7)
 def test_repetitions_are_those_of_vllm(example: dict[str, Any]) -> None:
     found = Endings.of({"repetition_detection": example["params"]}).repetition(
         np.array(example["logits"])
@@ -211,6 +211,15 @@ def test_engines_without_them_ignore_them_and_say_so() -> None:
     assert (answer.text, answer.finish.cause) == ("ab ", "stop string")
     ignored = {note.key for note in answer.notes if note.effect == "ignored"}
     assert request.keys() - {"stop"} <= ignored
+
+
+def test_engines_differ_in_what_they_hold_off_and_ignore() -> None:
+    stops = {"stop": ["ab"], "min_tokens": 4}
+    assert wrote("ab ab", stops, engine="vllm").text == "ab "
+    assert wrote("ab ab", stops, engine="sglang").text == ""
+    deaf = {"ignore_eos": True, "stop_token_ids": [5]}
+    assert wrote("ab ba", deaf, engine="vllm").text == "ab"
+    assert wrote("ab ba", deaf, engine="sglang", max_tokens=7).text == "ab ba"
 
 
 def test_a_structure_ends_where_it_is_complete() -> None:

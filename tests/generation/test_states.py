@@ -129,3 +129,79 @@ def test_what_is_wrong_with_one_of_many_requests_tells_which() -> None:
         ll.generate_many(MODEL, [[1], [2]], requests, max_tokens=3)
     with pytest.raises(ll.ParameterError, match="state must be a map with one number"):
         ll.generate(MODEL, [1], {"mirostat": 2}, state={"mirostat": [3.0, 4.0]}, max_tokens=3)
+
+
+class Wide(Bigrams):
+    """Bigrams over a vocabulary that is scanned, not sorted."""
+
+    def __init__(self) -> None:
+        super().__init__(spread=4.0)
+        self.vocabulary = ll.Vocabulary([b"%d " % i for i in range(9000)], [END])
+        rng = np.random.default_rng(2)
+        self.table = rng.normal(0, 3, (2, 9001, 9000)).astype(np.float32)
+        self.context_length = None
+
+
+def test_states_are_the_same_bits_beside_wider_rows() -> None:
+    model = Wide()
+    request = {"min_p": 0.02, "adaptive_target": 0.2, "mirostat": 2, "mirostat_tau": 3.0}
+    for asked in (request, {**request, "mirostat": 0}, {**request, "mirostat": 1}):
+        alone = [generate(model, [i], asked, seed=i, max_tokens=12) for i in range(6)]
+        prompts, seeds = [[i] for i in range(6)], list(range(6))
+        batch = generate_many(model, prompts, asked, seed=seeds, max_tokens=12)
+        for first, second in zip(alone, batch, strict=True):
+            assert same(first, second)
+            assert first.states is not None
+            assert second.states is not None
+            assert first.states.keys() == second.states.keys()
+            for name, numbers in first.states.items():
+                assert numbers.tobytes() == second.states[name].tobytes()
+
+
+def test_adaptive_p_remembers_what_it_was_given_or_the_models_own() -> None:
+    steps = [ll.TopK(5), ll.Temperature(0.7)]
+    for memory, stage in (("before", 2), ("model", 0)):
+        chain = ll.Chain(*steps, ll.AdaptiveP(0.4, 0.8, memory))
+        text = generate(MODEL, [1], chain, seed=2, max_tokens=10, trace=True)
+        assert text.traces is not None
+        assert text.states is not None
+        assert text.observed is not None
+        total = 0.4 / (1 - 0.8)
+        for place, (token, trace) in enumerate(zip(text.tokens, text.traces, strict=True)):
+            assert text.states["weighted_sum"][place] == pytest.approx(total, rel=1e-9)
+            q = ll.softmax(trace.logits[stage])[token]
+            assert text.observed["adaptive_p"][place] == pytest.approx(math.log(q), rel=1e-9)
+            total = q + 0.8 * total
+        assert text.states["weighted_sum"][-1] == pytest.approx(total, rel=1e-9)
+
+
+def test_the_models_own_distribution_is_that_before_a_constraint() -> None:
+    chain = ll.Chain(ll.AdaptiveP(0.4, memory="model"))
+    mask = ll.constraints.Regex("(ab)*")
+    text = generate(MODEL, [1], chain, seed=2, max_tokens=4, constraint=mask)
+    assert text.observed is not None
+    model = Bigrams()
+    own = model.advance([model.start()], [[1]])[0]
+    expected = ll.log_softmax(own)[text.tokens[0]]
+    assert text.observed["adaptive_p"][0] == pytest.approx(expected, rel=1e-6)
+
+
+def test_each_of_many_texts_can_begin_in_a_state_of_its_own() -> None:
+    states = [{"mirostat": 0.5}, None, {"mirostat": 4.0}]
+    asked: dict[str, Any] = {"seed": 3, "max_tokens": 5}
+    texts = generate_many(MODEL, [[1], [2], [3]], REQUESTS[0], state=states, **asked)
+    for i, (text, state) in enumerate(zip(texts, states, strict=True)):
+        assert same(text, generate(MODEL, [i + 1], REQUESTS[0], state=state, **asked))
+        assert text.states is not None
+        assert text.states["mirostat"][0] == (state or {"mirostat": 3.0})["mirostat"]
+        assert len(text.states["mirostat"]) == len(text.tokens) + 1
+    with pytest.raises(ll.ParameterError, match="state must be one, or a list of 3, got a list"):
+        generate_many(MODEL, [[1], [2], [3]], REQUESTS[0], state=states[:2])
+
+
+def test_the_wire_tells_the_state_after_each_answer() -> None:
+    body = {"prompt": "a", "seed": 3, "max_tokens": 8, "mirostat": 2, "n": 2}
+    told = ll.chat(body, MODEL)["logitlab"]["state"]
+    texts = generate(MODEL, "a", {"mirostat": 2}, n=2, seed=3, max_tokens=8)
+    assert told == [text.state for text in texts]
+    assert "state" not in ll.chat({**body, "mirostat": 0}, MODEL)["logitlab"]

@@ -157,3 +157,28 @@ def test_a_removed_token_that_was_drawn_all_the_same_stands_out() -> None:
     assert ticks(ax) == ["#0", "#4", "3 others"]
     outside = ax.lines[2]
     assert (outside.get_marker(), list(np.asarray(outside.get_xdata()))) == ("X", [1])
+
+
+def test_ranks_of_cuts_that_keep_no_beginning_of_the_row() -> None:
+    x = np.log([0.4, 0.3, 0.2, 0.07, 0.03])
+    typical, top = ll.TypicalP(0.25), ll.ExcludeTopChoices(0.15)
+    ax = plot.ranks(x, [typical, top, ll.TopK(2), ll.LogitBias({1: -np.inf})])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+        "TypicalP(0.25): 1 token, ranks 2 to 2, 0.300",
+        "ExcludeTopChoices(0.15): 3 tokens, ranks 3 to 5, 0.300",
+        "TopK(2): 2 tokens, 0.700",
+        "LogitBias({1: -inf}): 4 tokens, ranks 1 to 5, 0.700",
+    ]
+    at = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+    assert at == [2, 3, 5, 2, 5]
+
+
+def test_ranks_of_a_trace_with_such_a_cut() -> None:
+    x = np.log([0.4, 0.3, 0.2, 0.07, 0.03])
+    trace = ll.Chain(ll.TopK(4), ll.ExcludeTopChoices(0.2), ll.MinP(0.5)).trace(x)
+    texts = [text.get_text() for text in plot.ranks(trace).get_legend().get_texts()]
+    assert texts == [
+        "TopK(4): 4 tokens, 0.970",
+        "ExcludeTopChoices(0.2): 2 tokens, ranks 3 to 4, 0.270",
+        "MinP(0.5): 1 token, ranks 3 to 3, 0.200",
+    ]

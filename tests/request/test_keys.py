@@ -117,7 +117,7 @@ def test_any_other_key_is_passed_through_and_told(key: str) -> None:
 
 def test_what_has_no_notes_refuses_a_key_that_nobody_knows() -> None:
     for function in BARE:
-        function({"user": "me", "stop_token_ids": [5], "repeat_last_n": 3})
+        function({"user": "me", "stop_token_ids": [3], "repeat_last_n": 3})
         with pytest.raises(ParameterError, match=r"^request must be free of keys that nobody know"):
             function({"my_own_key": 1})
 

@@ -22,7 +22,7 @@ from logitlab import (
 )
 
 import reference
-from examples import answer_of, context_of, examples
+from sampler_examples import close, context_of, examples, row_of
 from strategies import contexts, logits
 
 ROW = [2.0, 1.0, 0.5, 0.0, -1.0]
@@ -52,29 +52,36 @@ def test_equal_the_reference(data: st.DataObject) -> None:
         np.testing.assert_array_equal(result, expected)
 
 
-@pytest.mark.parametrize("example", examples("vllm", "allowed_token_ids"))
+@examples("vllm", "allowed_token_ids", 5)
 def test_allowed_tokens_are_those_of_vllm(example: dict[str, Any]) -> None:
-    result = softmax(AllowedTokens(example["params"]["allowed_token_ids"])(example["logits"]))
-    np.testing.assert_allclose(result, answer_of(example), atol=1e-6)
+    close(AllowedTokens(example["params"]["allowed_token_ids"])(row_of(example)), example)
 
 
-@pytest.mark.parametrize(
-    ("engine", "sampler"),
-    [("vllm", "min_tokens"), ("sglang", "min_new_tokens"), ("transformers", "min_new_tokens")],
-)
-def test_minimum_lengths_are_those_of_engines(engine: str, sampler: str) -> None:
-    for example in examples(engine, sampler):
-        params, context = example["params"], context_of(example)
-        ends = [*params.get("stop_token_ids", ()), *np.atleast_1d(params.get("eos_token_id", []))]
-        prompt = params.get("prompt_length")
-        if prompt is not None:  # they pass one text, and say how long the prompt is
-            context = Context(context.prompt[:prompt], context.prompt[prompt:])
-        n = params["min_tokens"] if sampler == "min_tokens" else params["min_new_tokens"]
-        result = MinTokens(n, ends)(example["logits"], context)
-        if "probabilities" in example["answer_is"]:
-            np.testing.assert_allclose(softmax(result), answer_of(example), atol=1e-6)
-        else:
-            np.testing.assert_array_equal(result, answer_of(example))
+def minimum(example: dict[str, Any]) -> None:
+    """Hold a minimum length to an example."""
+    params, context = example["params"], context_of(example)
+    ends = [*params.get("stop_token_ids", ()), *np.atleast_1d(params.get("eos_token_id", []))]
+    if "prompt_length" in params:  # they pass one text, and say how long the prompt is
+        count = params["prompt_length"]
+        context = Context(context.prompt[:count], context.prompt[count:])
+    n = params.get("min_tokens", params.get("min_new_tokens"))
+    close(MinTokens(n, ends)(row_of(example), context), example)
+
+
+@examples("vllm", "min_tokens", 4)
+def test_minimum_lengths_are_those_of_vllm(example: dict[str, Any]) -> None:
+    minimum(example)
+
+
+@examples("sglang", "min_new_tokens", 4)
+def test_minimum_lengths_are_those_of_sglang(example: dict[str, Any]) -> None:
+    example["context"].setdefault("prompt", [])
+    minimum(example)
+
+
+@examples("transformers", "min_new_tokens", 6)
+def test_minimum_lengths_are_those_of_transformers(example: dict[str, Any]) -> None:
+    minimum(example)
 
 
 def test_a_minimum_length_may_count_the_prompt() -> None:

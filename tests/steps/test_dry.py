@@ -150,6 +150,29 @@ def test_long_repetitions(period: int) -> None:
         np.testing.assert_allclose(left, capped)
 
 
+def runs(rng: np.random.Generator) -> list[int]:
+    """Long runs of one token with few others between them, or a page again and again."""
+    if rng.random() < 0.3:
+        page = rng.integers(0, 3, rng.integers(1, 40))
+        return [*rng.integers(0, 3, 5).tolist(), *np.resize(page, 300).tolist()]
+    lengths = rng.integers(1, 60, rng.integers(1, 9))
+    kinds = rng.choice([[0, 1], [0, 0, 0, 2]][int(rng.integers(2))], len(lengths))
+    return [token for n, kind in zip(lengths, kinds, strict=True) for token in [3] * n + [kind]]
+
+
+def test_runs() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        tokens = runs(rng)[: -int(rng.integers(0, 3)) or None]
+        longest = [None, 20, 37][int(rng.integers(3))]
+        expected = reference.dry([0.0] * 4, tokens, 1.0, 1.05, 1, [], longest=longest)
+        left = dry(np.zeros(4), 1.0, Context(tokens), base=1.05, allowed_length=1, longest=longest)
+        np.testing.assert_allclose(left, expected)
+        step = Dry(0.7, 1.05, 1, None, room="two more", **APHRODITE | {"longest": 60, "enough": 40})
+        found = reference.aphrodite_dry([0.0] * 4, tokens, 0.7, 1.05, 1, set(), 59, 8, 40, True)
+        np.testing.assert_allclose(step(np.zeros(4), Context(tokens)), found)
+
+
 def test_every_row_has_its_own_text() -> None:
     x = np.zeros((3, 4))
     context = Context(
@@ -170,7 +193,7 @@ def test_the_edges() -> None:
     x = np.zeros(5)
 
     def left(**options: Any) -> list[float]:
-        return dry(x, 1.0, text, base=2.0, **options).tolist()
+        return list(dry(x, 1.0, text, base=2.0, **options))
 
     assert left() == [0, 0, -1, 0, 0]
     # Breakers that are the whole vocabulary, or what is no token at all.
@@ -256,7 +279,7 @@ def test_wrong_values() -> None:
         ({"breakers": ["a"]}, "dry_sequence_breakers must be a sequence of token ids, got 'a'."),
     ):
         with pytest.raises(ParameterError) as error:
-            Dry(1.0, **options)  # type: ignore[arg-type]
+            Dry(1.0, **options)
         assert message in str(error.value)
     with pytest.raises(ParameterError, match="dry_multiplier must be finite, got inf"):
         Dry(np.inf)

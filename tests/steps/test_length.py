@@ -68,8 +68,8 @@ def test_wrong_values() -> None:
     for make, message in (
         (lambda: LengthDecay(np.inf), "exponential_decay_length_penalty must be finite, got inf."),
         (lambda: LengthDecay(1.5, -1), "start must be an integer >= 0, got -1."),
-        (lambda: LengthDecay(1.5, 0, [-1]), "eos_token_id must be an integer >= 0, got -1."),  # type: ignore[arg-type]
-        (lambda: LengthDecay(1.5, 0, [[1]]), "eos_token_id must be a sequence of token ids, got"),  # type: ignore[arg-type]
+        (lambda: LengthDecay(1.5, 0, [-1]), "eos_token_id must be an integer >= 0, got -1."),
+        (lambda: LengthDecay(1.5, 0, [[1]]), "eos_token_id must be a sequence of token ids, got"),  # type: ignore[list-item]
         (
             lambda: length_decay([0.0, 0.0], 1.5, text, end_ids=[2]),
             "eos_token_id must be token ids in [0, 1], got 2.",

@@ -273,11 +273,11 @@ def test_a_share_is_of_the_tokens_that_count() -> None:
 @given(data=st.data())
 def test_a_decay_is_its_equation(penalty: Callable[..., Any], data: st.DataObject) -> None:
     size = data.draw(st.integers(2, 5))
-    tokens = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
+    tokens: list[int] = data.draw(st.lists(st.integers(0, size - 1), max_size=12))
     sustain, decay = data.draw(st.integers(0, 6)), data.draw(st.integers(1, 6))
     x = np.linspace(-1, 2, size)
-    value = data.draw(st.sampled_from([0.5, 1.3, 2.0]))
-    expected = []
+    value: float = data.draw(st.sampled_from([0.5, 1.3, 2.0]))
+    expected: list[float] = []
     for token in range(size):
         logit = float(x[token])
         weights = [0.0]
@@ -290,7 +290,7 @@ def test_a_decay_is_its_equation(penalty: Callable[..., Any], data: st.DataObjec
         else:
             times = sum(weights) if penalty is frequency_penalty else max(weights)
             expected.append(logit - value * times)
-    left = penalty(x, value, Context(tokens), last_n=sustain, decay=decay)
+    left: Any = penalty(x, value, Context(tokens), last_n=sustain, decay=decay)
     np.testing.assert_allclose(left, expected, rtol=1e-12, atol=1e-12)
 
 

@@ -10,14 +10,20 @@ from hypothesis import given, strategies as st
 from logitlab import (
     Chain,
     Context,
+    EpsilonCutoff,
+    EtaCutoff,
     LogitBias,
     MaxSurprise,
     MinP,
+    PLess,
     RepetitionPenalty,
     Step,
     Temperature,
+    Tfs,
     TopA,
+    TopH,
     TopK,
+    TopNSigma,
     TopP,
     TypicalP,
     Xtc,
@@ -32,7 +38,8 @@ from numpy.typing import NDArray
 import strategies
 
 SHARED = ("entropy", "support_size", "top_probability", "perplexity", "mass_removed", "agreement")
-KINDS = (Temperature, TopK, TopP, MinP, TopA, MaxSurprise)
+KINDS = (Temperature, TopK, TopP, MinP, TopA, MaxSurprise, TopNSigma, Tfs)
+KINDS += (EpsilonCutoff, EtaCutoff, PLess, TopH)
 PAIRS = ("mass_removed", "agreement")
 
 

@@ -1,4 +1,4 @@
-"""What a claim is: a statement of the page, an experiment that can say no, and what it measured."""
+"""What a claim is: a statement, an experiment that can say no, and what it measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,17 @@ from logitlab.checks import needs
 from logitlab.claims.lab import Lab
 from logitlab.claims.truth import changed_bits
 
-__all__ = ["GENERAL", "PAGE", "SECTIONS", "Claim", "Family", "Finding", "Measured", "Picture"]
+__all__ = [
+    "GENERAL",
+    "PAGE",
+    "SECTIONS",
+    "Claim",
+    "Family",
+    "Finding",
+    "Measured",
+    "Picture",
+    "Source",
+]
 
 PAGE = "https://openrouter.ai/docs/api/reference/parameters"
 
@@ -107,6 +117,44 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Source:
+    """A paper or a thread that states something, beyond the page.
+
+    Attributes
+    ----------
+    title : str
+        Who states it, and where.
+    url : str
+    """
+
+    title: str
+    url: str
+
+    @classmethod
+    def paper(cls, authors: str, number: str) -> Source:
+        """Return a paper of arXiv.
+
+        Examples
+        --------
+        >>> Source.paper("Tang et al.", "2411.07641").title
+        'Tang et al., arXiv:2411.07641'
+        """
+        return cls(f"{authors}, arXiv:{number}", f"https://arxiv.org/abs/{number}")
+
+    @classmethod
+    def thread(cls, author: str, repository: str, number: int) -> Source:
+        """Return a pull request, which is where a sampler without a paper is described.
+
+        Examples
+        --------
+        >>> Source.thread("p-e-w", "oobabooga/textgen", 6335).title
+        'p-e-w, textgen #6335'
+        """
+        title = f"{author}, {repository.partition('/')[2]} #{number}"
+        return cls(title, f"https://github.com/{repository}/pull/{number}")
+
+
+@dataclass(frozen=True)
 class Claim:
     """A statement about the effect of a parameter, and an experiment that puts it to the test.
 
@@ -117,7 +165,7 @@ class Claim:
     parameter : str
         The request key, or "general".
     statement : str
-        What the page states, in our own words.
+        What the page states, or another source, in our own words.
     wording : {"exact", "vague", "wrong"}
         How good the statement is as it is written. The experiment of a vague one shows what it
         means here, that of a wrong one a counter-example.
@@ -127,6 +175,8 @@ class Claim:
         ``experiment(lab)`` returns `Measured`.
     extra : str or None
         The extra that has to be installed.
+    source : Source or None
+        Where the statement stands; None is the page.
     """
 
     name: str
@@ -136,15 +186,18 @@ class Claim:
     remark: str
     experiment: Experiment = field(repr=False)
     extra: str | None = None
+    source: Source | None = None
 
     @property
     def section(self) -> str:
-        """Heading on the page."""
-        return SECTIONS[self.parameter]
+        """Heading on the page, or who states it elsewhere."""
+        return SECTIONS[self.parameter] if self.source is None else self.source.title
 
     @property
     def url(self) -> str:
         """Where it stands."""
+        if self.source is not None:
+            return self.source.url
         return f"{PAGE}#{self.section.lower().replace(' ', '-')}"
 
     def run(self, lab: Lab) -> Finding:
@@ -225,23 +278,26 @@ class Family(list[Claim]):
         vague: str = "",
         wrong: str = "",
         extra: str | None = None,
+        source: Source | None = None,
     ) -> Callable[[Experiment], Experiment]:
         """Declare a claim whose experiment is the decorated function.
 
         Parameters
         ----------
         parameter, short, statement : str
-            Request key, the rest of the claim's name, and what the page states.
+            Request key, the rest of the claim's name, and what is stated.
         vague, wrong : str
             What is vague, or wrong, about the statement as it is written.
         extra : str, optional
             What has to be installed.
+        source : Source, optional
+            Where the statement stands; by default on the page.
         """
         wording: Wording = "wrong" if wrong else "vague" if vague else "exact"
 
         def declare(experiment: Experiment) -> Experiment:
             about = f"{parameter}.{short}", parameter, statement, wording, wrong or vague
-            self.append(Claim(*about, experiment, extra))
+            self.append(Claim(*about, experiment, extra, source))
             return experiment
 
         return declare

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,6 +55,11 @@ class Lab:
         from logitlab.models.ngram import NGram
 
         return NGram.bundled()
+
+    @property
+    def forgetful(self) -> Model:
+        """A model that knows one token back, so that its cold texts go in circles."""
+        return _bigram()
 
     def windowed(self, context_length: int) -> Model:
         """Return the model with room for so many tokens."""
@@ -133,6 +138,14 @@ class Lab:
         from logitlab.constraints import constraint_of
 
         return constraint_of(self.params(request))
+
+
+@cache
+def _bigram() -> Model:
+    from logitlab.models.ngram import NGram
+
+    tokenizer = NGram.bundled().tokenizer
+    return NGram(tokenizer, datasets.texts("grimm"), order=2, discount=0.75, name="bigram")
 
 
 class _RaisedModel(Model):

@@ -129,12 +129,13 @@ def _scopes(row: Floats) -> tuple[int, int]:
     tokens = ranking()[_ROW, :2]
     context = Context(prompt=tokens[:1], output=tokens[1:])
     alone = both = 0
+    drawn = {"temperature": 0.9}  # at 1 TGI takes the request for a greedy one
     for name in MAIN:
         try:
-            penalised = get(name)({"frequency_penalty": 1.0, "temperature": 1.0})(row, context)
+            penalised = get(name)({**drawn, "frequency_penalty": 1.0})(row, context)
         except ParameterError:
             continue
-        plain = get(name)({"temperature": 1.0})(row, context)
+        plain = get(name)(drawn)(row, context)
         drops = plain[tokens] - penalised[tokens]
         alone += drops[0] < 0.5 < drops[1]
         both += min(drops) > 0.5

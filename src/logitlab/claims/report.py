@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, check_path
-from logitlab.claims.claim import PAGE, SECTIONS, Finding, Picture
+from logitlab.claims.claim import PAGE, Finding, Picture
 
 __all__ = ["check_directory", "draw", "summary", "write"]
 
@@ -38,6 +38,18 @@ def summary(findings: Sequence[Finding]) -> str:
     end = f"{counts['FAILS']} FAIL." if counts["FAILS"] else "no experiment fails."
     total = f"{len(findings)} claim{'s' * (len(findings) != 1)}"
     return f"{total}: {', '.join(parts) or '–'}; {end}"
+
+
+def titles(findings: Sequence[Finding]) -> tuple[str, str, str]:
+    """Return the heads of a table of findings."""
+    from_page = all(finding.claim.source is None for finding in findings)
+    return "the page states" if from_page else "it is stated", "measured", "verdict"
+
+
+def _whose(findings: Sequence[Finding]) -> str:
+    if all(finding.claim.source is None for finding in findings):
+        return f"The statements of [OpenRouter's page]({PAGE}) on the effects of its parameters"
+    return "What papers and authors state on the effects of samplers beyond OpenRouter's page"
 
 
 def check_directory(directory: str) -> Path:
@@ -88,9 +100,8 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
         _REPORT_MARK,
         "# What the parameters do",
         "",
-        f"The statements of [OpenRouter's page]({PAGE}) on the effects of its parameters, in our "
-        "words, each with an experiment on recorded logits of SmolLM2-135M-Instruct or on texts "
-        "that a small model of the Grimms' tales writes.",
+        f"{_whose(findings)}, in our words, each with an experiment on recorded logits of "
+        "SmolLM2-135M-Instruct or on texts that a small model of the Grimms' tales writes.",
         "",
         summary(findings),
         "",
@@ -98,15 +109,16 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
     files = [folder / _REPORT]
     for parameter, group in groupby(findings, key=lambda finding: finding.claim.parameter):
         section = list(group)
-        link = f"[{SECTIONS[parameter]}]({section[0].claim.url})"
-        lines += [f"## {parameter}", "", f"Section {link}."]
+        links = dict.fromkeys(f"[{one.claim.section}]({one.claim.url})" for one in section)
+        which = "Section " if section[0].claim.source is None else ""
+        lines += [f"## {parameter}", "", f"{which}{'; '.join(links)}."]
         picture = next((one.picture for one in section if one.picture is not None), None)
         if picture is not None:
             file = folder / f"{parameter}.png"
             draw(picture).figure.savefig(file)
             files.append(file)
             lines += ["", f"![{picture.title}]({file.name})"]
-        lines += ["", "| the page states | measured | verdict |", "| --- | --- | --- |"]
+        lines += ["", f"| {titles(section)[0]} | measured | verdict |", "| --- | --- | --- |"]
         for one in section:
             cells = (one.claim.statement, one.sentence, one.verdict)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from logitlab.arrays import FloatArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
+from logitlab.cli.forms import form_of, number_of, numbers_in, option_of
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.engine import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
-from logitlab.request.params import PARAMETERS, TWENTY
+from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
 from logitlab.vocabulary import Vocabulary
@@ -37,6 +38,7 @@ __all__ = [
     "add_options",
     "add_request",
     "add_row",
+    "add_state",
     "bundled_row",
     "ids_of",
     "in_words_of_options",
@@ -47,6 +49,7 @@ __all__ = [
     "option_of",
     "request_of",
     "row_of",
+    "state_of",
     "top_of",
     "uncounted",
     "whole",
@@ -66,6 +69,7 @@ _OPTIONS = {  # of what functions of the library call otherwise
     "parameter": "--parameter",
     "path": "--model",
     "prompt": "--prompt-ids",
+    "state": "--state",
     "vocabulary": "--vocabulary",
 }
 
@@ -144,27 +148,22 @@ def add_row(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def option_of(key: str) -> str:
-    """Return the option of a parameter."""
-    return "--" + key.replace("_", "-")
-
-
 def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
     """Add an option for each parameter of some roles."""
     request = parser.add_argument_group("request")
     beyond = parser.add_argument_group("request, beyond the page")
-    lists = {"logit_bias": "ID=VALUE", "stop": "TEXT"}
-    for parameter in PARAMETERS.values():
-        if parameter.role not in roles:
+    for key, parameter in PARAMETERS.items():
+        if parameter.role not in roles and key not in NEUTRAL:
             continue
-        group = request if parameter.key in TWENTY else beyond
-        group.add_argument(
-            option_of(parameter.key),
-            dest=parameter.key,
-            metavar=lists.get(parameter.key, "VALUE"),
-            action="append" if parameter.key in lists else "store",
-            help=f"{parameter.rule}: {parameter.sentence}",
-        )
+        form = form_of(parameter)
+        kind: dict[str, Any] = {"action": "store_const", "const": True}
+        if key == "logit_bias":
+            kind = {"action": "append", "metavar": "ID=VALUE"}
+        elif form.metavar is not None:
+            kind = {"action": "append" if form.repeats else "store", "metavar": form.metavar}
+        words = f"{parameter.rule}: {parameter.sentence}" if parameter.rule else parameter.sentence
+        group = request if key in TWENTY else beyond
+        group.add_argument(option_of(key), dest=key, help=words, **kind)
     request.add_argument(
         "--set",
         metavar="KEY=VALUE",
@@ -172,6 +171,30 @@ def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TO
         default=[],
         help="a request key of an engine's own, as JSON: repeat_last_n=32",
     )
+
+
+def add_state(parser: Any) -> None:
+    """Add the option that chooses the state of mirostat or adaptive-p."""
+    parser.add_argument(
+        "--state",
+        metavar="NAME=VALUE",
+        action="append",
+        help="the state to begin in: mirostat=9.5, weighted_sum=3 total_weight=10 (the first one)",
+    )
+
+
+def state_of(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the state that the options spell, or None where they spell none."""
+    state: dict[str, Any] = {}
+    for text in arguments.state or ():
+        name, _, value = (part.strip() for part in text.partition("="))
+        number = number_of(value)
+        if not name or isinstance(number, str):
+            raise ParameterError("--state", "NAME=VALUE with a number", text, "Write mirostat=9.5.")
+        if name in state:
+            raise ParameterError("--state", "given once for each name", text)
+        state[name] = number
+    return state or None
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -202,9 +225,13 @@ def add_coupling(parser: Any) -> None:
 
 def in_words_of_options(error: Exception, arguments: argparse.Namespace | None) -> Exception:
     """Return an error in words of the command that was given, if it has such an option."""
-    option = _OPTIONS.get(error.name) if isinstance(error, ParameterError) else None
+    name = error.name.partition("[")[0] if isinstance(error, ParameterError) else ""
+    option = _OPTIONS.get(name)
     if not (option and isinstance(error, ParameterError) and hasattr(arguments, _dest(option))):
         return error
+    if error.name == "context" and "unconditional" in error.rule:
+        hint = "logitlab generate asks its model twice."
+        return ParameterError("--guidance-scale", "1 for a row of logits", Seen("another"), hint)
     if error.name == "context":
         hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
         return ParameterError(option, "given with a penalty", None, hint)
@@ -298,7 +325,7 @@ def _row_of_file(arguments: argparse.Namespace) -> Row:
 def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the request body that the options spell."""
     request: dict[str, Any] = {}
-    for key in PARAMETERS:
+    for key, parameter in PARAMETERS.items():
         value = getattr(arguments, key, None)
         if key == "logit_bias" and value is not None:
             entries = [_bias_of(entry) for entry in value]
@@ -306,7 +333,7 @@ def request_of(arguments: argparse.Namespace) -> dict[str, Any]:
             if len(request[key]) < len(entries):
                 raise ParameterError("--logit-bias", "given once for each token", " ".join(value))
         elif value is not None:
-            request[key] = value if key == "stop" else number_of(value)
+            request[key] = form_of(parameter).read(option_of(key), value)
     for text in arguments.set:
         key, value = _pair(text)
         if key in request:
@@ -331,14 +358,19 @@ def _pair(text: str) -> tuple[str, Any]:
     key, _, value = (part.strip() for part in text.partition("="))
     if not (key and value):
         raise ParameterError("--set", "KEY=VALUE", text)
+    return key, _json_or_text("--set", value)
+
+
+def _json_or_text(name: str, text: str) -> Any:
+    """Return the JSON that a text is, or the text itself."""
     try:
-        content = _parsed("--set", value)
+        content = _parsed(name, text)
         json.dumps(content, allow_nan=False)
     except ParameterError:
         raise
     except ValueError:
-        return key, value
-    return key, content
+        return text
+    return content
 
 
 def _parsed(name: str, text: str) -> Any:
@@ -369,21 +401,6 @@ def json_of(name: str, file: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise ParameterError(name, "a file of JSON", file, f"{error}.") from None
-
-
-def number_of(text: str) -> Any:
-    """Return the number that a text is, or the text itself for the checks to refuse."""
-    for number in (int, float):
-        try:
-            return text if "_" in text else number(text)
-        except ValueError:
-            continue
-    return text
-
-
-def numbers_in(text: str) -> list[Any]:
-    """Return the numbers of ``5,17,5``."""
-    return [number_of(part.strip()) for part in text.split(",")]
 
 
 def whole(name: str, text: str, rule: Range) -> int:

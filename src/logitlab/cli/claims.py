@@ -1,4 +1,4 @@
-"""``logitlab claims``: what the page states, what was measured, and the verdict."""
+"""``logitlab claims``: what is stated, what was measured, and the verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from logitlab.cli.text import as_json
 __all__ = ["add"]
 
 _WIDEST, _NARROWEST = 120, 72
-_TITLES = ("the page states", "measured", "verdict")
 
 
 def add(commands: Any) -> None:
@@ -26,10 +25,13 @@ def add(commands: Any) -> None:
         _claims,
         help="what the parameters are said to do, put to the test",
         description="Run an experiment for every effect that OpenRouter's page of parameters "
-        "states. The status is 1 if one of them fails.",
+        "states, or that papers and authors state about other samplers. The status is 1 if one "
+        "of them fails.",
     )
     add_options(
-        parser, ("--parameter", "KEY", "only the claims about one of the twenty, or general")
+        parser,
+        ("--parameter", "KEY", "only the claims about one parameter, or general"),
+        ("--beyond", None, "the claims of papers and authors about samplers beyond the page"),
     )
     add_options(
         parser.add_mutually_exclusive_group(),
@@ -41,9 +43,9 @@ def add(commands: Any) -> None:
 def _claims(arguments: argparse.Namespace) -> Iterator[str]:
     """Yield what is printed, while the experiments run."""
     from logitlab.claims import PAGE, findings
-    from logitlab.claims.report import check_directory, summary, write
+    from logitlab.claims.report import check_directory, summary, titles, write
 
-    experiments = findings(arguments.parameter)
+    experiments = findings(arguments.parameter, beyond=arguments.beyond)
     results = []
     if arguments.write is not None:
         check_directory(arguments.write)  # before anything is run
@@ -52,14 +54,17 @@ def _claims(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"{files[0]} and {len(files) - 1} figures. {summary(results)}\n"
     elif arguments.json:
         results = list(experiments)
-        yield as_json({"page": PAGE, "claims": list(map(_entry, results))}) + "\n"
+        page = {} if all(finding.claim.source for finding in results) else {"page": PAGE}
+        yield as_json({**page, "claims": list(map(_entry, results))}) + "\n"
     else:
-        widths = _widths()
-        yield _row(_TITLES, widths)
+        widths, heading = _widths(), ""
         for finding in experiments:
             claim = finding.claim
-            if not results or results[-1].claim.parameter != claim.parameter:
-                yield f"\n{claim.parameter} (section {claim.section})\n"
+            section = "section " * (claim.source is None) + claim.section
+            if not results:
+                yield _row(titles([finding]), widths)
+            if heading != (heading := f"{claim.parameter} ({section})"):
+                yield f"\n{heading}\n"
             results.append(finding)
             yield _row((claim.statement, finding.sentence, finding.verdict), widths)
         yield f"\n{summary(results)}\n"

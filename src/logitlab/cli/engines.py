@@ -15,9 +15,11 @@ from logitlab.cli.arguments import (
     add_options,
     add_request,
     add_row,
+    add_state,
     option_of,
     request_of,
     row_of,
+    state_of,
     top_of,
     uncounted,
 )
@@ -27,6 +29,7 @@ from logitlab.engines.compare import Comparison, compare_engines
 from logitlab.engines.differences import difference_tables
 from logitlab.engines.partings import Parting
 from logitlab.engines.rules import Note
+from logitlab.request.params import PARAMETERS
 
 __all__ = ["add"]
 
@@ -45,6 +48,7 @@ def add(commands: Any) -> None:
     add_row(parser)
     add_request(parser)
     show = parser.add_argument_group("engines and output")
+    add_state(show)
     add_options(
         show,
         ("--engines", "NAMES", f"some of {', '.join(ENGINES)}; or all", ",".join(MAIN)),
@@ -72,7 +76,9 @@ def _engines(arguments: argparse.Namespace) -> Iterator[str]:
         return
     row, request = row_of(arguments), request_of(arguments)
     top = top_of(arguments, row)
-    comparison = compare_engines(row.logits, request, context=row.context, engines=names)
+    where: dict[str, Any] = {"context": row.context, "state": state_of(arguments)}
+    where["vocabulary"] = row.vocabulary
+    comparison = compare_engines(row.logits, request, engines=names, **where)
     if arguments.json:
         yield as_json(_comparison_report(row, request, comparison, top)) + "\n"
     else:
@@ -84,7 +90,7 @@ def _engines(arguments: argparse.Namespace) -> Iterator[str]:
 def _check_alone(arguments: argparse.Namespace) -> None:
     """Raise for a row or a request beside what engines declare, which is about neither."""
     given = {name: getattr(arguments, name) for name in getattr(arguments, "given", ())}
-    given |= {name: getattr(arguments, name) for name in ("logit_bias", "set")}
+    given |= {name: getattr(arguments, name, None) for name in (*PARAMETERS, "set")}
     for name, value in given.items():
         if value and name not in ("engines", "about", "differences"):
             raise ParameterError(option_of(name), "absent beside --about and --differences", value)

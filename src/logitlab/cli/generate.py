@@ -21,8 +21,10 @@ from logitlab.cli.arguments import (
     add_model,
     add_options,
     add_request,
+    add_state,
     json_of,
     request_of,
+    state_of,
     whole,
 )
 from logitlab.cli.text import as_json, columns
@@ -58,12 +60,13 @@ def add(commands: Any) -> None:
         ("--chat", None, "the prompt is what a user says to the model"),
         ("--n", "N", "how many answers (1)"),
     )
-    add_request(parser, (*ONE_TOKEN, "ending"))
+    add_request(parser, (*ONE_TOKEN, "ending", "prompt"))
     schema = "the text is JSON that is valid under this schema"
     add_options(parser, ("--json-schema", "FILE", schema))
     show = parser.add_argument_group("output")
     add_engine(show)
     add_coupling(show)
+    add_state(show)
     colours = "colour each token by the model's own probability; one token a line in a file"
     add_options(show, ("--sequence", "N", "the first random sequence of the seed (0)", "0"))
     add_options(
@@ -95,6 +98,7 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
         "engine": arguments.engine,
         "coupling": arguments.coupling,
         "sequence": sequence,
+        "state": state_of(arguments),
     }
     prompt: Any = [{"role": "user", "content": text}] if arguments.chat else text
     if arguments.show_probs or arguments.json:
@@ -196,6 +200,7 @@ def _answer_entry(answer: Generation, model: Model) -> dict[str, Any]:
             {"id": token, "label": model.vocabulary.label(token), "logprob": logprob}
             for token, logprob in pairs
         ],
+        **({} if answer.state is None else {"state": answer.state}),
         "notes": [note.sentence for note in answer.notes],
     }
 

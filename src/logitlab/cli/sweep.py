@@ -15,10 +15,12 @@ from logitlab.cli.arguments import (
     COUNT,
     add_command,
     add_options,
+    add_state,
     ids_of,
     number_of,
     option_of,
     request_of,
+    state_of,
     uncounted,
     whole,
 )
@@ -97,6 +99,7 @@ def add(commands: Any) -> None:
         ("--zip", None, "first values together, then second ones, instead of all combinations"),
         ("--engine", "NAMES", "whose chain it is; several names make an axis", "openrouter"),
     )
+    add_state(grid)
     measures = parser.add_argument_group("what is measured")
     add_options(measures, ("--metrics", "NAMES", ", ".join(MEASURES)))
     measures.add_argument(
@@ -193,6 +196,7 @@ def _result(arguments: argparse.Namespace, executor: Any) -> Sweep:
         "engine": arguments.engine if len(engines) == 1 else "openrouter",
         "request": request_of(request),
         "context": context,
+        "state": state_of(arguments),
         "zipped": arguments.zip,
         "executor": executor,
         "chunk": whole("--chunk", arguments.chunk, COUNT),

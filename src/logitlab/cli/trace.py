@@ -16,8 +16,10 @@ from logitlab.cli.arguments import (
     add_options,
     add_request,
     add_row,
+    add_state,
     request_of,
     row_of,
+    state_of,
     top_of,
     uncounted,
     whole,
@@ -54,6 +56,7 @@ def add(commands: Any) -> None:
     add_request(trace)
     show = trace.add_argument_group("output")
     add_engine(show)
+    add_state(show)
     add_options(show, ("--draws", "N", "how many tokens to draw (10)", "10"))
     add_coupling(show)
     add_options(
@@ -80,18 +83,20 @@ def _trace(arguments: argparse.Namespace) -> str:
     top = top_of(arguments, row)
     token = _token_of(arguments, row)
     sequence = whole("--sequence", arguments.sequence, SEQUENCES)
-    resolved = resolve(request, arguments.engine, size=len(row.logits))
-    trace = trace_of(row.logits, resolved, context=row.context)
+    resolved = resolve(request, arguments.engine, size=len(row.logits), vocabulary=row.vocabulary)
+    where: dict[str, Any] = {"context": row.context, "state": state_of(arguments)}
+    trace = trace_of(row.logits, resolved, **where)
     luck: dict[str, Any] = {"size": size, "coupling": coupling, "sequence": sequence}
-    draws = sample(row.logits, resolved, context=row.context, **luck)
+    draws = sample(row.logits, resolved, **where, **luck)
     told = [*resolved.notes, *uncounted(arguments.engine, trace.chain, row.context)]
     fate = None
     if token is not None:
-        fate = _Fate(token, trace, distribution(row.logits, resolved, context=row.context))
+        fate = _Fate(token, trace, distribution(row.logits, resolved, **where))
     if arguments.json:
         report = _trace_report(row, request, trace, draws, coupling, top, fate)
         report["draws"]["sequence"] = sequence
-        return as_json(report | {"notes": [vars(note) for note in told]})
+        state = {} if draws.state is None else {"state": draws.state}
+        return as_json(report | state | {"notes": [vars(note) for note in told]})
     own = "" if arguments.engine == "openrouter" else " of logitlab's own generator"
     lines = [_table(row, trace, draws, top, own, fate)]
     notes = [note.sentence for note in told]

@@ -211,7 +211,9 @@ _ALIASES = {
     "mirostat_mode": "mirostat",
     "dry_range": "dry_penalty_last_n",
 }
-_APHRODITE_FILE = GenerationConfig(("repetition_penalty", "temperature", "top_k", "top_p", "min_p"))
+_APHRODITE_FILE = GenerationConfig(
+    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p", "eos_token_id")
+)
 _SOURCE = "aphrodite/v1/sample/sampler.py, v1/sample/ops, v1/worker/gpu_input_batch.py"
 _DECLARED: dict[str, Any] = {
     "source": _SOURCE,

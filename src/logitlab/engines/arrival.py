@@ -134,8 +134,9 @@ class _Arrival:
             if key in aliases:
                 known = aliases[key]
                 value = PARAMETERS[known].typed(value)
-                joined = self.engine.join(request[known], value) if known in request else value
-                request[known] = joined
+                if known in request:
+                    value = self.engine.join(known, request[known], value)
+                request[known] = value
             elif key in options:
                 request[key] = self._option(key, value)
             else:
@@ -175,7 +176,7 @@ class _Arrival:
             return
         is_unread = key in NEUTRAL and key not in engine.reads and not (rules and key in TWENTY)
         if key in ENDINGS:
-            is_unread = key not in engine.endings and not rules
+            is_unread = key not in engine.endings and key not in engine.reads and not rules
         if is_unread and (engine.is_bundled or key in ENDINGS) and not self._is_ignored(key):
             rules = (_UNMODELLED,)
         for rule in rules:

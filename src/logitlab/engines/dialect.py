@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from logitlab.checks import check_choice
+from logitlab.checks import check_choice, check_flag
 
 __all__ = ["Dialect"]
 
@@ -27,6 +27,11 @@ class Dialect:
         Where a stream tells its usage: in a last chunk without choices if
         ``stream_options.include_usage`` asks for it, [2]_ or unless that is false, as OpenRouter,
         whose page calls the option deprecated; [3]_ in the chunk that ends the answer; nowhere.
+    holds_stops : bool
+        Whether no stop string, and no repetition, ends a text before ``min_tokens``, as at vLLM:
+        elsewhere that holds off end tokens alone.
+    ignores_stops : bool
+        Whether ``ignore_eos`` ignores ``stop_token_ids``, too, as at SGLang.
 
     Notes
     -----
@@ -47,12 +52,16 @@ class Dialect:
     --------
     >>> from logitlab import engines
     >>> engines.vllm.dialect
-    Dialect(stops_after='named', usage='asked')
+    Dialect(stops_after='named', usage='asked', holds_stops=True, ignores_stops=False)
     """
 
     stops_after: Endings = "none"
     usage: Usage = "asked"
+    holds_stops: bool = False
+    ignores_stops: bool = False
 
     def __post_init__(self) -> None:
         check_choice("stops_after", self.stops_after, get_args(Endings))
         check_choice("usage", self.usage, get_args(Usage))
+        check_flag("holds_stops", self.holds_stops)
+        check_flag("ignores_stops", self.ignores_stops)

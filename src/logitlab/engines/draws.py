@@ -12,15 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.draw import choose
+from logitlab.draw import choose, mt19937
 from logitlab.engines.rules import ABSENT, Ignore, Target
 from logitlab.numerics import rounded_weights, shifted, widened
+from logitlab.steps.adaptive import NearProbability
 from logitlab.steps.candidate_order.candidates import probabilities_of
 from logitlab.steps.candidate_order.ordered import OrderedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.mirostat import MaxSurprise, ZipfTopK
+from logitlab.steps.state import State
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.xtc import ExcludeTopChoices, Xtc
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -28,7 +32,10 @@ __all__ = [
     "Place",
     "draw_rows",
     "inverse",
+    "koboldcpp",
+    "koboldcpp_coin",
     "llama_cpp",
+    "llama_cpp_coin",
     "ollama",
     "sglang",
     "vllm_cpu",
@@ -40,6 +47,8 @@ _PCG_MULTIPLIER = 2549297995355413924 << 64 | 4865540595714422341
 _PCG_INCREMENT = 6364136223846793005 << 64 | 1442695040888963407
 SEEDS = Range(-(2**63), 2**64 - 1, integer=True)
 _STEPS = Range(0, 10**7, integer=True)
+_DRAWING = (MaxSurprise, ZipfTopK, NearProbability)
+"""Steps of samplers that draw in llama.cpp."""
 
 
 class Place(NamedTuple):
@@ -84,33 +93,44 @@ def draw_rows(
     context: Context | None,
     seed: int | None,
     step: int | None,
+    state: State | None = None,
     vocabulary: Any = None,
 ) -> IntArray:
     """Do `Engine.draw` for an engine that has luck."""
     array = widened(check_logits(logits))
-    chain = engine(request, vocabulary_size=array.shape[-1], vocabulary=vocabulary)
-    if chain.coins or chain.stateful:
-        hint = "Its own coins and states are not repeated here: sample uses logitlab's."
-        raise ParameterError(
-            "request", "free of XTC and mirostat where an engine draws", chain, hint
-        )
+    made = engine(request, vocabulary_size=array.shape[-1], vocabulary=vocabulary)
+    chain = made.at(state)
+    if chain.coins and engine.coin is None:
+        hint = "Its own coins are not repeated here: sample uses logitlab's."
+        raise ParameterError("request", "free of XTC where this engine draws", chain, hint)
     seed = _seed_of(engine, engine.read(request).get("seed") if seed is None else seed)
+    places = _places_of(context, array.shape)
+    if step is not None:
+        step = check_integer("step", step, _STEPS)
+        places = [place._replace(step=step) for place in places]
+    # A coin falls by the place of a row in its text, so that rows may differ.
+    tosses = [[engine.coin(seed, place, c.value) for c in chain.coins] for place in places]
+    ends: dict[tuple[bool, ...], Any] = {}
+    luck: Any = engine.luck
+    tokens = []
+    for place, falls in zip(places, tosses, strict=True):
+        if tuple(falls) not in ends:
+            ends[tuple(falls)] = _ends(chain.branch(falls), array, context)
+        fallen, rows, orders = ends[tuple(falls)]
+        tokens.append(luck(Final(rows[place.row], orders[place.row], fallen), seed, place))
+    return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
+
+
+def _ends(
+    chain: Chain, array: FloatArray, context: Context | None
+) -> tuple[Chain, FloatArray, list[IntArray]]:
+    """Return a chain without coins, what it makes of all rows, and the order of their survivors."""
     if isinstance(chain, OrderedChain):
         final, orders = chain.ordered(array, context)
     else:
         final = chain(array, context)
         orders = [np.flatnonzero(row > -np.inf) for row in final.reshape(-1, final.shape[-1])]
-    rows = final.reshape(-1, final.shape[-1])
-    places = _places_of(context, array.shape)
-    if step is not None:
-        step = check_integer("step", step, _STEPS)
-        places = [place._replace(step=step) for place in places]
-    luck: Any = engine.luck
-    tokens = [
-        luck(Final(row, order, chain), seed, place)
-        for row, order, place in zip(rows, orders, places, strict=True)
-    ]
-    return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
+    return chain, final.reshape(-1, final.shape[-1]), orders
 
 
 def _seed_of(engine: Any, seed: int | None) -> int:
@@ -160,7 +180,7 @@ def vllm_cpu(row: Final, seed: int, place: Place) -> int:
     ----------
     vLLM, ``torch.ops._C.fused_gumbel_argmax`` of its CPU build.
     """
-    word = int(_mt19937(seed, 2 * place.step + 2)[-1])
+    word = int(mt19937(seed, 2 * place.step + 2)[-1])
     key = _splitmix(np.array([word % 2**31], np.uint64))
     ids = np.arange(1, len(row.logits) + 1, dtype=np.uint64)
     bits = _splitmix(key + ids * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(11)
@@ -207,16 +227,59 @@ def llama_cpp(row: Final, seed: int, place: Place) -> int:
 
     Each token takes two words a and c of an mt19937: ``r = (a + c * 2**32) / 2**64``. The first
     candidate is drawn whose running sum of float32 probabilities, in float64, reaches r times the
-    total.
+    total. Mirostat and adaptive-p draw by themselves, by ``std::discrete_distribution``: from
+    normalised probabilities, and without a word where a single candidate is left.
 
     References
     ----------
-    llama.cpp, ``src/llama-sampler.cpp``, the sampler "dist".
+    llama.cpp, ``src/llama-sampler.cpp``, the sampler "dist", and ``llama_sample_dist``.
     """
-    first, second = _mt19937(seed, 2 * place.step + 2)[-2:].tolist()
+    first, second = mt19937(seed, 2 * place.step + 2)[-2:].tolist()
     r = min((first + second * 2.0**32) / 2.0**64, 1 - 2.0**-53)
-    mass = np.cumsum(rounded_weights(row.logits[None, row.order])[0], dtype=np.float64)
+    weight = rounded_weights(row.logits[None, row.order])[0]
+    if row.chain.steps and isinstance(row.chain.steps[-1], _DRAWING):
+        probs = (weight / np.cumsum(weight, dtype=np.float32)[-1]).astype(np.float64)
+        mass = np.cumsum(probs / np.cumsum(probs)[-1])
+        mass[-1] = 1
+        return int(row.order[np.searchsorted(mass, r)])
+    mass = np.cumsum(weight, dtype=np.float64)
     return int(row.order[np.searchsorted(mass, r * mass[-1])])
+
+
+def llama_cpp_coin(seed: int, place: Place, chance: float) -> bool:
+    """Toss as llama.cpp's XTC: one word of a generator of its own, which has the same seed.
+
+    It tosses for each token of which two candidates are left; place n takes word n, so that this
+    holds as long as it has been tossed for every one.
+    """
+    return bool(_uniform32(seed, place.step) <= np.float32(chance))
+
+
+def koboldcpp(row: Final, seed: int, place: Place) -> int:
+    """Draw as KoboldCpp: the first candidate whose running sum reaches a uniform, all in float32.
+
+    Each token takes one word of an mt19937, and one before that where XTC has tossed its coin.
+
+    References
+    ----------
+    KoboldCpp, ``gpttype_adapter.cpp``, ``sample_token``.
+    """
+    tossed = any(isinstance(step, Xtc | ExcludeTopChoices) for step in row.chain)
+    u = _uniform32(seed, 2 * place.step + 1 if tossed else place.step)
+    weight = rounded_weights(row.logits[None, row.order])[0]
+    mass = np.cumsum(weight / np.cumsum(weight, dtype=np.float32)[-1], dtype=np.float32)
+    return int(row.order[min(int(np.searchsorted(mass, u)), len(mass) - 1)])
+
+
+def koboldcpp_coin(seed: int, place: Place, chance: float) -> bool:
+    """Toss as KoboldCpp's XTC: one word of the generator that draws, in front of the token's."""
+    return bool(_uniform32(seed, 2 * place.step) < np.float32(chance))
+
+
+def _uniform32(seed: int, number: int) -> np.float32:
+    """Return a word of an mt19937 as ``std::uniform_real_distribution<float>`` does."""
+    u = np.float32(_mt19937(seed, number + 1)[-1]) / np.float32(2.0**32)
+    return min(u, np.nextafter(np.float32(1), np.float32(0)))
 
 
 def ollama(row: Final, seed: int, place: Place) -> int:
@@ -247,11 +310,6 @@ def _pcg(high: int, low: int, count: int) -> int:
     word = word * 0xDA942042E4DD58B5 % 2**64
     word ^= word >> 48
     return word * odd % 2**64
-
-
-def _mt19937(seed: int, count: int) -> NDArray[np.uint32]:
-    """Return the first words of an mt19937 that is seeded by one word."""
-    return np.frombuffer(np.random.RandomState(seed & _WORD32).bytes(4 * count), "<u4")
 
 
 def _splitmix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:

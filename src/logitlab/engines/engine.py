@@ -41,6 +41,7 @@ from logitlab.request.params import (
 from logitlab.request.whole import READ, refuse_answers, refuse_whole
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
+from logitlab.steps.state import State
 from logitlab.steps.step import SparseStep
 from logitlab.steps.temperature import Temperature
 from numpy.typing import ArrayLike
@@ -62,6 +63,7 @@ ENGINES: dict[str, Engine] = {}
 """All engines and their variants by name, in the order in which they were declared."""
 
 _VOCABULARY = Range(1, integer=True)
+_MOST_CHAINS = 256  # that an engine remembers, since requests come again and building takes long
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,6 +103,8 @@ class Engine:
         Whether it reports ``top_logprobs`` where ``logprobs`` are not asked for, too.
     luck : callable, optional
         How it draws, where that can be repeated here; ``luck_note`` says it in words.
+    coin : callable, optional
+        How its coins fall, where that can be repeated, too.
     default_seed : int, optional
         The seed of a request without one, if it is always the same.
     variant_of : str
@@ -110,8 +114,8 @@ class Engine:
     spelling : Spelling
         How it makes token ids of the texts of a request.
     endings : tuple of str
-        Which of the parameters beyond the page that end a generation it has. None is all of them
-        for the page and for an engine of your own, and else none.
+        Which of the parameters beyond the page that end a generation it has, beside those that its
+        chain is built from. None is all of them for the page and for an engine of your own.
     is_page : bool
         Whether a request is one in the terms of OpenRouter's page, a `SamplingParams`.
     reads : frozenset of str
@@ -138,10 +142,11 @@ class Engine:
     options: Mapping[str, Option] = field(default_factory=dict)
     deployed: Mapping[str, Any] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
-    join: Callable[[Any, Any], Any] = lambda documented, alias: alias
+    join: Callable[[str, Any, Any], Any] = lambda key, documented, alias: alias
     logprobs: Reported = "raw"
     tops_alone: bool = False
     luck: Callable[..., int] | None = None
+    coin: Callable[..., bool] | None = None
     luck_note: str = ""
     default_seed: int | None = None
     variant_of: str = ""
@@ -157,6 +162,7 @@ class Engine:
     ordered_defaults: ClassVar[Mapping[str, Any]]
     senders: ClassVar[set[str]]
     own: ClassVar[frozenset[str]]
+    _chains: ClassVar[dict[frozenset[Any], Chain]]
     _made_of: ClassVar[tuple[Any, ...]] = ()
 
     def __post_init__(self) -> None:
@@ -179,7 +185,7 @@ class Engine:
         reads = names_read(self.build, absent, absent | USED)
         derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
         derived |= {"ordered_defaults": defaults, "senders": senders}
-        derived |= {"own": frozenset(self.own_keys)}
+        derived |= {"own": frozenset(self.own_keys), "_chains": {}}
         if self.endings is None:
             derived["endings"] = ENDINGS if self.is_page or not is_bundled else ()
         for name, value in derived.items():
@@ -232,8 +238,22 @@ class Engine:
 
     def chain_of(self, translation: Translation) -> Chain:
         """Return the chain for what of a request arrived, once all of it is spelt."""
-        check_spelt(self, translation.values)
-        return self.build(Values(**translation.values)).without_neutral()
+        values, absent = translation.values, self.absent
+        given = [(key, type(x), x) for key, x in values.items() if x is not absent.get(key)]
+        try:
+            key = frozenset(given)
+            known = self._chains.get(key)
+        except TypeError:  # a map or an array has no hash
+            key, known = None, None
+        if known is not None:
+            return known
+        check_spelt(self, values)
+        chain = self.build(Values(**values)).without_neutral()
+        if key is not None and self.is_bundled:  # another's may read more than its values
+            if len(self._chains) == _MOST_CHAINS:
+                self._chains.clear()
+            self._chains[key] = chain
+        return chain
 
     def read(self, request: RequestLike, encode: Encode | None = None) -> Given:
         """Return what a request gives, each value checked for its type.
@@ -380,6 +400,7 @@ class Engine:
         context: Context | None = None,
         seed: int | None = None,
         step: int | None = None,
+        state: State | None = None,
         vocabulary: VocabularyLike = None,
     ) -> IntArray:
         """Draw the very token that this engine draws.
@@ -393,7 +414,10 @@ class Engine:
         seed : int, optional
             None takes the seed of the request.
         step : int, optional
-            How many tokens its generator has drawn, where that is not the length of the output.
+            How many tokens its generator has drawn, where that is not the length of the output:
+            mirostat and adaptive-p draw none where a single candidate is left.
+        state : mapping, optional
+            That of mirostat or adaptive-p, as `Chain.at` takes it; None is the first.
         vocabulary : Model or Vocabulary, optional
             What spells the texts of a request in token ids.
 
@@ -420,7 +444,7 @@ class Engine:
         if self.luck is None:
             hint = f"{self.name}: {self.luck_note}."
             raise ParameterError("engine", "one whose draws can be repeated", self.name, hint)
-        return draw_rows(self, logits, request, context, seed, step, vocabulary)
+        return draw_rows(self, logits, request, context, seed, step, state, vocabulary)
 
     def __repr__(self) -> str:
         return f"<Engine {self.name}: {self.title}>"

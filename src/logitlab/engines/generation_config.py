@@ -28,11 +28,14 @@ class GenerationConfig:
         From the file's ``max_new_tokens`` to the limit of a request without one; None is none.
     samples : bool
         Whether the file says by ``do_sample`` that anything is sampled at all.
+    always : tuple of str
+        Keys that act where nothing is sampled, too.
     """
 
     keys: tuple[str, ...]
     max_tokens: Callable[[int | None], int | None] = field(default=lambda limit: limit)
     samples: bool = False
+    always: tuple[str, ...] = ("repetition_penalty",)
 
     def values(
         self, file: Mapping[str, Any], engine: str, is_sent: bool
@@ -51,7 +54,7 @@ class GenerationConfig:
         is_greedy = self.samples and not file.get("do_sample")
         for key in self.keys:
             # A greedy server does not look at what would only shape what is drawn from.
-            if file.get(key) is not None and not (is_greedy and key != "repetition_penalty"):
+            if file.get(key) is not None and not (is_greedy and key not in self.always):
                 taken[key] = _typed(key, key, file[key])
         limit = file.get("max_new_tokens")
         if limit is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer
-from logitlab.engines.draws import llama_cpp as llama_luck
+from logitlab.engines.draws import llama_cpp as llama_luck, llama_cpp_coin
 from logitlab.engines.engine import engine
 from logitlab.engines.llama_samplers import (
     SAMPLERS,
@@ -26,15 +26,16 @@ from logitlab.engines.rules import (
     Option,
     Refuse,
     Rename,
+    Replace,
     Rule,
     Target,
+    Told,
     Unmodelled,
     Values,
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.together import at_least, needs_logprobs
 from logitlab.engines.vocabulary_rules import InVocabulary
-from logitlab.request.params import NEUTRAL
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -134,23 +135,6 @@ def _no_number(r: float) -> bool:
         return not (r > 0 and 0 < np.float32(1) / np.float32(r) < np.inf)
 
 
-@dataclass(frozen=True)
-class _DefaultBase(Rule):
-    """The server takes its default for a base of DRY below 1."""
-
-    def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
-        """Return that."""
-        if value >= 1:
-            return value, None
-        used = NEUTRAL[key]
-        sentence = f"{key} {value} is replaced by the default, {used}, by {target.engine}."
-        return used, Note(key, "changed", sentence, value, used)
-
-    def describe(self) -> str:
-        """Say it."""
-        return "below 1 is the default"
-
-
 _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (Clamp(low=0),),
     "top_k": (_Wrap(), Clamp(low=0)),
@@ -166,7 +150,7 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
     "xtc_threshold": (Clamp(0, 1),),
     "xtc_probability": (Clamp(0, 1),),
     "dynatemp_range": (Off(lambda spread: spread <= 0, "0 and below"),),
-    "dry_base": (_DefaultBase(),),
+    "dry_base": (Replace(lambda base: base < 1, 1.75, "the default, 1.75"),),
     "dry_allowed_length": (_Wrap(), _not_negative("dry_allowed_length")),
     "dry_penalty_last_n": (_Wrap(), _not_negative("dry_penalty_last_n")),
     "dry_sequence_breakers": (
@@ -177,6 +161,7 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
             "of strings",
         ),
     ),
+    "mirostat": (_Wrap(), Clamp(0, 2)),
     "mirostat_tau": (Unmodelled(lambda tau: tau < 0, "at least 0", "mu falls for ever"),),
     "mirostat_eta": (Unmodelled(lambda eta: eta < 0, "at least 0", "mu runs away"),),
     "adaptive_target": (Clamp(high=1),),
@@ -187,6 +172,9 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
             "Field 'adaptive_decay': Value must be between 0.000000 <= value <= 0.990000, but got "
             "{:.6f}",
         ),
+    ),
+    "eos_token_id": (
+        Told("{key}: {engine} takes those of the model alone; these act here.", "the model's"),
     ),
     "logit_bias": (_WrapIds(), InVocabulary(False)),
     "seed": (_Wrap(signed=False), Off(lambda seed: seed % 2**32 == 0xFFFFFFFF, "-1 modulo 2**32")),
@@ -220,9 +208,7 @@ def _mirostat(p: Values) -> Step:
 
 
 def _dry(p: Values) -> tuple[Step, ...]:
-    # Texts are ids where there is a vocabulary; without one they cannot occur.
-    breakers = tuple(each for each in p.dry_sequence_breakers if not isinstance(each, str))
-    last_n = p.dry_penalty_last_n
+    breakers, last_n = p.dry_sequence_breakers, p.dry_penalty_last_n
     dry = Dry(
         p.dry_multiplier,
         p.dry_base,
@@ -252,7 +238,9 @@ def _tempering(p: Values) -> Step:
         "samplers": Option(SAMPLERS, sampler_names, sampler_names_say),
     },
     aliases={"repeat_penalty": "repetition_penalty"},
+    endings=("ignore_eos", "eos_token_id"),
     luck=llama_luck,
+    coin=llama_cpp_coin,
     luck_note=_LLAMA_LUCK,
 )
 def llama_cpp(p: Values) -> SortedChain:
@@ -298,7 +286,9 @@ def llama_cpp(p: Values) -> SortedChain:
 
 def _leaves_out(request: Mapping[str, Any]) -> str:
     words = "mirostat takes the place of the truncations, and of temperature"
-    return words if request.get("mirostat") and request.get("temperature", 0.8) > 0 else ""
+    return (
+        words if request.get("mirostat") in (1, 2) and request.get("temperature", 0.8) > 0 else ""
+    )
 
 
 _LEFT_OUT = LeftOut(_leaves_out, "beside mirostat")
@@ -314,6 +304,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     ),
     **{key: _LLAMA_RULES[key] for key in ("top_a", "mirostat_tau", "mirostat_eta", "logit_bias")},
     "seed": _LLAMA_RULES["seed"],
+    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"),),
 }
 
 

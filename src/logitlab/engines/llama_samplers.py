@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -102,7 +102,7 @@ def _order(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
     """Tell why the server's chain has no such sampler, "" if it has one."""
-    if request.get("mirostat"):
+    if request.get("mirostat", 0) > 0:
         words = "mirostat switches off all but logit_bias and temperature"
         return "" if sampler == "temperature" else words
     if sampler in ("", *_order(request)):
@@ -115,14 +115,9 @@ def _left_out(sampler: str, request: Mapping[str, Any]) -> str:
 def _stands_before(first: str, second: str, request: Mapping[str, Any]) -> bool:
     """Whether both samplers act, and the one in front of the other."""
     order = _order(request)
-    if request.get("mirostat") or first not in order or second not in order:
+    if request.get("mirostat", 0) > 0 or first not in order or second not in order:
         return False
     return order.index(first) < len(order) - 1 - order[::-1].index(second)
-
-
-def _only_tempers(value: Any, request: Mapping[str, Any]) -> str:
-    """Tell that beside mirostat temperature is no more than a number."""
-    return "it does nothing beside mirostat" if request.get("mirostat") else ""
 
 
 def _adaptive_is_last(order: Any, request: Mapping[str, Any]) -> str:
@@ -144,7 +139,7 @@ def _typical_beside_sigma(p: Any, request: Mapping[str, Any]) -> str:
 
 def _greedy_beside_dynamic(t: Any, request: Mapping[str, Any]) -> str:
     spread = request.get("dynatemp_range", 0)
-    if t > 0 or spread <= 0 or request.get("mirostat"):
+    if t > 0 or spread <= 0 or request.get("mirostat", 0) > 0:
         return ""
     return f"it is not greedy beside dynatemp_range, but between 0 and {spread}"
 
@@ -160,7 +155,9 @@ def _greedy_beside_xtc(t: Any, request: Mapping[str, Any]) -> str:
 def _threshold_is_an_end(t: Any, request: Mapping[str, Any]) -> str:
     if t > 0.5:
         return "no two tokens reach it, and XTC is off"
-    return "all but the least likely candidate go, even if that one had been removed" * (t <= 0)
+    if t <= 0:
+        return "all but the least likely candidate go, even if that one had been removed"
+    return ""
 
 
 def _breakers_are_ids(breakers: Any, request: Mapping[str, Any]) -> str:
@@ -173,12 +170,15 @@ def _target_is_below_0(target: Any, request: Mapping[str, Any]) -> str:
     return "it is off, and adaptive_p a plain draw" if target < 0 else ""
 
 
-_ODD: dict[str, tuple[Callable[[Any, Mapping[str, Any]], str], ...]] = {
-    "typical_p": (_typical_beside_sigma,),
-    "temperature": (_greedy_beside_dynamic, _greedy_beside_xtc),
-    "xtc_threshold": (_threshold_is_an_end,),
-    "adaptive_target": (_target_is_below_0,),
-    "dry_sequence_breakers": (_breakers_are_ids,),
+_ODD: dict[str, tuple[Odd, ...]] = {
+    "typical_p": (Odd(_typical_beside_sigma, "anything after top_n_sigma"),),
+    "temperature": (
+        Odd(_greedy_beside_dynamic, "0 is not greedy beside dynatemp_range"),
+        Odd(_greedy_beside_xtc, "0 is greedy over what XTC leaves"),
+    ),
+    "xtc_threshold": (Odd(_threshold_is_an_end, "off above 0.5"),),
+    "adaptive_target": (Odd(_target_is_below_0, "off below 0"),),
+    "dry_sequence_breakers": (Odd(_breakers_are_ids, "texts alone"),),
 }
 
 
@@ -188,14 +188,13 @@ def rules_of_samplers(rules: Mapping[str, tuple[Rule, ...]]) -> dict[str, tuple[
     for sampler, keys in _KEYS.items():
         left_out = LeftOut(partial(_left_out, sampler), "where samplers or mirostat leave it out")
         for key in keys:
-            odd = tuple(map(Odd, _ODD.get(key, ())))
-            result[key] = (*rules.get(key, ()), left_out, *odd)
+            result[key] = (*rules.get(key, ()), left_out, *_ODD.get(key, ()))
     for key in ("dynatemp_range", "dynatemp_exponent", "min_keep"):
         beside = LeftOut(partial(_left_out, ""), "beside mirostat")
         result[key] = (*result.get(key, ()), beside)
     result["samplers"] = (
         LeftOut(partial(_left_out, ""), "beside mirostat"),
-        Odd(_adaptive_is_last),
+        Odd(_adaptive_is_last, "adaptive_p is last"),
         _KnownSamplers(),
     )
     return result

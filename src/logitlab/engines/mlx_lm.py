@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.engine import engine
-from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rule, Unmodelled, Values
+from logitlab.engines.rules import (
+    Ignore,
+    LeftOut,
+    Off,
+    Option,
+    Refuse,
+    Rule,
+    Told,
+    Unmodelled,
+    Values,
+)
 from logitlab.engines.schemas import MLX_SERVER
+from logitlab.engines.together import Together, number
+from logitlab.request import tokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.normalisation import LogSoftmax
@@ -16,6 +29,7 @@ from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, Repetiti
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.threshold import MinP
 from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.xtc import Xtc
 
 __all__ = ["mlx_lm", "mlx_lm_server"]
 
@@ -32,12 +46,38 @@ def _size(key: str, value: Any) -> int:
     return check_integer(key, value, Range(0, integer=True))
 
 
+def _least(key: str, value: Any) -> int:
+    return check_integer(key, value, Range(1, integer=True))
+
+
 _TOP_K = Refuse(
     lambda k, size: k >= size,
     "in [1, {V}), or 0 (disable)",
     "`top_k` has to be an integer in the (0, {V}) interval, but is {}.",
     sized=True,
     unless_greedy=True,
+)
+
+
+def _greedy(request: Mapping[str, Any]) -> str:
+    return "" if number(request, "temperature") != 0 else "temperature 0 samples nothing"
+
+
+def _without_xtc(request: Mapping[str, Any]) -> str:
+    return "" if number(request, "xtc_probability") > 0 else "XTC is off"
+
+
+def _threshold_is_wrong(request: Mapping[str, Any]) -> bool:
+    tempers = number(request, "temperature") != 0
+    is_on = tempers and number(request, "xtc_probability") > 0
+    return is_on and not 0 <= number(request, "xtc_threshold") <= 0.5
+
+
+_THRESHOLD = Together(
+    "xtc_threshold",
+    _threshold_is_wrong,
+    "in [0, 0.5]",
+    "`threshold` has to be a float in the [0, 0.5] interval, but is {xtc_threshold}",
 )
 _DROPPED = "drops the connection, and logs"
 _MLX_RULES: dict[str, tuple[Rule, ...]] = {
@@ -54,6 +94,16 @@ _MLX_RULES: dict[str, tuple[Rule, ...]] = {
             unless_greedy=True,
         ),
     ),
+    "xtc_probability": (
+        LeftOut(_greedy, "where temperature is 0"),
+        Off(lambda p: p <= 0, "0 and below"),
+        Refuse(
+            lambda p: p > 1,
+            "in [0, 1]",
+            "`probability` has to be a float in the [0, 1] interval, but is {}",
+        ),
+    ),
+    "xtc_threshold": (LeftOut(_without_xtc, "without xtc_probability"),),
     "repetition_penalty": (
         Refuse(lambda r: r < 0, "non-negative", "penalty must be a non-negative float, got {}"),
         Off(lambda r: r == 0, "0"),
@@ -74,6 +124,21 @@ _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "top_p": (_at_least_0("top_p"), _at_most("top_p", 1), Off(lambda p: p == 0, "0")),
     "top_k": (_at_least_0("top_k"), replace(_TOP_K, answers=_DROPPED)),
     "min_p": (_at_least_0("min_p"), _at_most("min_p", 1)),
+    "xtc_probability": (
+        _at_least_0("xtc_probability"),
+        _at_most("xtc_probability", 1),
+        LeftOut(_greedy, "where temperature is 0"),
+        Told(
+            "{key}: {engine} protects the newline and the ends of its tokenizer; here "
+            "xtc_special_tokens and eos_token_id tell which those are.",
+            "newline and ends are protected",
+        ),
+    ),
+    "xtc_threshold": (
+        _at_least_0("xtc_threshold"),
+        _at_most("xtc_threshold", 1),
+        *_MLX_RULES["xtc_threshold"],
+    ),
     "repetition_penalty": (_at_least_0("repetition_penalty"), Off(lambda r: r == 0, "0")),
     "top_logprobs": (
         Refuse(lambda n: n < -1, "at least 0, or -1", "top_logprobs must be at least 0"),
@@ -102,12 +167,21 @@ _OPTIONS = {
     "repetition_context_size": Option(20, _size),
     "presence_context_size": Option(20, _size),
     "frequency_context_size": Option(20, _size),
+    "xtc_special_tokens": Option((), tokens.ids),
 }
 _MLX_LUCK = "mx.random.categorical on MLX's Threefry stream"
 
 
-def _chain(p: Values, cached: int) -> Chain:
+def _chain(p: Values, cached: int, least: int, protected: Sequence[int]) -> Chain:
     """Return the chain; of the prompt's first tokens that are cached penalties know nothing."""
+    xtc = Xtc(
+        p.xtc_probability,
+        p.xtc_threshold,
+        ties="all",
+        at_threshold="below",
+        protected=tuple(protected),
+        protection="kept",
+    )
     return Chain(
         LogitBias(p.logit_bias),
         RepetitionPenalty(
@@ -122,7 +196,8 @@ def _chain(p: Values, cached: int) -> Chain:
         ),
         LogSoftmax(),
         TopP(p.top_p, ties="all"),
-        MinP(p.min_p),
+        MinP(p.min_p, min_keep=least, ties="highest"),
+        *([xtc] if p.temperature != 0 else []),
         TopK(p.top_k),
         Temperature(p.temperature, reciprocal=True),
         precision="mixed",
@@ -133,8 +208,9 @@ def _chain(p: Values, cached: int) -> Chain:
     title="mlx-lm 0.32.2",
     source="mlx_lm/sample_utils.py, mlx_lm/generate.py",
     rules=_MLX_RULES,
+    together=(_THRESHOLD,),
     defaults={"temperature": 0.0},
-    options=_OPTIONS,
+    options=_OPTIONS | {"min_tokens_to_keep": Option(1, _least)},
     logprobs="penalised",
     luck_note=_MLX_LUCK,
 )
@@ -143,11 +219,13 @@ def mlx_lm(p: Values) -> Chain:
 
     Penalties count the last 20 tokens of prompt and output (a context size of 0 counts all), in
     the order repetition, presence, frequency. Then the log-probabilities are taken that it
-    reports. Top-p keeps all ties, min-p follows, top-k comes after both, and temperature is last.
-    Nothing is renormalised in between. A request without temperature is greedy, top_p 0 is off,
-    and top_k must be below the size of the vocabulary.
+    reports. Top-p keeps all ties, min-p follows, then XTC, which keeps all that tie with the least
+    likely top choice, and ``xtc_special_tokens``. Top-k comes after these, and temperature is last.
+    Nothing is renormalised in between but for XTC. At least ``min_tokens_to_keep`` pass min-p. A
+    request without temperature is greedy, which skips all of these; top_p 0 is off, and top_k must
+    be below the size of the vocabulary.
     """
-    return _chain(p, 0)
+    return _chain(p, 0, p.min_tokens_to_keep, p.xtc_special_tokens)
 
 
 @engine(
@@ -155,6 +233,8 @@ def mlx_lm(p: Values) -> Chain:
     variant_of="mlx_lm",
     source="mlx_lm/server.py, mlx_lm/sample_utils.py, mlx_lm/generate.py",
     rules=_SERVER,
+    together=(replace(_THRESHOLD, answers=_DROPPED),),
+    endings=("eos_token_id",),
     schema=MLX_SERVER,
     defaults={"temperature": 0.0},
     options=_OPTIONS | {"cached_prompt": Option(0, _size, is_deployed=True)},
@@ -170,4 +250,4 @@ def mlx_lm_server(p: Values) -> Chain:
     The option ``cached_prompt`` is how many tokens come from there; the server's answer tells it
     as ``usage.prompt_tokens_details.cached_tokens``.
     """
-    return _chain(p, p.cached_prompt)
+    return _chain(p, p.cached_prompt, 1, (*p.xtc_special_tokens, *p.eos_token_id))

@@ -31,6 +31,7 @@ from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
+from logitlab.steps.watermark import Watermark
 from logitlab.steps.xtc import Xtc
 
 __all__ = ["openrouter"]
@@ -84,7 +85,7 @@ def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
     rules=dict.fromkeys(_OF_TOKENS, (InVocabulary(True, "No token has the id {}."),)),
     luck=inverse,
     luck_note="logitlab's own: the inverse of the cumulative distribution at a Philox uniform",
-    dialect=Dialect(usage="always"),
+    dialect=Dialect(usage="always", holds_stops=True),
 )
 def openrouter(p: Values) -> Chain:
     """Return the chain that OpenRouter's parameters page describes.
@@ -128,6 +129,7 @@ def openrouter(p: Values) -> Chain:
         PLess(int(p.p_less)),
         Xtc(p.xtc_probability, p.xtc_threshold),
         *(tempering if last else ()),
+        *([] if p.watermarking_config is None else [Watermark(**p.watermarking_config)]),
         Skew(p.skew),
         *_in_place_of_the_draw(p),
     )

@@ -44,7 +44,7 @@ class Resolved:
         Whether a chain was asked for, so that no engine has made it.
     endings : mapping
         What ends a generation beside the page's parameters: those beyond it that the engine has,
-        by key, with ``min_tokens`` and the ids that end a text.
+        by key, with the ids that end a text, and ``min_tokens`` where that holds off stop strings.
     """
 
     engine: Engine
@@ -155,8 +155,10 @@ def resolve(
         refuse_answers(given)
     values = translation.values
     endings = {**translation.endings, "eos_token_id": values["eos_token_id"]}
-    if "min_tokens" in whose.reads:
+    if "min_tokens" in whose.reads and whose.dialect.holds_stops:
         endings["min_tokens"] = values["min_tokens"]
+    if endings.get("ignore_eos") and whose.dialect.ignores_stops:
+        endings.pop("stop_token_ids", None)
     amount = (ending or {}).get(given.get("verbosity", "medium"), 0)
     if amount:
         translation = _with_bias(translation, dict.fromkeys(values["eos_token_id"], amount))

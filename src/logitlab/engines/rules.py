@@ -31,6 +31,7 @@ __all__ = [
     "RefusalError",
     "Refuse",
     "Rename",
+    "Replace",
     "Rule",
     "Send",
     "Target",
@@ -358,6 +359,8 @@ class Clamp(Rule):
             return f"raised to {below}" + (
                 "" if self.unless is None else f" unless {self.unless:g}"
             )
+        if self.low == -float("inf"):
+            return f"lowered to {self.high:g}"
         return f"clamped to [{self.low:g}, {self.high:g}]"
 
 
@@ -471,6 +474,35 @@ class Told(Rule):
 
 
 @dataclass(frozen=True)
+class Replace(Rule):
+    """The engine uses another value for some.
+
+    Parameters
+    ----------
+    when : callable
+        ``when(value)``: whether it does.
+    used : object
+    words : str
+        What those values count as.
+    """
+
+    when: Callable[[Any], bool]
+    used: Any
+    words: str
+
+    def apply(self, key: str, value: Any, target: Target) -> Outcome:
+        """Return the other value for those."""
+        if not self.when(value) or value == self.used:
+            return value, None
+        sentence = f"{key} {brief_number(value)} counts as {self.words} at {target.engine}."
+        return self.used, Note(key, "changed", sentence, value, self.used)
+
+    def describe(self) -> str:
+        """Say what they count as."""
+        return f"others count as {self.words}"
+
+
+@dataclass(frozen=True)
 class Odd(Rule):
     """What a value does that one may not expect, by itself or for what stands beside it.
 
@@ -478,9 +510,12 @@ class Odd(Rule):
     ----------
     why : callable
         ``why(value, request)`` tells it, and "" where there is nothing to tell.
+    words : str
+        The same for a table.
     """
 
     why: Callable[[Any, Mapping[str, Any]], str]
+    words: str
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
         """Let the value pass, and tell."""
@@ -489,8 +524,8 @@ class Odd(Rule):
         return value, Note(key, "beside", sentence, value, value) if why else None
 
     def describe(self) -> str:
-        """Say nothing: it changes no value."""
-        return ""
+        """Say it in few words."""
+        return self.words
 
 
 def brief_number(value: Any) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
@@ -80,7 +81,8 @@ _TOGETHER = (
     *(Together(key, _grammars, "the only grammar", _ONE_GRAMMAR) for key in ("regex", "ebnf")),
 )
 _FILE = GenerationConfig(
-    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p"), lambda limit: None
+    ("repetition_penalty", "temperature", "top_k", "top_p", "min_p", "eos_token_id"),
+    lambda limit: None,
 )
 _SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"
@@ -188,6 +190,7 @@ def _sequential(p: Values) -> Chain:
     options=generation_config() | DEVICE | _CUSTOM,
     aliases=_ALIASES,
     endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    dialect=Dialect(ignores_stops=True),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -228,6 +231,7 @@ def sglang(p: Values) -> Chain:
     options=generation_config() | DEVICE | _CUSTOM,
     aliases=_ALIASES,
     endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    dialect=Dialect(ignores_stops=True),
     logprobs="tempered",
     luck=sglang_luck,
     luck_note=_SGLANG_LUCK,
@@ -253,6 +257,7 @@ def sglang_lag(p: Values) -> Chain:
     options=generation_config() | _CUSTOM,
     aliases=_ALIASES,
     endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    dialect=Dialect(ignores_stops=True),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )
@@ -282,6 +287,7 @@ def sglang_flashinfer(p: Values) -> Chain:
     options=generation_config() | _CUSTOM,
     aliases=_ALIASES,
     endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    dialect=Dialect(ignores_stops=True),
     logprobs="tempered",
     luck_note="Philox and rejection: the seed of a request is not used",
 )

@@ -33,6 +33,7 @@ from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.length import LengthDecay
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import RepetitionPenalty
@@ -104,7 +105,15 @@ class _Whole(Rule):
         return "1 keeps at most 100"
 
 
-_FILE = GenerationConfig(("temperature", "top_k", "top_p", "min_p", "repetition_penalty"))
+_ALWAYS = (
+    *("repetition_penalty", "guidance_scale", "sequence_bias", "no_repeat_ngram_size"),
+    *("eos_token_id", "exponential_decay_length_penalty", "suppress_tokens"),
+    "watermarking_config",
+)
+_SAMPLED = ("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
+_FILE = GenerationConfig(
+    ("temperature", "top_k", "top_p", "min_p", *_ALWAYS, *_SAMPLED), always=_ALWAYS
+)
 _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(
@@ -232,6 +241,7 @@ def _processors(p: Values) -> tuple[Step, ...]:
     last = {"at": 19} if p.max_length is None else {"at": p.max_length - 1, "scope": "all"}
     start, factor = p.exponential_decay_length_penalty or (0, 1.0)
     return (
+        Guidance(p.guidance_scale),
         SequenceBias(bias) if p.sequence_bias else LogitBias(p.logit_bias),
         RepetitionPenalty(p.repetition_penalty),
         NoRepeatNgram(p.no_repeat_ngram_size, guard=False),
@@ -261,9 +271,9 @@ def _processors(p: Values) -> tuple[Step, ...]:
 def transformers(p: Values) -> Chain:
     """Return the chain of `GenerationMixin.generate` with ``do_sample=True``.
 
-    Order: bias of sequences, repetition penalty over prompt and output, n-grams, bad words, least
-    lengths, forced first and last token, length decay, suppressed tokens, temperature, top-h, top-k
-    with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All of them count
+    Order: guidance, bias of sequences, repetition penalty over prompt and output, n-grams, bad
+    words, least lengths, forced first and last token, length decay, suppressed tokens, temperature,
+    top-h, top-k with all ties, top-p from below, min-p, typical, epsilon, eta, watermark. All count
     prompt and output, but for what has new tokens or a beginning in its name. There is no frequency
     or presence penalty. A request without top_k gets 50. Temperature 0 is refused: greedy is
     ``do_sample=False``. Its ``output_scores`` are what is drawn from.

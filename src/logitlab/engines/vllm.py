@@ -162,7 +162,7 @@ VLLM_ENDINGS = (
     "include_stop_str_in_output",
     "repetition_detection",
 )
-VLLM_DIALECT = Dialect(stops_after="named")
+VLLM_DIALECT = Dialect(stops_after="named", holds_stops=True)
 
 
 def _limit(key: str, value: Any) -> int:
@@ -266,6 +266,7 @@ VLLM_FILE = GenerationConfig(
         "top_k",
         "top_p",
         "min_p",
+        "eos_token_id",
     )
 )
 VLLM_OPTIONS = generation_config() | {
@@ -283,6 +284,20 @@ def vllm_masks(p: Values) -> tuple[Step, ...]:
         MinTokens(p.min_tokens, (*p.eos_token_id, *p.stop_token_ids)),
         LogitBias(p.logit_bias),
     )
+
+
+def _held(key: str, kind: str, most: int) -> tuple[Rule, ...]:
+    """Return the rules of a list or a map of which Model Runner V2 holds so many entries."""
+    rule = f"{kind} of at most {most} entries"
+    limit = Refuse(lambda value: len(value) > most, rule, f"Model Runner V2 holds {most}")
+    return limit, *VLLM_RULES[key]
+
+
+_RUNNER_V2 = VLLM_RULES | {
+    "logit_bias": _held("logit_bias", "a map", 1024),
+    "allowed_token_ids": _held("allowed_token_ids", "an array", 1024),
+    "stop_token_ids": _held("stop_token_ids", "an array", 128),
+}
 
 
 def _thinking(p: Values, follows: str = "output") -> Step:
@@ -346,17 +361,7 @@ def vllm(p: Values) -> Chain:
     title="vLLM 0.32.0, Model Runner V2 with Triton",
     variant_of="vllm",
     source=_VLLM_GPU,
-    rules=VLLM_RULES
-    | {
-        "logit_bias": (
-            Refuse(
-                lambda bias: len(bias) > 1024,
-                "a map of at most 1024 entries",
-                "Model Runner V2 holds 1024",
-            ),
-            *VLLM_RULES["logit_bias"],
-        )
-    },
+    rules=_RUNNER_V2,
     together=VLLM_TOGETHER,
     schema=VLLM_SERVER,
     generation_config=VLLM_FILE,

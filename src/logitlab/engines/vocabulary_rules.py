@@ -64,7 +64,7 @@ def _ids(value: Iterable[Any]) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Drop(Rule):
-    """Only so many entries of a map are read."""
+    """Only so many entries of a map, or of a list, are read."""
 
     count: int
 
@@ -72,7 +72,8 @@ class Drop(Rule):
         """Keep the first entries."""
         if len(value) <= self.count:
             return value, None
-        used = dict(list(value.items())[: self.count])
+        is_map = isinstance(value, Mapping)
+        used = dict(list(value.items())[: self.count]) if is_map else value[: self.count]
         sentence = (
             f"{key}: only the first {self.count} of {len(value)} entries reach {target.engine}."
         )

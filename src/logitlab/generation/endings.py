@@ -16,7 +16,7 @@ class Repetition(NamedTuple):
     """What stands at the end of a text: so many times the same tokens."""
 
     size: int
-    count: int
+    times: int
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Pattern:
     Examples
     --------
     >>> Pattern(most=3, least=0, count=2).found(np.array([9, 1, 2, 1, 2]))
-    Repetition(size=2, count=2)
+    Repetition(size=2, times=2)
     >>> Pattern(most=1, least=0, count=2).found(np.array([9, 1, 2, 1, 2]))
     """
 

@@ -188,9 +188,9 @@ class Row:
             return Finish("stop", "end token", sentence)
         whole = self._is_whole()
         if repeated is not None:
-            size, count = repeated
+            size, times = repeated
             same = "the same token" if size == 1 else f"the same {size} tokens"
-            sentence = f"It ended in {count} times {same}."
+            sentence = f"It ended in {times} times {same}."
             return Finish("repetition", "repetition", sentence, complete=whole)
         if self.prepared.max_tokens == self.limit:
             sentence = f"max_tokens {self.limit} was reached."

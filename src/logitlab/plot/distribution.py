@@ -117,6 +117,9 @@ def ranks(
 ) -> Axes:
     """Draw probability against rank, both in logarithms, and where each truncation cuts.
 
+    A cut that keeps no beginning of the sorted row, as typical-p and XTC, has two ends: a line at
+    the first and one at the last token that stays, and the ranks in words.
+
     Parameters
     ----------
     source : array_like of shape (V,), or Trace
@@ -141,6 +144,9 @@ def ranks(
     >>> ax = ll.plot.ranks(row, [ll.TopK(50), ll.TopP(0.9), ll.MinP(0.05), ll.TopA(0.2)])
     >>> [text.get_text() for text in ax.get_legend().get_texts()][:2]
     ['TopK(50): 50 tokens, 0.884', 'TopP(0.9): 59 tokens, 0.901']
+    >>> ax = ll.plot.ranks(row, [ll.TypicalP(0.2)])
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['TypicalP(0.2): 9 tokens, ranks 7 to 15, 0.207']
     """
     if isinstance(source, Trace):
         if len(cuts):
@@ -149,24 +155,33 @@ def ranks(
         kept = metrics.support_size(stages.logits)
         cut = np.flatnonzero(np.diff(kept)) + 1
         row = stages.logits[cut[0] - 1 if len(cut) else -1]
-        sizes = {stages.names[i]: int(kept[i]) for i in cut}
+        left = {stages.names[i]: stages.logits[i] for i in cut}
     else:
         row = row_of(source)
-        sizes = {repr(cut): int(metrics.support_size(cut(row))) for cut in _transforms(cuts)}
-    probs = np.sort(softmax(row))[::-1]
+        left = {repr(cut): cut(row) for cut in _transforms(cuts)}
+    order = np.argsort(-row, kind="stable")
+    probs = softmax(row)[order]
     probs = probs[: np.count_nonzero(probs)]
-    sums = probs.cumsum()
     ax, look = style.canvas(ax, 7, 4)
     ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="probability")
     dot = "." if len(probs) == 1 else ""
     ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5, marker=dot)
     points = {}
     looks = zip(cycle(look.series), cycle(style.MARKERS))
-    for (name, size), (color, marker) in zip(sizes.items(), looks, strict=False):
-        rank = min(size, len(probs))
-        ax.axvline(rank, color=color, linewidth=1, linestyle=(0, (4, 2)))
-        text = f"{name}: {size} token{'s' if size > 1 else ''}, {sums[rank - 1]:.3f}"
-        [points[text]] = ax.plot([rank], [probs[rank - 1]], marker, color=color, markersize=7)
+    for (name, logits), (color, marker) in zip(left.items(), looks, strict=False):
+        stays = logits[order] > -np.inf
+        first, size, last = int(stays.argmax()), int(stays.sum()), int(np.flatnonzero(stays)[-1])
+        ends = [min(last + 1, len(probs))]
+        where = ""
+        if last >= size:  # some before the last one went
+            ends = sorted({first + 1, *ends}) if first else ends
+            where = f"ranks {first + 1} to {last + 1}, "
+        for rank in ends:
+            ax.axvline(rank, color=color, linewidth=1, linestyle=(0, (4, 2)))
+        mass = float(probs[stays[: len(probs)]].sum())
+        text = f"{name}: {size} token{'s' if size > 1 else ''}, {where}{mass:.3f}"
+        heights = [probs[rank - 1] for rank in ends]
+        [points[text]] = ax.plot(ends, heights, marker, color=color, markersize=7)
     if points:
         text = "where each truncation cuts: tokens and mass kept"
         style.legend(ax, text, points.values(), points)

@@ -199,6 +199,7 @@ class BeyondParameters:
         rule="token ids",
         origin="vLLM",
         used=(0,),
+        any_size=tokens.ids,
     )
     suppress_tokens: Sequence[int] | None = parameter(
         tokens.ids,
@@ -271,6 +272,7 @@ class BeyondParameters:
         rule="greenlist_ratio, bias, hashing_key, seeding_scheme, context_width",
         origin="Kirchenbauer et al., arXiv:2301.10226",
         used={},
+        any_size=tokens.watermarking_fields,
     )
     mirostat: int | None = parameter(
         values.mirostat,
@@ -282,6 +284,7 @@ class BeyondParameters:
         rule="0, 1 or 2",
         origin="Basu et al., arXiv:2007.14966",
         used=2,
+        any_size=values.any_version,
     )
     mirostat_tau: float | None = parameter(
         Range(0),

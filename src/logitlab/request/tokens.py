@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from logitlab.checks import (
     Check,
     FrozenDict,
@@ -13,7 +14,6 @@ from logitlab.checks import (
     check_choice,
     check_integer,
     check_number,
-    check_token,
 )
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "some_ids",
     "two_phrases",
     "watermarking_config",
+    "watermarking_fields",
 ]
 
 _COUNT = Range(0, integer=True)
@@ -40,7 +41,10 @@ def ids(key: str, value: Any) -> tuple[int, ...]:
     """Take an array of token ids."""
     if not _is_list(value):
         raise ParameterError(key, "an array of token ids", value)
-    return tuple(check_token(key, token) for token in value)
+    for token in value:
+        if isinstance(token, bool) or not isinstance(token, int | np.integer) or token < 0:
+            raise ParameterError(key, "of token ids >= 0", token)
+    return tuple(map(int, value))
 
 
 def some_ids(key: str, value: Any) -> tuple[int, ...]:
@@ -164,3 +168,14 @@ watermarking_config = _map(
     }
 )
 """Take what transformers' ``WatermarkingConfig`` takes."""
+
+watermarking_fields = _map(
+    {
+        "greenlist_ratio": check_number,
+        "bias": check_number,
+        "hashing_key": _integer,
+        "seeding_scheme": _scheme,
+        "context_width": _integer,
+    }
+)
+"""Take its fields, whatever their numbers are."""

@@ -28,6 +28,7 @@ from logitlab.checks import (
 __all__ = [
     "BIAS",
     "any_bias",
+    "any_version",
     "bias_entries",
     "choice",
     "extra",
@@ -194,6 +195,11 @@ def hashable(value: Any) -> Any:
         return tuple(map(hashable, value))
     # Of other things nobody knows which are equal, so that none may tell requests apart.
     return value if isinstance(value, str | Number) else None
+
+
+def any_version(key: str, value: Any) -> int:
+    """Take an integer: what other versions of mirostat mean is an engine's affair."""
+    return check_integer(key, value, Range(integer=True))
 
 
 def mirostat(key: str, value: Any) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ __all__ = ["Head", "Scan", "Scans", "divided", "nuclei", "top_candidates"]
 _STRIDE = 64
 _FIRST_LOOK = 256  # tokens that the first attempt at a nucleus looks at
 _VANISHING = -100.0  # gap from which on a weight cannot matter to a rough bound
+_FAINT = np.float32(-87)  # the lowest gap whose weight in float32 is a normal number
 _UNKNOWN = (0.0, 1e300)  # bounds of a mass that could not be estimated
 _CLOSE = 1e-9  # more than sums of float64 in another order can differ
 _UNIT = 2.0**-24  # half a unit in the last place of float32
@@ -102,41 +104,151 @@ class Scan:
                 if self.t != 1:
                     weight *= np.float32(1 / self.t)
                 np.exp(weight, out=weight)
-            columns = len(weight) // _STRIDE
-            body = weight[: _STRIDE * columns].reshape(_STRIDE, columns)
-            total = float(body.sum(axis=0).sum(dtype=np.float64))
-            total += float(weight[_STRIDE * columns :].sum())
+            total = _chunked_sum(weight)
             # In units: rounding of the quotients, twice |x_max / t| and once the gap; of the gap
             # three more times, and a gap weighs at most ln V on average; of the exponential, 8;
             # of the sum, one for each of its terms in a chunk. That is to first order, which the
             # thousandth more than covers up to the limit.
-            units = 2 * abs(self.top / self.t) + 4 * math.log(len(weight)) + 16 + _STRIDE
+            scale = abs(self.top / self.t) if self.t != 1 else 0.0
+            units = 2 * scale + 4 * math.log(len(weight)) + 16 + _STRIDE
             error = 1.001 * units * _UNIT
         if error > 1e-3:  # huge logits
             return _UNKNOWN
         return total * (1 - error), total * (1 + error)
 
-    def at_least(self, ratio: Callable[[float], float]) -> IntArray | None:
+    def at_least(self, ratio: Callable[..., float], of: str = "") -> IntArray | None:
         """Return tokens at least so many times as likely as the most likely one, or None.
 
         Parameters
         ----------
         ratio : callable
-            From the mass of the row, in which the most likely token weighs 1, to that number, with
-            which it rises or falls. None where the mass is not known well enough.
+            From the mass of the row, in which the most likely token weighs 1, to that number; with
+            each of its arguments it rises or falls. None where these are not known well enough.
+        of : {"", "depth", "weight"}
+            A second argument: an average over the row, as `numerics.moments` has it.
         """
-        if self.mass == _UNKNOWN:
-            return None
-        low, high = sorted(map(ratio, self.mass))
-        if low == 0:
-            return None
-        # The dense step keeps x - x_max >= ln ratio.
-        loose, strict = math.log(min(low, 1)), math.log(min(high, 1))
+        for known in self.known(of):
+            ratios = [ratio(*corner) for corner in product(*known)]
+            low, high = min(ratios), max(ratios)
+            if low == 0:
+                return None
+            # The dense step keeps x - x_max >= ln ratio.
+            tokens = self.within(math.log(min(low, 1)), math.log(min(high, 1)))
+            if tokens is not None:
+                return tokens
+        return None
+
+    def known(self, of: str = "") -> Iterator[tuple[tuple[float, float], ...]]:
+        """Yield bounds of the mass, and of an average: at first rough ones, then close ones."""
+        if not of:
+            if self.mass != _UNKNOWN:
+                yield (self.mass,)
+        elif self.row.dtype == np.float32:
+            rough = self._rough(of)
+            if rough:
+                yield rough
+        if of or self.row.dtype == np.float32:
+            yield self._close(of)[: 2 if of else 1]
+
+    def within(self, loose: float, strict: float) -> IntArray | None:
+        """Return tokens whose gap to the largest is at least one of two bounds, or None.
+
+        None where the two do not agree on a token.
+        """
         tokens = self.reaching(self.top + self.t * loose * (1 + 1e-12))
         gap = shifted(divided(self.row[tokens], self.t)[None])[0]
         keep = gap >= loose - 1e-12
         surely = gap >= strict + (1e-12 if strict < 0 else 0)
         return tokens[keep] if np.array_equal(keep, surely) else None
+
+    def near_top(self, n: float, one: bool) -> IntArray | None:
+        """Return tokens within n standard deviations of the largest logit, or None.
+
+        Parameters
+        ----------
+        n : float
+            Above 0.
+        one : bool
+            Whether the squares are divided by one less than there are logits.
+        """
+        row = divided(self.row, self.t)
+        gap = scratch((len(row),), np.float64)
+        np.subtract(row, float(row.max()), out=gap)
+        total = float(gap.sum())
+        if not math.isfinite(total):
+            gap = gap[gap > -np.inf]
+            total = float(gap.sum())
+        gap -= total / len(gap)
+        squares = float(np.einsum("i,i", gap, gap))
+        if not 1e-200 < squares < 1e200 or len(gap) < 2:
+            return None
+        reach = n * math.sqrt(squares / (len(gap) - one))
+        off = len(row) * 2.0**-50
+        return self.within(-reach * (1 + off), -reach * (1 - off))
+
+    def best(self, count: int) -> tuple[IntArray, FloatArray]:
+        """Return the most likely tokens, and their logits under the temperature.
+
+        In the order of their ids: at least ``count``, and with the last one all equal to it.
+        """
+        threshold = self.threshold(count)
+        tokens = self.reaching(threshold)
+        logits = divided(self.row[tokens], self.t)
+        whole = logits >= divided(np.array([threshold], logits.dtype), self.t)
+        return (tokens, logits) if whole.all() else (tokens[whole], logits[whole])
+
+    def _rough(self, of: str) -> tuple[tuple[float, float], ...]:
+        """Return bounds of the mass and of an average from one pass in float32, if they are close.
+
+        As of `mass`, in units: a gap is off by twice |x_max / t| and four times itself, its weight
+        by as much and 8, a product by 1, a sum by its terms. Neither a gap nor its square weighs
+        more than ln V or its square on average, the latter with 1 added.
+        """
+        gap, weight = scratch((2, len(self.row)), np.float32)
+        np.subtract(self.row, np.float32(self.top), out=gap)
+        scale = abs(self.top / self.t) if self.t != 1 else 0.0
+        if self.t != 1:
+            gap *= np.float32(1 / self.t)
+        np.maximum(gap, _FAINT, out=gap)
+        np.exp(gap, out=weight)
+        mass = _chunked_sum(weight)
+        weight *= weight if of == "weight" else gap
+        mean = abs(_chunked_sum(weight)) / mass
+        log_size = math.log(len(self.row))
+        sums = _STRIDE + 24
+        units = 2 * scale + 4 * log_size + 8 + sums
+        if of == "weight":
+            error = mean * (units + 4 * scale + 4 * log_size + 16 + sums)
+        else:
+            error = mean * (units + 2 * scale + 13 + sums) + 4 * (log_size**2 + 1) + 2 * scale
+        off, error = 1.001 * units * _UNIT, 1.001 * error * _UNIT + 1e-30
+        if off > 1e-3 or error > 1e-3:  # huge logits
+            return ()
+        return (mass * (1 - off), mass * (1 + off)), (max(mean - error, 0.0), mean + error)
+
+    def _close(self, of: str) -> tuple[tuple[float, float], ...]:
+        """Return bounds of the mass and of an average that only the order of sums is off by."""
+        # The scratch of float64 holds the gaps; no other may be asked for until they are used.
+        row = divided(self.row, self.t)
+        gap, weight = scratch((2, len(row)), np.float64)
+        gap[...] = row
+        gap -= float(row.max())
+        np.maximum(gap, _VANISHING * 7, out=gap)
+        np.exp(gap, out=weight)
+        mass = float(weight.sum())
+        weight *= weight if of == "weight" else gap
+        mean = abs(float(weight.sum())) / mass
+        off = len(row) * 2.0**-50
+        low, high = mass * (1 - off), mass * (1 + off)
+        return (low, high), (max(mean - off * (1 + mean), 0.0), mean + off * (1 + mean))
+
+
+def _chunked_sum(values: NDArray[np.float32]) -> float:
+    """Return a sum in float32 that no term passes through more than a chunk of additions."""
+    columns = len(values) // _STRIDE
+    body = values[: _STRIDE * columns].reshape(_STRIDE, columns)
+    total = float(body.sum(axis=0).sum(dtype=np.float64))
+    return total + float(values[_STRIDE * columns :].sum())
 
 
 class Scans:

@@ -6,11 +6,12 @@ stands with its class below, as in `logitlab.steps.truncation`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import moments, probabilities, rounded_log_softmax
 from logitlab.steps.step import Truncation, Words, option
@@ -92,6 +93,8 @@ class EpsilonCutoff(Truncation):
     key: ClassVar[str] = "epsilon_cutoff"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -100,6 +103,19 @@ class EpsilonCutoff(Truncation):
         if dtype != np.float64:
             return _at_least(rows, probabilities(rows, dtype), value.astype(dtype), self.exempt)
         return _above(rows, value * moments(rows)[0], self.exempt)
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether all maxima stay."""
+        return self.exempt == "maxima"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with bounds of the mass, where both agree on every token."""
+        return [scan.at_least(lambda mass, e=epsilon: e * mass) for scan, epsilon in scans]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with the mass, but for what sums in another order could decide otherwise."""
+        return order.at_least(n, values * order.mass[order.last(n)], values == 0)
 
 
 def eta_cutoff(
@@ -170,6 +186,8 @@ class EtaCutoff(Truncation):
     key: ClassVar[str] = "eta_cutoff"
     rule: ClassVar[Range] = Range(0)
     neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -195,6 +213,29 @@ class EtaCutoff(Truncation):
         below = np.cumsum(terms, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
         cut = np.minimum(eta, np.sqrt(eta) * np.exp(below.astype(np.float64)).astype(dtype))
         return _at_least(rows, probs, cut, self.exempt)
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether all maxima stay."""
+        return self.exempt == "maxima"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with bounds of mass and average depth, where all agree on every token."""
+        return [
+            scan.at_least(lambda mass, depth, e=eta: min(e * mass, _root(e, depth)), "depth")
+            for scan, eta in scans
+        ]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with mass and depth, but for what other sums could decide otherwise."""
+        last = order.last(n)
+        mass, depth = order.mass[last], order.depths[last] / order.mass[last]
+        ratio = np.minimum(values * mass, np.sqrt(values) * np.exp(-depth))
+        return order.at_least(n, ratio, values == 0)
+
+
+def _root(eta: float, depth: float) -> float:
+    return math.sqrt(eta) * math.exp(-depth)
 
 
 def p_less(logits: ArrayLike, on: ArrayLike = 1, *, normalised: bool = False) -> FloatArray:
@@ -260,6 +301,8 @@ class PLess(Truncation):
     key: ClassVar[str] = "p_less"
     rule: ClassVar[Range] = Range(0, 1, integer=True)
     neutral: ClassVar[float] = 0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -271,6 +314,20 @@ class PLess(Truncation):
             count = (rows > -np.inf).sum(axis=-1, keepdims=True)
             ratio = np.maximum(count * ratio - mass, 0) / np.maximum(count - 1, 1)
         return near_best(rows, np.where(value == 0, 0, np.minimum(ratio, 1)), dtype)
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether it is the cut without a count of tokens."""
+        return not self.normalised
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with bounds of the average weight, where both agree on every token."""
+        return [scan.at_least(lambda mass, weight: weight, "weight") for scan, _ in scans]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with the average weight, but for what other sums could decide otherwise."""
+        last = order.last(n)
+        return order.at_least(n, order.squares[last] / order.mass[last], values == 0)
 
 
 def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenSequences
+from logitlab.steps.repeats import Breakers, continuations
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
@@ -32,7 +34,6 @@ ROOM = {
         "wants one token more after the last breaker than the allowed length, or two in all",
     ),
 }
-_MANY = 32  # tokens that are compared one place after another, for all occurrences at once
 
 
 def dry(
@@ -111,8 +112,6 @@ def dry(
     and ``room="two more"`` where it is compiled, "one or two more" in Python. exllamav2 counts how
     often the longest of all was continued, which is not modelled.
 
-    A text of n tokens takes n steps at most.
-
     References
     ----------
     p-e-w, "DRY: A modern repetition penalty that reliably prevents looping",
@@ -145,7 +144,7 @@ class Dry(SparseStep):
     base: float = option(1.75, rule=Range(0), name="dry_base")
     allowed_length: int = option(2, rule=LENGTH, name="dry_allowed_length")
     last_n: int | None = option(None, rule=LENGTH)
-    breakers: tuple[tuple[int, ...], ...] = option(
+    breakers: Sequence[int | Sequence[int]] = option(
         (), rule=TokenSequences(), name="dry_sequence_breakers"
     )
     penalises_breakers: bool = option(False)
@@ -160,39 +159,12 @@ class Dry(SparseStep):
     neutral: ClassVar[float] = 0.0
 
     @cached_property
-    def _tails(self) -> dict[int, list[list[int]]]:
-        """What follows the first token of each breaker, the longest first."""
-        tails: dict[int, list[list[int]]] = {}
-        for head, *tail in sorted(self.breakers, key=len, reverse=True):
-            tails.setdefault(head, []).append(tail)
-        return tails
-
-    @cached_property
-    def _heads(self) -> BoolArray:
-        """Whether a token begins a breaker; the last place stands for all greater ids."""
-        heads = np.zeros(max(self._tails, default=-1) + 2, bool)
-        heads[list(self._tails)] = True
-        return heads
-
-    @cached_property
-    def _singles(self) -> IntArray:
-        return np.array([head for head, tails in self._tails.items() if [] in tails], np.intp)
-
-    def _after_breaker(self, text: IntArray) -> int | None:
-        """Return how many tokens stand after the last breaker, or None without one."""
-        if not self.breakers:
-            return None
-        is_head = self._heads[np.minimum(text, len(self._heads) - 1)]
-        for place in np.flatnonzero(is_head)[::-1].tolist():
-            behind = len(text) - 1 - place
-            for tail in self._tails[int(text[place])]:
-                if len(tail) <= behind and text[place + 1 : place + 1 + len(tail)].tolist() == tail:
-                    return int(behind) - len(tail)
-        return None
+    def _breakers(self) -> Breakers:
+        return Breakers(self.breakers)  # type: ignore[arg-type]
 
     def _reach(self, text: IntArray) -> int:
-        """Return how long a repetition can be, 0 where there is not room enough for any."""
-        after = self._after_breaker(text)
+        """Return how long a repetition can be, -1 where there is not room enough for any."""
+        after = self._breakers.after(text)
         if self.longest is not None and after is not None and after >= self.longest:
             after = None
         reach = len(text) if after is None else after
@@ -207,20 +179,15 @@ class Dry(SparseStep):
         least = max(self.allowed_length, 1) if self.least is None else self.least
         if reach < least or len(text) < 2:
             return text[:0], text[:0]
-        places, lengths = _occurrences(text, reach, self.occurrences)
-        if self.enough is not None and (lengths >= self.enough).any():
-            newest = np.flatnonzero(lengths >= self.enough)[-1]
-            places, lengths = places[newest:], lengths[newest:]
+        places, lengths = continuations(text, reach, self.occurrences, self.enough)
         if least == 0:
             every = np.zeros(len(text) - 1, np.intp)
             every[places] = lengths
             places, lengths = np.arange(len(text) - 1), every
-        long = lengths >= least
-        tokens = text[places[long] + 1]
-        if not self.penalises_breakers and len(self._singles):
-            keep = ~np.isin(tokens, self._singles)
-            return _longest(tokens[keep], lengths[long][keep])
-        return _longest(tokens, lengths[long])
+        keep = lengths >= least
+        if self.breakers and not self.penalises_breakers:
+            keep &= ~self._breakers.are_single(text[places + 1])
+        return _longest(text[places[keep] + 1], lengths[keep])
 
     def edit(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
@@ -275,50 +242,9 @@ class Dry(SparseStep):
             return np.asarray(np.power(np.float64(base), exponent.astype(np.float64)))
 
 
-def _occurrences(text: IntArray, reach: int, newest: int | None) -> tuple[IntArray, IntArray]:
-    """Return the earlier places of the last token, and how many tokens agree up to there.
-
-    No more than ``reach`` of them are counted, and only the ``newest`` places.
-    """
-    places = np.flatnonzero(text[:-1] == text[-1])
-    if newest is not None:
-        places = places[-newest:]
-    lengths = np.full(len(places), min(reach, 1))
-    here = np.arange(len(places))
-    for k in range(1, min(reach, _MANY)):
-        here = here[places[here] >= k]
-        here = here[text[places[here] - k] == text[-1 - k]]
-        if not len(here):
-            return places, lengths
-        lengths[here] += 1
-    if reach > _MANY and len(here):
-        z = _z(text[::-1].tolist(), reach)
-        lengths[here] = np.array([z[len(text) - 1 - place] for place in places[here].tolist()])
-    return places, lengths
-
-
-def _z(text: list[int], most: int) -> list[int]:
-    """Return how many tokens from each place on are those at the beginning: the Z-function.
-
-    None is greater than ``most``.
-    """
-    n = len(text)
-    z = [0] * n
-    left = right = 0  # the window farthest to the right that is known to be a beginning
-    for i in range(1, n):
-        k = min(right - i, z[i - left]) if i < right else 0
-        end = min(n - i, most)
-        while k < end and text[k] == text[i + k]:
-            k += 1
-        z[i] = k
-        if i + k > right:
-            left, right = i, i + k
-    return z
-
-
 def _longest(tokens: IntArray, lengths: IntArray) -> tuple[IntArray, IntArray]:
     """Return each token once, with the greatest of its lengths."""
-    each, kind = np.unique(tokens, return_inverse=True)
-    longest = np.zeros(len(each), lengths.dtype)
-    np.maximum.at(longest, kind, lengths)
-    return each, longest
+    longest = np.zeros(tokens.max(initial=-1) + 1, np.intp)
+    np.maximum.at(longest, tokens, lengths + 1)
+    each = np.flatnonzero(longest)
+    return each, longest[each] - 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ def length_decay(
     context: Context | None,
     *,
     start: int = 0,
-    end_ids: ArrayLike = (),
+    end_ids: Sequence[int] = (),
 ) -> FloatArray:
     """Make an end ever likelier from some length on: ``x + |x| (factor ** k - 1)``.
 
@@ -67,7 +68,7 @@ def length_decay(
     >>> length_decay([2.0, -1.0], 1.5, Context(output=[0, 0, 0]), start=2, end_ids=[1])
     array([ 2. , -0.5])
     """
-    return LengthDecay(factor, start, end_ids)(logits, context)  # type: ignore[arg-type]
+    return LengthDecay(factor, start, end_ids)(logits, context)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -82,7 +83,7 @@ class LengthDecay(SparseStep):
 
     factor: ArrayLike
     start: int = option(0, rule=Range(0, integer=True))
-    end_ids: tuple[int, ...] = option((), rule=TokenIds(), name="eos_token_id")
+    end_ids: Sequence[int] = option((), rule=TokenIds(), name="eos_token_id")
 
     key: ClassVar[str] = "exponential_decay_length_penalty"
     rule: ClassVar[Range] = Range()

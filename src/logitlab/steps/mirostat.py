@@ -159,7 +159,8 @@ def zipf_top_k(
     overflow : {"limit", "one", "all"}
         What happens where k is no number of 32 bits: in equal rows, where ``s = 0``, and where s is
         1. "limit" takes the limit of the equation: all tokens where k is too large, and
-        ``2^mu / ln N`` where s is 1; "one" keeps one token, "all" keeps all.
+        ``2^mu / ln N`` where s is 1; "one" keeps one token; "all" keeps all, and does so, too,
+        where k is below 1.
 
     Returns
     -------
@@ -174,7 +175,8 @@ def zipf_top_k(
     Notes
     -----
     The paper rounds k nowhere; its authors' code takes ``round(k) + 1``, llama.cpp and KoboldCpp
-    the integer part. Where k is NaN or too large, llama.cpp keeps one token and KoboldCpp all.
+    the integer part. Where k is NaN or too large, llama.cpp keeps one token and KoboldCpp all,
+    which it also does where k is below 1: its top-k is off at 0.
 
     References
     ----------
@@ -208,6 +210,11 @@ class ZipfTopK(Truncation):
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[None] = None
     ordered_options: ClassVar[tuple[str, ...]] = ("m", "size", "overflow")
+
+    @property
+    def sees_removed(self) -> bool:
+        """Whether the number of all tokens is to be counted."""
+        return self.size is None
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,7 +24,7 @@ def no_repeat_ngram(
     context: Context | None,
     *,
     last_n: int | None = None,
-    allowed: ArrayLike = (),
+    allowed: Sequence[int] = (),
     guard: bool = True,
 ) -> FloatArray:
     """Remove every token that would complete an n-gram which the context already has.
@@ -69,7 +70,7 @@ def no_repeat_ngram(
     >>> no_repeat_ngram([1.0, 0.9, 0.8], 2, Context(prompt=[0, 1, 0]))
     array([ 1. , -inf,  0.8])
     """
-    return NoRepeatNgram(size, last_n, allowed, guard)(logits, context)  # type: ignore[arg-type]
+    return NoRepeatNgram(size, last_n, allowed, guard)(logits, context)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -84,7 +85,7 @@ class NoRepeatNgram(SparseStep):
 
     size: ArrayLike
     last_n: int | None = option(None, rule=Range(0, integer=True))
-    allowed: tuple[int, ...] = option((), rule=TokenIds())
+    allowed: Sequence[int] = option((), rule=TokenIds())
     guard: bool = option(True)
 
     key: ClassVar[str] = "no_repeat_ngram_size"

@@ -387,7 +387,7 @@ class FrequencyPenalty(_Penalty):
         if self.amount != "share":
             return value
         counted = np.bincount(seen.row, seen.count, minlength=logits.size // logits.shape[-1])
-        return value / counted[seen.row].astype(value.dtype)
+        return np.asarray(value / counted[seen.row].astype(value.dtype))
 
     def _penalised(
         self, x: Float64, value: NDArray[Any], seen: TokenCounts, limit: float

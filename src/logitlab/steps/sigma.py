@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray
+from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import shifted
 from logitlab.steps.step import Truncation, Words, option
@@ -93,6 +93,8 @@ class TopNSigma(Truncation):
     key: ClassVar[str] = "top_n_sigma"
     rule: ClassVar[Range] = Range()
     neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
     ordered_options: ClassVar[tuple[str, ...]] = ("deviation", "removed")
 
     @property
@@ -158,6 +160,31 @@ class TopNSigma(Truncation):
             else:
                 sigma[i] = _left_to_right(values.astype(dtype))
         return sigma
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether removed tokens are left out."""
+        return self.removed == "skip"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Compare with sigma, where its error decides on no token."""
+        one = self.deviation == "sample"
+        return [scan.near_top(n, one) if n > 0 else None for scan, n in scans]
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with sigma, but for what sums in another order could decide otherwise."""
+        depths, squares = (sums[n - 1] for sums in order.spreads)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            square = squares / n
+            variance = square - (depths / n) ** 2
+            doubt = (len(order) + 8) * 2.0**-50 * square / variance
+            reach = values * np.sqrt(variance * n / (n - (self.deviation == "sample")))
+            most = order.depth.searchsorted(reach * (1 + doubt), "right")
+            least = order.depth.searchsorted(reach * (1 - doubt), "right")
+        sure = np.isfinite(reach) & (doubt < 1e-3)
+        off = (values <= 0) | (squares == 0)
+        most, least = np.minimum(n, most), np.minimum(n, least)
+        return np.where(off, n, np.maximum(most, 1)), np.asarray(~off & (~sure | (most != least)))
 
 
 def _scaled(rows: FloatArray) -> FloatArray:

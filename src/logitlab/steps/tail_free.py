@@ -8,12 +8,15 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import probabilities
+from logitlab.numerics import probabilities, weights
 from logitlab.steps.step import Truncation, Words, option
-from logitlab.steps.truncation import TIES, largest
+from logitlab.steps.truncation import TIES, front, largest
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Tfs", "tfs"]
+
+LOOKS = 256, 1 << 11, 1 << 14
+"""How many of the most likely tokens a scan looks at, one after another."""
 
 CROSSING = {
     "keep": Words("stays", "keeps the token at which the curve crosses {key}"),
@@ -123,11 +126,14 @@ class Tfs(Truncation):
     key: ClassVar[str] = "tfs"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
+    ordered_options: ClassVar[tuple[str, ...]] = ("crossing", "last", "flat")
 
     @property
     def sees_removed(self) -> bool:
         """Whether removed tokens are part of the curve, or of the sort."""
-        return self.removed == "zero" or self.ties == "introsort"
+        return self.removed == "zero" or super().sees_removed
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -144,6 +150,57 @@ class Tfs(Truncation):
         count = np.where((value == 1) | (whole < self._least), whole, np.maximum(count, 1))
         last = np.take_along_axis(descending, count - 1, axis=-1)
         return largest(rows, count, last, self.ties)
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Sort, and keep the first ones as KoboldCpp does, whose rule is the only one in order."""
+        candidates.take_as_many(lambda probs: _kobold_size(probs, value))
+        return True
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether nothing but the survivors has a say."""
+        return not self.sees_removed
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Look for the crossing among the most likely tokens: what is beyond bends but little."""
+        return [self._scanned(scan, z) for scan, z in scans]
+
+    def _scanned(self, scan: Any, z: float) -> IntArray | None:
+        for count in LOOKS:
+            if count >= len(scan.row):
+                break
+            tokens, logits = scan.best(count)
+            if len(tokens) < 3:
+                break
+            descending = np.sort(logits)[::-1]
+            weight = weights(descending[None])[0]
+            bends = np.cumsum(np.abs(np.diff(weight, n=2)))
+            # Beyond, the curve falls by no more than its height, and each fall bends it twice.
+            total, rest = float(bends[-1]), 2 * float(weight[-2])
+            doubt = 2.0**-50 * (float(weight.sum()) + len(scan.row) * total)
+            if self.flat == "spread" and total < 1e-5 * len(scan.row):
+                break
+            crossing = int(bends.searchsorted(z * total - doubt, "right"))
+            if crossing == bends.searchsorted(z * (total + rest) + doubt, "right") < len(bends):
+                size = crossing + 1 if self.crossing == "keep" else max(crossing, 1)
+                return np.asarray(tokens[front(logits, descending, size, self.ties)])
+        return None
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare with the bends of each prefix, but for what rounding could decide otherwise."""
+        bends = np.append(0.0, order.bends)
+        total = bends[np.clip(n - 2, 0, len(order.bends))]
+        doubt = 2.0**-49 * order.mass[order.last(n)] + len(order) * 2.0**-50 * total
+        kept = [self._kept(order.bends, n, values * total + sign * doubt) for sign in (-1, 1)]
+        off = (values == 1) | (n < self._least)
+        count = order.with_ties(np.where(off, n, kept[0]), n, self.ties)
+        vague = (total <= 1e-5 * n) & (total > 0) | (self.flat == "spread") & (total <= 1e-5 * n)
+        return count, np.asarray(~off & (vague | (kept[0] != kept[1])))
+
+    def _kept(self, bends: NDArray[Any], n: IntArray, limit: NDArray[Any]) -> IntArray:
+        crossing = bends.searchsorted(limit, "right")
+        size = np.where(crossing < n - 2, crossing + (self.crossing == "keep"), n)
+        return np.asarray(np.clip(size, 1, n - (self.last == "drop")))
 
     @property
     def _least(self) -> int:
@@ -165,3 +222,16 @@ class Tfs(Truncation):
         count = beyond.argmax(axis=-1, keepdims=True)
         crossed = count < np.maximum(whole - 2, 0)
         return np.asarray(np.where(crossed, count + (self.crossing == "keep"), whole))
+
+
+def _kobold_size(probs: FloatArray, z: Any) -> int:
+    """Return how many of the first tokens stay, with sums of float32 from left to right."""
+    if len(probs) <= 2:
+        return len(probs)
+    slopes = probs[:-1] - probs[1:]
+    bends = np.abs(slopes[:-1] - slopes[1:])
+    total = np.cumsum(bends, dtype=np.float32)[-1]
+    bends = bends / total if total > 1e-6 else np.full_like(bends, 1 / len(bends))
+    beyond = np.cumsum(bends, dtype=np.float32) > z
+    beyond[0] = False
+    return int(beyond.argmax()) if beyond.any() else len(probs)

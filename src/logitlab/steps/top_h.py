@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,8 +12,11 @@ from logitlab.checks import Range
 from logitlab.numerics import rounded_weights, shifted
 from logitlab.steps.candidate_order.sorts import torch_top
 from logitlab.steps.step import Truncation, Words, option
-from logitlab.steps.truncation import TIES, largest
+from logitlab.steps.truncation import TIES, front, largest
 from numpy.typing import ArrayLike, NDArray
+
+LOOKS = 256, 1 << 13
+"""How many of the most likely tokens a scan looks at: at first, and then."""
 
 __all__ = ["TopH", "top_h"]
 
@@ -48,7 +52,7 @@ def top_h(
         In [0, 1]. 1 keeps all, 0 keeps one. Equality keeps.
     entropy : {"survivors", "terms"}
         What is compared: the entropy of q, or the sum of ``-p ln p`` over the first tokens, p being
-        their probability in the row. The second is larger, for most rows, so that fewer stay.
+        their probability in the row. Which of the two is larger depends on the row.
     among : int
         So many of the most likely tokens are the row: what is beyond is removed, and has no part in
         the entropy, not even at ``alpha=1``. 0 takes all.
@@ -106,6 +110,8 @@ class TopH(Truncation):
     key: ClassVar[str] = "top_h"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     @property
     def is_neutral(self) -> bool:
@@ -137,6 +143,47 @@ class TopH(Truncation):
             keep[i] = False
             keep[i, torch_top(rows[i], first)[: count[i, 0]]] = True
         return keep
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether it is the entropy of the survivors of the whole row, and no sort has a say."""
+        return self.entropy == "survivors" and not self.among and self.ties != "topk"
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Look for the end among the most likely tokens, by bounds of the entropy."""
+        return [self._scanned(scan, alpha) for scan, alpha in scans]
+
+    def _scanned(self, scan: Any, alpha: float) -> IntArray | None:
+        known, count = scan.known("depth"), LOOKS[0]
+        tokens, logits = scan.best(min(count, len(scan.row)))
+        descending = np.sort(logits)[::-1]
+        entropies = _entropies(descending[None])[0]
+        for mass, depth in known:
+            limits = [alpha * (math.log(m) + d) for m, d in zip(mass, depth, strict=True)]
+            doubt = 1e-10 * (1 + limits[1])
+            if limits[0] < 1e-6:  # hardly any entropy: what is rounding decides
+                return None
+            if entropies[-1] <= limits[1] + doubt and len(tokens) < len(scan.row) // 2:
+                tokens, logits = scan.best(min(LOOKS[1], len(scan.row)))
+                descending = np.sort(logits)[::-1]
+                entropies = _entropies(descending[None])[0]
+            fewest = int((entropies[1:] > limits[0] - doubt).argmax())
+            most = int((entropies[1:] > limits[1] + doubt).argmax())
+            if entropies[-1] > limits[1] + doubt and fewest == most:
+                return np.asarray(tokens[front(logits, descending, 1 + most, self.ties)])
+        return None
+
+    def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
+        """Compare the entropies of prefixes, but for what other sums could decide otherwise."""
+        limit = values * order.entropies[order.last(n)]
+        doubt = (len(order) + 8) * 2.0**-50 * (1 + limit)
+        most = np.maximum(order.entropies.searchsorted(limit + doubt, "right"), 1)
+        least = np.maximum(order.entropies.searchsorted(limit - doubt, "right"), 1)
+        off = values == 1
+        count = order.with_ties(np.where(off, n, np.minimum(n, most)), n, self.ties)
+        unsure = np.minimum(n, least) != np.minimum(n, most)
+        unsure |= limit < 1e-9  # what is left out of the sums has a say
+        return count, np.asarray(~off & unsure)
 
     def _size(self, descending: FloatArray, value: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens of each sorted row stay, shape (n, 1)."""

@@ -17,7 +17,7 @@ from logitlab.steps.candidate_order.sorts import in_front
 from logitlab.steps.step import Truncation, Words, option
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["TopK", "TopP", "largest", "top_k", "top_p"]
+__all__ = ["TopK", "TopP", "front", "largest", "top_k", "top_p"]
 
 TIES = {
     "lowest": Words("lowest ids", "keeps the lowest ids of equal tokens"),
@@ -80,6 +80,12 @@ def largest(
         extra = int(surplus[row, 0])
         keep[row, tied[-extra:] if ties == "lowest" else tied[:extra]] = False
     return keep
+
+
+def front(logits: FloatArray, descending: FloatArray, size: int, ties: str) -> BoolArray:
+    """Mask of the ``size`` largest of some logits, which are also given in descending order."""
+    count, last = np.array([[size]]), descending[None, size - 1, None]
+    return largest(logits[None], count, last, ties)[0]
 
 
 def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArray:

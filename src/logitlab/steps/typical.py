@@ -16,6 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["TypicalP", "typical_p"]
 
+LOOKS = 256, 1 << 11, 1 << 14
+"""How many of the most likely tokens a scan looks at, one after another."""
+
 _NOTHING = -700.0  # a token this far below the largest has no probability
 
 CROSSING = {
@@ -110,11 +113,8 @@ class TypicalP(Truncation):
     key: ClassVar[str] = "typical_p"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 1.0
-
-    @property
-    def sees_removed(self) -> bool:
-        """Whether the place of every token has a say in which of equal ones stay."""
-        return self.ties == "introsort"
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -146,6 +146,20 @@ class TypicalP(Truncation):
             keep[i, np.flatnonzero(rows[i] == edge[i])[: missing[i, 0]]] = True
         return np.asarray(keep)
 
+    @property
+    def can_scan(self) -> bool:
+        """Whether the rest of a tie goes by id, and the token that takes the mass to p stays."""
+        return self.ties == "lowest" and self.at_p == "drop" and self.crossing == "keep"
+
+    @property
+    def can_prefix(self) -> bool:
+        """Whether a prefix of the sorted row stays: never."""
+        return False
+
+    def scan(self, scans: Any) -> list[IntArray | None]:
+        """Look for the mass p among the most likely tokens, by bounds of the average depth."""
+        return [_scanned(scan, p) for scan, p in scans]
+
     def _size(self, probs: FloatArray, p: NDArray[Any], dtype: type[Any]) -> IntArray:
         """Return how many tokens stay, given their probabilities in order, shape (n, 1)."""
         mass = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
@@ -159,6 +173,68 @@ class TypicalP(Truncation):
         """Sort by deviation, and keep those up to the one that takes the mass beyond p."""
         candidates.take_typical(value)
         return True
+
+
+def _scanned(scan: Any, p: float) -> IntArray | None:
+    """Return the most typical tokens of a row that hold the mass p, or None."""
+    for mass, depth in scan.known("depth"):
+        for count in LOOKS:
+            if count >= len(scan.row):
+                break
+            tokens, logits = scan.best(count)
+            descending = np.sort(logits)[::-1]
+            enough, places = _most_typical(-shifted(descending[None])[0], mass, depth, p)
+            if places is not None:
+                return _stretch(tokens, logits, descending[places])
+            if enough:
+                break
+    return None
+
+
+def _stretch(tokens: IntArray, logits: FloatArray, kept: FloatArray) -> IntArray | None:
+    """Return the tokens of the logits that stay, of equal ones at the edge those of lowest ids."""
+    edge = kept[-1]
+    keep = (logits >= kept.min()) & (logits <= kept.max()) & (logits != edge)
+    at_edge = np.flatnonzero(logits == edge)
+    missing = len(kept) - np.count_nonzero(keep)
+    if not 0 < missing <= len(at_edge):
+        return None
+    keep[at_edge[:missing]] = True
+    return np.asarray(tokens[keep])
+
+
+def _most_typical(
+    depths: NDArray[np.float64], mass: tuple[float, float], depth: tuple[float, float], p: float
+) -> tuple[bool, IntArray | None]:
+    """Return whether the first tokens of a row are enough, and which of them stay, if it is sure.
+
+    Parameters
+    ----------
+    depths : ndarray, shape (n,)
+        Those of the first tokens, increasing; all others are deeper.
+    mass, depth : tuple of float
+        Bounds of the mass of the row, and of the average depth.
+    p : float
+    """
+    typical, close = sum(depth) / 2, 1e-12 * (1 + depth[1])
+    doubt = 2 * (close + (depth[1] - depth[0]) / 2)  # of the difference of two deviations
+    deviations = np.abs(depths - typical)
+    order = np.argsort(deviations, kind="stable")
+    sums = np.cumsum(np.exp(-depths[order]))
+    fewest, most = sums.searchsorted(p * mass[0]), sums.searchsorted(p * mass[1])
+    if most == len(sums):
+        return False, None
+    last = order[most]
+    if deviations[last] + doubt >= depths[-1] - typical:
+        return False, None
+    # On one side of the average, tokens come in the order of their depths, wherever it is.
+    other = (np.abs(deviations - deviations[last]) <= doubt) & (depths != depths[last])
+    other &= ((depths > typical) != (depths[last] > typical)) | (
+        np.abs(depths - depths[last]) <= close
+    )
+    if fewest < most or deviations[last] <= doubt or other.any():
+        return True, None
+    return True, order[: most + 1]
 
 
 class _Typical(NamedTuple):

@@ -68,8 +68,8 @@ def xtc(
     threshold : float
         In [0, 1]. Above 0.5 no two tokens reach it. 0 leaves the least likely token alone.
     ties : {"lowest", "highest", "all", "introsort"}
-        Which of equal least likely top choices stay: the one of the lowest id, all, or the one that
-        libstdc++'s ``std::sort`` of the probabilities leaves last.
+        Which of equal least likely top choices stay: the one of the lowest or of the highest id,
+        all, or the one that libstdc++'s ``std::sort`` of the probabilities leaves last.
     at_threshold : {"top", "below"}
         What a token is that has exactly the threshold.
     protected : sequence of int
@@ -111,7 +111,7 @@ def xtc(
     --------
     >>> np.exp(xtc(np.log([0.5, 0.25, 0.125, 0.125]), 0.5, 0.2)).round(4)
     array([0.25  , 0.375 , 0.1875, 0.1875])
-    >>> xtc([2.0, 1.0, 0.0], 1.0, protected=[0])
+    >>> xtc([2.0, 1.0, 0.0], 1.0, 0.05, protected=[0])
     array([  2., -inf,   0.])
     """
     options = (ties, at_threshold, tuple(protected), protection, removed)
@@ -150,7 +150,8 @@ class AveragedXtc(RowStep):
 
     Every logit stays but those of what `ExcludeTopChoices` removes. With m for the mass of these
     and q for the probability, each of them is multiplied by ``(1 - q) / (1 + q m / (1 - m))``:
-    renormalised, that is the average over the coin. exllamav3 has XTC in this form.
+    renormalised, that is the average over the coin. exllamav3 has XTC in this form, with
+    ``ties="highest"``.
 
     Examples
     --------
@@ -229,7 +230,7 @@ class ExcludeTopChoices(Truncation):
     @property
     def sees_removed(self) -> bool:
         """Whether it looks at which token is which, or at the place of every token."""
-        return bool(self.protected) or self.ties == "introsort" or self.removed == "counts"
+        return bool(self.protected) or super().sees_removed or self.removed == "counts"
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -244,25 +245,25 @@ class ExcludeTopChoices(Truncation):
         if self.protection == "apart":
             top &= ~protected
         keep = ~top
-        keep |= self._least(rows, probs, top)
+        # Rounded, equal probabilities can be of different logits.
+        keep |= self._least(rows if dtype == np.float64 else probs, top)
         if self.protection == "kept":
             keep |= protected
         elif self.protection == "all":
             keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
 
-    def _least(self, rows: FloatArray, probs: FloatArray, top: BoolArray) -> BoolArray:
+    def _least(self, rows: FloatArray, top: BoolArray) -> BoolArray:
         """Return the least likely of the top choices of every row."""
         if self.ties == "all":
-            least = np.where(top, probs, np.inf).min(axis=-1, keepdims=True)
-            return np.asarray(probs == least)
+            return np.asarray(rows == np.where(top, rows, np.inf).min(axis=-1, keepdims=True))
         least = np.zeros(rows.shape, bool)
         if self.ties in ("lowest", "highest"):
-            step = 1 if self.ties == "lowest" else -1
-            first = np.where(top, rows, np.inf)[:, ::step].argmin(axis=-1)
-            least[:, ::step][np.arange(len(rows)), first] = True
+            back = -1 if self.ties == "highest" else 1
+            place = np.where(top, rows, np.inf)[:, ::back].argmin(axis=-1)
+            least[:, ::back][np.arange(len(rows)), place] = True
         else:
-            for i, row in enumerate(probs):
+            for i, row in enumerate(rows):
                 order = sort(row)
                 chosen = order[top[i, order]]
                 least[i, chosen[-1:]] = True

@@ -73,6 +73,41 @@ class Order:
         product = self.weights * self.depth[: len(self.weights)]
         return np.cumsum(product, out=product)
 
+    @cached_property
+    def squares(self) -> Float64:
+        """Running sums of the squared weights."""
+        return np.cumsum(self.weights * self.weights)
+
+    @cached_property
+    def spreads(self) -> tuple[Float64, Float64]:
+        """Running sums of the depths of all tokens, and of their squares."""
+        return np.cumsum(self.depth), np.cumsum(self.depth * self.depth)
+
+    @cached_property
+    def bends(self) -> Float64:
+        """Running sums of the second differences of the weights, down to where these vanish."""
+        beyond = np.zeros(min(2, len(self) - len(self.weights)))
+        return np.cumsum(np.abs(np.diff(np.append(self.weights, beyond), n=2)))
+
+    @cached_property
+    def entropies(self) -> Float64:
+        """The entropy of each prefix."""
+        return np.asarray(np.log(self.mass) + self.depths / self.mass)
+
+    def at_least(self, n: IntArray, ratio: Float64, off: BoolArray) -> tuple[IntArray, BoolArray]:
+        """Return how many of n tokens are at least so many times as likely as the first.
+
+        All of them where ``off``. And where that is in doubt: sums in another order differ, or the
+        logarithm of the ratio, by more than rounding.
+        """
+        with np.errstate(divide="ignore"):
+            reach = -np.log(np.minimum(ratio, 1))
+        doubt = (len(self) + 8) * 2.0**-50 * (1 + np.minimum(reach, 1e4))
+        most = self.depth.searchsorted(reach + doubt, "right")
+        least = self.depth.searchsorted(np.where(reach > doubt, reach - doubt, 0), "right")
+        most, least = np.minimum(n, most), np.minimum(n, least)
+        return np.where(off, n, most), np.asarray(~off & (least != most))
+
     def last(self, n: IntArray) -> IntArray:
         """Return the index of the running sum over each prefix."""
         return np.minimum(n, len(self.weights)) - 1

@@ -75,7 +75,7 @@ def why_dense(chain: Chain) -> str:
             return f"{name} keeps no prefix of a sorted row"
         if not _is_cut(step):
             return f"{name} is not known for all prefixes of a row at once"
-        if isinstance(step, Step) and getattr(step.value, "ndim", 0):
+        if isinstance(step, Step) and getattr(step.value, "ndim", None):
             return f"{name} has a value for each row"
     return ""
 
