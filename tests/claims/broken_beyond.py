@@ -108,6 +108,7 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         maps("repetition_detection", lambda rule: {**rule, "min_count": 4}),
     ],
     "mirostat.settles": [without("mirostat"), maps("mirostat_tau", lambda tau: tau + 1)],
+    "mirostat.zipf": [without("mirostat"), forces(mirostat_eta=0.0)],
     "mirostat.repetition": [without("mirostat"), maps("mirostat_tau", lambda tau: 6 - tau)],
     "adaptive_target.near": [maps("adaptive_target", lambda t: 1 - t), without("adaptive_target")],
     "adaptive_target.average": [

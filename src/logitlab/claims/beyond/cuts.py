@@ -297,7 +297,7 @@ def _eta_likely(lab: Lab) -> Measured:
 )
 def _tfs_tail(lab: Lab) -> Measured:
     heads = [2, 5, 10, 20, 40]
-    rows = np.where(np.arange(1000) < np.array(heads)[:, None], 0.0, -8.0)
+    rows = np.where(np.arange(100) < np.array(heads)[:, None], 0.0, -5.0)
     tfs, top_p = (_kept(lab, rows, **{key: 0.95}).sum(axis=-1) for key in ("tfs", "top_p"))
     found = int((tfs == heads).sum())
     real = _kept(lab, lab.rows.logits, tfs=0.95)
