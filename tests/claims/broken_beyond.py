@@ -120,4 +120,9 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         without("guidance_scale"),
         maps("guidance_scale", lambda g: 2 - g),
     ],
+    "watermarking_config.length": [
+        without("watermarking_config"),
+        maps("watermarking_config", lambda config: {**config, "hashing_key": 7}),
+    ],
+    "watermarking_config.entropy": [without("watermarking_config"), without("temperature")],
 }
