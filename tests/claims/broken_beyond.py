@@ -38,6 +38,7 @@ def instead(key: str, **values: Any) -> Lab:
 BROKEN_BEYOND: dict[str, list[Lab]] = {
     "typical_p.most_likely": [renames("typical_p", "top_p")],
     "typical_p.expected": [renames("typical_p", "top_p"), without("typical_p")],
+    "typical_p.random": [renames("typical_p", "top_p"), renames("typical_p", "min_p")],
     "top_n_sigma.temperature": [instead("top_n_sigma", min_p=0.1), without("top_n_sigma")],
     "top_n_sigma.noise": [Rows(lambda x: x**3), Rows(lambda x: np.maximum(x, x.mean()))],
     "epsilon_cutoff.flat": [
@@ -77,7 +78,7 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         maps("smoothing_curve", lambda c: c + 2),
     ],
     "temperature_last.coherent": [without("temperature_last"), without("temperature")],
-    "skew.tail": [maps("skew", lambda s: -s), maps("skew", lambda s: s / 2)],
+    "skew.direction": [maps("skew", lambda s: -s), maps("skew", lambda s: s / 2)],
     "dry_multiplier.exponential": [
         maps("dry_allowed_length", lambda n: n + 1),
         maps("dry_base", lambda b: b + 0.1),

@@ -30,7 +30,7 @@ _WIKI = Source(
     "text-generation-webui, Parameters Tab",
     "https://github.com/oobabooga/text-generation-webui/wiki/03-%E2%80%90-Parameters-Tab",
 )
-_SKEW = Source("turboderp, exllamav2", "https://github.com/turboderp-org/exllamav2")
+_SKEW = Source("AlpinDale, aphrodite-engine #834", "https://github.com/dphnAI/sonar/pull/834")
 _DRY = Source.thread("p-e-w", "oobabooga/textgen", 5677)
 _PAULUS = Source.paper("Paulus et al.", "1705.04304")
 _ROW = 3
@@ -192,11 +192,12 @@ def _temperature_last(lab: Lab) -> Measured:
 
 @CLAIMS.about(
     "skew",
-    "tail",
-    "A positive one pushes what is drawn towards the tail, a negative one to the top.",
+    "direction",
+    "A positive one favours tokens of higher probability, a negative one those of lower.",
+    wrong="it is the other way round; and in Aphrodite it goes along token ids, whatever they mean",
     source=_SKEW,
 )
-def _skew_tail(lab: Lab) -> Measured:
+def _skew_direction(lab: Lab) -> Measured:
     rows = lab.rows.logits[::2].astype(np.float64)
     order = ranking()[::2]
     before = np.cumsum(np.take_along_axis(recorded_probs()[::2], order, axis=-1), axis=-1)
