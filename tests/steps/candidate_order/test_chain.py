@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import logitlab as ll
 import numpy as np
@@ -39,7 +40,11 @@ def test_it_is_a_chain_up_to_equal_tokens(data: st.DataObject) -> None:
     x = data.draw(logits(dtype=np.float32))
     kinds = data.draw(st.lists(st.sampled_from([TopK, MinP, Temperature]), max_size=4))
     chosen = [data.draw(steps(kind, x.shape[-1])) for kind in kinds]
-    chosen = [kind(s.value) if isinstance(s, ORDERED) else s for s in chosen for kind in [type(s)]]
+    kinds_of: list[Any] = [type(step) for step in chosen]
+    chosen = [
+        kind(step.value) if isinstance(step, ORDERED) else step
+        for kind, step in zip(kinds_of, chosen, strict=True)
+    ]
     ours, plain = SortedChain(*chosen)(x), Chain(*chosen, precision="single")(x)
     np.testing.assert_array_equal(np.sort(ours), np.sort(plain))
 
@@ -160,7 +165,7 @@ def test_what_its_samplers_leave(chain: SortedChain, kept: list[int]) -> None:
 def test_koboldcpps_lowers_where_llama_cpps_removes() -> None:
     acting = ExcludeTopChoices(0.1)
     np.testing.assert_array_equal(
-        SortedChain(acting, like="koboldcpp")(X), np.float32([-997, -998, 0.5, 0, -1])
+        SortedChain(acting, like="koboldcpp")(X), np.array([-997, -998, 0.5, 0, -1], np.float32)
     )
     assert SortedChain(acting)(X)[:2].tolist() == [-np.inf, -np.inf]
     assert SortedChain(TopNSigma(1.0)).ordered(X)[1][0].tolist() == [0, 1]
