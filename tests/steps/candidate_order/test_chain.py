@@ -125,7 +125,7 @@ def test_it_can_be_koboldcpps_and_have_a_least_number() -> None:
     assert chain != SortedChain(TopP(0.5), TopNSigma(0.5), like="koboldcpp")
     with pytest.raises(ParameterError, match="like must be one of 'llama"):
         SortedChain(like="vllm")
-    with pytest.raises(ParameterError, match=r"min_keep must be an integer of at least 0, got -1"):
+    with pytest.raises(ParameterError, match=r"min_keep must be an integer >= 0, got -1"):
         SortedChain(min_keep=-1)
     with pytest.raises(ParameterError, match="no chain of another kind than SortedChain on cand"):
         SortedChain(chain)
