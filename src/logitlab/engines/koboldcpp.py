@@ -16,17 +16,15 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
     LeftOut,
-    Odd,
     Off,
     Option,
     Rename,
-    Replace,
     Rule,
     Send,
-    Told,
     Unmodelled,
     Values,
 )
+from logitlab.engines.telling import Odd, Replace, Told
 from logitlab.engines.vocabulary_rules import Drop, InVocabulary
 from logitlab.numerics import Precision
 from logitlab.steps.adaptive import AdaptiveP

@@ -15,11 +15,11 @@ from logitlab.engines.rules import (
     Option,
     Refuse,
     Rule,
-    Told,
     Unmodelled,
     Values,
 )
 from logitlab.engines.schemas import MLX_SERVER
+from logitlab.engines.telling import Told
 from logitlab.engines.together import Together, number
 from logitlab.request import tokens
 from logitlab.steps.bias import LogitBias
