@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from typing import Any
 
 import logitlab as ll
 import numpy as np
@@ -33,13 +34,18 @@ from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
 ORDERED = tuple(kind for kind in TRUNCATIONS if kind.reorder is not Truncation.reorder)
 
 
+def bare(step: Any) -> Any:
+    """Return a step without the options that an order overrules."""
+    return type(step)(step.value) if isinstance(step, ORDERED) else step
+
+
 @given(st.data())
 def test_it_is_a_chain_up_to_equal_tokens(data: st.DataObject) -> None:
     """As many tokens stay as in a plain chain of single precision, with the same logits."""
     x = data.draw(logits(dtype=np.float32))
     kinds = data.draw(st.lists(st.sampled_from([TopK, MinP, Temperature]), max_size=4))
     chosen = [data.draw(steps(kind, x.shape[-1])) for kind in kinds]
-    chosen = [kind(s.value) if isinstance(s, ORDERED) else s for s in chosen for kind in [type(s)]]
+    chosen = [bare(step) for step in chosen]
     ours, plain = SortedChain(*chosen)(x), Chain(*chosen, precision="single")(x)
     np.testing.assert_array_equal(np.sort(ours), np.sort(plain))
 
@@ -50,7 +56,7 @@ def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
     kinds = data.draw(kinds_of_a_chain(4))
     drawn = (data.draw(steps(kind, x.shape[-1])) for kind in kinds)
-    chain = SortedChain(*(type(s)(s.value) if isinstance(s, ORDERED) else s for s in drawn))
+    chain = SortedChain(*map(bare, drawn))
     assume(not chain.coins)  # of which each side has an order of its own
     try:
         result = chain(x, context)
@@ -160,7 +166,7 @@ def test_what_its_samplers_leave(chain: SortedChain, kept: list[int]) -> None:
 def test_koboldcpps_lowers_where_llama_cpps_removes() -> None:
     acting = ExcludeTopChoices(0.1)
     np.testing.assert_array_equal(
-        SortedChain(acting, like="koboldcpp")(X), np.float32([-997, -998, 0.5, 0, -1])
+        SortedChain(acting, like="koboldcpp")(X), np.array([-997, -998, 0.5, 0, -1], np.float32)
     )
     assert SortedChain(acting)(X)[:2].tolist() == [-np.inf, -np.inf]
     assert SortedChain(TopNSigma(1.0)).ordered(X)[1][0].tolist() == [0, 1]
