@@ -265,7 +265,7 @@ def torch_softmax(rows: FloatArray) -> NDArray[np.float32]:
     power = np.ldexp(power, quotient.astype(np.int32))
     power[low] = 0
     power *= np.float32(1) / lane_sums(power)
-    return power
+    return np.asarray(power)
 
 
 def _fused(a: Any, b: Any, c: Any) -> NDArray[np.float32]:
@@ -312,7 +312,7 @@ def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             levels[level + 1] += levels[level]
             levels[level] = 0
     levels[0] = rows[:, number - number % step :].sum(axis=1)
-    return ((levels[0] + levels[1]) + levels[2]) + levels[3]
+    return np.asarray(((levels[0] + levels[1]) + levels[2]) + levels[3])
 
 
 def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
@@ -326,7 +326,7 @@ def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
     """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
     gap -= rounded_log_mass(rows)
-    return gap
+    return np.asarray(gap)
 
 
 def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:

@@ -294,7 +294,7 @@ def _mirostat(p: Values) -> tuple[Step, ...]:
     },
     join=lambda key, one, other: max(one, other) if key == "repetition_penalty" else other,
     endings=("ignore_eos", "eos_token_id"),
-    logprobs="none",
+    logprobs="processed",
     luck=kobold_luck,
     coin=koboldcpp_coin,
     luck_note="mt19937 of the seed, one word a coin and a token, running sums of float32",
@@ -314,6 +314,8 @@ def koboldcpp(p: Values) -> SortedChain:
     frequency penalty: its value serves as presence penalty where that is absent. Top-a is
     un-tempered and keeps the best token. Banned ends get the least logit, less 8. A request without
     DRY's breakers has none, and DRY looks at 320 tokens.
+
+    Its reported log-probabilities are those of what it draws from, none below ln 0.0001.
 
     The functions between the logits and the draw were run, as they stand in ``gpttype_adapter.cpp``
     of 1.115.1, which 1.116.1 did not change; keys, defaults and what a server started with
