@@ -239,6 +239,11 @@ def test_what_top_n_sigma_masks_counts_for_dynamic_temperature() -> None:
         ),
         (
             "koboldcpp",
+            {"mirostat": 2},
+            "mirostat reaches koboldcpp as mirostat_mode: its OpenAI endpoints read that alone.",
+        ),
+        (
+            "koboldcpp",
             {"mirostat": 2, "top_k": 3},
             "top_k is ignored by koboldcpp: mirostat leaves bans, biases, DRY, penalties, "
             "temperature and smoothing alone.",

@@ -212,7 +212,11 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "rep_pen_slope": (Replace(lambda slope: not 0 < slope <= 1, 1.0, "1"),),
     "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
-    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"), _ONE_MU),
+    "mirostat": (
+        Rename("mirostat_mode", "its OpenAI endpoints read that alone"),
+        Off(lambda version: version not in (1, 2), "all but 1 and 2"),
+        _ONE_MU,
+    ),
     "mirostat_tau": (Unmodelled(lambda tau: tau < 0, "at least 0", "mu falls for ever"),),
     "mirostat_eta": (Unmodelled(lambda eta: eta < 0, "at least 0", "mu runs away"),),
     "adaptive_target": (
