@@ -264,8 +264,8 @@ def torch_softmax(rows: FloatArray) -> NDArray[np.float32]:
     power = np.float32(1) + _fused(rest * rest, power, rest)
     power = np.ldexp(power, quotient.astype(np.int32))
     power[low] = 0
-    power *= np.float32(1) / lane_sums(power)
-    return power
+    result: NDArray[np.float32] = power * (np.float32(1) / lane_sums(power))
+    return result
 
 
 def _fused(a: Any, b: Any, c: Any) -> NDArray[np.float32]:
@@ -296,7 +296,7 @@ def torch_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         total += rows[:, k]
     for k in range(width):
         total += parts[:, 0, k]
-    return total[:, None]
+    return np.asarray(total[:, None])
 
 
 def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -312,7 +312,7 @@ def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             levels[level + 1] += levels[level]
             levels[level] = 0
     levels[0] = rows[:, number - number % step :].sum(axis=1)
-    return ((levels[0] + levels[1]) + levels[2]) + levels[3]
+    return np.asarray(((levels[0] + levels[1]) + levels[2]) + levels[3])
 
 
 def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
