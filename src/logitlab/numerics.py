@@ -264,8 +264,8 @@ def torch_softmax(rows: FloatArray) -> NDArray[np.float32]:
     power = np.float32(1) + _fused(rest * rest, power, rest)
     power = np.ldexp(power, quotient.astype(np.int32))
     power[low] = 0
-    result: NDArray[np.float32] = power * (np.float32(1) / lane_sums(power))
-    return result
+    power *= np.float32(1) / lane_sums(power)
+    return np.asarray(power)
 
 
 def _fused(a: Any, b: Any, c: Any) -> NDArray[np.float32]:
@@ -326,7 +326,7 @@ def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
     """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
     gap -= rounded_log_mass(rows)
-    return gap
+    return np.asarray(gap)
 
 
 def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:

@@ -27,9 +27,10 @@ def test_the_numbers_are_those_of_the_chains() -> None:
     context = Context(prompt=rows.prompt_ids)
     compared = compare_engines(rows.logits, params, context=context)
     assert compared.engines == engines.MAIN
-    assert compared.logits.shape == (9, 20, 49152)
-    assert compared.kept.shape == compared.entropy.shape == (9, 20)
-    assert compared.total_variation.shape == (9, 9, 20)
+    count = len(engines.MAIN)
+    assert compared.logits.shape == (count, 20, 49152)
+    assert compared.kept.shape == compared.entropy.shape == (count, 20)
+    assert compared.total_variation.shape == (count, count, 20)
     for i, name in enumerate(compared.engines):
         final = engines.get(name)(params)(rows.logits, context)
         np.testing.assert_array_equal(compared.logits[i], final)
@@ -44,14 +45,14 @@ def test_the_numbers_are_those_of_the_chains() -> None:
 def test_groups_hold_equal_distributions() -> None:
     compared = compare_engines(ROW, {"temperature": 2, "top_p": 0.8, "top_k": -1, "min_p": 0})
     assert compared.groups == (
-        ("openai", "vllm", "sglang", "aphrodite"),
+        ("openai", "vllm", "sglang", "ollama", "aphrodite", "exllamav3"),
         ("llama_cpp", "mlx_lm", "koboldcpp"),
     )
 
 
 def test_who_refuses_is_told_and_the_others_go_on() -> None:
     compared = compare_engines(ROW, {"temperature": 2.5, "top_p": 0})
-    assert list(compared.refused) == ["openrouter", "openai", "vllm", "sglang", "aphrodite"]
+    assert list(compared.refused) == ["openrouter", "openai", "vllm", "sglang", "aphrodite", "tgi"]
     assert compared.refused["openrouter"] == (
         "temperature must be in [0, 2], got 2.5. "
         "openrouter refuses the request: It documents in [0, 2]."
@@ -59,11 +60,12 @@ def test_who_refuses_is_told_and_the_others_go_on() -> None:
     assert compared.refused["sglang"] == (
         "top_p must be in (0, 1], got 0.0. sglang refuses the request with these words."
     )
-    assert compared.engines == ("transformers", "llama_cpp", "mlx_lm", "koboldcpp")
+    answered = "transformers", "llama_cpp", "ollama", "mlx_lm", "koboldcpp", "exllamav3", "textgen"
+    assert compared.engines == answered
     with pytest.raises(ParameterError) as error:
         compared.distribution("vllm")
     assert str(error.value) == (
-        "engine must be one of transformers, llama_cpp, mlx_lm, koboldcpp, got 'vllm'. "
+        f"engine must be one of {', '.join(answered)}, got 'vllm'. "
         "temperature must be in [0, 2], got 2.5. vllm refuses the request with these words."
     )
 
@@ -186,9 +188,33 @@ def test_what_one_engine_cannot_do_does_not_stop_the_others() -> None:
         {"repetition_penalty": 1e39},
     ):
         compared = compare_engines(ROW, request, context=Context([0], [1]))
-        assert len(compared.engines) + len(compared.refused) == 9
+        assert len(compared.engines) + len(compared.refused) == len(engines.MAIN)
         assert compared.engines
         assert compared.refused
+
+
+def test_coins_are_in_the_air_or_fall_on_one_side() -> None:
+    request = {"xtc_probability": 0.25, "xtc_threshold": 0.1, "temperature": 1, "top_p": 1}
+    request |= {"top_k": 0, "min_p": 0}
+    names = ["openrouter", "llama_cpp", "textgen", "tabbyapi", "vllm"]
+    sides = [compare_engines(ROW, request, coins=fall, engines=names) for fall in (False, True)]
+    mixed = compare_engines(ROW, request, engines=names)
+    without, acted = (side.probs for side in sides)
+    np.testing.assert_allclose(mixed.probs, 0.75 * without + 0.25 * acted, atol=1e-6)
+    assert [bool(chain.coins) for chain in mixed.chains.values()] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert not any(chain.coins for side in sides for chain in side.chains.values())
+    # exllamav3 averages, whatever falls, and vLLM has none.
+    for i in (3, 4):
+        np.testing.assert_array_equal(without[i], acted[i])
+    np.testing.assert_allclose(mixed.probs[0], mixed.probs[3], atol=1e-6)
+    with pytest.raises(ParameterError, match="coins must be"):
+        compare_engines(ROW, request, coins="heads")  # type: ignore[arg-type]
 
 
 def test_float16_is_compared_in_float32() -> None:
@@ -270,7 +296,7 @@ def test_any_order_of_samplers_can_be_compared(data: st.DataObject) -> None:
 
 def test_mistakes_of_the_caller_are_errors() -> None:
     with pytest.raises(ParameterError, match="engine must be one of"):
-        compare_engines(ROW, {}, engines=["vllm", "ollama"])
+        compare_engines(ROW, {}, engines=["vllm", "nobody"])
     with pytest.raises(ParameterError, match="engines must be different names, one at least"):
         compare_engines(ROW, {}, engines=["vllm", "vllm"])
     with pytest.raises(ParameterError, match="engines must be different names, one at least"):

@@ -259,7 +259,7 @@ def test_what_no_engine_could_read_is_the_callers_mistake(
 
 def test_unknown_engines_are_listed() -> None:
     with pytest.raises(ParameterError, match="engine must be one of 'openrouter', 'openai'"):
-        translate({}, "ollama")
+        translate({}, "nobody")
 
 
 def test_own_keys_come_in_the_body_or_as_extra() -> None:
@@ -297,6 +297,10 @@ def test_what_becomes_of_temperatures() -> None:
         "mlx_lm": "greedy, 1e-07, 0.001",
         "koboldcpp": "greedy, 1e-07, 0.001",
         "aphrodite": "greedy, 0.01, 0.01",
+        "ollama": "greedy, 1e-07, 0.001",
+        "exllamav3": "greedy, 1e-07, 0.001",
+        "tgi": "refused, 1e-07, 0.001",
+        "textgen": "greedy, 1e-07, 0.001",
     }
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 import numpy as np
 from logitlab import metrics
 from logitlab.arrays import FloatArray, IntArray, check_logits
-from logitlab.checks import ParameterError, suggestion
+from logitlab.checks import ParameterError, check_flag, suggestion
 from logitlab.engines import MAIN
 from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
 from logitlab.engines.given import read_request
@@ -174,6 +174,7 @@ def compare_engines(
     *,
     context: Context | None = None,
     state: State | None = None,
+    coins: bool | None = None,
     engines: EngineLike | Iterable[EngineLike] = MAIN,
     vocabulary: VocabularyLike = None,
 ) -> Comparison:
@@ -190,6 +191,9 @@ def compare_engines(
     state : mapping of str to float or array, optional
         The state of mirostat, at engines that have it; None takes the initial one. ``chains``
         shows which.
+    coins : bool, optional
+        How the coins of XTC fall, at engines that toss them: True has it act, False not; None takes
+        the expectation over both.
     engines : str, Engine, or iterable of these
         By default one of each, without variants: `engines.ENGINES` lists all.
     vocabulary : Model or Vocabulary, optional
@@ -229,6 +233,8 @@ def compare_engines(
     check_structure(given)
     refuse_whole(given)
     check_state(state)
+    if coins is not None:
+        check_flag("coins", coins)
     lexicon = Lexicon.of(vocabulary)
     form = request if isinstance(request, SamplingParams) else given
     refused: dict[str, str] = {}
@@ -251,7 +257,7 @@ def compare_engines(
         try:
             chain = engine.chain_of(translations[engine.name])
             states.update(chain.stateful)
-            chain = chain.at_any(state)
+            chain = chain.at_any(state).fallen(coins)
             results.append(chain(array, context))
         except ParameterError as error:
             is_ours = error.name == "context" or error.name.startswith("state")

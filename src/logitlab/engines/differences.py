@@ -69,9 +69,10 @@ _SWITCHES = {"dynamic_temperature": True, "dynatemp_high": 2.0}  # of text-gener
 def difference_tables(names: Iterable[EngineLike] = MAIN) -> str:
     """Return three Markdown tables: of chains, of requests, and of what is beyond the page.
 
-    The third has a line for each parameter. Of each engine that has it, it says at which place of
-    its chain it acts, where all others act, too; its name there, and its default, where they are
-    not the usual ones. "Yes" acts on no distribution.
+    The third has a line for each parameter, and a column for each engine that has any, but for
+    variants that have the same. It says at which place of its chain a parameter acts, where all
+    others act, too; its name there, and its default, where they are not the usual ones. "Yes" acts
+    on no distribution.
 
     Parameters
     ----------
@@ -225,14 +226,23 @@ _REQUEST: dict[str, Callable[[Engine], str]] = {
 
 
 def _beyond(engines: list[Engine]) -> str:
-    lines = ["| beyond the page | " + " | ".join(f"`{each.name}`" for each in engines) + " |"]
-    lines.append("| --- " * (len(engines) + 1) + "|")
-    counts = (str(len(_active(engine, {}))) for engine in engines)
-    lines.append("| steps in all | " + " | ".join(counts) + " |")
-    for key in _BEYOND:
-        cells = (_beyond_of(engine, key) for engine in engines)
-        lines.append(f"| `{key}` | " + " | ".join(cells) + " |")
+    columns = {engine.name: _column(engine) for engine in engines}
+    # Who has nothing, and variants that have what their engine has, would be columns in vain.
+    shown = {
+        name: column
+        for name, column in columns.items()
+        if set(column[1:]) != {"–"} and column != columns.get(get(name).variant_of)
+    }
+    lines = ["| beyond the page | " + " | ".join(f"`{name}`" for name in shown) + " |"]
+    lines.append("| --- " * (len(shown) + 1) + "|")
+    for label, *cells in zip(("steps in all", *_BEYOND), *shown.values(), strict=True):
+        name = label if label == "steps in all" else f"`{label}`"
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def _column(engine: Engine) -> list[str]:
+    return [str(len(_active(engine, {}))), *(_beyond_of(engine, key) for key in _BEYOND)]
 
 
 def _beyond_of(engine: Engine, key: str) -> str:
@@ -271,7 +281,7 @@ def _place(engine: Engine, key: str) -> str:
 def _active(engine: Engine, more: dict[str, Any]) -> list[Any]:
     """Return the steps of a chain of all that an engine has."""
     chosen = {name: x for name, x in _TRIED.items() if name in engine.reads and name not in _ALONE}
-    values = Values(**engine.absent | engine.defaults | _SWITCHES | chosen | more)
+    values = Values(**{**engine.absent, **engine.defaults, **_SWITCHES, **chosen, **more})
     return [step for step in engine.build(values) if not _is_neutral(step)]
 
 

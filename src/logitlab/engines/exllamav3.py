@@ -98,7 +98,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
 }
 _FUSED = {"fused": Option(True, _flag, is_deployed=True)}
 _LUCK = "the largest logit with Gumbel noise, made on a GPU of one word for each token"
-_READ = "exllamav3/generator/sampler/custom.py, exllamav3_ext/generator/{rep_pen,dry}.cu"
+_READ = "exllamav3/generator/sampler/custom.py, exllamav3_ext/generator/rep_pen.cu, dry.cu"
 
 
 def _penalties(p: Values, last_n: int, decay: int) -> tuple[Step, ...]:

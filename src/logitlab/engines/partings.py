@@ -82,6 +82,8 @@ def partings(
             after = chain.of(*steps)(logits, context)
         except ParameterError:  # no token is left on the way: what comes next is told with this
             continue
+        if not (after.max(axis=-1) > -np.inf).all():  # nor here, where two rules for ties disagree
+            continue
         distance = float(total_variation(before, after).max(initial=0))
         if distance > same:
             stages.append(Parting(pending[0].key, pending[0].reason, distance))

@@ -305,7 +305,6 @@ def _thinking(p: Values, follows: str = "output") -> Step:
     return ThinkingBudget(p.thinking_token_budget, start, end, form="lifted", follows=follows)
 
 
-
 def vllm_penalties(p: Values) -> tuple[Step, ...]:
     return (
         RepetitionPenalty(p.repetition_penalty, reciprocal=True),

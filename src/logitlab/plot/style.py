@@ -121,13 +121,19 @@ _DARK = Look(
 
 # One colour for each family; a variant has that of the engine it is a variant of.
 _ENGINE_COLORS = {
-    "vllm": "blue",
-    "sglang": "orange",
-    "transformers": "purple",
-    "llama": "green",
-    "mlx": "vermilion",
-    "kobold": "sky",
-    "aphrodite": "yellow",
+    "vllm": PALETTE["blue"],
+    "sglang": PALETTE["orange"],
+    "transformers": PALETTE["purple"],
+    "llama": PALETTE["green"],
+    "mlx": PALETTE["vermilion"],
+    "kobold": PALETTE["sky"],
+    "aphrodite": PALETTE["yellow"],
+    # Beyond the seven: the names beside them tell these apart.
+    "ollama": "#8F8F2A",
+    "exllama": "#7C6BD6",
+    "tabby": "#7C6BD6",
+    "tgi": "#A66A2C",
+    "textgen": "#E0567A",
 }
 
 
@@ -235,7 +241,7 @@ def engine_color(name: str, look: Look) -> str:
     """Return the colour of an engine: the same in every picture."""
     for family, color in _ENGINE_COLORS.items():
         if name.startswith(family):
-            return PALETTE[color]
+            return color
     return look.faint if name == "openai" else look.ink
 
 

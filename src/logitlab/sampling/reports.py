@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_array, check_logits
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_flag, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
 from logitlab.engines.engine import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
@@ -19,7 +19,6 @@ from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain, Trace
 from logitlab.steps.context import Context
 from logitlab.steps.state import State
-from logitlab.steps.step import RandomStep
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
@@ -230,11 +229,7 @@ def trace(
     """
     array = check_logits(logits)
     resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    chain = resolved.chain.at(state)
-    if coins is not None:
-        check_flag("coins", coins)
-        sided = chain.branch([coins] * len(chain.coins))
-        chain = chain.of(*(s for s in sided if not (isinstance(s, RandomStep) and s.is_neutral)))
+    chain = resolved.chain.at(state).fallen(coins)
     return replace(chain.trace(array, context), notes=resolved.notes)
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self, overload
 import numpy as np
 from logitlab import metrics
 from logitlab.arrays import FloatArray, IntArray, check_logits
-from logitlab.checks import ParameterError, Seen, check_choice
+from logitlab.checks import ParameterError, Seen, check_choice, check_flag
 from logitlab.numerics import PRECISIONS, cast_finite, log_softmax, map_rows, softmax, widened
 from logitlab.steps.context import Context, check_context
 from logitlab.steps.state import State, check_state
@@ -238,6 +238,21 @@ class Chain(Transform):
             raise ParameterError("acts", f"one for each of {len(self.coins)} coins", acts)
         falls = iter(acts)
         return self.of(*(self._fallen(s, falls) if s in self.coins else s for s in self.steps))
+
+    def fallen(self, coins: bool | None) -> Self:
+        """Return the chain that this is if all of its coins fall so; None leaves them in the air.
+
+        Examples
+        --------
+        >>> from logitlab import Chain, Temperature, Xtc
+        >>> Chain(Temperature(0.5), Xtc(0.3)).fallen(False)
+        Chain(Temperature(0.5))
+        """
+        if coins is None:
+            return self
+        check_flag("coins", coins)
+        sided = self.branch([coins] * len(self.coins))
+        return self.of(*(s for s in sided if not (isinstance(s, RandomStep) and s.is_neutral)))
 
     @staticmethod
     def _fallen(step: Any, falls: Iterator[bool]) -> Transform:

@@ -101,7 +101,6 @@ class MinP(Truncation):
     neutral: ClassVar[float] = 0.0
     ordered_options: ClassVar[tuple[str, ...]] = ("space",)
     scanned_from: ClassVar[int] = 1 << 12
-    ordered_options: ClassVar[tuple[str, ...]] = ("space",)
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64

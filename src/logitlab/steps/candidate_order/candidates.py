@@ -246,7 +246,7 @@ class OllamaCandidates(Candidates):
 
     def take_first(self, count: int) -> None:
         """Take so many out of a heap, or sort all."""
-        values = self.first[self.order]
+        values = np.where(self.values > -np.inf, self.first[self.order], -np.inf)
         if self.is_sorted:
             self._take(np.arange(min(count, len(values))))
         else:
