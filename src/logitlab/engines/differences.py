@@ -227,11 +227,12 @@ _REQUEST: dict[str, Callable[[Engine], str]] = {
 
 def _beyond(engines: list[Engine]) -> str:
     columns = {engine.name: _column(engine) for engine in engines}
+    variants = {engine.name: engine.variant_of for engine in engines}
     # Who has nothing, and variants that have what their engine has, would be columns in vain.
     shown = {
         name: column
         for name, column in columns.items()
-        if set(column[1:]) != {"–"} and column != columns.get(get(name).variant_of)
+        if set(column[1:]) != {"–"} and column != columns.get(variants[name])
     }
     lines = ["| beyond the page | " + " | ".join(f"`{name}`" for name in shown) + " |"]
     lines.append("| --- " * (len(shown) + 1) + "|")
