@@ -201,7 +201,13 @@ def test_coins_are_in_the_air_or_fall_on_one_side() -> None:
     mixed = compare_engines(ROW, request, engines=names)
     without, acted = (side.probs for side in sides)
     np.testing.assert_allclose(mixed.probs, 0.75 * without + 0.25 * acted, atol=1e-6)
-    assert [bool(chain.coins) for chain in mixed.chains.values()] == [True, True, True, False, False]
+    assert [bool(chain.coins) for chain in mixed.chains.values()] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
     assert not any(chain.coins for side in sides for chain in side.chains.values())
     # exllamav3 averages, whatever falls, and vLLM has none.
     for i in (3, 4):

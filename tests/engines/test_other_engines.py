@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from logitlab import Context, Engine, FrequencyPenalty, ParameterError, engines, softmax, translate
 from logitlab.steps.candidate_order.go_sorts import heap_sort, pattern_sort
-from sampler_examples import EXAMPLES, close, context_of, row_of
 
 from engines import recorded
 from engines.own_code import Array
 from engines.record import BEYOND, sequences
+from sampler_examples import EXAMPLES, close, context_of, row_of
 
 OTHERS = ("textgen", "tgi", "exllamav3", "tabbyapi")
 # Float32 sums that decide, or that divide by what is almost nothing: what is checked instead.
@@ -81,7 +81,7 @@ def test_tokens_and_states_are_those_of_text_generation_webui() -> None:
                 token = int(left.argmax()) if row[token] == row[left.argmax()] else token
             assert left[token] == pytest.approx(prob, rel=2e-5, abs=1e-8), (case.params, n)
             seen = {
-                key: np.log(softmax(here[:place](row, context))[token])  # type: ignore[operator]
+                key: np.log(softmax(here[:place](row, context))[token])
                 for key, place in chain.observed.items()
             }
             state = chain.update(state, seen)
@@ -285,10 +285,8 @@ def test_exllamav3_cuts_in_one_kernel_or_sorts() -> None:
 
 def test_what_exllamav3_is_called_is_taken() -> None:
     own = {"rep_p": 1.2, "freq_p": 0.5, "pres_p": 0.25, "temp_last": True, "temperature": 0.5}
-    usual = {
-        **{"repetition_penalty": 1.2, "frequency_penalty": 0.5, "presence_penalty": 0.25},
-        **{"temperature_last": True, "temperature": 0.5},
-    }
+    usual = {"repetition_penalty": 1.2, "frequency_penalty": 0.5, "presence_penalty": 0.25}
+    usual |= {"temperature_last": True, "temperature": 0.5}
     assert engines.exllamav3(own) == engines.exllamav3(usual)
     fading = engines.exllamav3({"rep_p": 1.2, "rep_sustain_range": 4, "rep_decay_range": 2})
     assert repr(fading.steps[0]) == "RepetitionPenalty(1.2, last_n=4, decay=2)"

@@ -281,7 +281,7 @@ def _place(engine: Engine, key: str) -> str:
 def _active(engine: Engine, more: dict[str, Any]) -> list[Any]:
     """Return the steps of a chain of all that an engine has."""
     chosen = {name: x for name, x in _TRIED.items() if name in engine.reads and name not in _ALONE}
-    values = Values(**engine.absent | engine.defaults | _SWITCHES | chosen | more)
+    values = Values(**{**engine.absent, **engine.defaults, **_SWITCHES, **chosen, **more})
     return [step for step in engine.build(values) if not _is_neutral(step)]
 
 

@@ -278,7 +278,7 @@ def koboldcpp_coin(seed: int, place: Place, chance: float) -> bool:
 
 def _uniform32(seed: int, number: int) -> np.float32:
     """Return a word of an mt19937 as ``std::uniform_real_distribution<float>`` does."""
-    u = np.float32(_mt19937(seed, number + 1)[-1]) / np.float32(2.0**32)
+    u = np.float32(mt19937(seed, number + 1)[-1]) / np.float32(2.0**32)
     return min(u, np.nextafter(np.float32(1), np.float32(0)))
 
 
