@@ -65,7 +65,7 @@ def ratio(rows: Any, made: Callable[[Step], Callable[..., Any]], step: Step) -> 
     """Return the median over the rows of how many times as long as min_p a step takes."""
     ratios = []
     for row in rows:
-        pair = {
+        pair: dict[str, Callable[[], Any]] = {
             "ours": partial(made(step), row),
             "min_p": partial(made(MIN_P), row),
         }

@@ -35,6 +35,7 @@ __all__ = [
     "scratch",
     "shifted",
     "softmax",
+    "torch_softmax",
     "torch_sums",
     "weights",
     "widened",
@@ -58,6 +59,13 @@ values and every operation in float32. mixed: the same, but values stay Python's
 meet a logit."""
 
 _LANES = 8  # floats in a vector of AVX2
+# SLEEF's expf: 1 / ln 2, ln 2 in two parts, and the polynomial of the rest.
+_LOG2_E = 1.442695040888963407
+_LN2_HIGH, _LN2_LOW = 0.693145751953125, 1.428606765330187045e-06
+_EXPONENTIAL = (
+    *(0.000198527617612853646278381, 0.00139304355252534151077271, 0.00833336077630519866943359),
+    *(0.0416664853692054748535156, 0.166666671633720397949219, 0.5),
+)
 _SCRATCH = 1 << 19  # elements of an array that each thread keeps for reuse
 _held = threading.local()
 _NOTHING = -700.0
@@ -237,6 +245,36 @@ def lane_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(sums)
 
 
+def torch_softmax(rows: FloatArray) -> NDArray[np.float32]:
+    """Return probabilities bit for bit as ``torch.softmax`` of float32 has them on a CPU.
+
+    Its exponential is that of SLEEF 3 (``expf``, within one unit in the last place) with fused
+    multiply-adds, and the reciprocal of the sum, not the quotient, is taken.
+    """
+    with np.errstate(invalid="ignore"):
+        gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    low = gap < -104
+    gap[low] = 0
+    quotient = np.rint(gap * np.float32(_LOG2_E))
+    rest = _fused(quotient, -_LN2_HIGH, gap)
+    rest = _fused(quotient, -_LN2_LOW, rest)
+    power = np.full_like(gap, _EXPONENTIAL[0])
+    for factor in _EXPONENTIAL[1:]:
+        power = _fused(power, rest, factor)
+    power = np.float32(1) + _fused(rest * rest, power, rest)
+    power = np.ldexp(power, quotient.astype(np.int32))
+    power[low] = 0
+    power *= np.float32(1) / lane_sums(power)
+    return np.asarray(power)
+
+
+def _fused(a: Any, b: Any, c: Any) -> NDArray[np.float32]:
+    """Return ``a b + c``, rounded to float32 once."""
+    product = np.asarray(a, np.float64) * np.asarray(b, np.float32).astype(np.float64)
+    result: NDArray[np.float32] = (product + np.asarray(c, np.float32)).astype(np.float32)
+    return result
+
+
 def torch_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the sum of every row, shape (n, 1), as ``torch.sum`` adds up float32 on a CPU.
 
@@ -274,7 +312,7 @@ def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:
             levels[level + 1] += levels[level]
             levels[level] = 0
     levels[0] = rows[:, number - number % step :].sum(axis=1)
-    return ((levels[0] + levels[1]) + levels[2]) + levels[3]
+    return np.asarray(((levels[0] + levels[1]) + levels[2]) + levels[3])
 
 
 def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
@@ -288,7 +326,7 @@ def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
     """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
     gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
     gap -= rounded_log_mass(rows)
-    return gap
+    return np.asarray(gap)
 
 
 def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:

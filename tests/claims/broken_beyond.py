@@ -38,6 +38,7 @@ def instead(key: str, **values: Any) -> Lab:
 BROKEN_BEYOND: dict[str, list[Lab]] = {
     "typical_p.most_likely": [renames("typical_p", "top_p")],
     "typical_p.expected": [renames("typical_p", "top_p"), without("typical_p")],
+    "typical_p.random": [renames("typical_p", "top_p"), renames("typical_p", "min_p")],
     "top_n_sigma.temperature": [instead("top_n_sigma", min_p=0.1), without("top_n_sigma")],
     "top_n_sigma.noise": [Rows(lambda x: x**3), Rows(lambda x: np.maximum(x, x.mean()))],
     "epsilon_cutoff.flat": [
@@ -77,7 +78,7 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         maps("smoothing_curve", lambda c: c + 2),
     ],
     "temperature_last.coherent": [without("temperature_last"), without("temperature")],
-    "skew.tail": [maps("skew", lambda s: -s), maps("skew", lambda s: s / 2)],
+    "skew.direction": [maps("skew", lambda s: -s), maps("skew", lambda s: s / 2)],
     "dry_multiplier.exponential": [
         maps("dry_allowed_length", lambda n: n + 1),
         maps("dry_base", lambda b: b + 0.1),
@@ -108,6 +109,7 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         maps("repetition_detection", lambda rule: {**rule, "min_count": 4}),
     ],
     "mirostat.settles": [without("mirostat"), maps("mirostat_tau", lambda tau: tau + 1)],
+    "mirostat.zipf": [without("mirostat"), forces(mirostat_eta=0.0)],
     "mirostat.repetition": [without("mirostat"), maps("mirostat_tau", lambda tau: 6 - tau)],
     "adaptive_target.near": [maps("adaptive_target", lambda t: 1 - t), without("adaptive_target")],
     "adaptive_target.average": [
@@ -119,4 +121,9 @@ BROKEN_BEYOND: dict[str, list[Lab]] = {
         without("guidance_scale"),
         maps("guidance_scale", lambda g: 2 - g),
     ],
+    "watermarking_config.length": [
+        without("watermarking_config"),
+        maps("watermarking_config", lambda config: {**config, "hashing_key": 7}),
+    ],
+    "watermarking_config.entropy": [without("watermarking_config"), without("temperature")],
 }

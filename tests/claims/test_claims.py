@@ -239,6 +239,8 @@ def test_what_is_vague_or_wrong_says_why() -> None:
         "stop.token",
         "tool_choice.type",
     }
+    wrong = {claim.name for claim in BEYOND if claim.wording == "wrong"}
+    assert wrong == {"typical_p.random", "skew.direction"}
     for claim in ALL:
         assert bool(claim.remark) == (claim.wording != "exact"), claim.name
         assert claim.statement.endswith("."), claim.name

@@ -36,6 +36,8 @@ def run(*words: str) -> tuple[Any, str, str]:
         ("--ignore-eos --p-less", {"ignore_eos": True, "p_less": True}),
         ("--allowed-token-ids 5,17", {"allowed_token_ids": [5, 17]}),
         ("--eos-token-id 2", {"eos_token_id": [2]}),
+        ("--stop-token-ids [5,6]", {"stop_token_ids": [5, 6]}),
+        ('--watermarking-config {"bias":1.5}', {"watermarking_config": {"bias": 1.5}}),
         ("--bad-words king --bad-words 5", {"bad_words": ["king", "5"]}),
         ("--thinking-markers <a> --thinking-markers </a>", {"thinking_markers": ["<a>", "</a>"]}),
         ("--sequence-bias 5,17=2.5 --sequence-bias 3=-1",

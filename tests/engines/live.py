@@ -1,10 +1,14 @@
-"""Ask an engine that is installed fresh random requests, and compare: ``live.py llama_cpp``."""
+"""Ask an engine that is installed fresh random requests, and compare: ``live.py llama_cpp``.
+
+First those of the page, then those with all samplers that go beyond it.
+"""
 
 from __future__ import annotations
 
 import importlib
 import secrets
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -21,70 +25,73 @@ from engines.record import BEYOND, DRAWN, RECORDED
 
 def main(engine: str, seed: int) -> int:
     """Print what differs, and return how much."""
-    module, variant = RECORDED[engine] if engine in RECORDED else BEYOND[engine][:2]
-    own = importlib.import_module(f"engines.own_code.{module}")
-    counts = {"equal": 0, "refused": 0, "excluded": 0, "drawn": 0}
     wrong: list[str] = []
-    for number, case in enumerate(cases.make(seed) if engine in RECORDED else ()):
+    if engine in RECORDED:
+        wrong += page(engine, seed)
+    if engine in BEYOND:
+        wrong += beyond_page(engine, seed)
+    print("\n".join(wrong))
+    print(f"{engine}, seed {seed}: {len(wrong)} differ")
+    return len(wrong)
+
+
+def page(engine: str, seed: int) -> list[str]:
+    """Ask what the page has, draw, and return what differs."""
+    module, variant = RECORDED[engine]
+    own = importlib.import_module(f"engines.own_code.{module}")
+    counts, wrong, drawn = Counter[str](), list[str](), 0
+    for number, case in enumerate(cases.make(seed)):
         if engine == "mlx_lm" and case.params.get("temperature", 1) < 0:
             continue  # make_sampler turns the order of tokens around, which is not modelled
         if engine == "llama_cpp_python" and case.params.get("repetition_penalty") == 0:
             continue  # it divides by 0, which may leave a NaN row or not
-        theirs, ours = own.run(case, variant), recorded.evaluated(engine, case)
-        if isinstance(theirs, str) or isinstance(ours, str):
-            counts["refused"] += 1
-            if isinstance(theirs, str) != isinstance(ours, str):
-                refused = theirs if isinstance(theirs, str) else ours
-                wrong.append(f"{number} {case.params}: only one refuses, {refused}")
-            continue
-        kept = np.flatnonzero(theirs > 0)
-        answer = recorded.Answer(number, case, kept, theirs[kept], "")
+        outcome, told = compared(engine, number, case, own.run(case, variant))
+        counts[outcome] += 1
+        wrong += told
         draws = engine != "sglang" or _sglang_draws(case)
-        same = recorded.same_survivors(answer, ours)
-        if same:
-            counts["equal"] += 1
-            if recorded.distance(answer, ours) >= recorded.TOLERANCE:
-                wrong.append(f"{number} {case.params}: {recorded.distance(answer, ours)}")
-        elif recorded.excluded(engine, answer, ours):
-            counts["excluded"] += 1
-        else:
-            wrong.append(f"{number} {case.params}: {len(kept)} / {np.count_nonzero(ours)}")
-        if engine in DRAWN and len(case.logits) <= 600 and same and draws:
+        if engine in DRAWN and len(case.logits) <= 600 and outcome == "equal" and draws:
             token = own.draw(case, DRAWN[engine][1], number, 1)[0]
             context = Context(case.prompt, case.output)
             recipe = engines.get(engine)
-            drawn = recipe.draw(case.logits, case.params, context=context, seed=number, step=0)
-            counts["drawn"] += 1
-            if token != drawn:
-                wrong.append(f"{number} {case.params}: drew {token} / {drawn}")
-    if engine in BEYOND:
-        wrong += _beyond(engine, own, seed, counts)
-    print("\n".join(wrong))
-    print(f"{engine}, seed {seed}: {counts}, {len(wrong)} differ")
-    return len(wrong)
-
-
-def _beyond(engine: str, own: Any, seed: int, counts: dict[str, int]) -> list[str]:
-    """Ask what goes beyond the page; return what differs."""
-    _, variant, asked = BEYOND[engine]
-    rows, wrong = beyond.rows(seed), []
-    for number, case in enumerate(beyond.cases_of(rows, beyond.requests(asked, rows, seed))):
-        theirs, ours = own.run(case, variant), recorded.evaluated(engine, case)
-        if isinstance(theirs, str) or isinstance(ours, str):
-            counts["refused"] += 1
-            if isinstance(theirs, str) != isinstance(ours, str):
-                refused = theirs if isinstance(theirs, str) else ours
-                wrong.append(f"beyond {number} {case.params}: only one refuses, {refused}")
-            continue
-        kept = np.flatnonzero(theirs > 0)
-        answer = recorded.Answer(number, case, kept, theirs[kept], "")
-        far = recorded.distance(answer, ours) >= recorded.TOLERANCE
-        if far or not recorded.same_survivors(answer, ours):
-            left = np.count_nonzero(ours)
-            wrong.append(f"beyond {number} {case.params} acts {case.acts}: {len(kept)} / {left}")
-        else:
-            counts["equal"] += 1
+            ours = recipe.draw(case.logits, case.params, context=context, seed=number, step=0)
+            drawn += 1
+            if token != ours:
+                wrong.append(f"{number} {case.params}: drew {token} / {ours}")
+    print(f"{engine}: {dict(counts)}, {drawn} drawn")
     return wrong
+
+
+def beyond_page(engine: str, seed: int) -> list[str]:
+    """Ask what goes beyond it, and return what differs."""
+    module, variant, asked = BEYOND[engine]
+    own = importlib.import_module(f"engines.own_code.{module}")
+    rows = beyond.rows(seed)
+    counts, wrong = Counter[str](), list[str]()
+    for number, case in enumerate(beyond.cases_of(rows, beyond.requests(asked, rows, seed))):
+        outcome, told = compared(engine, number, case, own.run(case, variant))
+        counts[outcome] += 1
+        wrong += [f"beyond {each}, acts {case.acts}" for each in told]
+    print(f"{engine}, beyond the page: {dict(counts)}")
+    return wrong
+
+
+def compared(engine: str, number: int, case: Case, theirs: Any) -> tuple[str, list[str]]:
+    """Return what became of a request, and what differs."""
+    ours = recorded.evaluated(engine, case)
+    if isinstance(theirs, str) or isinstance(ours, str):
+        if isinstance(theirs, str) == isinstance(ours, str):
+            return "refused", []
+        refused = theirs if isinstance(theirs, str) else ours
+        return "refused", [f"{number} {case.params}: only one refuses, {refused}"]
+    kept = np.flatnonzero(theirs > 0)
+    answer = recorded.Answer(number, case, kept, theirs[kept], "")
+    if not recorded.same_survivors(answer, ours):
+        if recorded.excluded(engine, answer, ours):
+            return "excluded", []
+        return "other", [f"{number} {case.params}: {len(kept)} / {np.count_nonzero(ours)}"]
+    distance = recorded.distance(answer, ours)
+    far = [f"{number} {case.params}: {distance}"] if distance >= recorded.TOLERANCE else []
+    return "equal", far
 
 
 def _sglang_draws(case: Case) -> bool:

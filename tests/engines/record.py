@@ -39,6 +39,7 @@ RECORDED = {
     "mlx_lm": ("mlx_lm", "0.32.2"),
     "mlx_lm_server": ("mlx_lm", "server"),
     "aphrodite": ("aphrodite", "v1"),
+    "koboldcpp": ("koboldcpp", "1.116"),
 }
 DRAWN = {
     "vllm": ("vllm", "v1"),
@@ -47,6 +48,7 @@ DRAWN = {
     "llama_cpp": ("llama_cpp", "server"),
     "llama_cpp_python": ("llama_cpp", "python"),
     "ollama": ("ollama", "0.24"),
+    "koboldcpp": ("koboldcpp", "1.116"),
 }
 # Beyond the page: name in logitlab -> module of engines.own_code, its variant, and who is asked.
 BEYOND = {

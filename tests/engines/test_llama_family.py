@@ -314,9 +314,9 @@ def test_llama_server_reads_what_is_odd(asked: dict[str, Any], read: Any) -> Non
 
 def test_coins_are_those_of_a_generator_of_their_own() -> None:
     # Its seed is that of the draws, which take two words a token.
-    tossed = [
-        engines.llama_cpp.coin(42, Place(n, 0, 0), chance) for n in range(6) for chance in (0.5,)
-    ]  # type: ignore[misc]
+    coin = engines.llama_cpp.coin
+    assert coin
+    tossed = [coin(42, Place(n, 0, 0), 0.5) for n in range(6)]
     uniforms = np.random.RandomState(42).bytes(24)
     words = np.frombuffer(uniforms, "<u4") / 2**32
     assert words.round(4).tolist() == [0.3745, 0.7965, 0.9507, 0.1834, 0.732, 0.7797]

@@ -285,8 +285,13 @@ def test_exllamav3_cuts_in_one_kernel_or_sorts() -> None:
 
 def test_what_exllamav3_is_called_is_taken() -> None:
     own = {"rep_p": 1.2, "freq_p": 0.5, "pres_p": 0.25, "temp_last": True, "temperature": 0.5}
-    usual = {"repetition_penalty": 1.2, "frequency_penalty": 0.5, "presence_penalty": 0.25}
-    usual |= {"temperature_last": True, "temperature": 0.5}
+    usual = {
+        "repetition_penalty": 1.2,
+        "frequency_penalty": 0.5,
+        "presence_penalty": 0.25,
+        "temperature_last": True,
+        "temperature": 0.5,
+    }
     assert engines.exllamav3(own) == engines.exllamav3(usual)
     fading = engines.exllamav3({"rep_p": 1.2, "rep_sustain_range": 4, "rep_decay_range": 2})
     assert repr(fading.steps[0]) == "RepetitionPenalty(1.2, last_n=4, decay=2)"

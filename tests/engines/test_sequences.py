@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from logitlab import Chain, Context, engines, softmax
@@ -42,7 +44,7 @@ def test_tokens_and_states_are_the_engines(name: str) -> None:
             assert np.count_nonzero(left > recorded.TINY) == kept, (case.params, n)
             # The engine's own sum of 49 152 probabilities is as far as that from 1.
             assert left[token] == pytest.approx(prob, rel=1e-3 if size > 10_000 else 1e-5, abs=1e-8)
-            draw = {"seed": seed, "step": words, "state": state}
+            draw: dict[str, Any] = {"seed": seed, "step": words, "state": state}
             assert recipe.draw(row, params, context=context, **draw) == token, (case.params, n)
             logprobs = {
                 key: float(np.log(remembered(here.at(state), place, row, context, token)))

@@ -93,7 +93,8 @@ def test_the_last_token_after_an_a() -> None:
 def test_breakers_are_the_tokens_of_a_vocabulary() -> None:
     [step] = engines.openrouter({"dry_multiplier": 0.8}, vocabulary=TALES)
     assert isinstance(step, Dry)
-    pieces = {TALES.vocabulary[token] for (token,) in step.breakers}
+    breakers: Any = step.breakers
+    pieces = {TALES.vocabulary[token] for (token,) in breakers}
     assert pieces == {p for p in TALES.vocabulary if any(c in p for c in (b"\n", b":", b'"', b"*"))}
     [alone] = engines.openrouter({"dry_multiplier": 0.8})
     assert alone == Dry(0.8, last_n=64)
@@ -264,4 +265,15 @@ def test_ids_that_no_token_has_are_refused_at_once(request_: dict[str, Any], wro
     assert str(error.value) == (
         f"{next(iter(request_))} must be of token ids in [0, 1], got {wrong}. openrouter refuses "
         f"the request: No token has the id {wrong}."
+    )
+
+
+def test_a_model_that_begins_every_text_with_a_token_spells_without_it() -> None:
+    class Begins(Bigrams):
+        def encode(self, text: str) -> list[int]:
+            return [19, *super().encode(text)]
+
+    assert Lexicon.of(Begins()).ids("bad_words", "ab") == (1, 2)
+    assert engines.openrouter({"bad_words": ["ab"]}, vocabulary=Begins())[0] == ll.BadWords(
+        [[1, 2]]
     )

@@ -119,6 +119,18 @@ def generation(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     return ll.plot.generation(answer, words, **how)
 
 
+def state(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    request = {"mirostat": 2, "mirostat_tau": 2.0}
+    answer = ll.generate(Same(row, words), [0], request, seed=1, max_tokens=40)
+    return ll.plot.state(answer, **how)
+
+
+def adaptive(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    request = {"adaptive_target": 0.3}
+    answer = ll.generate(Same(row, words), [0], request, seed=1, max_tokens=1)
+    return ll.plot.state(answer, **how)
+
+
 PICTURES: dict[str, Draw] = {
     draw.__name__: draw
     for draw in (
@@ -132,6 +144,8 @@ PICTURES: dict[str, Draw] = {
         colours,
         penalties,
         generation,
+        state,
+        adaptive,
     )
 }
 

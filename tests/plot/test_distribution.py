@@ -22,6 +22,12 @@ def ticks(ax: Axes) -> list[str]:
     return [label.get_text() for label in ax.get_yticklabels()]
 
 
+def legend_of(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    assert legend
+    return [text.get_text() for text in legend.get_texts()]
+
+
 def bars(ax: Axes) -> list[tuple[float, float, float]]:
     """Return left end, width and middle of every bar."""
     return [
@@ -124,7 +130,7 @@ def test_ranks_are_the_sorted_probabilities_and_cuts_the_sizes() -> None:
     assert np.asarray(y) == pytest.approx(np.sort(ll.softmax(row))[::-1])
     sizes = [int(ll.support_size(cut(row))) for cut in cuts]
     lines, points = ax.lines[1::2], ax.lines[2::2]
-    assert [line.get_xdata()[0] for line in lines] == sizes  # type: ignore[index]
+    assert [np.asarray(line.get_xdata())[0] for line in lines] == sizes
     assert [point.get_xdata()[0] for point in points] == sizes  # type: ignore[index]
     assert len({point.get_marker() for point in points}) == 4
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
@@ -134,7 +140,7 @@ def test_ranks_of_a_trace_start_before_its_first_cut() -> None:
     chain = ll.Chain(ll.Temperature(0.5), ll.TopK(3), ll.MinP(0.2))
     ax = plot.ranks(chain.trace(ROW))
     assert np.asarray(ax.lines[0].get_ydata()) == pytest.approx(ll.softmax(ROW / 0.5))
-    assert [line.get_xdata()[0] for line in ax.lines[1::2]] == [3, 2]  # type: ignore[index]
+    assert [np.asarray(line.get_xdata())[0] for line in ax.lines[1::2]] == [3, 2]
 
 
 def test_draws_are_counted_and_their_intervals_are_those_of_the_binomial() -> None:
@@ -163,20 +169,20 @@ def test_ranks_of_cuts_that_keep_no_beginning_of_the_row() -> None:
     x = np.log([0.4, 0.3, 0.2, 0.07, 0.03])
     typical, top = ll.TypicalP(0.25), ll.ExcludeTopChoices(0.15)
     ax = plot.ranks(x, [typical, top, ll.TopK(2), ll.LogitBias({1: -np.inf})])
-    assert [text.get_text() for text in ax.get_legend().get_texts()] == [
+    assert legend_of(ax) == [
         "TypicalP(0.25): 1 token, ranks 2 to 2, 0.300",
         "ExcludeTopChoices(0.15): 3 tokens, ranks 3 to 5, 0.300",
         "TopK(2): 2 tokens, 0.700",
         "LogitBias({1: -inf}): 4 tokens, ranks 1 to 5, 0.700",
     ]
-    at = [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == "--"]
+    at = [np.asarray(line.get_xdata())[0] for line in ax.lines if line.get_linestyle() == "--"]
     assert at == [2, 3, 5, 2, 5]
 
 
 def test_ranks_of_a_trace_with_such_a_cut() -> None:
     x = np.log([0.4, 0.3, 0.2, 0.07, 0.03])
     trace = ll.Chain(ll.TopK(4), ll.ExcludeTopChoices(0.2), ll.MinP(0.5)).trace(x)
-    texts = [text.get_text() for text in plot.ranks(trace).get_legend().get_texts()]
+    texts = legend_of(plot.ranks(trace))
     assert texts == [
         "TopK(4): 4 tokens, 0.970",
         "ExcludeTopChoices(0.2): 2 tokens, ranks 3 to 4, 0.270",

@@ -266,7 +266,7 @@ def test_a_share_is_of_the_tokens_that_count() -> None:
     left = frequency_penalty(x, 1.0, context, amount="share")
     np.testing.assert_allclose(left, [[-0.5, -0.25, -0.25, 0], [0, -0.5, 0, -0.5]])
     left = frequency_penalty(x, [1.0, 0.0], context, amount="share", last_n=2)
-    np.testing.assert_allclose(left, [[0, -0.5, -0.5, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(left, [[0, -0.5, -0.5, 0], [0.0] * 4])
 
 
 @pytest.mark.parametrize("penalty", [repetition_penalty, frequency_penalty, presence_penalty])

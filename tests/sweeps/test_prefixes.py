@@ -38,8 +38,10 @@ from numpy.typing import NDArray
 import strategies
 
 SHARED = ("entropy", "support_size", "top_probability", "perplexity", "mass_removed", "agreement")
-KINDS = (Temperature, TopK, TopP, MinP, TopA, MaxSurprise, TopNSigma, Tfs)
-KINDS += (EpsilonCutoff, EtaCutoff, PLess, TopH)
+KINDS = (
+    *(Temperature, TopK, TopP, MinP, TopA, MaxSurprise),
+    *(TopNSigma, Tfs, EpsilonCutoff, EtaCutoff, PLess, TopH),
+)
 PAIRS = ("mass_removed", "agreement")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -61,7 +62,13 @@ def _phrase_bias(option: str, texts: list[str]) -> list[Any]:
 
 
 def _map(option: str, text: str) -> dict[str, Any]:
-    """Return the map of ``max_pattern_size=3,min_count=2``."""
+    """Return the map of ``max_pattern_size=3,min_count=2``, or of JSON."""
+    if text.lstrip().startswith("{"):
+        try:
+            known: dict[str, Any] = json.loads(text)
+            return known
+        except ValueError:
+            raise ParameterError(option, "KEY=VALUE,KEY=VALUE, or JSON", text) from None
     entries: dict[str, Any] = {}
     for part in text.split(","):
         key, equals, value = (each.strip() for each in part.partition("="))
@@ -75,7 +82,7 @@ _NUMBER = Form("VALUE", lambda option, text: number_of(text))
 _TEXT = Form("TEXT", lambda option, text: text)
 _FLAG = Form(None, lambda option, value: value)
 _TEXTS = Form("TEXT", lambda option, texts: texts, repeats=True)
-_IDS = Form("IDS", lambda option, text: numbers_in(text))
+_IDS = Form("IDS", lambda option, text: numbers_in(text.strip().strip("[]")))
 _PAIR = Form("START,FACTOR", lambda option, text: numbers_in(text))
 _MAP = Form("KEY=VALUE,…", _map)
 _PHRASES = Form("IDS=VALUE", _phrase_bias, repeats=True)

@@ -277,7 +277,7 @@ def _aphrodite(p: Values, times: int) -> Chain:
         EtaCutoff(p.eta_cutoff, "first", "log_softmax"),
         EpsilonCutoff(p.epsilon_cutoff, "first"),
         TypicalP(p.typical_p, descending_ties(p), crossing="drop"),
-        Smoothing(p.smoothing_factor, p.smoothing_curve),
+        Smoothing(p.smoothing_factor, p.smoothing_curve, guard=False),
         Xtc(p.xtc_probability, min(p.xtc_threshold, 1.0), last_ties(p), removed="counts"),
         *((tempering,) if last else ()),
         MinP(p.min_p, space="probs"),

@@ -25,8 +25,8 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
-from logitlab.engines.together import Fields
-from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.engines.together import Fields, Together
+from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request import tokens, values
 from logitlab.steps.allow import ForcedTokens, MinTokens, SuppressTokens
@@ -44,6 +44,7 @@ from logitlab.steps.threshold import MinP
 from logitlab.steps.top_h import TopH
 from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
+from logitlab.steps.watermark import Watermark
 
 __all__ = ["transformers", "transformers_serve"]
 
@@ -220,6 +221,24 @@ def _length(key: str, value: Any) -> int:
     return check_integer(key, value, Range(integer=True))
 
 
+def _forced_and_suppressed(key: str) -> Together:
+    """Return the rule that not all tokens which are forced are suppressed, too."""
+    says = (
+        f"Every token in `{key}` ({{{key}}}) is also in `suppress_tokens`. Forcing a token while "
+    )
+    says += "suppressing it sets all logits to `-inf` at the forcing step, which produces `nan` "
+    says += "probabilities and crashes generation. Remove the overlapping token(s) from either "
+    says += f"`{key}` or `suppress_tokens` (if you meant to prevent an early EOS token, use "
+    says += "`min_new_tokens` instead)."
+    return Together(
+        key,
+        lambda request: request[key] and {*request[key]} <= {*request.get("suppress_tokens", ())},
+        "not among suppress_tokens",
+        says,
+    )
+
+
+_TOGETHER = tuple(map(_forced_and_suppressed, ("forced_bos_token_id", "forced_eos_token_id")))
 _ALIASES = {"bad_words_ids": "bad_words", "min_new_tokens": "min_tokens"}
 _OPTIONS = {
     "min_length": Option(0, _length),
@@ -230,6 +249,12 @@ _OPTIONS = {
     "renormalize_logits": Option(False, values.flag),
     "remove_invalid_values": Option(False, values.flag),
 }
+
+
+def _watermark(p: Values) -> tuple[Step, ...]:
+    if p.watermarking_config is None:
+        return ()
+    return (Watermark(**p.watermarking_config, ties=descending_ties(p)),)
 
 
 def _processors(p: Values) -> tuple[Step, ...]:
@@ -260,6 +285,7 @@ def _processors(p: Values) -> tuple[Step, ...]:
     title="transformers 5.23.0, generate with do_sample",
     source="transformers/generation/utils.py, generation/logits_process.py",
     rules=_GENERATE_RULES,
+    together=_TOGETHER,
     generation_config=_FILE,
     options=generation_config() | DEVICE | _OPTIONS,
     defaults={"top_k": 50},
@@ -301,6 +327,7 @@ def transformers(p: Values) -> Chain:
         TypicalP(p.typical_p, ties="all"),
         EpsilonCutoff(p.epsilon_cutoff),
         EtaCutoff(p.eta_cutoff),
+        *_watermark(p),
         precision="mixed",
     )
 

@@ -301,9 +301,8 @@ _RUNNER_V2 = VLLM_RULES | {
 
 
 def _thinking(p: Values, follows: str = "output") -> Step:
-    return ThinkingBudget(
-        p.thinking_token_budget, *p.thinking_markers, form="lifted", follows=follows
-    )
+    start, end = p.thinking_markers
+    return ThinkingBudget(p.thinking_token_budget, start, end, form="lifted", follows=follows)
 
 
 def vllm_penalties(p: Values) -> tuple[Step, ...]:

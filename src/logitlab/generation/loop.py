@@ -232,6 +232,7 @@ class Row:
             model=self._model.name,
             params=self.prepared.request,
             options=options,
+            chain=self.prepared.chain,
             states=_columns_of(self._states[: self._count + 1]),
             observed=_columns_of(self._observed[: self._count]),
         )

@@ -13,7 +13,7 @@ from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.sampling.reports import Logprobs
-from logitlab.steps.chain import Trace
+from logitlab.steps.chain import Chain, Trace
 from logitlab.steps.state import State
 from numpy.typing import NDArray
 
@@ -119,6 +119,8 @@ class Generation:
         The request as it was given.
     options : Options
         What else the generation depends on.
+    chain : Chain
+        What was done to the logits, in each state.
     states : mapping of str to ndarray of float64, shape (T + 1,), or None
         Where a step has a state, each of its numbers: as every token was drawn, and after the last.
     observed : mapping of str to ndarray of float64, shape (T,), or None
@@ -140,6 +142,7 @@ class Generation:
     model: str
     params: Request
     options: Options
+    chain: Chain
     states: Mapping[str, NDArray[np.float64]] | None = None
     observed: Mapping[str, NDArray[np.float64]] | None = None
 

@@ -11,6 +11,7 @@ from logitlab.plot.distribution import distribution, draws, ranks
 from logitlab.plot.generation import generation
 from logitlab.plot.interactive import interactive
 from logitlab.plot.penalties import penalties
+from logitlab.plot.state import state
 from logitlab.plot.style import axes
 from logitlab.plot.sweep import sweep
 
@@ -23,6 +24,7 @@ __all__ = [
     "interactive",
     "penalties",
     "ranks",
+    "state",
     "sweep",
     "trace",
 ]

@@ -10,6 +10,7 @@ import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
+from logitlab.steps.state import Course
 from logitlab.steps.step import RowStep, StatefulStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -213,3 +214,9 @@ class AdaptiveP(StatefulStep):
             "weighted_sum": (q + decay * weighted_sum).tolist(),
             "total_weight": (1 + decay * total_weight).tolist(),
         }
+
+    def course(self, states: Mapping[str, Any], logprobs: FloatArray) -> Course:
+        """Return the aim and the probability of each token, and the target."""
+        aims = np.asarray(self.at(states).value)
+        target = float(self.target)  # type: ignore[arg-type]
+        return Course("probability", np.exp(logprobs), aims, "aim", target, "target")

@@ -115,7 +115,10 @@ class EpsilonCutoff(Truncation):
 
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
         """Compare with the mass, but for what sums in another order could decide otherwise."""
-        return order.at_least(n, values * order.mass[order.last(n)], values == 0)
+        kept: tuple[IntArray, BoolArray] = order.at_least(
+            n, values * order.mass[order.last(n)], values == 0
+        )
+        return kept
 
 
 def eta_cutoff(
@@ -231,7 +234,8 @@ class EtaCutoff(Truncation):
         last = order.last(n)
         mass, depth = order.mass[last], order.depths[last] / order.mass[last]
         ratio = np.minimum(values * mass, np.sqrt(values) * np.exp(-depth))
-        return order.at_least(n, ratio, values == 0)
+        kept: tuple[IntArray, BoolArray] = order.at_least(n, ratio, values == 0)
+        return kept
 
 
 def _root(eta: float, depth: float) -> float:
@@ -327,7 +331,10 @@ class PLess(Truncation):
     def prefix(self, order: Any, n: IntArray, values: NDArray[Any]) -> tuple[IntArray, BoolArray]:
         """Compare with the average weight, but for what other sums could decide otherwise."""
         last = order.last(n)
-        return order.at_least(n, order.squares[last] / order.mass[last], values == 0)
+        kept: tuple[IntArray, BoolArray] = order.at_least(
+            n, order.squares[last] / order.mass[last], values == 0
+        )
+        return kept
 
 
 def _above(rows: FloatArray, ratio: NDArray[Any], exempt: str) -> BoolArray:

@@ -11,6 +11,7 @@ import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import rounded_weights, shifted
+from logitlab.steps.state import Course
 from logitlab.steps.step import StatefulStep, Truncation, Words, option
 from logitlab.steps.truncation import TopK
 from numpy.typing import ArrayLike, NDArray
@@ -368,6 +369,11 @@ class Mirostat(StatefulStep):
         tau, eta, mu = np.asarray(self.tau, dtype), dtype(self.eta), state["mirostat"]
         error = surprise_of(logprob, dtype) - tau
         return {"mirostat": (np.asarray(mu, dtype) - eta * error).tolist()}
+
+    def course(self, states: Mapping[str, Any], logprobs: FloatArray) -> Course:
+        """Return mu and the surprise of each token, in bits, and tau."""
+        bits = surprise_of(logprobs)
+        return Course("surprise, bits", bits, states["mirostat"], "μ", float(self.tau), "τ")  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -135,14 +135,14 @@ class TopNSigma(Truncation):
     def _sigma(self, rows: FloatArray, dtype: type[Any]) -> NDArray[Any]:
         """Return the standard deviation of every row, shape (n, 1)."""
         alive = rows > -np.inf
-        kept = alive.all(axis=-1)
+        kept = np.asarray(alive.all(axis=-1))
         one = self.deviation == "sample"
         if dtype == np.float64 and kept.all():
             # A single pass over all rows, with sums as of each alone.
             gap = shifted(rows)
             gap -= gap.sum(axis=-1, keepdims=True) / rows.shape[-1]
             gap *= gap
-            return _root(gap.sum(axis=-1, keepdims=True), rows.shape[-1] - one)
+            return np.asarray(_root(gap.sum(axis=-1, keepdims=True), rows.shape[-1] - one))
         sigma = np.full((len(rows), 1), np.nan, dtype)
         for i, row in enumerate(rows):
             if kept[i] or self.removed == "skip":
@@ -208,4 +208,4 @@ def _left_to_right(values: NDArray[np.float32]) -> np.float32:
     total = 0.0
     for square in squares.tolist():
         total = float(np.float32(total + square))
-    return np.sqrt(np.float32(total) / np.float32(len(values)))
+    return np.float32(np.sqrt(np.float32(total) / np.float32(len(values))))

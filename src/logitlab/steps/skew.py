@@ -8,14 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import (
-    LARGEST,
-    cast_finite,
-    lane_sums,
-    log_softmax,
-    probabilities,
-    rounded_weights,
-)
+from logitlab.numerics import LARGEST, cast_finite, log_softmax, probabilities, torch_softmax
 from logitlab.steps.step import RowStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -145,11 +138,7 @@ class Skew(RowStep):
     ) -> NDArray[np.float64]:
         """Compute as torch does, and raise what has no probability to the smallest normal one."""
         order = self._order(rows)
-        if dtype == np.float64:
-            probs = probabilities(rows, dtype)
-        else:
-            probs = rounded_weights(rows)
-            probs *= 1 / lane_sums(probs)
+        probs = probabilities(rows, dtype) if dtype == np.float64 else torch_softmax(rows)
         probs = np.take_along_axis(probs, order, -1)
         sums = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
         power = np.exp(np.clip(value, -_MOST, _MOST)).astype(dtype)

@@ -17,7 +17,9 @@ __all__ = ["Smoothing", "smoothing"]
 _FAR = 1e100  # a distance whose cube a float64 still holds
 
 
-def smoothing(logits: ArrayLike, factor: ArrayLike, curve: float = 1.0) -> FloatArray:
+def smoothing(
+    logits: ArrayLike, factor: ArrayLike, curve: float = 1.0, *, guard: bool = True
+) -> FloatArray:
     """Bend the logits by the distance to the largest: ``x_max - f (k d**2 - s d**3)``.
 
     With ``d = x - x_max``, ``k = (3 - curve) / 2`` and ``s = (curve - 1) / 2``. A curve of 1 is
@@ -35,6 +37,10 @@ def smoothing(logits: ArrayLike, factor: ArrayLike, curve: float = 1.0) -> Float
         is negative, and tokens just below the best overtake it. Below 1 it does not either: s is
         negative, and those farther than ``k / -s`` overtake it, without end.
 
+    guard : bool
+        Whether removed tokens stay so whatever the curve; otherwise a curve below 1 leaves nothing
+        of a row that has some, which is an error where it is used next.
+
     Returns
     -------
     ndarray, shape (..., V)
@@ -47,10 +53,10 @@ def smoothing(logits: ArrayLike, factor: ArrayLike, curve: float = 1.0) -> Float
 
     Notes
     -----
-    No engine looks at the curve. KoboldCpp and text-generation-webui bend what was divided by the
-    temperature, Aphrodite what all truncations but the last have left. exllamav2 divides
-    afterwards, which is `Smoothing` before `Temperature`, and has no curve. llama.cpp has none of
-    it.
+    No engine looks at the curve; in Aphrodite one below 1 makes NaN of removed tokens. KoboldCpp
+    and text-generation-webui bend what was divided by the temperature, Aphrodite what all
+    truncations but the last have left. exllamav2 divides afterwards, which is `Smoothing` before
+    `Temperature`, and has no curve. llama.cpp has none of it.
 
     References
     ----------
@@ -64,7 +70,7 @@ def smoothing(logits: ArrayLike, factor: ArrayLike, curve: float = 1.0) -> Float
     >>> smoothing([1.0, 0.5], 0.5, curve=5.0)
     array([1., 1.])
     """
-    return Smoothing(factor, curve)(logits)
+    return Smoothing(factor, curve, guard)(logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,6 +85,7 @@ class Smoothing(RowStep):
 
     factor: ArrayLike
     curve: float = option(1.0, rule=Range(), name="smoothing_curve")
+    guard: bool = option(True)
 
     key: ClassVar[str] = "smoothing_factor"
     rule: ClassVar[Range] = Range(0)
@@ -97,6 +104,8 @@ class Smoothing(RowStep):
             bent = d * d * (s * d - k)
             smooth = np.clip(bent.astype(np.float64) + top, -LARGEST, LARGEST)
         smooth[is_removed] = -np.inf
+        if not self.guard and curve < 1:
+            smooth[is_removed.any(axis=-1)] = -np.inf
         return np.where(value == 0, rows, cast_finite(smooth, rows.dtype))
 
     def reorder(self, candidates: Any, value: Any) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from logitlab.checks import ParameterError, Range
+from numpy.typing import NDArray
 
-__all__ = ["State", "check_state"]
+__all__ = ["Course", "State", "check_state"]
 
 State = Mapping[str, Any]
 """Numbers by their names, those of every step that has some: ``{"mirostat": 10.0}``."""
@@ -26,3 +28,29 @@ def check_state(state: object, names: Collection[str] | None = None) -> State:
     for key, value in state.items():
         Range().check(f"state[{key!r}]", value)
     return state
+
+
+class Course(NamedTuple):
+    """What a step with a state makes of a text: what it aims at, and what came of it.
+
+    Attributes
+    ----------
+    quantity : str
+        What is measured of each token: "surprise, bits".
+    seen : ndarray of float64, shape (T,)
+        How much of it each token had.
+    limit : ndarray of float64, shape (T,)
+        What the state made of it for each token.
+    word : str
+        What that is called.
+    target : float
+        What the step aims at in the long run.
+    target_word : str
+    """
+
+    quantity: str
+    seen: NDArray[np.float64]
+    limit: NDArray[np.float64]
+    word: str
+    target: float
+    target_word: str

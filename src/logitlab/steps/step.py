@@ -31,6 +31,7 @@ from logitlab.checks import (
 from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
 from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
+from logitlab.steps.state import Course
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -478,6 +479,18 @@ class StatefulStep(Step):
         self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
     ) -> dict[str, Any]:
         """Return the next state, once a token of this log-probability, in nats, was drawn."""
+
+    @abstractmethod
+    def course(self, states: Mapping[str, Any], logprobs: FloatArray) -> Course:
+        """Return what became of a text, for a picture.
+
+        Parameters
+        ----------
+        states : mapping of str to ndarray of float64, shape (T,)
+            In which each token was drawn.
+        logprobs : ndarray of float64, shape (T,)
+            What `update` got of each.
+        """
 
     def apply(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE

@@ -100,7 +100,6 @@ class MinP(Truncation):
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
     scanned_from: ClassVar[int] = 1 << 12
-    ordered_options: ClassVar[tuple[str, ...]] = ("space",)
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import rounded_weights, shifted
+from logitlab.numerics import rounded_weights, shifted, torch_softmax, torch_sums
 from logitlab.steps.candidate_order.sorts import torch_top
 from logitlab.steps.step import Truncation, Words, option
 from logitlab.steps.truncation import TIES, front, largest
@@ -222,11 +222,11 @@ def _terms(descending: FloatArray, dtype: type[Any]) -> tuple[NDArray[Any], NDAr
             terms = -probs * np.log(probs)
         else:
             # As torch's Categorical: log-probabilities by logsumexp, then the softmax of those.
-            top = descending[:, :1].astype(dtype)
-            total = np.cumsum(rounded_weights(descending), axis=-1, dtype=np.float64)[:, -1:]
-            logprobs = descending.astype(dtype) - (np.log(total).astype(dtype) + top)
-            weight = rounded_weights(logprobs)
-            probs = weight / np.cumsum(weight, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
+            total = np.log(torch_sums(rounded_weights(descending)).astype(np.float64))
+            logprobs = descending.astype(dtype) - (total.astype(dtype) + descending[:, :1])
+            probs = torch_softmax(logprobs)
             terms = -probs * np.log(probs.astype(np.float64)).astype(dtype)
-        whole = -np.where(probs > 0, probs * logprobs, 0).sum(axis=-1, keepdims=True)
+        depth = np.where(probs > 0, probs * logprobs, 0)
+        is_double = dtype == np.float64
+        whole = -(depth.sum(axis=-1, keepdims=True) if is_double else torch_sums(depth))
     return np.cumsum(terms, axis=-1, dtype=np.float64).astype(dtype), whole.astype(dtype)

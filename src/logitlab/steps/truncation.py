@@ -85,7 +85,7 @@ def largest(
 def front(logits: FloatArray, descending: FloatArray, size: int, ties: str) -> BoolArray:
     """Mask of the ``size`` largest of some logits, which are also given in descending order."""
     count, last = np.array([[size]]), descending[None, size - 1, None]
-    return largest(logits[None], count, last, ties)[0]
+    return np.asarray(largest(logits[None], count, last, ties)[0])
 
 
 def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArray:

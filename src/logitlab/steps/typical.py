@@ -261,7 +261,7 @@ class _Typical(NamedTuple):
         if self.mass is not None:
             gap -= self.mass
         gap += self.surprise
-        return np.abs(gap, out=gap)
+        return np.asarray(np.abs(gap, out=gap))
 
 
 def _measured(rows: FloatArray, dtype: type[Any]) -> tuple[NDArray[Any], _Typical]:

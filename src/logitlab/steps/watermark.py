@@ -17,8 +17,10 @@ from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer
 from logitlab.draw import mt19937
 from logitlab.numerics import Precision, scatter
+from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.step import DOUBLE, SparseStep, Words, option
+from logitlab.steps.truncation import TIES
 from numpy.typing import ArrayLike
 
 __all__ = ["Watermark", "WatermarkEvidence", "detect_watermark", "watermark"]
@@ -106,6 +108,14 @@ def watermark(
 class Watermark(SparseStep):
     """The step `watermark` with its values chosen.
 
+    Parameters
+    ----------
+    bias, greenlist_ratio, hashing_key, seeding_scheme, context_width
+        As of `watermark`.
+    ties : {"lowest", "introsort"}
+        Which of equal tokens are among the 40 that "selfhash" looks at: those of the lowest ids,
+        or those that torch's sort on a CPU leaves in front, as in transformers.
+
     Examples
     --------
     >>> Watermark(2.0)(np.zeros(8), Context(output=[7]))
@@ -117,6 +127,7 @@ class Watermark(SparseStep):
     hashing_key: int = option(15485863, rule=_KEYS)
     seeding_scheme: str = option("lefthash", SCHEMES)
     context_width: int = option(1, rule=_WIDTHS)
+    ties: str = option("lowest", {name: TIES[name] for name in ("lowest", "introsort")})
 
     key: ClassVar[str] = "watermarking_config"
     rule: ClassVar[Range] = Range()
@@ -143,6 +154,9 @@ class Watermark(SparseStep):
         if self.seeding_scheme == "lefthash":
             return _permutation(self._seed(text, 0), size, count)
         first = min(_CANDIDATES, size)
+        if self.ties == "introsort":
+            best = sort(row)[:first]
+            return np.array([t for t in best.tolist() if self.is_green(t, text, size)], np.intp)
         reached = np.partition(row, size - first)[size - first]
         best = np.flatnonzero(row >= reached)
         best = best[np.argsort(-row[best], kind="stable")[:first]]

@@ -80,7 +80,8 @@ def run(case: Case, variant: str) -> Array | str:
         params = _sampling_params(case.params, case.logits.size)
     except (AphroditeValidationError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
-    return _step(case, params, {})[0]
+    answer: Array | str = _step(case, params, {})[0]
+    return answer
 
 
 def follow(case: Case, variant: str, seed: int, rows: list[Array]) -> list[Drawn]:

@@ -120,14 +120,17 @@ def _model(row: Any, began: int | None, limit: int) -> Any:
         def _get_logits_processor(
             self, generation_config: Any, input_ids_seq_length: int, **given: Any
         ) -> Any:
+            own = generation_config.max_length, generation_config.min_length
             if began is not None:
                 input_ids_seq_length = began
                 generation_config.max_length = limit
                 if generation_config.min_new_tokens is not None:  # was added to another length
                     generation_config.min_length = began + generation_config.min_new_tokens
-            return super()._get_logits_processor(
+            made = super()._get_logits_processor(
                 generation_config, input_ids_seq_length=input_ids_seq_length, **given
             )
+            generation_config.max_length, generation_config.min_length = own  # one token is drawn
+            return made
 
         def prepare_inputs_for_generation(self, input_ids: Any, **_: Any) -> dict[str, Any]:
             return {"input_ids": input_ids}

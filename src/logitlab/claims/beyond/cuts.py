@@ -13,6 +13,10 @@ __all__ = ["CLAIMS"]
 
 CLAIMS = Family()
 _MEISTER = Source.paper("Meister et al.", "2202.00666")
+_WIKI = Source(
+    "text-generation-webui, Parameters Tab",
+    "https://github.com/oobabooga/text-generation-webui/wiki/03-%E2%80%90-Parameters-Tab",
+)
 _TANG = Source.paper("Tang et al.", "2411.07641")
 _HEWITT = Source.paper("Hewitt et al.", "2210.15191")
 _BRICKEN = Source(
@@ -96,6 +100,36 @@ def _typical_expected(lab: Lab) -> Measured:
         "At 0.5 no token that goes is nearer to the entropy than one that stays, on {right} of "
         "{rows} rows; what is left is {typical:.2f} nats away on average, with top_p {top:.2f}.",
         {"right": right, "rows": len(rows), "typical": means[0], "top": means[1]},
+    )
+
+
+@CLAIMS.about(
+    "typical_p",
+    "random",
+    "Only tokens stay that are so much more likely than random ones.",
+    wrong="it has no threshold: unlikely tokens stay where likelier ones go, down to a mass",
+    source=_WIKI,
+)
+def _typical_random(lab: Lab) -> Measured:
+    rows, p = lab.rows.logits, recorded_probs()
+    mask = _kept(lab, rows, typical_p=0.9)
+    kept = np.where(mask, p, 1).min(axis=-1)
+    dropped = np.where(mask, 0, p).max(axis=-1)
+    low = _kept(lab, rows, typical_p=0.2)
+    passed = np.where(low, 0, p).max(axis=-1) > np.where(low, p, 1).min(axis=-1)
+    random = 1 / rows.shape[1]  # how likely a random token is; the value would be the factor
+    return Measured(
+        bool(kept.min() < 0.9 * random < dropped.max()) and passed.any(),
+        "With 0.9 tokens down to {kept:.0e} stay, which is less than one of {vocabulary} at "
+        "random, and one of {dropped:.3f} goes. With 0.2 a token goes that is likelier than one "
+        "that stays on {passed} of {rows} rows.",
+        {
+            "kept": kept.min(),
+            "vocabulary": rows.shape[1],
+            "dropped": dropped.max(),
+            "passed": passed.sum(),
+            "rows": len(rows),
+        },
     )
 
 
@@ -297,7 +331,7 @@ def _eta_likely(lab: Lab) -> Measured:
 )
 def _tfs_tail(lab: Lab) -> Measured:
     heads = [2, 5, 10, 20, 40]
-    rows = np.where(np.arange(1000) < np.array(heads)[:, None], 0.0, -8.0)
+    rows = np.where(np.arange(100) < np.array(heads)[:, None], 0.0, -5.0)
     tfs, top_p = (_kept(lab, rows, **{key: 0.95}).sum(axis=-1) for key in ("tfs", "top_p"))
     found = int((tfs == heads).sum())
     real = _kept(lab, lab.rows.logits, tfs=0.95)

@@ -30,7 +30,7 @@ _WIKI = Source(
     "text-generation-webui, Parameters Tab",
     "https://github.com/oobabooga/text-generation-webui/wiki/03-%E2%80%90-Parameters-Tab",
 )
-_SKEW = Source("turboderp, exllamav2", "https://github.com/turboderp-org/exllamav2")
+_SKEW = Source("AlpinDale, aphrodite-engine #834", "https://github.com/dphnAI/sonar/pull/834")
 _DRY = Source.thread("p-e-w", "oobabooga/textgen", 5677)
 _PAULUS = Source.paper("Paulus et al.", "1705.04304")
 _ROW = 3
@@ -192,14 +192,15 @@ def _temperature_last(lab: Lab) -> Measured:
 
 @CLAIMS.about(
     "skew",
-    "tail",
-    "A positive one pushes what is drawn towards the tail, a negative one to the top.",
+    "direction",
+    "A positive one favours tokens of higher probability, a negative one those of lower.",
+    wrong="it is the other way round; and in Aphrodite it goes along token ids, whatever they mean",
     source=_SKEW,
 )
-def _skew_tail(lab: Lab) -> Measured:
-    rows = lab.rows.logits[::2].astype(np.float64)
-    order = ranking()[::2]
-    before = np.cumsum(np.take_along_axis(recorded_probs()[::2], order, axis=-1), axis=-1)
+def _skew_direction(lab: Lab) -> Measured:
+    rows = lab.rows.logits[::4].astype(np.float64)
+    order = ranking()[::4]
+    before = np.cumsum(np.take_along_axis(recorded_probs()[::4], order, axis=-1), axis=-1)
     amounts = [-1.0, -0.5, 0.0, 0.5, 1.0]
     worst, best = 0.0, []
     for amount in amounts:
@@ -220,7 +221,7 @@ def _skew_tail(lab: Lab) -> Measured:
             "skew",
             "probability",
             amounts,
-            {"mean of 10 rows": mean, "highest": np.max(best, axis=1)},
+            {"mean of 5 rows": mean, "highest": np.max(best, axis=1)},
         ),
     )
 

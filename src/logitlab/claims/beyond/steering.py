@@ -1,4 +1,4 @@
-"""Claims about what steers a whole text: mirostat, adaptive-p, guidance."""
+"""Claims about what steers a whole text: mirostat, adaptive-p, guidance, a watermark."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from logitlab.claims.truth import (
     repeated_share,
 )
 from logitlab.steps.context import Context
+from logitlab.steps.watermark import detect_watermark
 
 __all__ = ["CLAIMS"]
 
@@ -25,6 +26,7 @@ CLAIMS = Family()
 _BASU = Source.paper("Basu et al.", "2007.14966")
 _ADAPTIVE = Source.thread("MrJackSpade and ddh0", "ggml-org/llama.cpp", 17927)
 _SANCHEZ = Source.paper("Sanchez et al.", "2306.17806")
+_KIRCHENBAUER = Source.paper("Kirchenbauer et al.", "2301.10226")
 _ROW = 3
 
 
@@ -73,6 +75,30 @@ def _mirostat_settles(lab: Lab) -> Measured:
             np.arange(1, len(window) + 1),
             {f"mirostat_tau {tau:g}": window[:, i] for i, tau in enumerate(targets)},
         ),
+    )
+
+
+@CLAIMS.about(
+    "mirostat",
+    "zipf",
+    "Tokens follow Zipf's law: its exponent, estimated from the likeliest, says where to cut.",
+    vague="the estimates scatter from row to row; it is the feedback that makes up for them",
+    source=_BASU,
+)
+def _mirostat_zipf(lab: Lab) -> Measured:
+    targets = [2.0, 4.0]
+    bits = [_surprises(lab, {"mirostat": 1, "mirostat_tau": tau})[:, 30:] for tau in targets]
+    late = np.array([one.mean() for one in bits])
+    # The estimate of the paper: least squares over the ratios of the first hundred tokens.
+    log_p = np.log(np.take_along_axis(recorded_probs(), ranking()[:, :100], axis=-1))
+    t = np.log(np.arange(2, 101) / np.arange(1, 100))
+    exponents = -(np.diff(log_p) * t).sum(axis=-1) / (t**2).sum()
+    return Measured(
+        bool((np.abs(late - targets) < 0.25).all()),
+        "The exponents of 20 real rows are {least:.1f} to {most:.1f}. Cut by them, two texts each "
+        "surprise by {two:.2f} and {four:.2f} bits a token at targets of 2 and 4, from the 31st "
+        "token on.",
+        {"least": exponents.min(), "most": exponents.max(), "two": late[0], "four": late[1]},
     )
 
 
@@ -270,4 +296,84 @@ def _logprobs_of(lab: Lab, texts: list[list[int]], counts: list[int]) -> Floats:
             np.log(probabilities(_rows_of(lab, text, n)))[np.arange(n), text[len(text) - n :]].sum()
             for text, n in zip(texts, counts, strict=True)
         ]
+    )
+
+
+def _marks(lab: Lab, texts: int, length: int, **request: Any) -> Any:
+    """Let a model write, and return which tokens are green, shape (texts, T)."""
+    begin = {"seed": 3, "max_tokens": length, "suppress_tokens": [*lab.model.end_ids]}
+    answers = lab.generate("The king", {**begin, **request}, n=texts)
+    size = len(lab.model.vocabulary)
+    return np.array(
+        [detect_watermark(a.tokens, size, prompt=a.prompt).is_green for a in answers], np.float64
+    )
+
+
+def _z_scores(green: Any) -> Floats:
+    """Return Kirchenbauer's z of every beginning of texts, for a quarter of green tokens."""
+    length = np.arange(1, green.shape[1] + 1)
+    z: Floats = (np.cumsum(green, axis=1) - 0.25 * length) / np.sqrt(length * 0.25 * 0.75)
+    return z
+
+
+@CLAIMS.about(
+    "watermarking_config",
+    "length",
+    "The z-score grows with the root of the length; an unmarked text stays below 4.",
+    source=_KIRCHENBAUER,
+)
+def _watermark_length(lab: Lab) -> Measured:
+    marked = _z_scores(_marks(lab, 4, 160, watermarking_config={"bias": 2.0}))
+    free = _z_scores(_marks(lab, 4, 160))
+    mean = marked.mean(axis=0)
+    found = int((marked >= 4).argmax(axis=1).max()) + 1
+    growth = mean[159] / mean[39]
+    return Measured(
+        bool(free.max() < 4 < marked[:, -1].min()) and 1.5 < growth < 2.7,
+        "With a bias of 2 four texts have a z of {forty:.1f} on average after 40 tokens and of "
+        "{whole:.1f} after 160, {growth:.1f} times as much (the root says 2); the last of them "
+        "reaches 4 after {found} tokens. Of four unmarked ones none is ever above {free:.1f}.",
+        {
+            "forty": mean[39],
+            "whole": mean[159],
+            "growth": growth,
+            "found": found,
+            "free": free.max(),
+        },
+        Picture(
+            "Score of a watermark, mean of four texts",
+            "tokens",
+            "z",
+            np.arange(1, 161),
+            {"marked": mean, "unmarked": free.mean(axis=0), "4": np.full(160, 4.0)},
+        ),
+    )
+
+
+@CLAIMS.about(
+    "watermarking_config",
+    "entropy",
+    "Text of low entropy is hard to mark: what is certain stays as it is.",
+    source=_KIRCHENBAUER,
+)
+def _watermark_entropy(lab: Lab) -> Measured:
+    temperatures = [0.3, 1.0]
+    green = [
+        _marks(lab, 4, 50, watermarking_config={"bias": 2.0}, temperature=t).mean(axis=1)
+        for t in temperatures
+    ]
+    means = [float(share.mean()) for share in green]
+    return Measured(
+        max(green[0]) < min(green[1]),
+        "Of the tokens of marked texts {cold:.0%} are green at temperature 0.3 and {warm:.0%} at "
+        "1, where chance gives 25%.",
+        {"cold": means[0], "warm": means[1]},
+        Picture(
+            "Green tokens of four marked texts",
+            "temperature",
+            "share of the tokens",
+            [f"{t:g}" for t in temperatures],
+            {"mean": means, "least": [min(share) for share in green]},
+            "bars",
+        ),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, check_choice
 from logitlab.numerics import PRECISIONS, blocks, map_rows, probabilities
 from logitlab.steps.candidate_order.ordered import OrderedChain
@@ -124,6 +124,7 @@ class OneSortChain(OrderedChain):
         assert isinstance(step, TopK | TopP)
         rows, sorted_as = (x.reshape(-1, x.shape[-1]) for x in (logits, base))
         try:
+            check_logits(logits)
             values = step.values(logits.shape[:-1], precision).reshape(-1, 1)
         except ParameterError as error:
             raise error.inside(f"step {index + 1}, {step!r}") from None
