@@ -99,6 +99,7 @@ class MinP(Truncation):
     key: ClassVar[str] = "min_p"
     rule: ClassVar[Range] = Range(0, 1)
     neutral: ClassVar[float] = 0.0
+    ordered_options: ClassVar[tuple[str, ...]] = ("space",)
     scanned_from: ClassVar[int] = 1 << 12
 
     def keep(
