@@ -81,7 +81,7 @@ def test_tokens_and_states_are_those_of_text_generation_webui() -> None:
                 token = int(left.argmax()) if row[token] == row[left.argmax()] else token
             assert left[token] == pytest.approx(prob, rel=2e-5, abs=1e-8), (case.params, n)
             seen = {
-                key: np.log(softmax(here[:place](row, context))[token])  # type: ignore[operator]
+                key: np.log(softmax(here[:place](row, context))[token])
                 for key, place in chain.observed.items()
             }
             state = chain.update(state, seen)

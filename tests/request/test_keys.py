@@ -123,10 +123,15 @@ def test_what_has_no_notes_refuses_a_key_that_nobody_knows() -> None:
 
 
 def test_no_known_key_is_a_slip() -> None:
-    for key in (*FOREIGN - {"n", *PARAMETERS}, *KNOWN.keys() - PARAMETERS.keys()):
+    for key in (*FOREIGN - {"n"}, *KNOWN.keys() - PARAMETERS.keys()):
         with suppress(RefusalError):  # whose rule is about another kind of mistake
             ll.translate({key: 1}, "openai")
     assert ll.sample(ROW, {5: 1}).notes[0].effect == "unknown"  # type: ignore[dict-item]
+
+
+def test_no_key_is_a_parameter_and_foreign() -> None:
+    assert not FOREIGN & PARAMETERS.keys()
+    assert {"num_predict", "num_ctx", "keep_alive", "penalty_range", "adapter_id"} <= FOREIGN
 
 
 def test_the_keys_of_an_engine_of_ones_own_are_known() -> None:

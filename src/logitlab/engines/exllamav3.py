@@ -102,7 +102,7 @@ _READ = "exllamav3/generator/sampler/custom.py, exllamav3_ext/generator/rep_pen.
 
 
 def _penalties(p: Values, last_n: int, decay: int) -> tuple[Step, ...]:
-    window = {"last_n": None if last_n >= _ALL else last_n}
+    window: dict[str, Any] = {"last_n": None if last_n >= _ALL else last_n}
     if decay and last_n < _ALL:
         window["decay"] = decay
     return (

@@ -162,7 +162,7 @@ _SENT: dict[str, tuple[Rule, ...]] = _OPTIONS | {
     luck_note="as llama_cpp's, which was not checked here",
 )
 def ollama_llama_server(p: Values) -> Chain:
-    """Return the chain of a model in GGUF from version 0.30 on: llama.cpp's, with Ollama's defaults.
+    """Return the chain of a model in GGUF since version 0.30: llama.cpp's with Ollama's defaults.
 
     Ollama sends its own option for each of these samplers, so that llama-server's defaults are
     never used: temperature 0.8, top_k 40, top_p 0.9, min_p 0, and since 0.30 a repeat_penalty of

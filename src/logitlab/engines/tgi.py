@@ -65,7 +65,8 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "logit_bias": _NONE,
     "seed": (_SEED, Ignore("torch's exponential numbers are not repeated here")),
 }
-_SOURCE = "server/text_generation_server/utils/tokens.py, utils/logits_process.py, router/src/validation.rs"
+_UTILS = "server/text_generation_server/utils"
+_SOURCE = f"{_UTILS}/tokens.py, {_UTILS}/logits_process.py, router/src/validation.rs"
 _LUCK = "the largest p / e, with exponential numbers of a torch generator that has the seed"
 
 

@@ -29,16 +29,14 @@ _KEYS_OF = {
         "thinking thinking_budget thinking_config thinking_level "
     ),
     "vLLM": (
-        "add_generation_prompt add_special_tokens allowed_token_ids bad_words cache_salt "
-        "chat_template chat_template_kwargs continue_final_message data_parallel_rank detokenize "
-        "echo enable_response_messages extra_args guided_choice guided_decoding_backend "
-        "guided_grammar guided_json guided_regex guided_whitespace_pattern ignore_eos "
-        "include_stop_str_in_output kv_transfer_params length_penalty logits_processors "
-        "logprob_token_ids media_io_kwargs min_tokens mm_processor_kwargs priority prompt_embeds "
-        "prompt_logprobs repetition_detection request_id return_token_ids "
-        "return_tokens_as_token_ids skip_special_tokens spaces_between_special_tokens "
-        "stop_token_ids thinking_token_budget truncate_prompt_tokens use_beam_search vllm_xargs "
-        "watermarking "
+        "add_generation_prompt add_special_tokens cache_salt chat_template chat_template_kwargs "
+        "continue_final_message data_parallel_rank detokenize echo enable_response_messages "
+        "extra_args guided_choice guided_decoding_backend guided_grammar guided_json guided_regex "
+        "guided_whitespace_pattern kv_transfer_params length_penalty logits_processors "
+        "logprob_token_ids media_io_kwargs mm_processor_kwargs priority prompt_embeds "
+        "prompt_logprobs request_id return_token_ids return_tokens_as_token_ids "
+        "skip_special_tokens spaces_between_special_tokens truncate_prompt_tokens use_beam_search "
+        "vllm_xargs watermarking "
     ),
     "SGLang": (
         "bootstrap_host bootstrap_port bootstrap_room custom_logit_processor custom_params ebnf "
@@ -48,54 +46,53 @@ _KEYS_OF = {
         "top_logprobs_num watermark "
     ),
     "llama.cpp": (
-        "adaptive_decay adaptive_target backend_sampling cache_prompt dry_allowed_length dry_base "
-        "dry_multiplier dry_penalty_last_n dry_sequence_breakers dynatemp_exponent dynatemp_range "
-        "grammar grammar_lazy grammar_triggers id_slot input_extra input_prefix input_suffix lora "
-        "min_keep n_cmpl n_discard n_indent n_keep n_predict n_probs parse_tool_calls penalize_nl "
-        "post_sampling_probs preserved_tokens reasoning_budget reasoning_format "
-        "reasoning_in_content repeat_last_n repeat_penalty response_fields return_progress "
-        "return_tokens samplers speculative t_max_predict_ms t_max_prompt_ms tfs_z "
-        "timings_per_token top_n_sigma typ_p "
+        "backend_sampling cache_prompt grammar grammar_lazy grammar_triggers id_slot input_extra "
+        "input_prefix input_suffix lora min_keep n_cmpl n_discard n_indent n_keep n_predict "
+        "n_probs parse_tool_calls penalize_nl post_sampling_probs preserved_tokens "
+        "reasoning_budget reasoning_format reasoning_in_content repeat_last_n repeat_penalty "
+        "response_fields return_progress return_tokens samplers speculative t_max_predict_ms "
+        "t_max_prompt_ms tfs_z timings_per_token typ_p "
     ),
-    "llama-cpp-python": ("last_n_tokens_size logits_processor mirostat_mode tfs "),
+    "llama-cpp-python": ("last_n_tokens_size logits_processor mirostat_mode "),
     "KoboldCpp and KoboldAI": (
         "adapter ban_eos_token banned_strings banned_tokens bypass_eos custom_token_bans "
-        "encoder_repetition genkey grammar_retain_state guidance_scale logit_biases "
-        "max_context_length max_length memory negative_prompt nsigma quiet render_special rep_pen "
-        "rep_pen_range rep_pen_slope replace_instruct_placeholders sampler_order sampler_seed "
-        "singleline smoothing_curve smoothing_factor stop_sequence trim_stop typical "
-        "use_default_badwordsids "
+        "encoder_repetition genkey grammar_retain_state logit_biases max_context_length "
+        "max_length memory nsigma quiet render_special rep_pen rep_pen_range rep_pen_slope "
+        "replace_instruct_placeholders sampler_order sampler_seed singleline stop_sequence "
+        "trim_stop typical use_default_badwordsids "
     ),
     "text-generation-webui, TabbyAPI, exllama": (
-        "add_bos_token auto_max_new_tokens bos_token cfg_scale character context_instruct "
-        "do_sample dry_range dynamic_temperature dynatemp_high dynatemp_low early_stopping "
-        "encoder_no_repeat_ngram_size encoder_repetition_penalty epsilon_cutoff eta_cutoff "
-        "grammar_string greeting id instruction_template instruction_template_str "
-        "loop_detect_window max_temp min_length min_temp mode name no_repeat_ngram_size num_beams "
-        "penalty_alpha prompt_lookup_num_tokens regex_pattern repetition_decay "
-        "repetition_penalty_range sampler_priority skew speculative_ngram static_cache "
-        "temp_exponent temperature_last token_healing top_nsigma truncation_length user_bio "
+        "add_bos_token allowed_tokens auto_max_new_tokens bos_token bot_name cfg_scale character "
+        "chat_instruct_command chat_template_str context_instruct continue_ do_sample dry_range "
+        "dynamic_temperature dynatemp_high dynatemp_low early_stopping enable_thinking "
+        "encoder_no_repeat_ngram_size encoder_repetition_penalty grammar_string greeting id "
+        "include_reasoning instruction_template instruction_template_str loop_detect_window "
+        "max_temp max_tokens_second min_length min_temp mode name name1 name2 num_beams "
+        "penalty_alpha penalty_range preserve_thinking preset prompt_lookup_num_tokens "
+        "protected_token_ids reasoning_budget_message reasoning_budget_tokens regex_pattern "
+        "repetition_decay repetition_penalty_range repetition_range response_prefix "
+        "sampler_priority speculative_ngram static_cache temp_exponent template_vars "
+        "token_healing top_nsigma truncation_length user_bio user_name "
     ),
     "Aphrodite": (
         "custom_token_bans dry_early_exit_match_len dry_max_ngram dry_max_occurrences "
         "dry_sequence_breaker_ids dynatemp_max dynatemp_min xtc_special_tokens "
     ),
     "transformers and its server, Text Generation Inference": (
-        "assistant_early_exit bad_words_ids bos_token_id begin_suppress_tokens constraints "
-        "decoder_input_details details diversity_penalty dola_layers eos_token_id "
-        "exponential_decay_length_penalty force_words_ids forced_bos_token_id forced_eos_token_id "
-        "inputs max_new_tokens max_time num_beam_groups num_return_sequences output_scores "
-        "pad_token_id prefix_allowed_tokens_fn remove_invalid_values renormalize_logits "
-        "return_dict_in_generate return_full_text sequence_bias suppress_tokens top_h "
-        "top_n_tokens truncate use_cache watermarking_config "
+        "adapter_id assistant_early_exit bad_words_ids begin_suppress_tokens bos_token_id "
+        "constraints decoder_input_details details diversity_penalty dola_layers force_words_ids "
+        "forced_bos_token_id forced_eos_token_id inputs max_new_tokens max_time num_beam_groups "
+        "num_return_sequences output_scores pad_token_id prefix_allowed_tokens_fn "
+        "remove_invalid_values renormalize_logits return_dict_in_generate return_full_text "
+        "tool_prompt top_n_tokens truncate use_cache "
     ),
     "mlx-lm": (
         "adapters draft_model frequency_context_size num_draft_tokens presence_context_size "
         "repetition_context_size role_mapping "
     ),
     "Ollama": (
-        "context format images keep_alive low_vram num_batch num_ctx num_gpu num_keep num_predict "
-        "num_thread raw template think use_mmap "
+        "context draft_num_predict format images keep_alive low_vram main_gpu num_batch num_ctx "
+        "num_gpu num_keep num_predict num_thread raw template think use_mmap "
     ),
 }
 

@@ -48,7 +48,7 @@ def run(case: Case, variant: str) -> Array | str:
     answer = _asked(case)
     probs: Array = np.zeros(len(case.logits))
     probs[answer["ids"]] = answer["probs"]
-    return probs / probs.sum()
+    return np.asarray(probs / probs.sum())
 
 
 def draw(case: Case, variant: str, seed: int, steps: int) -> list[int]:

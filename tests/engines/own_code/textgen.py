@@ -1,7 +1,7 @@
 """text-generation-webui: the warpers of its transformers loader, in its order, on a row of logits.
 
-``TEXTGEN`` names a checkout of it; ``modules/sampler_hijack.py`` is imported from there, and what it
-patches into transformers makes the list of warpers of a model without weights.
+``TEXTGEN`` names a checkout of it; ``modules/sampler_hijack.py`` is imported from there, and what
+it patches into transformers makes the list of warpers of a model without weights.
 Restated are what its server makes of a request before (``process_parameters`` of
 ``modules/api/completions.py``, ``generate_reply_HF`` of ``modules/text_generation.py``), and the
 processor of ``logit_bias`` of ``modules/transformers_loader.py``.
@@ -85,7 +85,7 @@ def _hijack() -> Any:
     """Import its file beside stand-ins for what it imports, and let it patch transformers."""
     if "modules.sampler_hijack" in sys.modules:
         return sys.modules["modules.sampler_hijack"]
-    for name, things in {
+    stubs: dict[str, dict[str, Any]] = {
         "modules": {},
         "modules.shared": {
             "args": types.SimpleNamespace(verbose=False),
@@ -93,7 +93,8 @@ def _hijack() -> Any:
         },
         "modules.logging_colors": {"logger": logging.getLogger("textgen")},
         "modules.torch_utils": {"get_device": lambda: None},
-    }.items():
+    }
+    for name, things in stubs.items():
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(things)
     sys.modules["modules"].shared = sys.modules["modules.shared"]  # type: ignore[attr-defined]
@@ -208,7 +209,7 @@ def run(case: Case, variant: str) -> Array | str:
     import torch
 
     toss = random.random
-    random.random = lambda: 0.0 if case.acts else 1 - 2.0**-53  # type: ignore[method-assign]
+    random.random = lambda: 0.0 if case.acts else 1 - 2.0**-53
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -219,7 +220,7 @@ def run(case: Case, variant: str) -> Array | str:
     except (ValueError, TypeError, RuntimeError, IndexError) as error:
         return f"{type(error).__name__}: {error}"
     finally:
-        random.random = toss  # type: ignore[method-assign]
+        random.random = toss
     probs = np.asarray(torch.softmax(scores, -1).numpy())
     if np.isnan(probs).any():
         return "NaN row"

@@ -175,7 +175,7 @@ class _Quicksort:
         self.order[i], self.order[j] = self.order[j], self.order[i]
 
     def _split(self, a: int, b: int, or_equal: bool = False) -> tuple[int, bool]:
-        """Swap those below the pivot, which stands first, to the front; return the last one's place.
+        """Swap those below the pivot, which stands first, to the front; return where they end.
 
         From both ends, pairs that stand on the wrong side. The flag says that there were none.
         """
@@ -234,7 +234,7 @@ class _Quicksort:
         return False
 
     def _scatter(self, a: int, b: int) -> None:
-        """Swap three in the middle with some that a generator chooses, which has the length as seed."""
+        """Swap three in the middle with some that a generator chooses, seeded by the length."""
         length = b - a
         mask = (1 << length.bit_length()) - 1
         word = length
