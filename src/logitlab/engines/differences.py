@@ -229,9 +229,10 @@ def _beyond(engines: list[Engine]) -> str:
     columns = {engine.name: _column(engine) for engine in engines}
     # Who has nothing, and variants that have what their engine has, would be columns in vain.
     shown = {
-        name: column
-        for name, column in columns.items()
-        if set(column[1:]) != {"–"} and column != columns.get(get(name).variant_of)
+        engine.name: columns[engine.name]
+        for engine in engines
+        if set(columns[engine.name][1:]) != {"–"}
+        and columns[engine.name] != columns.get(engine.variant_of)
     }
     lines = ["| beyond the page | " + " | ".join(f"`{name}`" for name in shown) + " |"]
     lines.append("| --- " * (len(shown) + 1) + "|")
