@@ -618,8 +618,8 @@ ENGINES: list[Case] = [
         "n must be in [1, 128], got 200. openai refuses the request: It documents 1 to 128.",
     ),
     (
-        lambda: ll.logprobs(X, [0, 0], {}, engine="koboldcpp"),
-        "mode must be 'raw' or 'processed' at koboldcpp, got None. It reports none.",
+        lambda: ll.logprobs(X, [0, 0], {}, engine="transformers_serve"),
+        "mode must be 'raw' or 'processed' at transformers_serve, got None. It reports none.",
     ),
 ]
 

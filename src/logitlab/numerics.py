@@ -296,7 +296,7 @@ def torch_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         total += rows[:, k]
     for k in range(width):
         total += parts[:, 0, k]
-    return total[:, None]
+    return np.asarray(total[:, None])
 
 
 def _levelled(rows: NDArray[np.float32]) -> NDArray[np.float32]:

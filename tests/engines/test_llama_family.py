@@ -239,6 +239,11 @@ def test_what_top_n_sigma_masks_counts_for_dynamic_temperature() -> None:
         ),
         (
             "koboldcpp",
+            {"mirostat": 2},
+            "mirostat reaches koboldcpp as mirostat_mode: its OpenAI endpoints read that alone.",
+        ),
+        (
+            "koboldcpp",
             {"mirostat": 2, "top_k": 3},
             "top_k is ignored by koboldcpp: mirostat leaves bans, biases, DRY, penalties, "
             "temperature and smoothing alone.",
@@ -314,12 +319,10 @@ def test_llama_server_reads_what_is_odd(asked: dict[str, Any], read: Any) -> Non
 
 def test_coins_are_those_of_a_generator_of_their_own() -> None:
     # Its seed is that of the draws, which take two words a token.
-    coin = engines.llama_cpp.coin
-    assert coin
-    tossed = [coin(42, Place(n, 0, 0), 0.5) for n in range(6)]
-    uniforms = np.random.RandomState(42).bytes(24)
-    words = np.frombuffer(uniforms, "<u4") / 2**32
+    coin: Any = engines.llama_cpp.coin
+    words = np.frombuffer(np.random.RandomState(42).bytes(24), "<u4") / 2**32
     assert words.round(4).tolist() == [0.3745, 0.7965, 0.9507, 0.1834, 0.732, 0.7797]
+    tossed = [coin(42, Place(n, 0, 0), 0.5) for n in range(6)]
     assert tossed == [bool(u <= 0.5) for u in words]
 
 

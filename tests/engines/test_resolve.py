@@ -154,8 +154,8 @@ def test_logprobs_ask_for_the_mode_where_it_is_in_doubt() -> None:
     assert tempered == pytest.approx(np.log(0.16 / 0.30), rel=1e-6)
     same = ll.logprobs(ROW, 0, {"temperature": 0.5}, engine="vllm").logprobs
     assert same == pytest.approx(np.log(0.4))
-    with pytest.raises(ParameterError, match="mode must be 'raw' or 'processed' at koboldcpp"):
-        ll.logprobs(ROW, 0, {"temperature": 0.5}, engine="koboldcpp")
+    with pytest.raises(ParameterError, match="mode must be 'raw' or 'processed' at transformers"):
+        ll.logprobs(ROW, 0, {"temperature": 0.5}, engine="transformers_serve")
 
 
 # A user's own engine: three lines, in tests/toys.py.

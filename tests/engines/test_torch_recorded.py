@@ -16,6 +16,7 @@ from logitlab import Context, engines, log_softmax, softmax
 from engines import recorded
 from engines.beyond import FOLDER
 from engines.record import BEYOND, sequences
+from engines.test_recorded import compared
 
 ENGINES = ("transformers", "vllm", "vllm_triton", "sglang", "sglang_lag", "aphrodite")
 # Of the Triton kernels' limits, which are those of the page's requests.
@@ -24,21 +25,7 @@ KERNELS = json.loads((FOLDER / "excluded.json").read_text("utf-8"))
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_survivors_and_probabilities_are_the_engines(engine: str) -> None:
-    outcome: Counter[str] = Counter()
-    excluded: dict[str, list[int]] = {}
-    for answer in recorded.answers(engine, beyond=True):
-        ours = recorded.evaluated(engine, answer.case)
-        if answer.error or isinstance(ours, str):
-            assert answer.error, (answer.number, answer.case.params, ours)
-            assert isinstance(ours, str), (answer.number, answer.case.params, answer.error)
-            outcome["refused"] += 1
-        elif recorded.same_survivors(answer, ours):
-            assert recorded.distance(answer, ours) < recorded.TOLERANCE, answer.number
-            outcome["equal"] += 1
-        else:
-            reason = recorded.excluded(engine, answer, ours)
-            assert reason, (answer.number, answer.case.params)
-            excluded.setdefault(reason, []).append(answer.number)
+    outcome, excluded = compared(engine, beyond=True)
     assert excluded == KERNELS.get(engine, {})
     assert outcome["equal"] >= 250
     assert outcome.total() + sum(map(len, excluded.values())) == 280

@@ -1,4 +1,4 @@
-"""Samplers beyond the page of transformers, vLLM, SGLang and Aphrodite: what each left of few tokens.
+"""Samplers beyond the page of transformers, vLLM, SGLang and Aphrodite, on a few tokens.
 
 ``sampler_examples.json`` holds what the engines' own code answered. Of transformers' the penalty
 and the bans of encoders are not here, and SynthID's watermark; `recorded` has hundreds of requests

@@ -355,7 +355,7 @@ def test_where_reported_logprobs_come_from() -> None:
         "transformers": "Chain(LogitBias({1: 1.0}), Temperature(0.5), TopK(50, ties='all'), "
         "TopP(0.9, ties='introsort', sums='ascending'), precision='mixed')",
     }
-    for name in ("koboldcpp", "openai"):
+    for name in ("transformers_serve", "openai"):
         with pytest.raises(ParameterError, match="one whose log-probabilities are known"):
             engines.get(name).reported(body)
     greedy = engines.sglang.reported({"temperature": 0})

@@ -79,7 +79,7 @@ def test_logprobs_are_by_default_what_the_engine_reports() -> None:
     assert not np.array_equal(tempered.logprobs.logprobs, raw.logprobs.logprobs)  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize("engine", ["koboldcpp", "transformers_serve"])
+@pytest.mark.parametrize("engine", ["transformers_serve"])
 def test_an_engine_that_reports_no_logprobs_reports_null_and_says_so(engine: str) -> None:
     asked = {"temperature": 0.5, "logprobs": True, "top_logprobs": 2, "max_tokens": 3}
     answer = generate(MODEL, [1], asked, engine=engine, seed=1)

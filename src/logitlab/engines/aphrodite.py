@@ -8,9 +8,10 @@ from typing import Any
 from logitlab.checks import Range, check_integer, check_number
 from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig
-from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename, Rule, Told, Values
+from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.spelling import Spelling, last_token
+from logitlab.engines.telling import Told
 from logitlab.engines.together import number
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vllm import (

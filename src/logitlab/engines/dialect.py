@@ -36,7 +36,7 @@ class Dialect:
     Notes
     -----
     Read in the servers' own code for vLLM, Aphrodite, SGLang, llama.cpp, mlx-lm, transformers and
-    KoboldCpp 1.76: all of whose calls end with "stop", and whose streams tell no usage. A call that
+    KoboldCpp: all of whose calls end with "stop", and whose streams tell no usage. A call that
     is cut ends with "stop" or "length" everywhere. Streams that may consist of calls open with
     ``"content": null``, as OpenAI's and llama.cpp's do; those of vLLM and SGLang open with an empty
     text even then, which is not imitated.

@@ -227,6 +227,7 @@ _REQUEST: dict[str, Callable[[Engine], str]] = {
 
 def _beyond(engines: list[Engine]) -> str:
     columns = {engine.name: _column(engine) for engine in engines}
+    variants = {engine.name: engine.variant_of for engine in engines}
     # Who has nothing, and variants that have what their engine has, would be columns in vain.
     shown = {
         engine.name: columns[engine.name]

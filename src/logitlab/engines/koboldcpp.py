@@ -16,17 +16,15 @@ from logitlab.engines.engine import engine
 from logitlab.engines.rules import (
     Clamp,
     LeftOut,
-    Odd,
     Off,
     Option,
     Rename,
-    Replace,
     Rule,
     Send,
-    Told,
     Unmodelled,
     Values,
 )
+from logitlab.engines.telling import Odd, Replace, Told
 from logitlab.engines.vocabulary_rules import Drop, InVocabulary
 from logitlab.numerics import Precision
 from logitlab.steps.adaptive import AdaptiveP
@@ -214,7 +212,11 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "rep_pen_slope": (Replace(lambda slope: not 0 < slope <= 1, 1.0, "1"),),
     "seed": (Off(lambda seed: seed <= 0, "0 and below"),),
-    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"), _ONE_MU),
+    "mirostat": (
+        Rename("mirostat_mode", "its OpenAI endpoints read that alone"),
+        Off(lambda version: version not in (1, 2), "all but 1 and 2"),
+        _ONE_MU,
+    ),
     "mirostat_tau": (Unmodelled(lambda tau: tau < 0, "at least 0", "mu falls for ever"),),
     "mirostat_eta": (Unmodelled(lambda eta: eta < 0, "at least 0", "mu runs away"),),
     "adaptive_target": (
@@ -296,7 +298,7 @@ def _mirostat(p: Values) -> tuple[Step, ...]:
     },
     join=lambda key, one, other: max(one, other) if key == "repetition_penalty" else other,
     endings=("ignore_eos", "eos_token_id"),
-    logprobs="none",
+    logprobs="processed",
     luck=kobold_luck,
     coin=koboldcpp_coin,
     luck_note="mt19937 of the seed, one word a coin and a token, running sums of float32",
@@ -316,6 +318,8 @@ def koboldcpp(p: Values) -> SortedChain:
     frequency penalty: its value serves as presence penalty where that is absent. Top-a is
     un-tempered and keeps the best token. Banned ends get the least logit, less 8. A request without
     DRY's breakers has none, and DRY looks at 320 tokens.
+
+    Its reported log-probabilities are those of what it draws from, none below ln 0.0001.
 
     The functions between the logits and the draw were run, as they stand in ``gpttype_adapter.cpp``
     of 1.115.1, which 1.116.1 did not change; keys, defaults and what a server started with

@@ -26,14 +26,13 @@ from logitlab.engines.rules import (
     Option,
     Refuse,
     Rename,
-    Replace,
     Rule,
     Target,
-    Told,
     Unmodelled,
     Values,
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
+from logitlab.engines.telling import Replace, Told
 from logitlab.engines.together import at_least, needs_logprobs
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from logitlab.checks import ParameterError
-from logitlab.engines.rules import LeftOut, Note, Odd, Rule, Target
+from logitlab.engines.rules import LeftOut, Note, Rule, Target
+from logitlab.engines.telling import Odd
 
 __all__ = ["SAMPLERS", "rules_of_samplers", "sampler_names", "sampler_names_say"]
 

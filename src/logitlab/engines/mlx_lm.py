@@ -15,11 +15,11 @@ from logitlab.engines.rules import (
     Option,
     Refuse,
     Rule,
-    Told,
     Unmodelled,
     Values,
 )
 from logitlab.engines.schemas import MLX_SERVER
+from logitlab.engines.telling import Told
 from logitlab.engines.together import Together, number
 from logitlab.request import tokens
 from logitlab.steps.bias import LogitBias
@@ -249,5 +249,9 @@ def mlx_lm_server(p: Values) -> Chain:
     from the server's cache: all of it at first, and the last token where the same is asked again.
     The option ``cached_prompt`` is how many tokens come from there; the server's answer tells it
     as ``usage.prompt_tokens_details.cached_tokens``.
+
+    XTC protects the newline and the ends of the tokenizer: ``xtc_special_tokens`` and
+    ``eos_token_id`` tell which those are. Its two values are to be fractions in JSON: the server
+    refuses 1 without a point, which is taken here.
     """
     return _chain(p, p.cached_prompt, 1, (*p.xtc_special_tokens, *p.eos_token_id))

@@ -126,7 +126,9 @@ def _custom_params(key: str, value: Any) -> Mapping[str, Any]:
 
 _ALIASES = {"min_new_tokens": "min_tokens", "no_stop_trim": "include_stop_str_in_output"}
 _CUSTOM = {
-    "custom_logit_processor": Option("", _processor_name),
+    "custom_logit_processor": Option(
+        "", _processor_name, lambda value: "no processor of the package has that name"
+    ),
     "custom_params": Option(FrozenDict({}), _custom_params),
 }
 

@@ -34,17 +34,18 @@ from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
 ORDERED = tuple(kind for kind in TRUNCATIONS if kind.reorder is not Truncation.reorder)
 
 
+def bare(step: Any) -> Any:
+    """Return a step without the options that an order overrules."""
+    return type(step)(step.value) if isinstance(step, ORDERED) else step
+
+
 @given(st.data())
 def test_it_is_a_chain_up_to_equal_tokens(data: st.DataObject) -> None:
     """As many tokens stay as in a plain chain of single precision, with the same logits."""
     x = data.draw(logits(dtype=np.float32))
     kinds = data.draw(st.lists(st.sampled_from([TopK, MinP, Temperature]), max_size=4))
     chosen = [data.draw(steps(kind, x.shape[-1])) for kind in kinds]
-    kinds_of: list[Any] = [type(step) for step in chosen]
-    chosen = [
-        kind(step.value) if isinstance(step, ORDERED) else step
-        for kind, step in zip(kinds_of, chosen, strict=True)
-    ]
+    chosen = [bare(step) for step in chosen]
     ours, plain = SortedChain(*chosen)(x), Chain(*chosen, precision="single")(x)
     np.testing.assert_array_equal(np.sort(ours), np.sort(plain))
 
@@ -55,7 +56,7 @@ def test_the_order_holds_the_survivors(data: st.DataObject) -> None:
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
     kinds = data.draw(kinds_of_a_chain(4))
     drawn = (data.draw(steps(kind, x.shape[-1])) for kind in kinds)
-    chain = SortedChain(*(type(s)(s.value) if isinstance(s, ORDERED) else s for s in drawn))
+    chain = SortedChain(*map(bare, drawn))
     assume(not chain.coins)  # of which each side has an order of its own
     try:
         result = chain(x, context)
@@ -130,7 +131,7 @@ def test_it_can_be_koboldcpps_and_have_a_least_number() -> None:
     assert chain != SortedChain(TopP(0.5), TopNSigma(0.5), like="koboldcpp")
     with pytest.raises(ParameterError, match="like must be one of 'llama"):
         SortedChain(like="vllm")
-    with pytest.raises(ParameterError, match=r"min_keep must be an integer of at least 0, got -1"):
+    with pytest.raises(ParameterError, match=r"min_keep must be an integer >= 0, got -1"):
         SortedChain(min_keep=-1)
     with pytest.raises(ParameterError, match="no chain of another kind than SortedChain on cand"):
         SortedChain(chain)

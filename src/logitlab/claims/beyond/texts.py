@@ -183,7 +183,7 @@ def _repetition_ends(lab: Lab) -> Measured:
     rule = {"max_pattern_size": 12, "min_pattern_size": 2, "min_count": 3}
     request = {"temperature": 0, "max_tokens": 80}
     whole, cut = (
-        lab.tokens([*_PROMPTS, "The wolf said"], {**request, **more}, model=lab.forgetful)
+        lab.tokens([*_PROMPTS, "He was so"], {**request, **more}, model=lab.forgetful)
         for more in ({}, {"repetition_detection": rule})
     )
     ends = list(map(_first_pattern, whole))
