@@ -230,10 +230,9 @@ def _beyond(engines: list[Engine]) -> str:
     variants = {engine.name: engine.variant_of for engine in engines}
     # Who has nothing, and variants that have what their engine has, would be columns in vain.
     shown = {
-        engine.name: columns[engine.name]
-        for engine in engines
-        if set(columns[engine.name][1:]) != {"–"}
-        and columns[engine.name] != columns.get(engine.variant_of)
+        name: column
+        for name, column in columns.items()
+        if set(column[1:]) != {"–"} and column != columns.get(variants[name])
     }
     lines = ["| beyond the page | " + " | ".join(f"`{name}`" for name in shown) + " |"]
     lines.append("| --- " * (len(shown) + 1) + "|")
