@@ -30,6 +30,7 @@ from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.mirostat import Mirostat
 from logitlab.steps.ngrams import NoRepeatNgram
 from logitlab.steps.penalties import FrequencyPenalty, PresencePenalty, RepetitionPenalty
@@ -233,7 +234,8 @@ def _order(p: Values) -> list[str]:
         named.append(name)
     # As they are added: what transformers has, then the others.
     added = (
-        *("suppress_tokens", "logit_bias", "no_repeat_ngram", "encoder_repetition_penalty"),
+        *("guidance_scale", "encoder_repetition_penalty", "no_repeat_ngram"),
+        *("suppress_tokens", "logit_bias"),
         *_MAPPED,
         *("dry", "repetition_penalty", "presence_penalty", "frequency_penalty", "tfs", "top_a"),
         *("top_n_sigma", "adaptive_p", "xtc", "dynamic_temperature", "quadratic_sampling"),
@@ -248,6 +250,7 @@ def _samplers(p: Values) -> Mapping[str, Step]:
     ends = ends if p.ban_eos_token else ()
     dynamic = DynamicTemperature.between(low, high, p.dynatemp_exponent)
     samplers: dict[str, Step] = {
+        "guidance_scale": Guidance(p.guidance_scale),
         "suppress_tokens": SuppressTokens((*p.custom_token_bans, *ends)),
         "logit_bias": LogitBias(p.logit_bias),
         "repetition_penalty": RepetitionPenalty(p.repetition_penalty, last_n=last_n),
@@ -311,14 +314,15 @@ def _samplers(p: Values) -> Mapping[str, Step]:
 def textgen(p: Values) -> Chain:
     """Return the chain of text-generation-webui where transformers runs the model.
 
-    Bans and bias first; then the samplers in the order of ``sampler_priority``: by default
-    repetition, presence and frequency penalty and DRY over the last 1024 tokens of prompt and
-    output (``repetition_penalty_range``, 0 for all), top_n_sigma, temperature, dynamic temperature
-    from ``dynatemp_low`` to ``dynatemp_high``, smoothing, top-k, top-p, typical-p, epsilon, eta,
-    tail-free, top-a, min-p, adaptive-p, mirostat 2, XTC, the penalty on the prompt alone, and
-    n-grams. What the order leaves out comes first, which is no way to switch it off. A request
-    without top_p gets 0.95; epsilon and eta come in units of 1e-4. ``temperature_last`` moves
-    temperature, dynamic temperature and smoothing to the end.
+    Guidance, bans and bias first; then the samplers in the order of ``sampler_priority``: by
+    default repetition, presence and frequency penalty and DRY over the last 1024 tokens of prompt
+    and output (``repetition_penalty_range``, 0 for all), top_n_sigma, temperature, dynamic
+    temperature from ``dynatemp_low`` to ``dynatemp_high``, smoothing, top-k, top-p, typical-p,
+    epsilon, eta, tail-free, top-a, min-p, adaptive-p, mirostat 2, XTC, the penalty on the prompt
+    alone, and n-grams. What the order leaves out comes first, which is no way to switch it off. A
+    request without top_p gets 0.95; epsilon and eta come in units of 1e-4. ``temperature_last``
+    moves temperature, dynamic temperature and smoothing to the end. XTC does nothing where it would
+    take the token of a newline, the option ``newline``, or that of the end.
 
     Temperature 0, and ``do_sample`` false, leave out what transformers adds (temperature, top-k,
     top-p, min-p, typical-p, epsilon, eta) and take the most likely token of the rest: penalties,

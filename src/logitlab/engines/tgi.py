@@ -12,6 +12,7 @@ from logitlab.steps.penalties import FrequencyPenalty, RepetitionPenalty
 from logitlab.steps.temperature import Temperature
 from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
+from logitlab.steps.watermark import Watermark
 
 __all__ = ["tgi", "tgi_chat"]
 
@@ -70,8 +71,9 @@ _SOURCE = f"{_UTILS}/tokens.py, {_UTILS}/logits_process.py, router/src/validatio
 _LUCK = "the largest p / e, with exponential numbers of a torch generator that has the seed"
 
 
-def _chain(p: Values, samples: bool) -> Chain:
+def _chain(p: Values, samples: bool, watermark: bool = False) -> Chain:
     return Chain(
+        Watermark(2.0 if watermark else 0.0, greenlist_ratio=0.5),
         RepetitionPenalty(p.repetition_penalty),
         FrequencyPenalty(p.frequency_penalty, amount="share"),
         Temperature(p.temperature),
@@ -88,16 +90,19 @@ def _chain(p: Values, samples: bool) -> Chain:
     source=_SOURCE,
     rules=_RULES,
     defaults={"do_sample": False},
-    options={"do_sample": Option(False, _flag)} | DEVICE,
+    options={"do_sample": Option(False, _flag), "watermark": Option(False, _flag)} | DEVICE,
     logprobs="processed",
     luck_note=_LUCK,
 )
 def tgi(p: Values) -> Chain:
     """Return the chain of Text Generation Inference for a request to its own API.
 
-    Repetition penalty over prompt and output; a frequency penalty that is not OpenAI's: it takes
-    the share of a token among all so far, 2 of 10, not how often it occurred; then temperature,
-    top-k with all ties, top-p from below, typical-p with all that deviate as much as the last one.
+    With ``watermark`` first the bias of Kirchenbauer et al.: 2 for half of all tokens, which the
+    last one chooses. Then the repetition penalty over prompt and output; a frequency penalty that
+    is not OpenAI's: it takes the share of a token among all so far, 2 of 10, not how often it
+    occurred; temperature, top-k with all ties, top-p from below, typical-p with all that deviate as
+    much as the last one.
+
     Without ``do_sample`` a request samples only if temperature is not 1, or one of top_k, top_p and
     typical_p is given; an empty one is greedy. 1 is refused for top_p and typical_p, 0 for top_k.
     Equal tokens at the edge of the nucleus go as in `vllm`, and ``device`` is as there. Reported
@@ -105,10 +110,10 @@ def tgi(p: Values) -> Chain:
 
     Not imitated: a batch pads shorter contexts with token 0, which both penalties then count; and a
     server computes all of this, and rounds the parameters, in the dtype of the model, mostly of 16
-    bits. ``watermark`` comes before all of it. Read in commit db931fcf, and its classes were run.
+    bits; on a GPU the watermark has other lists. Read in commit db931fcf, and its classes were run.
     """
     samples = p.do_sample or p.temperature != 1 or p.top_k or p.top_p < 1 or p.typical_p < 1
-    return _chain(p, bool(samples))
+    return _chain(p, bool(samples), p.watermark)
 
 
 @engine(

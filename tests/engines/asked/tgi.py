@@ -13,6 +13,7 @@ TABLE = {
     "typical_p": (0.5, lambda d: d.mass(0.05)),
     "repetition_penalty": (0.5, lambda d: d.pick(1.1, 1.3, 0.8, 2.0)),
     "frequency_penalty": (0.6, lambda d: d.pick(0.3, 1.0, -0.3, 2.0, -2.0)),
+    "watermark": (0.4, lambda d: d.pick(True, True, False)),
     "do_sample": (0.6, lambda d: d.pick(True, True, False)),
 }
 ODD: tuple[tuple[str, Any], ...] = (
