@@ -247,7 +247,7 @@ def steps(draw: st.DrawFn, kind: Any, size: int) -> Step:
     # A threshold of 0 in single precision can leave no token, too, where removed ones count.
     threshold: Any = getattr(made, "threshold", 1.0)
     if getattr(made, "removed", "") == "counts" and threshold < 1e-40:
-        made = dataclasses.replace(made, threshold=0.1)  # type: ignore[type-var]
+        made = dataclasses.replace(made, threshold=0.1)  # type: ignore[call-arg]
     return made
 
 
