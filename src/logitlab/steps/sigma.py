@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -205,7 +206,7 @@ def _left_to_right(values: NDArray[np.float32]) -> np.float32:
     """Return sigma as llama.cpp adds up: in float32, squares in double, one after another."""
     mean = np.cumsum(values, dtype=np.float32)[-1] / np.float32(len(values))
     squares = (values - mean).astype(np.float64) ** 2
-    total = 0.0
+    total = array("f", [0.0])  # rounds what it is given, three times as fast as np.float32
     for square in squares.tolist():
-        total = float(np.float32(total + square))
-    return np.float32(np.sqrt(np.float32(total) / np.float32(len(values))))
+        total[0] += square
+    return np.float32(np.sqrt(np.float32(total[0]) / np.float32(len(values))))
