@@ -66,7 +66,7 @@ from logitlab.steps.allow import (
 from logitlab.steps.bias import LogitBias as LogitBias, logit_bias as logit_bias
 from logitlab.steps.candidate_order.chain import SortedChain as SortedChain
 from logitlab.steps.candidate_order.one_sort import OneSortChain as OneSortChain
-from logitlab.steps.chain import Chain as Chain, Trace as Trace
+from logitlab.steps.chain import Chain as Chain
 from logitlab.steps.context import Context as Context
 from logitlab.steps.cutoff import (
     EpsilonCutoff as EpsilonCutoff,
@@ -124,6 +124,7 @@ from logitlab.steps.thinking import (
 )
 from logitlab.steps.threshold import MinP as MinP, TopA as TopA, min_p as min_p, top_a as top_a
 from logitlab.steps.top_h import TopH as TopH, top_h as top_h
+from logitlab.steps.trace import Trace as Trace
 from logitlab.steps.truncation import TopK as TopK, TopP as TopP, top_k as top_k, top_p as top_p
 from logitlab.steps.typical import TypicalP as TypicalP, typical_p as typical_p
 from logitlab.steps.watermark import (

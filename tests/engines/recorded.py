@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import Context, ParameterError, TopP, engines, softmax
-from logitlab.engines.engine import EngineLike
+from logitlab.engines.registry import EngineLike
 
 from engines.beyond import FOLDER, read_cases
 from engines.cases import VECTORS, unpacked

@@ -214,7 +214,9 @@ def test_sglangs_processors_are_known_by_name() -> None:
 
 
 def test_a_models_file_says_what_ends_a_text() -> None:
-    file = {"generation_config": {"eos_token_id": [1], "suppress_tokens": [2], "do_sample": True}}
+    file: dict[str, Any] = {
+        "generation_config": {"eos_token_id": [1], "suppress_tokens": [2], "do_sample": True}
+    }
     asked = {"min_tokens": 2}
     for name in ("vllm", "sglang", "aphrodite", "transformers"):
         deployed = engines.get(name).with_options(**file)

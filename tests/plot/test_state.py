@@ -43,7 +43,7 @@ def test_the_aim_of_adaptive_p_is_drawn() -> None:
     dots, aim, _, target = curves(ax)
     assert answer.traces is not None
     for place, (token, trace) in enumerate(zip(answer.tokens, answer.traces, strict=True)):
-        assert aim[place] == pytest.approx(trace.chain[-1].value)  # type: ignore[attr-defined]
+        assert aim[place] == pytest.approx(trace.chain[-1].value)
         assert dots[place] == pytest.approx(ll.softmax(trace.logits[-2])[token])
     assert set(target) == {0.3}
 

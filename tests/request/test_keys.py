@@ -11,7 +11,7 @@ import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import ParameterError, SamplingParams, engines
-from logitlab.engines.rules import RefusalError
+from logitlab.engines.rules import Option, RefusalError
 from logitlab.request.keys import FOREIGN, KNOWN
 from logitlab.request.params import PARAMETERS
 
@@ -138,7 +138,7 @@ def test_the_keys_of_an_engine_of_ones_own_are_known() -> None:
     asked = {"top_kk": 3}
     with pytest.raises(ParameterError, match="Did you mean top_k"):
         ll.sample(ROW, asked)
-    option = engines.engine.__globals__["Option"](0, lambda key, value: value)
+    option = Option(0, lambda key, value: value)
     mine = engines.Engine("mine", lambda p: ll.Chain(ll.TopK(p.top_kk)), options={"top_kk": option})
     try:
         assert repr(mine(asked)) == "Chain(TopK(3))"

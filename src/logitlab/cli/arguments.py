@@ -19,7 +19,7 @@ from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.cli.forms import form_of, number_of, numbers_in, option_of
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
-from logitlab.engines.engine import ENGINES
+from logitlab.engines.registry import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY

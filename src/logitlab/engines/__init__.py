@@ -6,14 +6,8 @@ Each is an `Engine`: call it with parameters to get its chain. `ENGINES` holds a
 
 from __future__ import annotations
 
-from logitlab.engines.engine import (
-    ENGINES,
-    Engine,
-    EngineLike,
-    RequestLike,
-    engine,
-    get,
-)
+from logitlab.engines.engine import Engine, RequestLike
+from logitlab.engines.registry import ENGINES, EngineLike, engine, get
 from logitlab.engines.rules import Note, RefusalError, Translation
 from logitlab.engines.spelling import VocabularyLike
 

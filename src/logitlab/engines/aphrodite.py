@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from logitlab.checks import Range, check_integer, check_number
-from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.spelling import Spelling, last_token

@@ -12,9 +12,10 @@ from logitlab import metrics
 from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, check_flag, suggestion
 from logitlab.engines import MAIN
-from logitlab.engines.engine import Engine, EngineLike, RequestLike, get
+from logitlab.engines.engine import Engine, RequestLike
 from logitlab.engines.given import read_request
 from logitlab.engines.partings import Parting, partings
+from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.rules import Note, Translation
 from logitlab.engines.spelling import Lexicon, SpellingError, VocabularyLike
 from logitlab.numerics import softmax, widened

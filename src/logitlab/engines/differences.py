@@ -8,7 +8,8 @@ from typing import Any
 from logitlab.checks import ParameterError
 from logitlab.engines import MAIN
 from logitlab.engines.about import empty_request
-from logitlab.engines.engine import Engine, EngineLike, get
+from logitlab.engines.engine import Engine
+from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.rules import Ignore, Values, brief_number
 from logitlab.request.params import DISTRIBUTION, NEUTRAL, PARAMETERS, TWENTY, USED
 from logitlab.steps.candidate_order.chain import SortedChain

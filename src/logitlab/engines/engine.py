@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, TypeAlias, overload
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from logitlab.arrays import IntArray
-from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.engines.about import about
 from logitlab.engines.arrival import arrive
 from logitlab.engines.dialect import Dialect
@@ -47,20 +47,12 @@ from logitlab.steps.temperature import Temperature
 from numpy.typing import ArrayLike
 
 __all__ = [
-    "ENGINES",
     "Engine",
-    "EngineLike",
     "RequestLike",
-    "engine",
-    "get",
 ]
 
 RequestLike: TypeAlias = "SamplingParams | Mapping[str, Any]"
-EngineLike: TypeAlias = "str | Engine"
 Reported: TypeAlias = Literal["raw", "penalised", "tempered", "processed", "none", "undocumented"]
-
-ENGINES: dict[str, Engine] = {}
-"""All engines and their variants by name, in the order in which they were declared."""
 
 _VOCABULARY = Range(1, integer=True)
 _MOST_CHAINS = 256  # that an engine remembers, since requests come again and building takes long
@@ -462,81 +454,3 @@ class Engine:
 def _with_options(engine: Engine, name: str, options: Mapping[str, Any]) -> Engine:
     """Return a deployment of an engine, as unpickling makes it."""
     return engine.with_options(name=name, **options)
-
-
-Build: TypeAlias = Callable[[Values], Chain]
-
-
-@overload
-def engine(build: Build) -> Engine: ...
-@overload
-def engine(**declarations: Any) -> Callable[[Build], Engine]: ...
-def engine(build: Any = None, **declarations: Any) -> Any:
-    """Make and register an `Engine` of a function from values to a chain, named by the function.
-
-    Parameters
-    ----------
-    build : callable
-        Takes values, one attribute for each parameter that shapes the distribution, and returns a
-        chain. What it does not read, the engine does not have.
-    **declarations
-        Any of the other attributes of `Engine`.
-
-    Returns
-    -------
-    Engine
-        Known by its name wherever an engine is asked for, but not among those that
-        `compare_engines` compares unless they are named.
-
-    Raises
-    ------
-    ParameterError
-        For a name that another engine has, or what builds no chain of parameters.
-
-    Examples
-    --------
-    >>> from logitlab import Chain, Temperature, TopK, engines, sample
-    >>> @engines.engine
-    ... def cool(p):
-    ...     return Chain(Temperature(p.temperature / 2), TopK(p.top_k))
-    >>> cool({"temperature": 1, "top_k": 5})
-    Chain(Temperature(0.5), TopK(5))
-    >>> print(cool.translate({"top_p": 0.9}))
-    top_p is ignored by cool: its chain does not read it.
-    >>> int(sample([0.0, 9.0], {"temperature": 0.1}, engine="cool", seed=7).tokens)
-    1
-    >>> engines.ENGINES.pop("cool")  # it stays known until it is taken out
-    <Engine cool: >
-    """
-    if build is None:
-        return lambda build: engine(build, **declarations)
-    if not hasattr(build, "__name__"):
-        raise ParameterError("engine", "a function that returns a Chain", build)
-    made = Engine(build.__name__, build, **declarations)
-    for name in ("__doc__", "__module__", "__qualname__"):
-        object.__setattr__(made, name, getattr(build, name))
-    known = ENGINES.get(made.name)
-    if known is not None and known.is_bundled:
-        raise ParameterError("engine", "a function with a name of its own", made.name)
-    ENGINES[made.name] = made
-    return made
-
-
-def get(engine: EngineLike) -> Engine:
-    """Return an engine by its name; an engine is its own.
-
-    Raises
-    ------
-    ParameterError
-        For a name that is none of `ENGINES`.
-
-    Examples
-    --------
-    >>> from logitlab import engines
-    >>> engines.get("mlx_lm")
-    <Engine mlx_lm: mlx-lm 0.32.2>
-    """
-    if isinstance(engine, Engine):
-        return engine
-    check_choice("engine", engine, ENGINES)
-    return ENGINES[engine]

@@ -7,7 +7,7 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, check_flag, check_integer
 from logitlab.engines.dialect import Dialect
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
     Off,
@@ -150,7 +150,9 @@ def exllamav3(p: Values) -> Chain:
 
     Top-k, top-p and min-p are one kernel that keeps all equal tokens at a cut; with adaptive-p, or
     with ``fused`` false as by the variable EXL3_FUSED_SAMPLER, torch sorts, which leaves the
-    lowest ids on CUDA. Read in the wheel of 1.6.5; penalties, DRY and adaptive-p are CUDA code.
+    lowest ids on CUDA, and powers of probabilities vanish where a last temperature is tiny, which
+    is not imitated. Of the wheel of 1.6.5 what is torch was run; penalties, DRY, adaptive-p and the
+    kernel are CUDA code, and were read.
     """
     last_n = p.dry_range if p.dry_range > 0 else None
     multiplier = p.dry_multiplier if p.dry_base >= 1 else 0.0
@@ -257,7 +259,9 @@ def tabbyapi(p: Values) -> Chain:
     warns in its log, and does nothing.
 
     With min-p beside top-k or top-p, or XTC or adaptive-p, torch sorts; otherwise one kernel cuts,
-    as in `exllamav3`. Only read.
+    as in `exllamav3`. Tokens of ``protected_token_ids``, which the server makes of a tokenizer, are
+    no top choices; a threshold of 0 behind a truncation leaves nothing. Its order was only read
+    (commit e632af4), the steps that are torch were run in it.
     """
     last_n = _ALL if p.penalty_range < 0 else p.penalty_range
     steps: list[Step] = [

@@ -12,7 +12,7 @@ from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, check_integer, check_number
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import koboldcpp as kobold_luck, koboldcpp_coin
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Clamp,
     LeftOut,

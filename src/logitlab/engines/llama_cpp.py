@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.engines.draws import llama_cpp as llama_luck, llama_cpp_coin
-from logitlab.engines.engine import engine
 from logitlab.engines.llama_samplers import (
     SAMPLERS,
     rules_of_samplers,
     sampler_names,
     sampler_names_say,
 )
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Clamp,
     Ignore,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from logitlab.checks import Range, check_integer
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
     LeftOut,

@@ -6,7 +6,7 @@ from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.draws import ollama as go_luck
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import OLLAMA_OPTIONS, OLLAMA_SERVER
 from logitlab.steps.candidate_order.chain import SortedChain

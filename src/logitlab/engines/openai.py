@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from logitlab.engines.dialect import Dialect
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Documented, Ignore, Values
 from logitlab.engines.together import Together, needs_logprobs, needs_stream, number
 from logitlab.engines.vocabulary_rules import InVocabulary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Values
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from logitlab.checks import FrozenDict, ParameterError
-from logitlab.engines.engine import Engine, EngineLike, get
+from logitlab.engines.engine import Engine
 from logitlab.engines.given import Given, read_request
+from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.rules import Note, Translation
 from logitlab.engines.spelling import Lexicon, VocabularyLike
 from logitlab.request.keys import refuse_unknown

@@ -8,8 +8,8 @@ from typing import Any
 from logitlab.checks import FrozenDict, ParameterError, Range, check_choice, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import sglang as sglang_luck
-from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least

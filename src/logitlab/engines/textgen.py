@@ -7,7 +7,7 @@ from typing import Any
 
 from logitlab.checks import ParameterError, Range, check_flag, check_integer, check_number
 from logitlab.engines.dialect import Dialect
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Clamp,
     Ignore,

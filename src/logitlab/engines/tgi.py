@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from logitlab.checks import check_flag
 from logitlab.engines.dialect import Dialect
-from logitlab.engines.engine import engine
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Ignore, Option, Refuse, Rule, Send, Values
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.steps.chain import Chain

@@ -8,8 +8,8 @@ from typing import Any
 
 from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
-from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
     LeftOut,

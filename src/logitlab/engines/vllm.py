@@ -8,8 +8,8 @@ from typing import Any
 from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
-from logitlab.engines.engine import engine
 from logitlab.engines.generation_config import GenerationConfig, generation_config
+from logitlab.engines.registry import engine
 from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (

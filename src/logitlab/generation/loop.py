@@ -18,9 +18,10 @@ from logitlab.models.model import Model, State
 from logitlab.numerics import log_softmax, widened
 from logitlab.sampling.reports import Logprobs, logprobs
 from logitlab.sampling.sample import draw_tokens
-from logitlab.steps.chain import Chain, Trace
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, GrowingContext, Tally
 from logitlab.steps.state import State as ChainState
+from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
 __all__ = ["Loop", "Row"]

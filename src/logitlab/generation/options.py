@@ -22,7 +22,7 @@ from logitlab.checks import (
 )
 from logitlab.constraints import Constraint
 from logitlab.draw import COUPLINGS, SeedLike
-from logitlab.engines.engine import EngineLike, get
+from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.resolve import REPORTS
 from logitlab.request.params import PARAMETERS
 from logitlab.steps.state import State, check_state

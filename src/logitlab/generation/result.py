@@ -13,8 +13,9 @@ from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
 from logitlab.sampling.reports import Logprobs
-from logitlab.steps.chain import Chain, Trace
+from logitlab.steps.chain import Chain
 from logitlab.steps.state import State
+from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
 __all__ = ["Finish", "Generation", "Piece", "Usage"]

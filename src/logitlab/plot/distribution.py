@@ -13,8 +13,9 @@ from logitlab.checks import ParameterError, Range, Seen, check_integer, check_nu
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, labels
 from logitlab.plot.source import Stages, row_of, stages_of, top_of
-from logitlab.steps.chain import Chain, Trace
+from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
+from logitlab.steps.trace import Trace
 from logitlab.vocabulary import Vocabulary
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes

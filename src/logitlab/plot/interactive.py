@@ -8,7 +8,8 @@ from typing import Any
 import logitlab.plot.style as style
 import numpy as np
 from logitlab.checks import ParameterError, needs
-from logitlab.engines.engine import Engine, get
+from logitlab.engines.engine import Engine
+from logitlab.engines.registry import get
 from logitlab.numerics import softmax
 from logitlab.plot.labels import check_vocabulary, labels
 from logitlab.plot.source import Stages, row_of, top_of

@@ -14,7 +14,6 @@ from logitlab.engines.resolve import Request, resolve_alone
 from logitlab.plot.labels import check_vocabulary, fonts, labels
 from logitlab.plot.source import row_of, stages_of
 from logitlab.steps.bias import LogitBias
-from logitlab.steps.chain import Trace
 from logitlab.steps.context import Context, check_context
 from logitlab.steps.penalties import (
     AdditivePenalty,
@@ -22,6 +21,7 @@ from logitlab.steps.penalties import (
     PresencePenalty,
     RepetitionPenalty,
 )
+from logitlab.steps.trace import Trace
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator

@@ -10,7 +10,7 @@ from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.generation.result import Generation
 from logitlab.numerics import softmax
-from logitlab.steps.chain import Trace
+from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
 __all__ = ["Stages", "row_of", "stages_of", "top_of"]

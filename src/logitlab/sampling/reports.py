@@ -9,16 +9,17 @@ from typing import Literal
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_array, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
-from logitlab.engines.engine import EngineLike
+from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
 from logitlab.numerics import log_softmax, scratch, weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.scan import top_candidates
-from logitlab.steps.chain import Chain, Trace
+from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.state import State
+from logitlab.steps.trace import Trace
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]

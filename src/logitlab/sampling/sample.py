@@ -11,7 +11,7 @@ import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_array, check_logits, per_row
 from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
-from logitlab.engines.engine import EngineLike
+from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike

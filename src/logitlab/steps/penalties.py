@@ -456,10 +456,6 @@ class AdditivePenalty(_Penalty):
     ParameterError
         If a value is not finite or does not broadcast.
 
-    References
-    ----------
-    OpenAI, "Parameter details", https://platform.openai.com/docs/api-reference
-
     Examples
     --------
     >>> AdditivePenalty(0.5, 0.25)([2.0, 1.0], Context(prompt=[0, 0]))

@@ -17,8 +17,9 @@ from logitlab.checks import (
     plain_array,
     suggestion,
 )
-from logitlab.engines.engine import Engine, get
+from logitlab.engines.engine import Engine
 from logitlab.engines.given import read_request
+from logitlab.engines.registry import get
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import Lexicon

@@ -9,7 +9,7 @@ from typing import Any
 from logitlab.checks import ParameterError
 from logitlab.constraints import CallPiece, Tools, call_id
 from logitlab.draw import resolve_seed
-from logitlab.engines.engine import EngineLike, get
+from logitlab.engines.registry import EngineLike, get
 from logitlab.generation.generate import generate, stream
 from logitlab.generation.result import Generation, Piece
 from logitlab.models.model import Model

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from logitlab.checks import ParameterError, check_choice, needs
-from logitlab.engines.engine import EngineLike, get
+from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.resolve import REPORTS
 from logitlab.models.model import Model
 from logitlab.wire.chat import chat, chat_stream, error_body, events
