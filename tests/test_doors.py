@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from logitlab import Context, ParameterError, SamplingParams, Vocabulary
 from logitlab.checks import MOST_DRAWS, MOST_NUMBERS, MOST_POINTS, MOST_TEXTS
 from logitlab.models import Recorded, Recorder
+from logitlab.request.params import PARAMETERS
 
 from toys import Bigrams
 
@@ -268,3 +270,33 @@ def test_things_of_every_wrong_type(
                 pass
             for file in os.listdir():
                 os.unlink(file)
+
+
+BUNDLED = sorted(name for name in ll.engines.ENGINES if ll.engines.get(name).is_bundled)
+
+
+@pytest.mark.parametrize("engine", BUNDLED)
+def test_parameters_of_any_size_and_type_at_every_engine(engine: str) -> None:
+    """What a client may send is taken or refused in one form, and nothing overflows."""
+    row = np.linspace(3, -3, 9, dtype=np.float32)
+    seen = Context(prompt=[1, 2, 1], output=[2, 1], unconditional=row[::-1].copy())
+    said = []
+    for key in PARAMETERS:
+        for odd in (10**400, -(10**400), 1e300, -1e300, 2**63, "1", "", True, [-1], {"a": 1}):
+            try:
+                ll.sample(row, {key: odd}, engine=engine, seed=1, context=seen)
+            except ParameterError as error:
+                said.append(str(error))
+    form = re.compile(r"(?!logits)[a-z_0-9.\[\]']+ must be .+, got .+\.", re.DOTALL)
+    assert [words for words in said if not form.match(words)] == []
+
+
+def test_where_a_watermarks_key_and_window_are_wrong() -> None:
+    for name, odd, rule in (
+        ("hashing_key", -3, r"an integer in \[0, 9223372036854775807\]"),
+        ("hashing_key", 2**63, r"an integer in \[0, 9223372036854775807\]"),
+        ("context_width", 0, r"an integer in \[1, 1048576\]"),
+    ):
+        says = rf"^watermarking_config\.{name} must be {rule}, got {odd}\.$"
+        with pytest.raises(ParameterError, match=says):
+            SamplingParams(watermarking_config={name: odd})

@@ -245,14 +245,21 @@ def lane_sums(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(sums)
 
 
+def _shifted32(rows: FloatArray) -> NDArray[np.float32]:
+    """``x - x_max`` of every token, rounded to float32."""
+    with np.errstate(invalid="ignore", over="ignore"):  # further apart than float32 reaches
+        return np.asarray(
+            rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+        )
+
+
 def torch_softmax(rows: FloatArray) -> NDArray[np.float32]:
     """Return probabilities bit for bit as ``torch.softmax`` of float32 has them on a CPU.
 
     Its exponential is that of SLEEF 3 (``expf``, within one unit in the last place) with fused
     multiply-adds, and the reciprocal of the sum, not the quotient, is taken.
     """
-    with np.errstate(invalid="ignore"):
-        gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    gap = _shifted32(rows)
     low = gap < -104
     gap[low] = 0
     quotient = np.rint(gap * np.float32(_LOG2_E))
@@ -324,14 +331,14 @@ def rounded_log_mass(rows: FloatArray) -> NDArray[np.float32]:
 
 def rounded_log_softmax(rows: FloatArray) -> NDArray[np.float32]:
     """Return log-probabilities in float32 as torch rounds them, but for its exponential."""
-    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    gap = _shifted32(rows)
     gap -= rounded_log_mass(rows)
     return np.asarray(gap)
 
 
 def rounded_weights(rows: FloatArray) -> NDArray[np.float32]:
     """``p / p_max`` of every token with the gap and its exponential rounded to float32."""
-    gap = rows.astype(np.float32) - rows.max(axis=-1, keepdims=True).astype(np.float32)
+    gap = _shifted32(rows)
     rounded: NDArray[np.float32] = np.exp(gap.astype(np.float64)).astype(np.float32)
     return rounded
 

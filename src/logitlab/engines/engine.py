@@ -19,6 +19,7 @@ from logitlab.engines.rules import (
     Ignore,
     Option,
     RefusalError,
+    Refuse,
     Rule,
     Send,
     Translation,
@@ -264,7 +265,10 @@ class Engine:
         """Whether its schema reads a key: of those that shape a distribution what its chain has."""
         if any(isinstance(each, Fields) and key not in each.names for each in self.together):
             return False
-        is_ignored = any(isinstance(rule, Ignore) for rule in self.rules.get(key, ()))
+        rules = self.rules.get(key, ())
+        if any(isinstance(rule, Refuse) for rule in rules):  # it looks at what it may ignore then
+            return True
+        is_ignored = any(isinstance(rule, Ignore) for rule in rules)
         return READ[key].role != "distribution" or (key in self.reads and not is_ignored)
 
     def translate(

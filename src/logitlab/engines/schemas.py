@@ -104,6 +104,8 @@ class Schema:
             if read is not None:
                 return read(key, value), ""
             return self.bias(value, encode)  # type: ignore[misc]
+        except OverflowError:  # an integer beyond all floats
+            raise error from None
         except ValueError as wrong:
             if isinstance(wrong, ParameterError):
                 raise

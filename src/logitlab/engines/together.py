@@ -105,9 +105,11 @@ def above_limit(request: Mapping[str, Any]) -> bool:
 
 def number(request: Mapping[str, Any], key: str, absent: float = 0) -> float:
     """Return a number of a request, as whatever reads numbers of JSON does."""
-    value = request.get(key)
+    value: Any = request.get(key)
     try:
         return absent if value is None else float(value)
+    except OverflowError:
+        return float("inf") if value > 0 else -float("inf")
     except (TypeError, ValueError):
         return absent
 

@@ -47,6 +47,8 @@ def ids(key: str, value: Any) -> tuple[int, ...]:
     for token in value:
         if isinstance(token, bool) or not isinstance(token, int | np.integer) or token < 0:
             raise ParameterError(key, "of token ids >= 0", token)
+        if token >= 1 << 63:
+            raise ParameterError(key, "of token ids below 2**63", token)
     return tuple(map(int, value))
 
 

@@ -92,12 +92,14 @@ class Guidance(Step):
             rule = f"a Context with unconditional logits for {self.key}"
             raise ParameterError("context", rule, context, hint)
         dtype = precision.arithmetic
-        scale = self.values(logits.shape[:-1], precision)[..., None].astype(dtype)
+        limit = min(LARGEST, float(np.finfo(dtype).max))
+        values = self.values(logits.shape[:-1], precision)[..., None]
+        scale = np.clip(values, -limit, limit).astype(dtype)
         own = log_softmax(logits).astype(dtype)
         other = log_softmax(avoided).astype(dtype)
         other = np.where(other == -np.inf, own, other)
         with np.errstate(invalid="ignore", over="ignore"):  # of what is removed, or very far
-            guided = np.clip(scale * (own - other) + other, -LARGEST, LARGEST)
+            guided = np.clip(scale * (own - other) + other, -limit, limit)
         guided = np.where(own == -np.inf, -np.inf, guided)
         rows = guided.astype(np.float64).reshape(-1, guided.shape[-1])
         rounded = cast_finite(rows, logits.dtype).reshape(logits.shape)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray
-from logitlab.checks import Range
+from logitlab.checks import ParameterError, Range
 from logitlab.numerics import LARGEST, cast_finite, log_softmax, probabilities, torch_softmax
 from logitlab.steps.step import RowStep, Words, option
 from numpy.typing import ArrayLike, NDArray
@@ -141,8 +141,12 @@ class Skew(RowStep):
         probs = probabilities(rows, dtype) if dtype == np.float64 else torch_softmax(rows)
         probs = np.take_along_axis(probs, order, -1)
         sums = np.cumsum(probs, axis=-1, dtype=np.float64).astype(dtype)
-        power = np.exp(np.clip(value, -_MOST, _MOST)).astype(dtype)
-        sums = np.power(sums.astype(np.float64), power).astype(dtype)
+        with np.errstate(over="ignore"):  # of an infinite power nothing but 1 is left
+            power = np.exp(np.clip(value, -_MOST, _MOST)).astype(dtype)
+            sums = np.power(sums.astype(np.float64), power).astype(dtype)
+        if np.isinf(sums).any():  # a sum that is rounded to more than 1
+            rule = "small enough for powers of running sums to be finite"
+            raise ParameterError(self.key, rule, float(np.max(value)))
         probs = np.diff(sums, axis=-1, prepend=dtype(0))
         result = np.empty(rows.shape)
         tiny = float(np.finfo(np.float32).tiny)

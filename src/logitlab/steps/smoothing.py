@@ -95,13 +95,15 @@ class Smoothing(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Return ``x_max + d**2 (s d - k)``, where s and k have f in them."""
-        f, curve = value.astype(dtype), dtype(self.curve)
+        most = min(LARGEST, float(np.finfo(dtype).max))
+        f, curve = np.clip(value, 0, most).astype(dtype), dtype(np.clip(self.curve, -most, most))
         top = rows.max(axis=-1, keepdims=True).astype(np.float64)
         is_removed = rows == -np.inf
         d = np.where(is_removed, 0, np.maximum(shifted(rows), -_FAR)).astype(dtype)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             k, s = f * (3 - curve) / 2, f * (curve - 1) / 2
-            bent = d * d * (s * d - k)
+            k, s = np.clip(k, -most, most), np.clip(s, -most, most)
+            bent = np.where(d == 0, 0, d * d * (s * d - k))  # 0 times what may have no end
             smooth = np.clip(bent.astype(np.float64) + top, -LARGEST, LARGEST)
         smooth[is_removed] = -np.inf
         if not self.guard and curve < 1:
