@@ -27,8 +27,12 @@ from logitlab import (
     TopNSigma,
     TypicalP,
     Xtc,
+    distribution,
     entropy,
+    greedy,
+    sample,
     softmax,
+    survivors,
     xtc,
 )
 from logitlab.datasets import load
@@ -146,6 +150,19 @@ def test_protected_tokens() -> None:
         assert kept(step, x) == left
     assert kept(ExcludeTopChoices(0.15, protected=(7,), protection="all"), x) == [2, 3]
     np.testing.assert_array_equal(xtc(x, 1.0, 0.15, protected=[0, 1]), x)
+
+
+def test_where_removed_tokens_are_top_choices_none_may_be_left() -> None:
+    rows = np.array([[1.0, 0.5], [0.0, -np.inf]])
+    assert np.isfinite(ExcludeTopChoices(0.0)(rows)).any(axis=-1).all()
+    left = r"^xtc_threshold must be such that one token at least is left, got only -inf in row "
+    for step in (ExcludeTopChoices(0.0, removed="counts"), AveragedXtc(1.0, 0.0, removed="counts")):
+        with pytest.raises(ParameterError, match=left):
+            step(rows)
+        for door in (sample, greedy, survivors, distribution):
+            with pytest.raises(ParameterError, match=r"one token at least is left, got only -inf"):
+                door(rows[1], Chain(step))
+    np.testing.assert_array_equal(AveragedXtc(0.0, 0.0, removed="counts")(rows), rows)
 
 
 def test_a_protected_token_stays_where_the_others_are_gone() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import Range
+from logitlab.checks import ParameterError, Range, Seen
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.ids import TokenIds
@@ -79,7 +79,7 @@ def xtc(
         They are no top choices; or they are, but stay; or nothing goes if one of them would.
     removed : {"skip", "counts"}
         Whether removed tokens are top choices where the threshold is 0: then they are the least
-        likely, and nothing is left, which is an error where the row is used next.
+        likely, and nothing is left, which is an error.
 
     Returns
     -------
@@ -114,7 +114,7 @@ def xtc(
     >>> xtc([2.0, 1.0, 0.0], 1.0, 0.05, protected=[0])
     array([  2., -inf,   0.])
     """
-    options = (ties, at_threshold, tuple(protected), protection, removed)
+    options: Any = (ties, at_threshold, protected, protection, removed)
     return Xtc(probability, threshold, *options)(logits)
 
 
@@ -187,7 +187,7 @@ class AveragedXtc(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Lower the logits of the top choices but the least likely."""
-        keep = self.excluded.keep(rows, np.array([[self.threshold]], dtype), dtype)
+        keep = self.excluded.stays(rows, np.array([[self.threshold]], dtype), dtype)
         keep |= (rows == -np.inf) | (value == 0)
         with np.errstate(divide="ignore"):  # ln 0: nothing goes, or all of it
             gone, left = (_log_mass(np.where(side, -np.inf, rows)) for side in (keep, ~keep))
@@ -195,7 +195,16 @@ class AveragedXtc(RowStep):
             rest = np.logaddexp(0, np.log(value) + gone - left)
             factor = np.log1p(-value) - rest
         lowered = (rows + factor).astype(rows.dtype)
-        return np.where(keep, rows, lowered)
+        left = np.where(keep, rows, lowered)
+        _check_left(left)
+        return left
+
+
+def _check_left(rows: FloatArray) -> None:
+    dead = np.flatnonzero(rows.max(axis=-1) == -np.inf)
+    if dead.size:
+        seen = Seen("only -inf" if len(rows) == 1 else f"only -inf in row ({dead[0]},)")
+        raise ParameterError("xtc_threshold", "such that one token at least is left", seen)
 
 
 def _log_mass(rows: FloatArray) -> NDArray[np.float64]:
@@ -236,6 +245,13 @@ class ExcludeTopChoices(Truncation):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
         """Keep what is below the threshold, and the least likely token that is not."""
+        keep = self.stays(rows, value, dtype)
+        if self.removed == "counts":
+            _check_left(np.where(keep, rows, -np.inf))
+        return keep
+
+    def stays(self, rows: FloatArray, value: NDArray[Any], dtype: type[Any]) -> BoolArray:
+        """Do `keep`, even if no token is left."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
         top = probs >= limit if self.at_threshold == "top" else probs > limit
         if self.removed == "skip":
