@@ -195,3 +195,16 @@ def test_openai_documents_four_stop_sequences() -> None:
     message = ll.chat(request, MODEL, engine="openai")["error"]["message"]
     assert message.startswith("stop must be at most 4 sequences")
     assert "error" not in ll.chat({**request, "stop": list("abcd")}, MODEL, engine="openai")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("key", "value"), [("negative_prompt", "x"), ("negative_prompt_ids", [1])])
+def test_a_negative_prompt_that_does_nothing_is_told(engine: str, key: str, value: Any) -> None:
+    for scale in ({}, {"guidance_scale": 1.5}):
+        try:
+            notes = engines.translate({key: value, **scale}, engine).notes
+        except ParameterError:  # of a server that refuses keys which it does not know
+            continue
+        guides = bool(scale) and "guidance_scale" in engines.get(engine).reads
+        told = {note.key for note in notes if note.effect == "ignored"}
+        assert (key in told) or guides

@@ -28,6 +28,8 @@ __all__ = ["arrive"]
 
 _UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
 _UNREAD = Ignore("its chain does not read it")
+_UNGUIDED = Ignore("without guidance_scale nothing moves away from it")
+_NEGATIVE = ("negative_prompt", "negative_prompt_ids")
 
 
 def arrive(
@@ -179,6 +181,11 @@ class _Arrival:
             is_unread = key not in engine.endings and key not in engine.reads and not rules
         if is_unread and (engine.is_bundled or key in ENDINGS) and not self._is_ignored(key):
             rules = (_UNMODELLED,)
+        if key in _NEGATIVE and not self._is_ignored(key):
+            if "guidance_scale" not in engine.reads:
+                rules = (_UNMODELLED,)
+            elif self.request.get("guidance_scale", 1) == 1:
+                rules = (*rules, _UNGUIDED)
         for rule in rules:
             value, note = rule.apply(key, value, target)
             if isinstance(rule, Send):
