@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from logitlab import (
     TypicalP,
     Xtc,
     entropy,
+    sample,
     softmax,
     xtc,
 )
@@ -109,7 +111,7 @@ def kept(step: Any, row: Any) -> list[int]:
     return np.flatnonzero(step(row) > -np.inf).tolist()
 
 
-@examples("exllamav2", "xtc", 5)
+@examples("exllamav2", "xtc", count=5)
 def test_the_average_over_the_coin_as_exllamav2_has_it(example: dict[str, Any]) -> None:
     if not math.isclose(example["sum"], 1, abs_tol=1e-5):
         # It judges unsorted candidates by their neighbours; exllamav3 no longer does.
@@ -133,6 +135,19 @@ def test_the_average_is_the_mixture(data: st.DataObject) -> None:
     averaged = softmax(AveragedXtc(q, threshold, **options)(x))
     mixed = softmax(Xtc(q, threshold, **options)(x))
     np.testing.assert_allclose(averaged, mixed, rtol=1e-9, atol=1e-12)
+
+
+def test_removed_tokens_can_be_the_least_likely_top_choices() -> None:
+    x = [2.0, 1.0, -np.inf]
+    assert kept(ExcludeTopChoices(0.0), x) == [1]
+    assert kept(ExcludeTopChoices(0.1, removed="counts"), x) == [1]
+    assert kept(Xtc(0.0, 0.0, removed="counts"), x) == [0, 1]
+    rule = "xtc_threshold must be above 0 where tokens are removed: these are top choices at 0"
+    for kind in (partial(Xtc, 1.0), partial(AveragedXtc, 0.5), ExcludeTopChoices):
+        step = kind(0.0, removed="counts")
+        for call in (step, Chain(step), partial(sample, request=Chain(step))):
+            with pytest.raises(ParameterError, match=rule):
+                call(x)
 
 
 def test_protected_tokens() -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import Range
+from logitlab.checks import ParameterError, Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.ids import TokenIds
@@ -79,7 +79,7 @@ def xtc(
         They are no top choices; or they are, but stay; or nothing goes if one of them would.
     removed : {"skip", "counts"}
         Whether removed tokens are top choices where the threshold is 0: then they are the least
-        likely, and nothing is left, which is an error where the row is used next.
+        likely, and nothing is left, which is an error.
 
     Returns
     -------
@@ -89,7 +89,8 @@ def xtc(
     Raises
     ------
     ParameterError
-        If a value is outside [0, 1], or does not broadcast, or an option is unknown.
+        If a value is outside [0, 1], or does not broadcast, or an option is unknown, or no token
+        is left in a row.
 
     Notes
     -----
@@ -195,7 +196,15 @@ class AveragedXtc(RowStep):
             rest = np.logaddexp(0, np.log(value) + gone - left)
             factor = np.log1p(-value) - rest
         lowered = (rows + factor).astype(rows.dtype)
-        return np.where(keep, rows, lowered)
+        return _with_some_left(np.where(keep, rows, lowered), self.threshold)
+
+
+def _with_some_left(rows: FloatArray, threshold: ArrayLike) -> FloatArray:
+    """Return rows of which each has a token left."""
+    if (rows.max(axis=-1) == -np.inf).any():
+        rule = "above 0 where tokens are removed: these are top choices at 0, and none is left"
+        raise ParameterError("xtc_threshold", rule, threshold)
+    return rows
 
 
 def _log_mass(rows: FloatArray) -> NDArray[np.float64]:
@@ -252,6 +261,13 @@ class ExcludeTopChoices(Truncation):
         elif self.protection == "all":
             keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
+
+    def on_rows(
+        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
+    ) -> FloatArray:
+        """Return what stays; where removed tokens are choices, too, that has to be something."""
+        left = super().on_rows(rows, value, dtype)
+        return _with_some_left(left, self.threshold) if self.removed == "counts" else left
 
     def _least(self, rows: FloatArray, top: BoolArray) -> BoolArray:
         """Return the least likely of the top choices of every row."""
