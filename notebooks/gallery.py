@@ -36,8 +36,9 @@ def truncations(dark: bool) -> Axes:
 
 def engines(dark: bool) -> Axes:
     request = {"temperature": 2, "top_p": 0.8}
-    compared = ll.compare_engines(ROWS.logits[STORY], request)
-    return ll.plot.engines(compared, ROWS.vocabulary, top=10, ax=ll.plot.axes(10, 4, dark=dark))
+    names = ("openrouter", "vllm", "transformers", "llama_cpp", "ollama", "mlx_lm", "koboldcpp")
+    compared = ll.compare_engines(ROWS.logits[STORY], request, engines=names)
+    return ll.plot.engines(compared, ROWS.vocabulary, top=10, ax=ll.plot.axes(8, 4, dark=dark))
 
 
 def generation(dark: bool) -> Axes:

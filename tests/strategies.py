@@ -245,6 +245,10 @@ def steps(draw: st.DrawFn, kind: Any, size: int) -> Step:
     if kind is LogitBias:
         return LogitBias(draw(biases(size)))
     made: Step = kind(draw(values(kind, size)), **draw(options(kind, size)))
+    # A threshold of 0 in single precision can leave no token, too, where removed ones count.
+    threshold: Any = getattr(made, "threshold", 1.0)
+    if getattr(made, "removed", "") == "counts" and threshold < 1e-40:
+        made = dataclasses.replace(made, threshold=0.1)  # type: ignore[call-arg]
     return made
 
 

@@ -246,6 +246,8 @@ def test_the_fast_path_of_a_cut_at_a_surprise_is_the_mask() -> None:
 
 
 def test_an_engines_own_draw_says_what_it_cannot_repeat() -> None:
-    for request in ({"xtc_probability": 0.5}, {"mirostat": 2}):
-        with pytest.raises(ParameterError, match="free of XTC and mirostat where an engine draws"):
-            ll.engines.llama_cpp.draw(ROW.astype(np.float32), request, seed=1)
+    # The page's draws are numbered by the token alone; llama.cpp's coins and states are its own.
+    with pytest.raises(ParameterError, match=r"^request must be free of XTC where this engine"):
+        ll.engines.openrouter.draw(ROW.astype(np.float32), {"xtc_probability": 0.5}, seed=1)
+    for request in ({"xtc_probability": 0.5}, {"mirostat": 2}, {"adaptive_target": 0.3}):
+        assert ll.engines.llama_cpp.draw(ROW.astype(np.float32), request, seed=1) >= 0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,12 @@ from logitlab import (
     TopNSigma,
     TypicalP,
     Xtc,
+    distribution,
     entropy,
+    greedy,
     sample,
     softmax,
+    survivors,
     xtc,
 )
 from logitlab.datasets import load
@@ -137,19 +139,6 @@ def test_the_average_is_the_mixture(data: st.DataObject) -> None:
     np.testing.assert_allclose(averaged, mixed, rtol=1e-9, atol=1e-12)
 
 
-def test_removed_tokens_can_be_the_least_likely_top_choices() -> None:
-    x = [2.0, 1.0, -np.inf]
-    assert kept(ExcludeTopChoices(0.0), x) == [1]
-    assert kept(ExcludeTopChoices(0.1, removed="counts"), x) == [1]
-    assert kept(Xtc(0.0, 0.0, removed="counts"), x) == [0, 1]
-    rule = "xtc_threshold must be above 0 where tokens are removed: these are top choices at 0"
-    for kind in (partial(Xtc, 1.0), partial(AveragedXtc, 0.5), ExcludeTopChoices):
-        step = kind(0.0, removed="counts")
-        for call in (step, Chain(step), partial(sample, request=Chain(step))):
-            with pytest.raises(ParameterError, match=rule):
-                call(x)
-
-
 def test_protected_tokens() -> None:
     x = np.log([0.4, 0.3, 0.2, 0.1])
     for protection, left in ("apart", [0, 2, 3]), ("kept", [0, 2, 3]), ("all", [0, 1, 2, 3]):
@@ -161,6 +150,20 @@ def test_protected_tokens() -> None:
         assert kept(step, x) == left
     assert kept(ExcludeTopChoices(0.15, protected=(7,), protection="all"), x) == [2, 3]
     np.testing.assert_array_equal(xtc(x, 1.0, 0.15, protected=[0, 1]), x)
+
+
+def test_where_removed_tokens_are_top_choices_none_may_be_left() -> None:
+    rows = np.array([[1.0, 0.5], [0.0, -np.inf]])
+    assert np.isfinite(ExcludeTopChoices(0.0)(rows)).any(axis=-1).all()
+    left = r"^xtc_threshold must be such that one token at least is left, got only -inf in row "
+    for step in (ExcludeTopChoices(0.0, removed="counts"), AveragedXtc(1.0, 0.0, removed="counts")):
+        with pytest.raises(ParameterError, match=left):
+            step(rows)
+        for door in (sample, greedy, survivors, distribution):
+            with pytest.raises(ParameterError, match=r"one token at least is left, got only -inf"):
+                door(rows[1], Chain(step))
+    for idle in (AveragedXtc(0.0, 0.0, removed="counts"), Xtc(0.0, 0.0, removed="counts")):
+        np.testing.assert_array_equal(idle(rows), rows)
 
 
 def test_a_protected_token_stays_where_the_others_are_gone() -> None:

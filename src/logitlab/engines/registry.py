@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from logitlab.checks import ParameterError, check_choice
-from logitlab.engines.engine import Engine
 from logitlab.engines.rules import Values
 from logitlab.steps.chain import Chain
+
+if TYPE_CHECKING:
+    from logitlab.engines.engine import Engine
 
 __all__ = ["ENGINES", "EngineLike", "engine", "get"]
 
@@ -61,6 +63,8 @@ def engine(build: Any = None, **declarations: Any) -> Any:
     >>> engines.ENGINES.pop("cool")  # it stays known until it is taken out
     <Engine cool: >
     """
+    from logitlab.engines.engine import Engine  # which needs all that an engine is made of
+
     if build is None:
         return lambda build: engine(build, **declarations)
     if not hasattr(build, "__name__"):
@@ -89,6 +93,8 @@ def get(engine: EngineLike) -> Engine:
     >>> engines.get("mlx_lm")
     <Engine mlx_lm: mlx-lm 0.32.2>
     """
+    from logitlab.engines.engine import Engine
+
     if isinstance(engine, Engine):
         return engine
     check_choice("engine", engine, ENGINES)

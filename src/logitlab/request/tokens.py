@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ __all__ = [
 ]
 
 _COUNT = Range(0, integer=True)
+_WIDEST = 1 << 20  # window of a watermark
 
 
 def _is_list(value: Any) -> bool:
@@ -124,23 +127,18 @@ def _map(fields: Mapping[str, Check]) -> Check:
     return check
 
 
-def _count(key: str, value: Any) -> int:
-    return check_integer(key, value, _COUNT)
-
-
 def _scheme(key: str, value: Any) -> str:
     check_choice(key, value, ("lefthash", "selfhash"))
     return str(value)
 
 
-def _integer(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
+def _within(low: float, high: float) -> Check:
+    return partial(check_integer, rule=Range(low, high, integer=True))
 
 
 repetition_map = _map(
     dict.fromkeys(
-        ("max_pattern_size", "min_pattern_size", "min_count"),
-        lambda key, value: check_integer(key, value, Range(integer=True)),
+        ("max_pattern_size", "min_pattern_size", "min_count"), _within(-math.inf, math.inf)
     )
 )
 """Take the sizes of a pattern and how often it is to stand at the end, whatever these are."""
@@ -162,9 +160,9 @@ watermarking_config = _map(
     {
         "greenlist_ratio": lambda key, value: check_number(key, value, Range(0, 1)),
         "bias": check_number,
-        "hashing_key": _integer,
+        "hashing_key": _within(0, (1 << 63) - 1),
         "seeding_scheme": _scheme,
-        "context_width": _count,
+        "context_width": _within(1, _WIDEST),
     }
 )
 """Take what transformers' ``WatermarkingConfig`` takes."""
@@ -173,9 +171,9 @@ watermarking_fields = _map(
     {
         "greenlist_ratio": check_number,
         "bias": check_number,
-        "hashing_key": _integer,
+        "hashing_key": _within(0, (1 << 63) - 1),
         "seeding_scheme": _scheme,
-        "context_width": _integer,
+        "context_width": _within(-_WIDEST, _WIDEST),
     }
 )
-"""Take its fields, whatever their numbers are."""
+"""Take its fields, whatever their numbers are, as far as `Watermark` reaches."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import ParameterError, Range, Seen
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.ids import TokenIds
@@ -89,8 +89,7 @@ def xtc(
     Raises
     ------
     ParameterError
-        If a value is outside [0, 1], or does not broadcast, or an option is unknown, or no token
-        is left in a row.
+        If a value is outside [0, 1], or does not broadcast, or an option is unknown.
 
     Notes
     -----
@@ -115,7 +114,7 @@ def xtc(
     >>> xtc([2.0, 1.0, 0.0], 1.0, 0.05, protected=[0])
     array([  2., -inf,   0.])
     """
-    options = (ties, at_threshold, tuple(protected), protection, removed)
+    options: Any = (ties, at_threshold, protected, protection, removed)
     return Xtc(probability, threshold, *options)(logits)
 
 
@@ -188,7 +187,7 @@ class AveragedXtc(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Lower the logits of the top choices but the least likely."""
-        keep = self.excluded.keep(rows, np.array([[self.threshold]], dtype), dtype)
+        keep = self.excluded.stays(rows, np.array([[self.threshold]], dtype), dtype)
         keep |= (rows == -np.inf) | (value == 0)
         with np.errstate(divide="ignore"):  # ln 0: nothing goes, or all of it
             gone, left = (_log_mass(np.where(side, -np.inf, rows)) for side in (keep, ~keep))
@@ -196,15 +195,16 @@ class AveragedXtc(RowStep):
             rest = np.logaddexp(0, np.log(value) + gone - left)
             factor = np.log1p(-value) - rest
         lowered = (rows + factor).astype(rows.dtype)
-        return _with_some_left(np.where(keep, rows, lowered), self.threshold)
+        left = np.where(keep, rows, lowered)
+        _check_left(left)
+        return left
 
 
-def _with_some_left(rows: FloatArray, threshold: ArrayLike) -> FloatArray:
-    """Return rows of which each has a token left."""
-    if (rows.max(axis=-1) == -np.inf).any():
-        rule = "above 0 where tokens are removed: these are top choices at 0, and none is left"
-        raise ParameterError("xtc_threshold", rule, threshold)
-    return rows
+def _check_left(rows: FloatArray) -> None:
+    dead = np.flatnonzero(rows.max(axis=-1) == -np.inf)
+    if dead.size:
+        seen = Seen("only -inf" if len(rows) == 1 else f"only -inf in row ({dead[0]},)")
+        raise ParameterError("xtc_threshold", "such that one token at least is left", seen)
 
 
 def _log_mass(rows: FloatArray) -> NDArray[np.float64]:
@@ -245,6 +245,13 @@ class ExcludeTopChoices(Truncation):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> BoolArray:
         """Keep what is below the threshold, and the least likely token that is not."""
+        keep = self.stays(rows, value, dtype)
+        if self.removed == "counts":
+            _check_left(np.where(keep, rows, -np.inf))
+        return keep
+
+    def stays(self, rows: FloatArray, value: NDArray[Any], dtype: type[Any]) -> BoolArray:
+        """Do `keep`, even if no token is left."""
         probs, limit = probabilities(rows, dtype), value.astype(dtype)
         top = probs >= limit if self.at_threshold == "top" else probs > limit
         if self.removed == "skip":
@@ -261,13 +268,6 @@ class ExcludeTopChoices(Truncation):
         elif self.protection == "all":
             keep |= (protected & ~keep).any(axis=-1, keepdims=True)
         return np.asarray(keep)
-
-    def on_rows(
-        self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
-    ) -> FloatArray:
-        """Return what stays; where removed tokens are choices, too, that has to be something."""
-        left = super().on_rows(rows, value, dtype)
-        return _with_some_left(left, self.threshold) if self.removed == "counts" else left
 
     def _least(self, rows: FloatArray, top: BoolArray) -> BoolArray:
         """Return the least likely of the top choices of every row."""
