@@ -18,9 +18,9 @@ EXAMPLES: list[dict[str, Any]] = json.loads(
 )
 
 
-def examples(engine: str, sampler: str, count: int) -> pytest.MarkDecorator:
-    """Parametrise by the examples of a sampler, of which there are so many."""
-    chosen = [e for e in EXAMPLES if e["engine"].startswith(engine) and e["sampler"] == sampler]
+def examples(engine: str, *samplers: str, count: int) -> pytest.MarkDecorator:
+    """Parametrise by the examples of samplers, of which there are so many."""
+    chosen = [e for e in EXAMPLES if e["engine"].startswith(engine) and e["sampler"] in samplers]
     assert len(chosen) == count
     return pytest.mark.parametrize("example", chosen, ids=lambda e: str(list(e["params"].values())))
 

@@ -105,7 +105,7 @@ def test_a_minimum_above_the_limit_is_refused() -> None:
     assert str(error.value) == "min_tokens must be at most max_tokens, 40, got 41."
 
 
-@examples("vllm", "repetition_detection", 7)
+@examples("vllm", "repetition_detection", count=7)
 def test_repetitions_are_those_of_vllm(example: dict[str, Any]) -> None:
     found = Endings.of({"repetition_detection": example["params"]}).repetition(
         np.array(example["logits"])

@@ -13,11 +13,11 @@ from logitlab import AdaptiveP, Chain, NearProbability, ParameterError, SortedCh
 from scipy import stats
 
 import reference
-from steps.test_mirostat import examples
+from sampler_examples import examples
 from strategies import logits
 
 
-@examples("llama.cpp", "adaptive_p")
+@examples("llama.cpp", "adaptive_p", count=5)
 def test_llama_cpps_logits_and_its_next_state(example: dict[str, Any]) -> None:
     asked, row = example["params"], np.array(example["logits"], np.float32)
     names = ("weighted_sum", "total_weight")

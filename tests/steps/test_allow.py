@@ -52,7 +52,7 @@ def test_equal_the_reference(data: st.DataObject) -> None:
         np.testing.assert_array_equal(result, expected)
 
 
-@examples("vllm", "allowed_token_ids", 5)
+@examples("vllm", "allowed_token_ids", count=5)
 def test_allowed_tokens_are_those_of_vllm(example: dict[str, Any]) -> None:
     close(AllowedTokens(example["params"]["allowed_token_ids"])(row_of(example)), example)
 
@@ -68,18 +68,18 @@ def minimum(example: dict[str, Any]) -> None:
     close(MinTokens(n, ends)(row_of(example), context), example)
 
 
-@examples("vllm", "min_tokens", 4)
+@examples("vllm", "min_tokens", count=4)
 def test_minimum_lengths_are_those_of_vllm(example: dict[str, Any]) -> None:
     minimum(example)
 
 
-@examples("sglang", "min_new_tokens", 4)
+@examples("sglang", "min_new_tokens", count=4)
 def test_minimum_lengths_are_those_of_sglang(example: dict[str, Any]) -> None:
     example["context"].setdefault("prompt", [])
     minimum(example)
 
 
-@examples("transformers", "min_new_tokens", 6)
+@examples("transformers", "min_new_tokens", count=6)
 def test_minimum_lengths_are_those_of_transformers(example: dict[str, Any]) -> None:
     minimum(example)
 

@@ -165,8 +165,8 @@ def test_temperature_zero_wins_over_all_truncations() -> None:
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_all_parameters_at_their_edges_at_once(dtype: Any) -> None:
     rows = load()
-    context = Context(prompt=rows.prompt_ids)
-    x = rows.logits.astype(dtype)
+    context = Context(prompt=rows.prompt_ids[::5])
+    x = rows.logits[::5].astype(dtype)
     for t in (0.0, 1e-30, 1.0, 2.0):
         for r in (0.0, 2.0):
             for alpha in (-2.0, 2.0):

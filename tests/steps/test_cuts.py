@@ -113,7 +113,7 @@ def kept(step: Any, row: Any) -> list[int]:
     return np.flatnonzero(step(row) > -np.inf).tolist()
 
 
-@examples("exllamav2", "xtc", 5)
+@examples("exllamav2", "xtc", count=5)
 def test_the_average_over_the_coin_as_exllamav2_has_it(example: dict[str, Any]) -> None:
     if not math.isclose(example["sum"], 1, abs_tol=1e-5):
         # It judges unsorted candidates by their neighbours; exllamav3 no longer does.
@@ -162,7 +162,8 @@ def test_where_removed_tokens_are_top_choices_none_may_be_left() -> None:
         for door in (sample, greedy, survivors, distribution):
             with pytest.raises(ParameterError, match=r"one token at least is left, got only -inf"):
                 door(rows[1], Chain(step))
-    np.testing.assert_array_equal(AveragedXtc(0.0, 0.0, removed="counts")(rows), rows)
+    for idle in (AveragedXtc(0.0, 0.0, removed="counts"), Xtc(0.0, 0.0, removed="counts")):
+        np.testing.assert_array_equal(idle(rows), rows)
 
 
 def test_a_protected_token_stays_where_the_others_are_gone() -> None:

@@ -22,7 +22,7 @@ APHRODITE: dict[str, Any] = {
 }
 
 
-@examples("llama.cpp", "dry", 7)
+@examples("llama.cpp", "dry", count=7)
 def test_llama_cpps_dry(example: dict[str, Any]) -> None:
     p = example["params"]
     allowed = p["dry_allowed_length"]
@@ -37,7 +37,7 @@ def test_llama_cpps_dry(example: dict[str, Any]) -> None:
     close(SortedChain(step)(row_of(example), context_of(example)), example)
 
 
-@examples("koboldcpp", "dry", 6)
+@examples("koboldcpp", "dry", count=6)
 def test_koboldcpps_dry(example: dict[str, Any]) -> None:
     p = example["params"]
     allowed, last_n = p["dry_allowed_length"], p["dry_penalty_last_n"]
@@ -54,7 +54,7 @@ def test_koboldcpps_dry(example: dict[str, Any]) -> None:
     close(SortedChain(step)(row_of(example), context_of(example)), example)
 
 
-@examples("text-generation-webui", "dry", 4)
+@examples("text-generation-webui", "dry", count=4)
 def test_the_authors_own_dry(example: dict[str, Any]) -> None:
     p = example["params"]
     breakers = p["dry_sequence_breakers_ids"]
@@ -62,7 +62,7 @@ def test_the_authors_own_dry(example: dict[str, Any]) -> None:
     close(Chain(step, precision="mixed")(row_of(example), context_of(example)), example)
 
 
-@examples("aphrodite", "dry", 5)
+@examples("aphrodite", "dry", count=5)
 @pytest.mark.parametrize("room", ["two more", "one or two more"])
 def test_aphrodites_dry(example: dict[str, Any], room: str) -> None:
     p = example["params"]

@@ -21,14 +21,14 @@ from logitlab import (
 )
 
 import reference
-from steps.test_mirostat import examples
+from sampler_examples import examples
 from toys import END, Bigrams, same
 
 MODEL = Bigrams()
 REQUEST: dict[str, Any] = {"logit_bias": {END: -100}, "max_tokens": 12, "guidance_scale": 1.8}
 
 
-@examples("transformers", "guidance_scale")
+@examples("transformers", "guidance_scale", count=3)
 def test_transformers_answers(example: dict[str, Any]) -> None:
     asked = example["params"]
     context = Context(unconditional=np.array(asked["unconditional_logits"], np.float32))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
 
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import assume, given, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from logitlab import (
     AdaptiveP,
     AveragedXtc,
@@ -48,9 +49,13 @@ from strategies import (
     values,
 )
 
+# Half as many examples as of other laws: there are 300 of these, and most steps share their code.
+EXAMPLES = settings(max_examples=max(settings().max_examples // 2, 1))
 
-def of_kinds(kinds: tuple[Any, ...]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.__name__)
+
+def of_kinds(kinds: tuple[Any, ...]) -> Callable[[Any], Any]:
+    each = pytest.mark.parametrize("kind", kinds, ids=lambda kind: kind.__name__)
+    return lambda law: EXAMPLES(each(law))
 
 
 all_steps = of_kinds(STEPS)

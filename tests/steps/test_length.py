@@ -12,7 +12,7 @@ from sampler_examples import close, examples, row_of
 from strategies import contexts, logits
 
 
-@examples("transformers", "exponential_decay_length_penalty", 6)
+@examples("transformers", "exponential_decay_length_penalty", count=6)
 def test_transformers_length_penalty(example: dict[str, Any]) -> None:
     p = example["params"]
     start, factor = p["exponential_decay_length_penalty"]

@@ -12,19 +12,19 @@ from sampler_examples import close, context_of, examples, row_of
 from strategies import contexts, logits
 
 
-@examples("transformers", "no_repeat_ngram_size", 9)
+@examples("transformers", "no_repeat_ngram_size", count=9)
 def test_transformers_n_grams(example: dict[str, Any]) -> None:
     step = NoRepeatNgram(example["params"]["no_repeat_ngram_size"], guard=False)
     close(step(row_of(example), context_of(example)), example)
 
 
-@examples("aphrodite", "no_repeat_ngram_size", 5)
+@examples("aphrodite", "no_repeat_ngram_size", count=5)
 def test_aphrodites_n_grams(example: dict[str, Any]) -> None:
     step = NoRepeatNgram(example["params"]["no_repeat_ngram_size"])
     close(step(row_of(example), context_of(example)), example)
 
 
-@examples("sglang", "DeepseekOCRNoRepeatNGram", 4)
+@examples("sglang", "DeepseekOCRNoRepeatNGram", count=4)
 def test_sglangs_processor(example: dict[str, Any]) -> None:
     p = example["params"]
     step = NoRepeatNgram(p["ngram_size"], p["window_size"], p["whitelist_token_ids"])

@@ -230,7 +230,7 @@ def test_the_additive_penalty_is_both_at_once(data: st.DataObject) -> None:
     assert AdditivePenalty(0.0, 0.0).is_neutral
 
 
-@examples("koboldcpp", "rep_pen_slope", 5)
+@examples("koboldcpp", "rep_pen_slope", count=5)
 def test_koboldcpps_slope(example: dict[str, Any]) -> None:
     p = example["params"]
     window = p["rep_pen_range"]
@@ -241,19 +241,19 @@ def test_koboldcpps_slope(example: dict[str, Any]) -> None:
     close(chain(row_of(example), context_of(example)), example)
 
 
-@examples("TGI", "frequency_penalty (batched path)", 5)
+@examples("TGI", "frequency_penalty (batched path)", count=5)
 def test_tgis_frequency_penalty_goes_by_share(example: dict[str, Any]) -> None:
     step = FrequencyPenalty(example["params"]["frequency_penalty"], amount="share")
     close(Chain(step, precision="single")(row_of(example), context_of(example)), example)
 
 
-@examples("TGI", "frequency_penalty (single path)", 4)
+@examples("TGI", "frequency_penalty (single path)", count=4)
 def test_tgis_class_for_one_request_goes_by_the_logit(example: dict[str, Any]) -> None:
     step = FrequencyPenalty(example["params"]["frequency_penalty"], amount="logit")
     close(Chain(step, precision="single")(row_of(example), context_of(example)), example)
 
 
-@examples("transformers", "encoder_repetition_penalty", 4)
+@examples("transformers", "encoder_repetition_penalty", count=4)
 def test_the_encoders_penalty_is_the_inverse_on_the_prompt(example: dict[str, Any]) -> None:
     p = example["params"]
     step = RepetitionPenalty(1 / p["encoder_repetition_penalty"], scope="prompt")

@@ -49,19 +49,19 @@ def test_equal_the_reference(data: st.DataObject) -> None:
         )
 
 
-@examples("transformers", "sequence_bias", 5)
+@examples("transformers", "sequence_bias", count=5)
 def test_a_bias_is_that_of_transformers(example: dict[str, Any]) -> None:
     bias = {tuple(ids): amount for ids, amount in example["params"]["sequence_bias"]}
     close(SequenceBias(bias)(row_of(example), context_of(example)), example)
 
 
-@examples("transformers", "bad_words_ids", 3)
+@examples("transformers", "bad_words_ids", count=3)
 def test_bans_are_those_of_transformers(example: dict[str, Any]) -> None:
     step = BadWords(example["params"]["bad_words_ids"], scope="all")
     close(step(row_of(example), context_of(example)), example)
 
 
-@examples("vllm", "bad_words (token ids)", 5)
+@examples("vllm", "bad_words (token ids)", count=5)
 def test_bans_are_those_of_vllm(example: dict[str, Any]) -> None:
     step = BadWords(example["params"]["bad_words_token_ids"])
     close(step(row_of(example), context_of(example)), example)

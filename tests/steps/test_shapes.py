@@ -35,7 +35,7 @@ RNG = np.random.default_rng(16)
 ROWS = [RNG.normal(0, 3, n) for n in (1, 2, 5, 40, 400)]
 
 
-@examples("llama.cpp", "dynatemp", 4)
+@examples("llama.cpp", "dynatemp", count=4)
 def test_llama_cpps_dynamic_temperature(example: dict[str, Any]) -> None:
     p = example["params"]
     step = DynamicTemperature(p["dynatemp_range"], p["temperature"], p["dynatemp_exponent"])
@@ -43,7 +43,7 @@ def test_llama_cpps_dynamic_temperature(example: dict[str, Any]) -> None:
     close(Chain(step, precision="single")(row_of(example)), example)
 
 
-@examples("koboldcpp", "dynatemp", 4)
+@examples("koboldcpp", "dynatemp", count=4)
 def test_koboldcpps_dynamic_temperature(example: dict[str, Any]) -> None:
     p = example["params"]
     exponent = max(p["dynatemp_exponent"], 0)
@@ -51,7 +51,7 @@ def test_koboldcpps_dynamic_temperature(example: dict[str, Any]) -> None:
     close(SortedChain(step, Smoothing(p["smoothing_factor"]))(row_of(example)), example)
 
 
-@examples("aphrodite", "dynatemp", 5)
+@examples("aphrodite", "dynatemp", count=5)
 def test_aphrodites_dynamic_temperature(example: dict[str, Any]) -> None:
     p = example["params"]
     ends = p["dynatemp_min"], p["dynatemp_max"], p["dynatemp_exponent"]
@@ -59,35 +59,35 @@ def test_aphrodites_dynamic_temperature(example: dict[str, Any]) -> None:
     close(Chain(step, precision="single")(row_of(example)), example)
 
 
-@examples("koboldcpp", "smoothing", 6)
+@examples("koboldcpp", "smoothing", count=6)
 def test_koboldcpps_smoothing(example: dict[str, Any]) -> None:
     p = example["params"]
     step = Smoothing(p["smoothing_factor"], p["smoothing_curve"])
     close(SortedChain(Temperature(p["temperature"]), step)(row_of(example)), example)
 
 
-@examples("text-generation-webui", "smoothing", 3)
+@examples("text-generation-webui", "smoothing", count=3)
 def test_the_authors_own_smoothing(example: dict[str, Any]) -> None:
     p = example["params"]
     step = Smoothing(p["smoothing_factor"], p["smoothing_curve"])
     close(Chain(step, precision="mixed")(row_of(example)), example)
 
 
-@examples("exllamav2", "smoothing", 6)
+@examples("exllamav2", "smoothing", count=6)
 def test_exllamav2_smooths_before_temperature(example: dict[str, Any]) -> None:
     p = example["params"]
     chain = Chain(Smoothing(p["smoothing_factor"]), Temperature(p["temperature"]))
     close(chain(row_of(example)), example)
 
 
-@examples("aphrodite", "smoothing_factor", 4)
+@examples("aphrodite", "smoothing_factor", count=4)
 def test_aphrodites_smoothing(example: dict[str, Any]) -> None:
     p = example["params"]
     step = Smoothing(p["smoothing_factor"], p["smoothing_curve"])
     close(Chain(step, precision="single")(row_of(example)), example)
 
 
-@examples("aphrodite", "skew", 5)
+@examples("aphrodite", "skew", count=5)
 def test_aphrodites_skew(example: dict[str, Any]) -> None:
     step = Skew(example["params"]["skew"], along="ids", stays_removed=False)
     close(Chain(step, precision="single")(row_of(example)), example)

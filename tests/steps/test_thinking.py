@@ -26,7 +26,7 @@ def test_forces_what_vllm_forces(case: dict[str, Any]) -> None:
         assert left == (list(range(5)) if place is None else [case["end"][place]])
 
 
-@examples("sglang", "thinking_budget (start 1, end 2, newline 3)", 4)
+@examples("sglang", "thinking_budget (start 1, end 2, newline 3)", count=4)
 def test_forces_what_sglang_forces(example: dict[str, Any]) -> None:
     step = ThinkingBudget(example["params"]["thinking_budget"], [1], [2], newline=3, form="zero")
     close(step(row_of(example), context_of(example)), example)

@@ -98,7 +98,9 @@ def test_equals_the_reference(
 def test_equals_the_reference_on_real_rows(
     ours: Callable[..., Any], theirs: Callable[..., Any], values: list[float]
 ) -> None:
-    for x in load().logits[::5]:
+    # One row as it is, and others of an eighth of the vocabulary: plain Python is slow.
+    rows = load().logits
+    for x in (rows[0], *rows[5::5, ::8]):
         row = x.astype(float).tolist()
         for value in values:
             assert_kept(ours(x, value), theirs(row, value))

@@ -13,13 +13,13 @@ from logitlab import Context, ParameterError, Watermark, detect_watermark, water
 from logitlab.steps.watermark import _is_among, _permutation
 from scipy import stats
 
-from steps.test_mirostat import examples
+from sampler_examples import examples
 
 MODEL = ll.models.NGram.bundled()
 SIZE = len(MODEL.vocabulary)
 
 
-@examples("transformers", "watermarking_config (KGW lefthash)")
+@examples("transformers", "watermarking_config (KGW lefthash)", count=8)
 def test_transformers_answers(example: dict[str, Any]) -> None:
     row = np.array(example["logits"], np.float32)
     left = Watermark(**example["params"])(row, Context(prompt=example["context"]))
@@ -139,16 +139,16 @@ def test_transformers_counts() -> None:
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5])
 def test_of_unmarked_text_z_is_standard_normal(ratio: float) -> None:
-    """A test of Kolmogorov and Smirnov on 150 scores: a false alarm in 1 of 1,000 runs.
+    """A test of Kolmogorov and Smirnov on 100 scores: a false alarm in 1 of 1,000 runs.
 
     Tokens at random, of which none repeats what came before it.
     """
     rng = np.random.default_rng(8)
     config = {"greenlist_ratio": ratio}
-    scores = [detect_watermark(rng.permutation(900)[:200], 900, config).z_score for _ in range(150)]
+    scores = [detect_watermark(rng.permutation(900)[:200], 900, config).z_score for _ in range(100)]
     # Scores are steps of one green token, which a uniform number within the step makes smooth.
     step = 1 / math.sqrt(199 * ratio * (1 - ratio))
-    smooth = np.array(scores) + rng.uniform(-step / 2, step / 2, 150)
+    smooth = np.array(scores) + rng.uniform(-step / 2, step / 2, 100)
     assert stats.kstest(smooth, "norm").pvalue > 1e-3
 
 

@@ -435,6 +435,8 @@ class RandomStep(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Return log-probabilities of the mixture; where it never or always acts, logits."""
+        if not value.any():
+            return rows.copy()
         acts = self.acting()
         acted = acts.on_rows(rows, np.array([[acts.value]], dtype), dtype)
         with np.errstate(divide="ignore"):  # ln 0 of a side that never comes up
