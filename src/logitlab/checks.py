@@ -182,7 +182,9 @@ class Range:
     def words(self) -> str:
         """Return the range as a page of parameters writes it: ``0 to 2``, ``1 or above``."""
         if self.high < np.inf:
-            return f"{self.low:g} to {self.high:g}"
+            return (
+                f"up to {self.high:g}" if self.low == -np.inf else f"{self.low:g} to {self.high:g}"
+            )
         return "any" if self.low == -np.inf else f"{self.low:g} or above"
 
     def check(self, name: str, value: ArrayLike) -> NDArray[Any]:

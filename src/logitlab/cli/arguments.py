@@ -179,7 +179,7 @@ def add_state(parser: Any) -> None:
         "--state",
         metavar="NAME=VALUE",
         action="append",
-        help="the state to begin in: mirostat=9.5, weighted_sum=3 total_weight=10 (the first one)",
+        help="the state to begin in, once for each of its numbers: mirostat=9.5 (the first one)",
     )
 
 

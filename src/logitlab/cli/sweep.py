@@ -37,7 +37,8 @@ from logitlab.sweeps.reductions import REDUCTIONS
 
 __all__ = ["add"]
 
-_AXES = tuple(key for key in DISTRIBUTION if key != "logit_bias")
+# One number for each point; texts, lists and maps are those of the library.
+_AXES = tuple(key for key in DISTRIBUTION if PARAMETERS[key].range or key == "mirostat")
 
 
 class _Axis(argparse.Action):

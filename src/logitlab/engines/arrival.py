@@ -26,7 +26,7 @@ from logitlab.request.whole import READ
 
 __all__ = ["arrive"]
 
-_UNMODELLED = Ignore("it has no such parameter, or that is not modelled here")
+_UNMODELLED = Ignore("it has no such parameter")
 _UNREAD = Ignore("its chain does not read it")
 _UNGUIDED = Ignore("without guidance_scale nothing moves away from it")
 _NEGATIVE = ("negative_prompt", "negative_prompt_ids")
@@ -93,6 +93,7 @@ class _Arrival:
                 self._arrive_from_file(key, value)
         arrived = frozenset(self.values)
         self._fill()
+        self._tell_of_idle()
         if self.request.get("top_logprobs") and not self.request.get("logprobs"):
             self._tell_of_lone_tops()
         values, notes = spelt(engine, engine.absent | self.values, arrived, lexicon)
@@ -109,6 +110,18 @@ class _Arrival:
             whole = {**options, **engine.defaults, **self.target.request, "V": self.target.size}
             for rule in engine.together:
                 rule.check(whole, self.target)
+
+    def _tell_of_idle(self) -> None:
+        """Tell what does nothing, since what switches it on is off, and nothing else told so."""
+        told = {note.key for note in self.notes if note.effect != "beyond"}
+        for key in [key for key in self.request if key in self.values and key not in told]:
+            switch = PARAMETERS[key].needs if key in PARAMETERS else ""
+            used = self.values.get(switch, self.engine.absent.get(switch))
+            is_off = type(used) in (int, float) and used == NEUTRAL.get(switch)
+            if is_off and switch in self.engine.reads:
+                self.notes = [note for note in self.notes if note.key != key]
+                sentence = f"{key} does nothing at {self.engine.name} without {switch}."
+                self.notes.append(Note(key, "off", sentence, self.request[key]))
 
     def _tell_of_lone_tops(self) -> None:
         top, name = self.request["top_logprobs"], self.engine.name
@@ -146,7 +159,7 @@ class _Arrival:
         aliased = frozenset(aliases[key] for key in given if key in aliases)
         for key, value in given.items():
             known = aliases.get(key, key)
-            if known in aliased and value != request[known]:
+            if known in aliased and PARAMETERS[known].typed(value) != request[known]:
                 sentence = f"{key} {brief_number(value)} is ignored by {self.engine.name}: "
                 sentence += f"{brief_number(request[known])} counts."
                 self.notes.append(Note(key, "ignored", sentence, value))

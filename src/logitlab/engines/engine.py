@@ -174,7 +174,7 @@ class Engine:
             key for key, rules in self.rules.items() if any(isinstance(r, Send) for r in rules)
         }
         home = self.build.__module__
-        is_bundled = home.startswith("logitlab.engines.") and home != __name__
+        is_bundled = home.startswith("logitlab.engines.") and home != "logitlab.engines.registry"
         reads = names_read(self.build, absent, absent | USED)
         derived: dict[str, Any] = {"reads": reads, "is_bundled": is_bundled, "absent": absent}
         derived |= {"ordered_defaults": defaults, "senders": senders}

@@ -70,6 +70,7 @@ _NONE: tuple[Rule, ...] = (Ignore(),)
 _BEYOND = "its sums then begin beyond what a probability can be"
 _SEED: tuple[Rule, ...] = (Ignore("its Gumbel noise on a GPU is not repeated here"),)
 _RULES: dict[str, tuple[Rule, ...]] = {
+    "repetition_penalty": (Unmodelled(lambda r: r < 0, "at least 0", "logits change their signs"),),
     "temperature": (
         Unmodelled(lambda t: t < 0, "at least 0", "the order of tokens is turned around"),
     ),

@@ -32,6 +32,7 @@ from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.context import Context
 from logitlab.steps.dry import Dry
+from logitlab.steps.guidance import Guidance
 from logitlab.steps.ids import TokenIds
 from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.penalties import PresencePenalty, RepetitionPenalty
@@ -293,8 +294,6 @@ def _mirostat(p: Values) -> tuple[Step, ...]:
         "sampler_seed": "seed",
         "ban_eos_token": "ignore_eos",
         "use_default_badwordsids": "ignore_eos",
-        "banned_tokens": "bad_words",
-        "banned_strings": "bad_words",
     },
     join=lambda key, one, other: max(one, other) if key == "repetition_penalty" else other,
     endings=("ignore_eos", "eos_token_id"),
@@ -317,7 +316,9 @@ def koboldcpp(p: Values) -> SortedChain:
     ``rep_pen_slope`` scales the repetition penalty, of which below 1 nothing is left. There is no
     frequency penalty: its value serves as presence penalty where that is absent. Top-a is
     un-tempered and keeps the best token. Banned ends get the least logit, less 8. A request without
-    DRY's breakers has none, and DRY looks at 320 tokens.
+    DRY's breakers has none, and DRY looks at 320 tokens. Guidance comes before all that. Phrases
+    that are banned by texts (``banned_tokens``), for which it goes back in the text, are not
+    modelled.
 
     Its reported log-probabilities are those of what it draws from, none below ln 0.0001.
 
@@ -327,7 +328,7 @@ def koboldcpp(p: Values) -> SortedChain:
     """
     bans = LowestBan(p.eos_token_id if p.ignore_eos and not p.bypass_eos else ())
     bias = LogitBias({**p.logit_bias, **dict.fromkeys(p.custom_token_bans, -100.0)})
-    first = bans, bias, *_dry(p), Prefilter(_HEAD)
+    first = Guidance(p.guidance_scale), bans, bias, *_dry(p), Prefilter(_HEAD)
     if p.mirostat:
         return SortedChain(*first, *_mirostat(p), like="koboldcpp")
     temperature: Step = Temperature(p.temperature)

@@ -6,7 +6,7 @@ import numpy as np
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import inverse
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Values
+from logitlab.engines.rules import LeftOut, Values
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import AllowedTokens, MinTokens, SuppressTokens
@@ -48,6 +48,10 @@ _OF_TOKENS = (
     "thinking_markers",
     "dry_sequence_breakers",
 )
+_BESIDE_MIROSTAT = LeftOut(
+    lambda request: "mirostat has the last word" if request.get("mirostat") else "",
+    "beside mirostat",
+)
 
 
 def _dry(p: Values) -> Dry:
@@ -82,7 +86,10 @@ def _in_place_of_the_draw(p: Values) -> list[StatefulStep]:
     title="OpenRouter's parameters page",
     source="https://openrouter.ai/docs/api/reference/parameters",
     is_page=True,
-    rules=dict.fromkeys(_OF_TOKENS, (InVocabulary(True, "No token has the id {}."),)),
+    rules={
+        **dict.fromkeys(_OF_TOKENS, (InVocabulary(True, "No token has the id {}."),)),
+        **dict.fromkeys(("adaptive_target", "adaptive_decay"), (_BESIDE_MIROSTAT,)),
+    },
     luck=inverse,
     luck_note="logitlab's own: the inverse of the cumulative distribution at a Philox uniform",
     dialect=Dialect(usage="always", holds_stops=True),
@@ -96,7 +103,9 @@ def openrouter(p: Values) -> Chain:
 
     What is beyond the page means what its author defined, and stands in its place among these: DRY,
     n-grams and length after the penalties, dynamic temperature in the place of temperature,
-    smoothing after it, skew last. ``temperature_last`` moves both behind the truncations.
+    smoothing after it, skew last. ``temperature_last`` moves both behind the truncations, so that
+    temperature 0 takes the most likely token that they leave; beside ``dynatemp_range`` temperature
+    is the middle of a range, and 0 is not greedy.
     """
     tempering = _tempering(p)
     last = bool(p.temperature_last)

@@ -87,6 +87,13 @@ def _number(low: float = -float("inf")) -> Any:
     return lambda key, value: check_number(key, value, Range(low))
 
 
+def _positive(key: str, value: Any) -> float:
+    number = check_number(key, value)
+    if number <= 0:
+        raise ParameterError(key, "a number above 0", value)
+    return number
+
+
 def _priority(key: str, value: Any) -> tuple[str, ...]:
     """Take names as a list, or as a text with commas or lines between them."""
     if isinstance(value, str):
@@ -218,7 +225,7 @@ _OPTIONS = {
     "dynatemp_low": Option(1.0, _number(0)),
     "dynatemp_high": Option(1.0, _number(0)),
     "repetition_penalty_range": Option(1024, _range),
-    "encoder_repetition_penalty": Option(1.0, _number()),
+    "encoder_repetition_penalty": Option(1.0, _positive),
     "custom_token_bans": Option((), _bans),
     "sampler_priority": Option(_PRIORITY, _priority),
     "newline": Option((), lambda key, value: (check_integer(key, value, Range(0, integer=True)),)),

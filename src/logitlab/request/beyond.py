@@ -86,6 +86,7 @@ class BeyondParameters:
         "Says how likely a token has to be to be a top choice of XTC.",
         default=0.1,
         origin="p-e-w, text-generation-webui #6335",
+        needs="xtc_probability",
     )
     dynatemp_range: float | None = parameter(
         Range(0),
@@ -101,6 +102,7 @@ class BeyondParameters:
         default=1.0,
         origin="kalomaze, llama.cpp #4972",
         used=2.0,
+        needs="dynatemp_range",
     )
     smoothing_factor: float | None = parameter(
         Range(0),
@@ -116,6 +118,7 @@ class BeyondParameters:
         default=1.0,
         origin="kalomaze, koboldcpp #652",
         used=2.0,
+        needs="smoothing_factor",
     )
     temperature_last: bool | None = parameter(
         values.flag,
@@ -150,6 +153,7 @@ class BeyondParameters:
         "Is the base of DRY's penalty: multiplier * base ** (length - allowed length).",
         default=1.75,
         origin="p-e-w, text-generation-webui #5677",
+        needs="dry_multiplier",
     )
     dry_allowed_length: int | None = parameter(
         Range(0, integer=True),
@@ -157,6 +161,7 @@ class BeyondParameters:
         "Is the length from which on DRY penalises a repeated sequence.",
         default=2,
         origin="p-e-w, text-generation-webui #5677",
+        needs="dry_multiplier",
     )
     dry_penalty_last_n: int | None = parameter(
         Range(-1, integer=True),
@@ -164,9 +169,10 @@ class BeyondParameters:
         "Lets DRY look at the last tokens only; 0 at none, -1 at all.",
         default=64,
         origin="llama.cpp #9702",
+        needs="dry_multiplier",
     )
     dry_sequence_breakers: Sequence[str | Sequence[int]] | None = parameter(
-        tokens.phrases,
+        tokens.breakers,
         "distribution",
         "Are texts, or token ids, that no repeated sequence reaches across.",
         default=("\n", ":", '"', "*"),
@@ -174,6 +180,7 @@ class BeyondParameters:
         rule="texts or arrays of token ids",
         origin="p-e-w, text-generation-webui #5677",
         used=((0,),),
+        needs="dry_multiplier",
     )
     no_repeat_ngram_size: int | None = parameter(
         Range(0, integer=True),
@@ -254,6 +261,7 @@ class BeyondParameters:
         rule="two texts or arrays of token ids",
         origin="vLLM",
         used=((0,), (0,)),
+        needs="thinking_token_budget",
     )
     guidance_scale: float | None = parameter(
         Range(),
@@ -292,6 +300,7 @@ class BeyondParameters:
         "Is the surprise that mirostat aims at, in bits.",
         default=5.0,
         origin="Basu et al., arXiv:2007.14966",
+        needs="mirostat",
     )
     mirostat_eta: float | None = parameter(
         Range(0),
@@ -299,6 +308,7 @@ class BeyondParameters:
         "Is how fast mirostat follows.",
         default=0.1,
         origin="Basu et al., arXiv:2007.14966",
+        needs="mirostat",
     )
     adaptive_target: float | None = parameter(
         Range(high=1),
@@ -314,6 +324,7 @@ class BeyondParameters:
         "Is how long adaptive-p remembers.",
         default=0.9,
         origin="MrJackSpade, llama.cpp #17927",
+        needs="adaptive_target",
     )
     eos_token_id: int | Sequence[int] | None = parameter(
         tokens.one_or_more_ids,

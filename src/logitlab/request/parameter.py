@@ -45,6 +45,8 @@ class Parameter:
         built from it.
     any_size : callable, optional
         Reads what is no number of a range in its type alone, whatever its size.
+    needs : str
+        The parameter without which it does nothing, or "".
     """
 
     key: str
@@ -57,6 +59,7 @@ class Parameter:
     origin: str = PAGE
     used: Any = None
     any_size: Check | None = field(default=None, repr=False)
+    needs: str = ""
 
     @property
     def range(self) -> Range | None:
@@ -100,6 +103,7 @@ def parameter(
     origin: str = PAGE,
     used: Any = None,
     any_size: Check | None = None,
+    needs: str = "",
 ) -> Any:
     """Declare a parameter: the field holds None while it is absent from the request."""
     if isinstance(accepts, Range):
@@ -107,5 +111,6 @@ def parameter(
         if used is None and role == "distribution":
             used = 2 if accepts.integer else 0.5
     words = {"role": role, "sentence": sentence, "kind": kind, "rule": rule, "origin": origin}
+    words |= {"needs": needs}
     values = {"accepts": accepts, "default": default, "used": used, "any_size": any_size}
     return field(default=None, metadata={**values, **words})

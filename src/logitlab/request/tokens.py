@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from logitlab.checks import (
 )
 
 __all__ = [
+    "breakers",
     "ids",
     "length_decay",
     "one_or_more_ids",
@@ -89,6 +91,18 @@ def two_phrases(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
     return taken
 
 
+def breakers(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
+    """Take what `phrases` takes, or that as JSON in a text, with its brackets or without."""
+    if isinstance(value, str):
+        text = value if value.lstrip().startswith("[") else f"[{value}]"
+        try:
+            value = json.loads(text)
+        except ValueError:
+            rule = "an array of texts or arrays of token ids, or that as JSON in a text"
+            raise ParameterError(key, rule, value) from None
+    return phrases(key, value)
+
+
 def phrase_bias(key: str, value: Any) -> Mapping[tuple[int, ...], float]:
     """Take a map from tuples of token ids to numbers, or in JSON pairs ``[[id, …], number]``."""
     pairs = value.items() if isinstance(value, Mapping) else value
@@ -98,11 +112,17 @@ def phrase_bias(key: str, value: Any) -> Mapping[tuple[int, ...], float]:
     for pair in pairs:
         if not _is_list(pair) or len(pair) != 2:
             raise ParameterError(key, "pairs of token ids and a number", value)
-        tokens = some_ids(key, pair[0])
+        tokens = some_ids(key, _of_text(pair[0]))
         if tokens in entries:
             raise ParameterError(key, "a map with one entry for each phrase", value)
         entries[tokens] = check_number(f"{key}[{list(tokens)}]", pair[1])
     return FrozenDict(entries)
+
+
+def _of_text(phrase: Any) -> Any:
+    """Return the ids that a key of JSON holds, with commas between them; others as they are."""
+    is_text = isinstance(phrase, str) and phrase.replace(",", "").isdecimal() and phrase.isascii()
+    return [int(each) for each in phrase.split(",") if each] if is_text else phrase
 
 
 def length_decay(key: str, value: Any) -> tuple[int, float]:

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 __all__ = ["Dry", "dry"]
 
-LENGTH = Range(0, integer=True)
+LENGTH = Range(0, 2**62, integer=True)
 ROOM = {
     "allowed": None,
     "more": Words(

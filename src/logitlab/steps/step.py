@@ -187,11 +187,6 @@ class Step(Transform):
         return [entry.name for entry in options if getattr(self, entry.name) != entry.default]
 
     @property
-    def has_options(self) -> bool:
-        """Whether an option has another value than by default."""
-        return bool(self.chosen_options)
-
-    @property
     def is_neutral(self) -> bool:
         """Whether the step changes nothing, whatever the logits."""
         value = self.value

@@ -344,6 +344,11 @@ def detect_watermark(
         raise ParameterError("greenlist_ratio", "above 0 and below 1 in a text", ratio)
     rule = Range(0, size - 1, integer=True)
     parts = [np.ravel(rule.check(name, x)) for name, x in (("prompt", prompt), ("tokens", tokens))]
+    for name, ids in (("prompt", prompt), ("tokens", tokens)):
+        if np.ndim(ids) > 1:
+            raise ParameterError(
+                name, "token ids of one text, shape (T,)", Seen(f"shape {np.shape(ids)}")
+            )
     check_flag("count_repeated", count_repeated)
     text = np.concatenate([np.asarray(part, np.int64) for part in parts])
     begin = max(len(parts[0]), step.reach)

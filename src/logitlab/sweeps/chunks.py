@@ -263,8 +263,14 @@ def _part_of(context: Context | None, start: int, stop: int) -> Context | None:
     """Return the context of some rows; one that serves all rows as it is."""
     if context is None:
         return None
-    tokens = (context.prompt, context.output)
-    return Context(*(i.reshape(-1) if i.size == i.shape[-1] else i[start:stop] for i in tokens))
+
+    def part(array: Any) -> Any:
+        return array.reshape(-1) if array.size == array.shape[-1] else array[start:stop]
+
+    other = context.unconditional
+    return Context(
+        part(context.prompt), part(context.output), None if other is None else part(other)
+    )
 
 
 def _file_of(array: NDArray[Any]) -> FileRows | None:
