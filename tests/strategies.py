@@ -114,7 +114,12 @@ STATEFUL = tuple(kind for kind in STEPS if issubclass(kind, StatefulStep))
 def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
     """Kinds of steps that can stand in one chain, which has each state once."""
     kinds = st.lists(st.sampled_from(STEPS), max_size=length)
-    return kinds.filter(lambda chosen: all(chosen.count(kind) < 2 for kind in STATEFUL))
+
+    def has_each_state_once(chosen: list[Any]) -> bool:
+        names = [kind.name for kind in chosen if kind in STATEFUL]
+        return len(names) == len(set(names))
+
+    return kinds.filter(has_each_state_once)
 
 
 PENALTIES = tuple(kind for kind in STEPS if issubclass(kind, _Penalty))
