@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 
 __all__ = ["Dry", "dry"]
 
-LENGTH = Range(0, 2**62, integer=True)
+LENGTH = Range(0, integer=True)
 ROOM = {
     "allowed": None,
     "more": Words(
@@ -212,7 +212,7 @@ class Dry(SparseStep):
             return
         places = np.concatenate(row), np.concatenate(token)
         x = rows[places].astype(np.float64)
-        exponent = np.concatenate(length) - self.allowed_length
+        exponent = np.concatenate(length) - min(self.allowed_length, 1 << 62)  # no text is as long
         with np.errstate(over="ignore"):
             penalty = values[places[0]] * self._power(exponent, precision)
             penalty = penalty.astype(precision.arithmetic).astype(np.float64)
