@@ -97,6 +97,11 @@ def _without(switch: str) -> LeftOut:
     return LeftOut(why, f"without {switch}")
 
 
+_NOT_GREEDY = LeftOut(
+    lambda request: "temperature is 0" if request.get("temperature") == 0 else "",
+    "at temperature 0",
+)
+
 _DRY = (
     "dry_multiplier",
     "dry_base",
@@ -116,6 +121,7 @@ _AFTER_PENALTIES = (
     *("temperature_last", "min_p", "skew", "top_k", "top_p"),
 )
 _OWN: dict[str, tuple[Rule, ...]] = {
+    **dict.fromkeys(("skew", "dynatemp_min", "dynatemp_max"), (_NOT_GREEDY,)),
     "top_a": _refused(lambda a: a < 0, "non-negative", "top_a must be non-negative, got {}."),
     "typical_p": _refused(
         lambda p: not 0 <= p <= 1, "in [0, 1]", "typical_p must be in [0, 1], got {}."

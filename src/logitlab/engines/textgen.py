@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from logitlab.checks import ParameterError, Range, check_flag, check_integer, check_number
@@ -11,6 +12,7 @@ from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Clamp,
     Ignore,
+    LeftOut,
     Note,
     Off,
     Option,
@@ -158,6 +160,26 @@ class _Named(Rule):
 
 
 _MUST = "`{}` has to be a float > 0 and < 1, but is {{}}"
+
+
+def _behind_a_draw(sampler: str, request: Mapping[str, Any]) -> str:
+    """Tell which sampler draws in front of one, "" where none does."""
+    order = request.get("sampler_priority", _PRIORITY)
+    place = order.index(sampler) if sampler in order else -1
+    drawers = {
+        "adaptive_p": request.get("adaptive_target", 0) > 0,
+        "mirostat": request.get("mirostat") == 2,
+    }
+    for name, draws in drawers.items():
+        if draws and name != sampler and (order.index(name) if name in order else -1) < place:
+            return f"{name} draws in front of it"
+    return ""
+
+
+def _unless_drawn(sampler: str) -> LeftOut:
+    return LeftOut(partial(_behind_a_draw, sampler), "behind adaptive_p or mirostat")
+
+
 _RULES: dict[str, tuple[Rule, ...]] = {
     "temperature": (
         Refuse(
@@ -194,7 +216,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "top_n_sigma": (Off(lambda n: n <= 0, "0 and below"),),
     "epsilon_cutoff": (_Ten4(),),
     "eta_cutoff": (_Ten4(),),
-    "xtc_probability": (Clamp(0, 1),),
+    "xtc_probability": (_unless_drawn("xtc"), Clamp(0, 1)),
     "dry_multiplier": (Off(lambda m: m <= 0, "0 and below"),),
     "smoothing_factor": (Off(lambda f: f <= 0, "0 and below"),),
     "repetition_penalty": (
@@ -207,8 +229,8 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "repetition_penalty_range": (
         Unmodelled(lambda n: n < 0, "at least 0", "penalties leave out the first tokens"),
     ),
-    "no_repeat_ngram_size": (Off(lambda n: n < 0, "below 0"),),
-    "mirostat": (Off(lambda mode: mode != 2, "0 and 1"),),
+    "no_repeat_ngram_size": (_unless_drawn("no_repeat_ngram"), Off(lambda n: n < 0, "below 0")),
+    "mirostat": (_unless_drawn("mirostat"), Off(lambda mode: mode != 2, "0 and 1")),
     "adaptive_target": (Off(lambda target: target <= 0, "0 and below"),),
     "adaptive_decay": (Clamp(high=0.99),),
     "logit_bias": (InVocabulary(True, "index {} is out of bounds for dimension 1 with size {V}"),),

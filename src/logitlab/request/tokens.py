@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -94,12 +95,13 @@ def two_phrases(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
 def breakers(key: str, value: Any) -> tuple[str | tuple[int, ...], ...]:
     """Take what `phrases` takes, or that as JSON in a text, with its brackets or without."""
     if isinstance(value, str):
-        text = value if value.lstrip().startswith("[") else f"[{value}]"
-        try:
-            value = json.loads(text)
-        except ValueError:
-            rule = "an array of texts or arrays of token ids, or that as JSON in a text"
-            raise ParameterError(key, rule, value) from None
+        for text in (value, f"[{value}]"):
+            with suppress(ValueError, RecursionError):
+                known = json.loads(text)
+                if isinstance(known, list):
+                    return phrases(key, known)
+        rule = "an array of texts or arrays of token ids, or that as JSON in a text"
+        raise ParameterError(key, rule, value)
     return phrases(key, value)
 
 

@@ -347,7 +347,7 @@ def detect_watermark(
     for name, ids in (("prompt", prompt), ("tokens", tokens)):
         if np.ndim(ids) > 1:
             raise ParameterError(
-                name, "token ids of one text, shape (T,)", Seen(f"shape {np.shape(ids)}")
+                name, "the token ids of one text, shape (T,)", Seen(f"shape {np.shape(ids)}")
             )
     check_flag("count_repeated", count_repeated)
     text = np.concatenate([np.asarray(part, np.int64) for part in parts])
