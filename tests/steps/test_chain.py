@@ -9,7 +9,6 @@ import pytest
 from hypothesis import assume, given, strategies as st
 from logitlab import Chain, Context, MinP, Step, Temperature, TopA, TopK, TopP
 from logitlab.datasets import load
-from logitlab.engines.koboldcpp import Prefilter
 from logitlab.numerics import cast_finite
 
 from strategies import (
@@ -45,7 +44,7 @@ def chains(draw: st.DrawFn, size: int) -> Chain:
 @given(st.data())
 def test_a_chain_prints_as_the_program_it_is(data: st.DataObject) -> None:
     chain = data.draw(chains(9))
-    again = eval(repr(chain), vars(ll) | {"Prefilter": Prefilter})
+    again = eval(repr(chain), vars(ll) | {kind.__name__: kind for kind in STEPS})
     assert again == chain
     assert hash(again) == hash(chain)
     assert pickle.loads(pickle.dumps(chain)) == chain
