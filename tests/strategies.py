@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 import hypothesis.extra.numpy as hnp
+import logitlab as ll
 import numpy as np
 from hypothesis import strategies as st
 from logitlab import Context, LogitBias, Step
@@ -112,8 +113,13 @@ STATEFUL = tuple(kind for kind in STEPS if issubclass(kind, StatefulStep))
 
 
 def kinds_of_a_chain(length: int) -> st.SearchStrategy[list[Any]]:
-    """Kinds of steps that can stand in one chain, which has each state once."""
-    kinds = st.lists(st.sampled_from(STEPS), max_size=length)
+    """Kinds of steps that can stand in one chain, which has each state once.
+
+    Without those that may leave no token behind a cut, which is an error.
+    """
+    banning = (ll.AllowedTokens, ll.SuppressTokens, ll.BadWords, ll.MinTokens)
+    leaving = [k for k in STEPS if k not in (*banning, ll.ForcedTokens, ll.ThinkingBudget)]
+    kinds = st.lists(st.sampled_from(leaving), max_size=length)
 
     def has_each_state_once(chosen: list[Any]) -> bool:
         names = [kind.name for kind in chosen if kind in STATEFUL]
