@@ -333,6 +333,7 @@ def test_by_ones_rounds_at_every_occurrence() -> None:
 def test_precisions_agree_up_to_rounding(data: st.DataObject) -> None:
     x = data.draw(logits(dtype=np.float32))
     context = data.draw(contexts(x.shape[:-1], x.shape[-1]))
+    x[x == -np.inf] = -1  # or a step that bans might leave no token
     kinds = [kind for kind in STEPS if kind not in (*TRUNCATIONS, *RANDOM, *STATEFUL)]
     kind = data.draw(st.sampled_from(kinds))
     step = data.draw(steps(kind, x.shape[-1]))

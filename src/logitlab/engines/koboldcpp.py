@@ -85,9 +85,11 @@ class LowestBan(SparseStep):
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> None:
         """Change the logits of those tokens, in place."""
-        lowest = logits.min(axis=-1, keepdims=True)
+        # Nothing is removed there so early: what is here stays so, and is not the least.
+        lowest = np.where(logits == -np.inf, np.inf, logits).min(axis=-1, keepdims=True)
         known = [token for token in self.ids if token < logits.shape[-1]]
-        logits[..., known] = np.where(lowest < 0, lowest - 8, 0)
+        banned = np.where(lowest < 0, lowest - 8, 0)
+        logits[..., known] = np.where(logits[..., known] == -np.inf, -np.inf, banned)
 
 
 def _range(key: str, value: Any) -> int:
