@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from logitlab.checks import nearest, suggestion
 
@@ -50,6 +50,13 @@ class Parser(argparse.ArgumentParser):
             )
             self.error(f"unrecognized arguments: {' '.join(rest)}. {hint}".rstrip(" ."))
         return arguments, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with what is wrong; a usage of dozens of options would hide it."""
+        usage = self.format_usage()
+        if usage.count("\n") > 8:
+            usage = f"usage: {self.prog} [options], which {self.prog} --help lists\n"
+        self.exit(2, f"{usage}{self.prog}: error: {message}\n")
 
     def _meant(self, slip: str) -> str | None:
         """Return the option that a word probably stands for: ``--temp`` for ``--temperature``."""
