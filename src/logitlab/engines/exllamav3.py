@@ -13,6 +13,7 @@ from logitlab.engines.rules import (
     Off,
     Option,
     Refuse,
+    Rename,
     Rule,
     Unmodelled,
     Values,
@@ -69,8 +70,19 @@ def _asserted(key: str) -> Refuse:
 _NONE: tuple[Rule, ...] = (Ignore(),)
 _BEYOND = "its sums then begin beyond what a probability can be"
 _SEED: tuple[Rule, ...] = (Ignore("its Gumbel noise on a GPU is not repeated here"),)
+_ALIASES = {
+    "rep_p": "repetition_penalty",
+    "freq_p": "frequency_penalty",
+    "pres_p": "presence_penalty",
+    "temp_last": "temperature_last",
+    "dry_range": "dry_penalty_last_n",
+}
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "repetition_penalty": (Unmodelled(lambda r: r < 0, "at least 0", "logits change their signs"),),
+    **{known: (Rename(name, "its argument"),) for name, known in _ALIASES.items()},
+    "repetition_penalty": (
+        Rename("rep_p", "its argument"),
+        Unmodelled(lambda r: r < 0, "at least 0", "logits change their signs"),
+    ),
     "temperature": (
         Unmodelled(lambda t: t < 0, "at least 0", "the order of tokens is turned around"),
     ),
@@ -122,20 +134,17 @@ def _ties(p: Values, is_fused: bool) -> str:
     title="exllamav3 1.6.5, ComboSampler",
     source=f"{_READ}, presets.py, sampling_fused.cu (read; what of it is torch was run)",
     rules=_RULES,
-    defaults={"dry_sequence_breakers": tuple('.,!?<>[](){}\n\t"')},
+    defaults={
+        "dry_penalty_last_n": 0,
+        "dry_sequence_breakers": tuple('.,!?<>[](){}\n\t"'),
+    },
     spelling=Spelling(dry_sequence_breakers=containing),
     options={
         "rep_sustain_range": Option(_ALL, _count),
         "rep_decay_range": Option(0, _count),
-        "dry_range": Option(0, _integer),
     }
     | _FUSED,
-    aliases={
-        "rep_p": "repetition_penalty",
-        "freq_p": "frequency_penalty",
-        "pres_p": "presence_penalty",
-        "temp_last": "temperature_last",
-    },
+    aliases=_ALIASES,
     logprobs="raw",
     luck_note=_LUCK,
 )
@@ -155,7 +164,7 @@ def exllamav3(p: Values) -> Chain:
     is not imitated. Of the wheel of 1.6.5 what is torch was run; penalties, DRY, adaptive-p and the
     kernel are CUDA code, and were read.
     """
-    last_n = p.dry_range if p.dry_range > 0 else None
+    last_n = p.dry_penalty_last_n if p.dry_penalty_last_n > 0 else None
     multiplier = p.dry_multiplier if p.dry_base >= 1 else 0.0
     length = p.dry_allowed_length
     steps: list[Step] = [

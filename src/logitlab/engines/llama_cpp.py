@@ -303,7 +303,10 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     ),
     **{key: _LLAMA_RULES[key] for key in ("top_a", "mirostat_tau", "mirostat_eta", "logit_bias")},
     "seed": _LLAMA_RULES["seed"],
-    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"),),
+    "mirostat": (
+        Rename("mirostat_mode", "that is its argument"),
+        Off(lambda version: version not in (1, 2), "all but 1 and 2"),
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rename, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
@@ -61,6 +61,7 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
         ),
         Ignore("it draws by seed only with --enable-deterministic-inference"),
     ),
+    "include_stop_str_in_output": (Rename("no_stop_trim", "its name there"),),
 }
 
 
