@@ -213,7 +213,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "llama_cpp",
         {"repeat_penalty": 0},
-        "repetition_penalty must be finite and greater than 0, got 0.0.",
+        "repeat_penalty must be finite and greater than 0, got 0.0.",
     ),
     (
         "llama_cpp",
