@@ -90,7 +90,6 @@ _SGLANG = (
 )
 _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
 
-
 # Start and end of thinking, and the token that has to stand before its end.
 _THINKERS = {
     "Glm4MoeThinkingBudgetLogitProcessor": (151350, 151351, 198),
@@ -131,6 +130,26 @@ _CUSTOM = {
         "", _processor_name, lambda value: "no processor of the package has that name"
     ),
     "custom_params": Option(FrozenDict({}), _custom_params),
+}
+_DECLARED: dict[str, Any] = {
+    "rules": _SGLANG_RULES,
+    "together": _TOGETHER,
+    "schema": SGLANG_SERVER,
+    "generation_config": _FILE,
+    "options": generation_config() | _CUSTOM,
+    "aliases": _ALIASES,
+    "endings": ("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    "dialect": Dialect(ignores_stops=True),
+    "logprobs": "tempered",
+}
+_IN_TORCH = _DECLARED | {
+    "options": generation_config() | DEVICE | _CUSTOM,
+    "luck": sglang_luck,
+    "luck_note": _SGLANG_LUCK,
+    "default_seed": 42,
+}
+_IN_FLASHINFER = _DECLARED | {
+    "luck_note": "Philox and rejection: the seed of a request is not used",
 }
 
 
@@ -186,18 +205,7 @@ def _sequential(p: Values) -> Chain:
 @engine(
     title="SGLang 0.5.23, pytorch backend",
     source=_SGLANG,
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | DEVICE | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck=sglang_luck,
-    luck_note=_SGLANG_LUCK,
-    default_seed=42,
+    **_IN_TORCH,
 )
 def sglang(p: Values) -> Chain:
     """Return the chain of SGLang's pytorch backend without the overlap scheduler.
@@ -227,18 +235,7 @@ def sglang(p: Values) -> Chain:
     title="SGLang 0.5.23, pytorch backend, overlap scheduler",
     variant_of="sglang",
     source=_SGLANG + ", srt/managers/schedule_batch.py",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | DEVICE | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck=sglang_luck,
-    luck_note=_SGLANG_LUCK,
-    default_seed=42,
+    **_IN_TORCH,
 )
 def sglang_lag(p: Values) -> Chain:
     """Return the chain of `sglang` with the history that its default scheduler feeds to penalties.
@@ -253,16 +250,7 @@ def sglang_lag(p: Values) -> Chain:
     title="SGLang 0.5.23, FlashInfer 0.7.2",
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck_note="Philox and rejection: the seed of a request is not used",
+    **_IN_FLASHINFER,
 )
 def sglang_flashinfer(p: Values) -> Chain:
     """Return the chain of SGLang on CUDA: top-k and top-p joint, all ties kept.
@@ -283,16 +271,7 @@ def sglang_flashinfer(p: Values) -> Chain:
     title="SGLang 0.5.23, FlashInfer 0.7.2, min_p in the batch",
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck_note="Philox and rejection: the seed of a request is not used",
+    **_IN_FLASHINFER,
 )
 def sglang_flashinfer_sequential(p: Values) -> Chain:
     """Return the chain of SGLang on CUDA where any request of the batch has min_p.

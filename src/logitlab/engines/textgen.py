@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, check_flag, check_integer, check_number
+from logitlab.checks import ParameterError, check_number
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
@@ -22,11 +22,14 @@ from logitlab.engines.rules import (
     Target,
     Unmodelled,
     Values,
+    integers,
+    numbers,
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.request.values import flag
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
 from logitlab.steps.bias import LogitBias
@@ -77,19 +80,6 @@ _MAPPED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutof
 """What transformers itself adds, and only where a request samples."""
 
 
-def _flag(key: str, value: Any) -> bool:
-    check_flag(key, value)
-    return bool(value)
-
-
-def _range(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
-
-
-def _number(low: float = -float("inf")) -> Any:
-    return lambda key, value: check_number(key, value, Range(low))
-
-
 def _positive(key: str, value: Any) -> float:
     number = check_number(key, value)
     if number <= 0:
@@ -114,7 +104,7 @@ def _bans(key: str, value: Any) -> tuple[int, ...]:
         ids = [int(each) for each in value.split(",") if each.strip()]
     except ValueError:
         raise ParameterError(key, "a text of token ids", value) from None
-    return tuple(check_integer(key, token, Range(0, integer=True)) for token in ids)
+    return tuple(integers(0)(key, token) for token in ids)
 
 
 class _Ten4(Rule):
@@ -248,16 +238,16 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "sampler_priority": (_Named(),),
 }
 _OPTIONS = {
-    "do_sample": Option(True, _flag),
-    "ban_eos_token": Option(False, _flag),
-    "dynamic_temperature": Option(False, _flag),
-    "dynatemp_low": Option(1.0, _number(0)),
-    "dynatemp_high": Option(1.0, _number(0)),
-    "repetition_penalty_range": Option(1024, _range),
+    "do_sample": Option(True, flag),
+    "ban_eos_token": Option(False, flag),
+    "dynamic_temperature": Option(False, flag),
+    "dynatemp_low": Option(1.0, numbers(0)),
+    "dynatemp_high": Option(1.0, numbers(0)),
+    "repetition_penalty_range": Option(1024, integers()),
     "encoder_repetition_penalty": Option(1.0, _positive),
     "custom_token_bans": Option((), _bans),
     "sampler_priority": Option(_PRIORITY, _priority),
-    "newline": Option((), lambda key, value: (check_integer(key, value, Range(0, integer=True)),)),
+    "newline": Option((), lambda key, value: (integers(0)(key, value),)),
 }
 
 

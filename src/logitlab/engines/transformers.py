@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
 from logitlab.engines.registry import engine
@@ -22,6 +21,7 @@ from logitlab.engines.rules import (
     Send,
     Target,
     Values,
+    integers,
     refusal,
 )
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
@@ -217,10 +217,6 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def _length(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
-
-
 def _forced_and_suppressed(key: str) -> Together:
     """Return the rule that not all tokens which are forced are suppressed, too."""
     says = (
@@ -241,8 +237,8 @@ def _forced_and_suppressed(key: str) -> Together:
 _TOGETHER = tuple(map(_forced_and_suppressed, ("forced_bos_token_id", "forced_eos_token_id")))
 _ALIASES = {"bad_words_ids": "bad_words", "min_new_tokens": "min_tokens"}
 _OPTIONS = {
-    "min_length": Option(0, _length),
-    "max_length": Option(None, _length),
+    "min_length": Option(0, integers()),
+    "max_length": Option(None, integers()),
     "begin_suppress_tokens": Option((), tokens.ids),
     "forced_bos_token_id": Option((), tokens.one_or_more_ids),
     "forced_eos_token_id": Option((), tokens.one_or_more_ids),
