@@ -28,6 +28,7 @@ from logitlab.engines.rules import (
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
+from logitlab.engines.transformers import WARPER_RULES
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request.values import flag
 from logitlab.steps.adaptive import AdaptiveP
@@ -150,9 +151,6 @@ class _Named(Rule):
         return "what it leaves out comes first"
 
 
-_MUST = "`{}` has to be a float > 0 and < 1, but is {{}}"
-
-
 def _behind_a_draw(sampler: str, request: Mapping[str, Any]) -> str:
     """Tell which sampler draws in front of one, "" where none does."""
     order = request.get("sampler_priority", _PRIORITY)
@@ -171,36 +169,10 @@ def _unless_drawn(sampler: str) -> LeftOut:
     return LeftOut(partial(_behind_a_draw, sampler), "behind adaptive_p or mirostat")
 
 
-_RULES: dict[str, tuple[Rule, ...]] = {
-    "temperature": (
-        Refuse(
-            lambda t: t < 0,
-            "at least 0",
-            "`temperature` (={}) has to be a strictly positive float, otherwise your next token "
-            "scores will be invalid.",
-        ),
-    ),
-    "top_p": (
-        Off(lambda p: p > 1, "above 1"),
-        Refuse(lambda p: p < 0, "in [0, 1]", _MUST.format("top_p")),
-    ),
-    "top_k": (
-        Refuse(
-            lambda k: k < 0,
-            "a positive integer, or 0 (disable)",
-            "`top_k` has to be a strictly positive integer, but is {}",
-        ),
-    ),
-    "min_p": (
-        Refuse(
-            lambda p: not 0 <= p <= 1,
-            "in [0, 1]",
-            "`min_p` has to be a float in the [0, 1] interval, but is {}",
-        ),
-    ),
+_RULES: dict[str, tuple[Rule, ...]] = WARPER_RULES | {
     "typical_p": (
         Off(lambda p: p > 1, "above 1"),
-        Refuse(lambda p: p <= 0, "above 0", _MUST.format("typical_p")),
+        Refuse(lambda p: p <= 0, "above 0", "`typical_p` has to be a float > 0 and < 1, but is {}"),
     ),
     "top_a": (Off(lambda a: not 0 < a <= 1, "0 and below, and above 1,"),),
     "tfs": (Off(lambda z: not 0 <= z < 1, "below 0, and 1 and above,"),),
@@ -210,13 +182,6 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "xtc_probability": (_unless_drawn("xtc"), Clamp(0, 1)),
     "dry_multiplier": (Off(lambda m: m <= 0, "0 and below"),),
     "smoothing_factor": (Off(lambda f: f <= 0, "0 and below"),),
-    "repetition_penalty": (
-        Refuse(
-            lambda r: r <= 0,
-            "a strictly positive float",
-            "`penalty` has to be a strictly positive float, but is {}",
-        ),
-    ),
     "repetition_penalty_range": (
         Unmodelled(lambda n: n < 0, "at least 0", "penalties leave out the first tokens"),
     ),
