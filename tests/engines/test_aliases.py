@@ -77,9 +77,9 @@ def test_an_error_names_what_was_written(name: str, alias: str, known: str) -> N
             except ParameterError as error:
                 errors.append(error)
     assert len(errors) >= 3
-    for error in errors:
-        assert re.split(r"[.\[]", error.name)[0] == alias
-        assert str(error).startswith(error.name)
+    for each in errors:
+        assert re.split(r"[.\[]", each.name)[0] == alias
+        assert str(each).startswith(each.name)
 
 
 def test_of_two_names_an_error_tells_that_whose_value_counts() -> None:
