@@ -69,6 +69,8 @@ def evaluated(engine: EngineLike, case: Case) -> Array | str:
 def in_ids(params: dict[str, Any]) -> dict[str, Any]:
     """Return a request with the breakers of DRY as ids: each character is a token."""
     breakers = params.get("dry_sequence_breakers")
+    if isinstance(breakers, str):  # text-generation-webui takes them as JSON in a text
+        breakers = json.loads(breakers)
     if not breakers:
         return params
     return params | {"dry_sequence_breakers": [[ord(c) - 0x4E00 for c in b] for b in breakers]}

@@ -335,3 +335,16 @@ def test_sample_draws_from_the_mixture_and_an_engine_tosses_its_own_coin() -> No
         counts = np.bincount(np.asarray(drawn), minlength=5)
         # 2000 draws, five tokens: p < 1e-6 for a chi-square above 37.
         assert ((counts - 2000 * expected) ** 2 / (2000 * expected)).sum() < 37
+
+
+def test_koboldcpp_divides_by_a_dynamic_temperature_of_0() -> None:
+    body = {"temperature": 0.5, "dynatemp_range": 0.5, "top_p": 1, "top_k": 0}
+    chain = engines.koboldcpp(body)
+    with pytest.raises(ParameterError) as error:
+        chain([200.0, 0.0, 0.0])  # no entropy: NaN there, in float32
+    says = "dynatemp_range must be one that leaves no row a temperature of 0, by which it divides"
+    assert str(error.value) == f"{says}, got 0.5."
+    assert np.isfinite(chain([1.0, 0.0, 0.0])).all()
+    # A single candidate is not looked at, and llama.cpp takes the best one.
+    assert int(engines.koboldcpp(body | {"top_k": 1})([200.0, 0.0, 0.0]).argmax()) == 0
+    assert int(engines.llama_cpp(body)([200.0, 0.0, 0.0]).argmax()) == 0

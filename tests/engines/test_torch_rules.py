@@ -223,3 +223,16 @@ def test_a_models_file_says_what_ends_a_text() -> None:
         left = deployed(asked)(np.zeros(4, np.float32), Context([0]))
         banned = {1, 2} if name == "transformers" else {1}
         assert set(np.flatnonzero(left == -np.inf).tolist()) == banned
+
+
+def test_transformers_looks_for_green_ones_among_40_tokens() -> None:
+    body = {"watermarking_config": {"seeding_scheme": "selfhash"}}
+    with pytest.raises(RefusalError) as error:
+        translate(body, "transformers", vocabulary_size=39)
+    assert error.value.hint.endswith(
+        "IndexError: index 39 is out of bounds for dimension 0 with size 39"
+    )
+    told = translate(body, "transformers", vocabulary_size=40)
+    assert "stops at an IndexError where none of the 40 most likely tokens is green" in str(told)
+    left = {"watermarking_config": {"seeding_scheme": "lefthash"}}
+    assert "IndexError" not in str(translate(left, "transformers", vocabulary_size=39))

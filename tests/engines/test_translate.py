@@ -68,6 +68,26 @@ SENTENCES: list[tuple[str, dict[str, Any], str]] = [
         "logit_bias: only the first 512 of 520 entries reach koboldcpp.",
     ),
     (
+        "llama_cpp_python",
+        {"mirostat": 2},
+        "mirostat reaches llama_cpp_python as mirostat_mode: that is its argument.",
+    ),
+    (
+        "exllamav3",
+        {"dry_multiplier": 1, "dry_penalty_last_n": 9, "dry_sequence_breakers": [1]},
+        "dry_penalty_last_n reaches exllamav3 as dry_range: its argument.",
+    ),
+    (
+        "textgen",
+        {"dynatemp_range": 0.5},
+        "dynatemp_range is ignored by textgen: it has dynatemp_low and dynatemp_high.",
+    ),
+    (
+        "textgen",
+        {"dry_penalty_last_n": 9},
+        "dry_penalty_last_n is ignored by textgen: its window is repetition_penalty_range.",
+    ),
+    (
         "openai",
         {"top_k": 5},
         "top_k is ignored by openai: its page has no such parameter.",
@@ -193,7 +213,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     (
         "llama_cpp",
         {"repeat_penalty": 0},
-        "repetition_penalty must be finite and greater than 0, got 0.0.",
+        "repeat_penalty must be finite and greater than 0, got 0.0.",
     ),
     (
         "llama_cpp",

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from logitlab.checks import Range, check_integer, check_number
 from logitlab.engines.generation_config import GenerationConfig
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Ignore, LeftOut, Off, Option, Refuse, Rename, Rule, Values
+from logitlab.engines.rules import (
+    Ignore,
+    LeftOut,
+    Off,
+    Option,
+    Refuse,
+    Rename,
+    Rule,
+    Values,
+    integers,
+    numbers,
+)
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.telling import Told
@@ -43,7 +53,6 @@ from logitlab.steps.xtc import Xtc
 
 __all__ = ["aphrodite", "aphrodite_once"]
 
-_COUNT = Range(0, integer=True)
 _EPSILON = 1e-5  # the least temperature, and what dynamic temperature has to exceed to be one
 
 
@@ -53,14 +62,6 @@ def _refused(wrong: Callable[[Any], bool], rule: str, says: str) -> tuple[Rule, 
 
 def _not_negative(key: str, says: str = "") -> tuple[Rule, ...]:
     return _refused(lambda x: x < 0, "non-negative", says or f"{key} must be non-negative.")
-
-
-def _count(key: str, value: Any) -> int:
-    return check_integer(key, value, _COUNT)
-
-
-def _temperature(key: str, value: Any) -> float:
-    return check_number(key, value, Range(0))
 
 
 def _wakes_mirostat(request: Mapping[str, Any]) -> bool:
@@ -198,12 +199,12 @@ def _texts(says: str) -> Callable[[Any], str]:
 _OCCURRENCES = _texts("DRY ngram/occurrence values must be non-negative.")
 _DYNATEMP = _texts("dynatemp values must be non-negative.")
 _OPTIONS = {
-    "dynatemp_min": Option(0.0, _temperature, _DYNATEMP),
-    "dynatemp_max": Option(0.0, _temperature, _DYNATEMP),
-    "dry_max_ngram": Option(12, _count, _OCCURRENCES),
-    "dry_max_occurrences": Option(8, _count, _OCCURRENCES),
+    "dynatemp_min": Option(0.0, numbers(0), _DYNATEMP),
+    "dynatemp_max": Option(0.0, numbers(0), _DYNATEMP),
+    "dry_max_ngram": Option(12, integers(0), _OCCURRENCES),
+    "dry_max_occurrences": Option(8, integers(0), _OCCURRENCES),
     "dry_early_exit_match_len": Option(
-        8, _count, _texts("dry_early_exit_match_len must be non-negative.")
+        8, integers(0), _texts("dry_early_exit_match_len must be non-negative.")
     ),
     "dry_sequence_breaker_ids": Option((), tokens.ids),
 }

@@ -17,6 +17,7 @@ from logitlab.engines.rules import (
     Send,
     Target,
     Translation,
+    as_written,
     brief_number,
     refusal,
 )
@@ -37,9 +38,16 @@ def arrive(
 ) -> Translation:
     """Return what of a request that was read reaches the chain of an `Engine`.
 
-    Texts are spelt in token ids, if there is a lexicon.
+    Texts are spelt in token ids, if there is a lexicon. Errors name what the request says, where
+    that is the engine's own name of a key.
     """
-    return _Arrival(engine, given, size).translation(lexicon)
+    written: dict[str, str] = {}
+    try:
+        return _Arrival(engine, given, size, written).translation(lexicon)
+    except ParameterError as error:
+        if not written:
+            raise
+        raise as_written(error, written) from None
 
 
 class _Arrival:
@@ -51,11 +59,16 @@ class _Arrival:
     given : Given
     size : int or None
         Size of the vocabulary, if known.
+    written : dict
+        Gets the names that the request has for keys, where they are others.
     """
 
-    def __init__(self, engine: Any, given: Given, size: int | None) -> None:
+    def __init__(
+        self, engine: Any, given: Given, size: int | None, written: dict[str, str]
+    ) -> None:
         self.engine = engine
         self.given = given
+        self.written = written
         self.notes: list[Note] = list(given.notes)
         self.values: dict[str, Any] = {}
         self.endings: dict[str, Any] = {}
@@ -100,7 +113,8 @@ class _Arrival:
         limit = None if "max_tokens" in self.request else self.file.get("max_tokens")
         endings = FrozenDict(self.endings)
         all_notes = (*self.notes, *notes)
-        return Translation(engine.name, FrozenDict(values), all_notes, limit, endings)
+        written = FrozenDict(self.written)
+        return Translation(engine.name, FrozenDict(values), all_notes, limit, endings, written)
 
     def _check_together(self) -> None:
         """Raise for what the engine refuses of the request as a whole."""
@@ -146,24 +160,36 @@ class _Arrival:
         aliases, options = self.engine.aliases, self.engine.options
         request = {key: value for key, value in given.items() if key in PARAMETERS}
         for key, value in given.items():
-            if key in aliases:
-                known = aliases[key]
-                value = PARAMETERS[known].typed(value)
-                if known in request:
-                    value = self.engine.join(known, request[known], value)
-                request[known] = value
-            elif key in options:
+            if key in options:
                 request[key] = self._option(key, value)
-            else:
+            elif key not in aliases:
                 request.setdefault(key, value)
-        aliased = frozenset(aliases[key] for key in given if key in aliases)
+        sent = [key for key in aliases if key in given]
+        for key in sent:
+            known = aliases[key]
+            before = self.written.get(known, known)
+            self.written[known] = key
+            value = self._typed(known, given[key])
+            if known in request:
+                joined = self.engine.join(known, request[known], value)
+                if joined == request[known]:
+                    self.written[known] = before
+                value = joined
+            request[known] = value
+        aliased = frozenset(aliases[key] for key in sent)
         for key, value in given.items():
             known = aliases.get(key, key)
-            if known in aliased and PARAMETERS[known].typed(value) != request[known]:
+            if known in aliased and self._typed(known, value) != request[known]:
                 sentence = f"{key} {brief_number(value)} is ignored by {self.engine.name}: "
                 sentence += f"{brief_number(request[known])} counts."
                 self.notes.append(Note(key, "ignored", sentence, value))
         return request, aliased
+
+    def _typed(self, key: str, value: Any) -> Any:
+        """Return the value of a documented key, or of one of the engine's own."""
+        if key in self.engine.options:
+            return self._option(key, value)
+        return PARAMETERS[key].typed(value)
 
     def _option(self, key: str, value: Any) -> Any:
         """Return the value of a key of the engine's own, or raise as the engine does."""

@@ -25,6 +25,7 @@ from logitlab.engines.rules import (
     Translation,
     Values,
     as_refusal,
+    as_written,
 )
 from logitlab.engines.schemas import PLAIN, Schema
 from logitlab.engines.spelling import Encode, Lexicon, Spelling, VocabularyLike, check_spelt
@@ -86,7 +87,7 @@ class Engine:
     deployed : mapping
         Values of these keys for requests without them: `with_options` gives them.
     aliases : mapping of str to str
-        Its own names of documented keys.
+        Its own names of documented keys, and others of its options: `join` gets them in order.
     join : callable
         What counts where a key and its alias are both given.
     logprobs : {"raw", "penalised", "tempered", "processed", "none", "undocumented"}
@@ -160,8 +161,9 @@ class Engine:
 
     def __post_init__(self) -> None:
         absent = NEUTRAL | {key: option.default for key, option in self.options.items()}
-        unknown = {*self.defaults} - {*absent} | {*self.aliases.values()} - {*PARAMETERS}
-        unknown |= {*self.rules} - {*PARAMETERS, *self.options}
+        known = {*PARAMETERS, *self.options}
+        unknown = {*self.defaults} - {*absent}
+        unknown |= {*self.aliases.values(), *self.rules} - known
         unknown |= {*(self.endings or ())} - {*ENDINGS}
         if unknown:
             whose = f"the declarations of {self.name}"
@@ -240,8 +242,13 @@ class Engine:
             key, known = None, None
         if known is not None:
             return known
-        check_spelt(self, values)
-        chain = self.build(Values(**values)).without_neutral()
+        try:
+            check_spelt(self, values)
+            chain = self.build(Values(**values)).without_neutral()
+        except ParameterError as error:
+            if not translation.written:
+                raise
+            raise as_written(error, translation.written) from None
         if key is not None and self.is_bundled:  # another's may read more than its values
             if len(self._chains) == _MOST_CHAINS:
                 self._chains.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, check_flag, check_integer
+from logitlab.checks import ParameterError
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
@@ -13,14 +13,18 @@ from logitlab.engines.rules import (
     Off,
     Option,
     Refuse,
+    Rename,
     Rule,
     Unmodelled,
     Values,
+    integers,
+    numbers,
 )
 from logitlab.engines.schemas import TABBY_SERVER
 from logitlab.engines.spelling import Spelling, containing
 from logitlab.engines.together import Together, number
 from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.request.values import flag
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import MinTokens, SuppressTokens
 from logitlab.steps.bias import LogitBias
@@ -39,26 +43,13 @@ __all__ = ["exllamav3", "tabbyapi"]
 _ALL = 10**8  # what it calls the whole context
 
 
-def _count(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(0, integer=True))
-
-
-def _integer(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
-
-
-def _flag(key: str, value: Any) -> bool:
-    check_flag(key, value)
-    return bool(value)
-
-
 def _ids(key: str, value: Any) -> tuple[int, ...]:
     """Take token ids as an array, or as a text with commas between them."""
     if isinstance(value, str):
         value = [int(each) for each in value.replace(" ", "").split(",") if each.isdigit()]
     if not isinstance(value, list | tuple):
         raise ParameterError(key, "an array of token ids", value)
-    return tuple(_count(key, token) for token in value)
+    return tuple(integers(0)(key, token) for token in value)
 
 
 def _asserted(key: str) -> Refuse:
@@ -69,8 +60,19 @@ def _asserted(key: str) -> Refuse:
 _NONE: tuple[Rule, ...] = (Ignore(),)
 _BEYOND = "its sums then begin beyond what a probability can be"
 _SEED: tuple[Rule, ...] = (Ignore("its Gumbel noise on a GPU is not repeated here"),)
+_ALIASES = {
+    "rep_p": "repetition_penalty",
+    "freq_p": "frequency_penalty",
+    "pres_p": "presence_penalty",
+    "temp_last": "temperature_last",
+    "dry_range": "dry_penalty_last_n",
+}
 _RULES: dict[str, tuple[Rule, ...]] = {
-    "repetition_penalty": (Unmodelled(lambda r: r < 0, "at least 0", "logits change their signs"),),
+    **{known: (Rename(name, "its argument"),) for name, known in _ALIASES.items()},
+    "repetition_penalty": (
+        Rename("rep_p", "its argument"),
+        Unmodelled(lambda r: r < 0, "at least 0", "logits change their signs"),
+    ),
     "temperature": (
         Unmodelled(lambda t: t < 0, "at least 0", "the order of tokens is turned around"),
     ),
@@ -97,7 +99,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "logit_bias": (InVocabulary(False),),
     "seed": _SEED,
 }
-_FUSED = {"fused": Option(True, _flag, is_deployed=True)}
+_FUSED = {"fused": Option(True, flag, is_deployed=True)}
 _LUCK = "the largest logit with Gumbel noise, made on a GPU of one word for each token"
 _READ = "exllamav3/generator/sampler/custom.py, exllamav3_ext/generator/rep_pen.cu, dry.cu"
 
@@ -122,20 +124,17 @@ def _ties(p: Values, is_fused: bool) -> str:
     title="exllamav3 1.6.5, ComboSampler",
     source=f"{_READ}, presets.py, sampling_fused.cu (read; what of it is torch was run)",
     rules=_RULES,
-    defaults={"dry_sequence_breakers": tuple('.,!?<>[](){}\n\t"')},
+    defaults={
+        "dry_penalty_last_n": 0,
+        "dry_sequence_breakers": tuple('.,!?<>[](){}\n\t"'),
+    },
     spelling=Spelling(dry_sequence_breakers=containing),
     options={
-        "rep_sustain_range": Option(_ALL, _count),
-        "rep_decay_range": Option(0, _count),
-        "dry_range": Option(0, _integer),
+        "rep_sustain_range": Option(_ALL, integers(0)),
+        "rep_decay_range": Option(0, integers(0)),
     }
     | _FUSED,
-    aliases={
-        "rep_p": "repetition_penalty",
-        "freq_p": "frequency_penalty",
-        "pres_p": "presence_penalty",
-        "temp_last": "temperature_last",
-    },
+    aliases=_ALIASES,
     logprobs="raw",
     luck_note=_LUCK,
 )
@@ -155,7 +154,7 @@ def exllamav3(p: Values) -> Chain:
     is not imitated. Of the wheel of 1.6.5 what is torch was run; penalties, DRY, adaptive-p and the
     kernel are CUDA code, and were read.
     """
-    last_n = p.dry_range if p.dry_range > 0 else None
+    last_n = p.dry_penalty_last_n if p.dry_penalty_last_n > 0 else None
     multiplier = p.dry_multiplier if p.dry_base >= 1 else 0.0
     length = p.dry_allowed_length
     steps: list[Step] = [
@@ -207,14 +206,38 @@ _TABBY: dict[str, tuple[Rule, ...]] = {
     "logit_bias": (InVocabulary(False),),
     "typical_p": (_above(0), _at_most("typical_p", 1), _IGNORED),
     "smoothing_factor": (_at_least("smoothing_factor", 0), _IGNORED),
-    "mirostat": (_IGNORED,),
-    "dry_multiplier": (_IGNORED,),
-    "tfs": (_IGNORED,),
-    "top_a": (_IGNORED,),
-    "skew": (_IGNORED,),
-    "allowed_token_ids": (_IGNORED,),
-    "ignore_eos": (_IGNORED,),
     "seed": (Ignore("it has no such parameter"),),
+}
+# What it takes, and leaves alone.
+_LEFT_ALONE = {
+    "mirostat_mode": Option(0, integers()),
+    "min_temp": Option(1.0, numbers(0)),
+    "max_temp": Option(1.0, numbers(0)),
+    "temp_exponent": Option(1.0, numbers(0)),
+    "dry_range": Option(0, integers()),
+    "allowed_tokens": Option((), _ids),
+    "ban_eos_token": Option(False, flag),
+}
+_TABBY |= dict.fromkeys(
+    (
+        *_LEFT_ALONE,
+        *("mirostat", "mirostat_tau", "mirostat_eta", "dynatemp_exponent", "allowed_token_ids"),
+        *("dry_multiplier", "dry_base", "dry_allowed_length", "dry_penalty_last_n"),
+        *("dry_sequence_breakers", "tfs", "top_a", "skew", "ignore_eos"),
+    ),
+    (_IGNORED,),
+)
+# Of several names of a field it takes the first that a request has.
+_TABBY_ALIASES = {
+    "rep_pen": "repetition_penalty",
+    "min_length": "min_tokens",
+    "typical": "typical_p",
+    "custom_token_bans": "banned_tokens",
+    "repetition_range": "penalty_range",
+    "repetition_penalty_range": "penalty_range",
+    "rep_pen_range": "penalty_range",
+    "dynatemp_low": "min_temp",
+    "dynatemp_high": "max_temp",
 }
 
 
@@ -238,13 +261,15 @@ def _nothing_to_divide_by(request: Mapping[str, Any]) -> bool:
     ),
     schema=TABBY_SERVER,
     options={
-        "penalty_range": Option(-1, _integer),
-        "repetition_decay": Option(0, _integer),
+        "penalty_range": Option(-1, integers()),
+        "repetition_decay": Option(0, integers()),
         "banned_tokens": Option((), _ids),
         "protected_token_ids": Option((), _ids),
     }
+    | _LEFT_ALONE
     | _FUSED,
-    aliases={"rep_pen": "repetition_penalty", "min_length": "min_tokens", "typical": "typical_p"},
+    aliases=_TABBY_ALIASES,
+    join=lambda key, one, other: other if key == "typical_p" else one,
     logprobs="raw",
     luck_note=_LUCK,
     dialect=Dialect(),

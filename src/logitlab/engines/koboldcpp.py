@@ -46,7 +46,7 @@ from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import Xtc
 
-__all__ = ["LowestBan", "Prefilter", "koboldcpp"]
+__all__ = ["LowestBan", "Prefilter", "UnguardedTemperature", "koboldcpp"]
 
 _HEAD = 3000
 """How many candidates are looked at, at most."""
@@ -90,6 +90,20 @@ class LowestBan(SparseStep):
         known = [token for token in self.ids if token < logits.shape[-1]]
         banned = np.where(lowest < 0, lowest - 8, 0)
         logits[..., known] = np.where(logits[..., known] == -np.inf, -np.inf, banned)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class UnguardedTemperature(DynamicTemperature):
+    """A `DynamicTemperature` that divides by 0, too: NaN there, an error here."""
+
+    def reorder(self, candidates: Any, value: Any) -> bool:
+        """Raise for a row whose temperature is 0, unless a single candidate is left."""
+        if len(candidates.order) > 1:
+            t = self.temperature_of(np.asarray(candidates.evenness()), np.asarray(value))
+            if t == 0:
+                rule = "one that leaves no row a temperature of 0, by which it divides"
+                raise ParameterError(self.key, rule, float(value))
+        return super().reorder(candidates, value)
 
 
 def _range(key: str, value: Any) -> int:
@@ -310,9 +324,10 @@ def koboldcpp(p: Values) -> SortedChain:
 
     By default repetition and presence penalty, top-k, top-a, tail-free, typical, top-p and min-p,
     and temperature last: that is dynamic temperature and smoothing, too, and behind them
-    top-n-sigma (``nsigma``) on what is left. XTC lowers the top choices by 999, and adaptive-p has
-    the last word, which remembers the model's own probabilities. Mirostat takes the place of all
-    that follows the 3000 but penalties, temperature and smoothing.
+    top-n-sigma (``nsigma``) on what is left. A dynamic temperature of 0, where a sure row meets a
+    range as large as the temperature, leaves NaN there, and is an error here. XTC lowers the top
+    choices by 999, and adaptive-p has the last word, which remembers the model's own probabilities.
+    Mirostat takes the place of all that follows the 3000 but penalties, temperature and smoothing.
 
     Penalties count a window of 320 tokens that is full of token 0 at first; in its older half
     ``rep_pen_slope`` scales the repetition penalty, of which below 1 nothing is left. There is no
@@ -334,7 +349,7 @@ def koboldcpp(p: Values) -> SortedChain:
     if p.mirostat:
         return SortedChain(*first, *_mirostat(p), like="koboldcpp")
     temperature: Step = Temperature(p.temperature)
-    dynamic = DynamicTemperature(p.dynatemp_range, p.temperature, p.dynatemp_exponent)
+    dynamic = UnguardedTemperature(p.dynatemp_range, p.temperature, p.dynatemp_exponent)
     min_p = p.min_p
     if p.adaptive_target > 0 and min_p <= 0 and p.top_p >= 1:
         min_p = 0.002

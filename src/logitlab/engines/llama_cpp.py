@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_integer
+from logitlab.checks import ParameterError, Range
 from logitlab.engines.draws import llama_cpp as llama_luck, llama_cpp_coin
 from logitlab.engines.llama_samplers import (
     SAMPLERS,
@@ -30,6 +30,7 @@ from logitlab.engines.rules import (
     Target,
     Unmodelled,
     Values,
+    integers,
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.telling import Replace, Told
@@ -94,8 +95,7 @@ class _WrapIds(Rule):
         return "ids modulo 2**32"
 
 
-def _window(key: str, value: Any) -> int:
-    return check_integer(key, value, _LENGTHS)
+_WINDOW = integers(_LENGTHS.low, _LENGTHS.high)
 
 
 def _length(key: str, value: Any) -> int:
@@ -103,7 +103,7 @@ def _length(key: str, value: Any) -> int:
     number = _as_read(key, value)
     if isinstance(number, int) and number < 0:
         raise ParameterError(key, _LENGTHS.rule(), value)
-    return _window(key, number)
+    return int(_WINDOW(key, number))
 
 
 def _length_option(key: str, default: int) -> Option:
@@ -303,7 +303,10 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     ),
     **{key: _LLAMA_RULES[key] for key in ("top_a", "mirostat_tau", "mirostat_eta", "logit_bias")},
     "seed": _LLAMA_RULES["seed"],
-    "mirostat": (Off(lambda version: version not in (1, 2), "all but 1 and 2"),),
+    "mirostat": (
+        Rename("mirostat_mode", "that is its argument"),
+        Off(lambda version: version not in (1, 2), "all but 1 and 2"),
+    ),
 }
 
 
@@ -313,7 +316,7 @@ _PYTHON: dict[str, tuple[Rule, ...]] = {
     source="llama_cpp/llama.py, Llama._init_sampler",
     rules=_PYTHON,
     defaults=_DEFAULTS,
-    options={"last_n_tokens_size": Option(64, _window, is_deployed=True)},
+    options={"last_n_tokens_size": Option(64, _WINDOW, is_deployed=True)},
     aliases={"repeat_penalty": "repetition_penalty", "mirostat_mode": "mirostat"},
     luck=llama_luck,
     luck_note=_LLAMA_LUCK,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from logitlab.checks import Range, check_integer
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
@@ -17,6 +16,7 @@ from logitlab.engines.rules import (
     Rule,
     Unmodelled,
     Values,
+    integers,
 )
 from logitlab.engines.schemas import MLX_SERVER
 from logitlab.engines.telling import Told
@@ -40,14 +40,6 @@ def _at_least_0(key: str) -> Refuse:
 
 def _at_most(key: str, most: int) -> Refuse:
     return Refuse(lambda value: value > most, f"at most {most}", f"{key} must be at most {most}")
-
-
-def _size(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(0, integer=True))
-
-
-def _least(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(1, integer=True))
 
 
 _TOP_K = Refuse(
@@ -164,9 +156,9 @@ _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     ),
 }
 _OPTIONS = {
-    "repetition_context_size": Option(20, _size),
-    "presence_context_size": Option(20, _size),
-    "frequency_context_size": Option(20, _size),
+    "repetition_context_size": Option(20, integers(0)),
+    "presence_context_size": Option(20, integers(0)),
+    "frequency_context_size": Option(20, integers(0)),
     "xtc_special_tokens": Option((), tokens.ids),
 }
 _MLX_LUCK = "mx.random.categorical on MLX's Threefry stream"
@@ -210,7 +202,7 @@ def _chain(p: Values, cached: int, least: int, protected: Sequence[int]) -> Chai
     rules=_MLX_RULES,
     together=(_THRESHOLD,),
     defaults={"temperature": 0.0},
-    options=_OPTIONS | {"min_tokens_to_keep": Option(1, _least)},
+    options=_OPTIONS | {"min_tokens_to_keep": Option(1, integers(1))},
     logprobs="penalised",
     luck_note=_MLX_LUCK,
 )
@@ -237,7 +229,7 @@ def mlx_lm(p: Values) -> Chain:
     endings=("eos_token_id",),
     schema=MLX_SERVER,
     defaults={"temperature": 0.0},
-    options=_OPTIONS | {"cached_prompt": Option(0, _size, is_deployed=True)},
+    options=_OPTIONS | {"cached_prompt": Option(0, integers(0), is_deployed=True)},
     logprobs="penalised",
     tops_alone=True,
     luck_note=_MLX_LUCK,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from logitlab.checks import Range, check_integer
 from logitlab.engines.draws import ollama as go_luck
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import (
+    Clamp,
+    Ignore,
+    Off,
+    Option,
+    Refuse,
+    Rename,
+    Rule,
+    Values,
+    integers,
+)
 from logitlab.engines.schemas import OLLAMA_OPTIONS, OLLAMA_SERVER
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
@@ -23,10 +30,6 @@ from logitlab.steps.truncation import TopK, TopP
 from logitlab.steps.typical import TypicalP
 
 __all__ = ["ollama", "ollama_llama_server", "ollama_mlx", "ollama_openai"]
-
-
-def _window(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(-1, integer=True))
 
 
 _NONE = Ignore("it has no such option")
@@ -53,7 +56,8 @@ _OWN: dict[str, tuple[Rule, ...]] = _OPTIONS | {
 }
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 _NAMES = {"repeat_penalty": "repetition_penalty"}
-_REPEAT = {"repeat_last_n": Option(64, _window)}
+_RENAMED = Rename("repeat_penalty", "that is its option")
+_REPEAT = {"repeat_last_n": Option(64, integers(-1))}
 _SOURCE = "sample/samplers.go, sample/transforms.go, runner/ollamarunner/runner.go, api/types.go"
 _PCG = "PCG of Go's math/rand/v2, 24 bits a token, inverse of the distribution in sorted order"
 
@@ -134,6 +138,7 @@ _SENT: dict[str, tuple[Rule, ...]] = _OPTIONS | {
         Clamp(low=0),
     ),
     "repetition_penalty": (
+        _RENAMED,
         Refuse(
             lambda r: r <= 0,
             "finite and greater than 0",
@@ -187,7 +192,7 @@ _MLX: dict[str, tuple[Rule, ...]] = _OPTIONS | {
     "top_k": (Off(lambda k: k < 0, "below 0"),),
     "top_p": (Off(lambda p: not 0 < p < 1, "0 and below, and what is not below 1,"),),
     "min_p": (Off(lambda p: not 0 < p <= 1, "0 and below, and what is above 1,"),),
-    "repetition_penalty": (Off(lambda r: r <= 0, "0 and below"),),
+    "repetition_penalty": (_RENAMED, Off(lambda r: r <= 0, "0 and below")),
     "typical_p": (Ignore("its sampler on MLX does not look at it"),),
 }
 

@@ -6,13 +6,15 @@ itself.
 
 from __future__ import annotations
 
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
-from logitlab.checks import ParameterError, Range
+from logitlab.checks import Check, ParameterError, Range, check_integer, check_number
 from logitlab.request import values
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 
@@ -37,7 +39,10 @@ __all__ = [
     "Unmodelled",
     "Values",
     "as_refusal",
+    "as_written",
     "brief_number",
+    "integers",
+    "numbers",
     "refusal",
     "unmodelled",
 ]
@@ -97,6 +102,18 @@ class Option:
     is_deployed: bool = False
 
 
+def integers(low: float = -math.inf, high: float = math.inf) -> Check:
+    """Return what takes an integer of a range, as the check of an `Option`."""
+    rule = Range(low, high, integer=True)
+    return lambda key, value: check_integer(key, value, rule)
+
+
+def numbers(low: float = -math.inf) -> Check:
+    """Return what takes a number that is not below another."""
+    rule = Range(low)
+    return lambda key, value: check_number(key, value, rule)
+
+
 @dataclass(frozen=True)
 class Translation:
     """What of a request reaches an engine.
@@ -113,6 +130,8 @@ class Translation:
         The limit that a model's own defaults give a request without one.
     endings : mapping
         What of the parameters beyond the page that end a generation arrived, by key.
+    written : mapping of str to str
+        What the request calls keys that it has under another name: errors tell that.
     """
 
     engine: str
@@ -120,6 +139,7 @@ class Translation:
     notes: tuple[Note, ...]
     max_tokens: int | None = None
     endings: Mapping[str, Any] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(note.sentence for note in self.notes) or "everything arrives as it is"
@@ -174,6 +194,15 @@ def refusal(
     same = says.rstrip(".") == str(error).rstrip(".") and answers == "refuses the request"
     words = " with these words." if same else f": {says}"
     return RefusalError(key, rule, value, f"{engine} {answers}{words}")
+
+
+def as_written(error: ParameterError, written: Mapping[str, str]) -> ParameterError:
+    """Return an error that names what the caller wrote, where that is another name of its key."""
+    key = re.split(r"[.\[]", error.name, maxsplit=1)[0]
+    if key not in written:
+        return error
+    name = written[key] + error.name[len(key) :]
+    return type(error)(name, error.rule, error.value, error.hint, error.where)
 
 
 def unmodelled(key: str, rule: str, value: Any, engine: str, says: str) -> RefusalError:

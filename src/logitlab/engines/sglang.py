@@ -10,7 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rename, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
@@ -61,6 +61,7 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
         ),
         Ignore("it draws by seed only with --enable-deterministic-inference"),
     ),
+    "include_stop_str_in_output": (Rename("no_stop_trim", "its name there"),),
 }
 
 
@@ -88,7 +89,6 @@ _SGLANG = (
     "sglang/srt/layers/sampler.py, srt/sampling/sampling_batch_info.py, srt/sampling/penaltylib"
 )
 _SGLANG_LUCK = "with --enable-deterministic-inference: murmur3 of seed, position and rank, Gumbel"
-
 
 # Start and end of thinking, and the token that has to stand before its end.
 _THINKERS = {
@@ -130,6 +130,26 @@ _CUSTOM = {
         "", _processor_name, lambda value: "no processor of the package has that name"
     ),
     "custom_params": Option(FrozenDict({}), _custom_params),
+}
+_DECLARED: dict[str, Any] = {
+    "rules": _SGLANG_RULES,
+    "together": _TOGETHER,
+    "schema": SGLANG_SERVER,
+    "generation_config": _FILE,
+    "options": generation_config() | _CUSTOM,
+    "aliases": _ALIASES,
+    "endings": ("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
+    "dialect": Dialect(ignores_stops=True),
+    "logprobs": "tempered",
+}
+_IN_TORCH = _DECLARED | {
+    "options": generation_config() | DEVICE | _CUSTOM,
+    "luck": sglang_luck,
+    "luck_note": _SGLANG_LUCK,
+    "default_seed": 42,
+}
+_IN_FLASHINFER = _DECLARED | {
+    "luck_note": "Philox and rejection: the seed of a request is not used",
 }
 
 
@@ -185,18 +205,7 @@ def _sequential(p: Values) -> Chain:
 @engine(
     title="SGLang 0.5.23, pytorch backend",
     source=_SGLANG,
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | DEVICE | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck=sglang_luck,
-    luck_note=_SGLANG_LUCK,
-    default_seed=42,
+    **_IN_TORCH,
 )
 def sglang(p: Values) -> Chain:
     """Return the chain of SGLang's pytorch backend without the overlap scheduler.
@@ -226,18 +235,7 @@ def sglang(p: Values) -> Chain:
     title="SGLang 0.5.23, pytorch backend, overlap scheduler",
     variant_of="sglang",
     source=_SGLANG + ", srt/managers/schedule_batch.py",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | DEVICE | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck=sglang_luck,
-    luck_note=_SGLANG_LUCK,
-    default_seed=42,
+    **_IN_TORCH,
 )
 def sglang_lag(p: Values) -> Chain:
     """Return the chain of `sglang` with the history that its default scheduler feeds to penalties.
@@ -252,16 +250,7 @@ def sglang_lag(p: Values) -> Chain:
     title="SGLang 0.5.23, FlashInfer 0.7.2",
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck_note="Philox and rejection: the seed of a request is not used",
+    **_IN_FLASHINFER,
 )
 def sglang_flashinfer(p: Values) -> Chain:
     """Return the chain of SGLang on CUDA: top-k and top-p joint, all ties kept.
@@ -282,16 +271,7 @@ def sglang_flashinfer(p: Values) -> Chain:
     title="SGLang 0.5.23, FlashInfer 0.7.2, min_p in the batch",
     variant_of="sglang",
     source="flashinfer/sampling.cuh, sglang/srt/layers/sampler.py (read, not run)",
-    rules=_SGLANG_RULES,
-    together=_TOGETHER,
-    schema=SGLANG_SERVER,
-    generation_config=_FILE,
-    options=generation_config() | _CUSTOM,
-    aliases=_ALIASES,
-    endings=("eos_token_id", "stop_token_ids", "ignore_eos", "include_stop_str_in_output"),
-    dialect=Dialect(ignores_stops=True),
-    logprobs="tempered",
-    luck_note="Philox and rejection: the seed of a request is not used",
+    **_IN_FLASHINFER,
 )
 def sglang_flashinfer_sequential(p: Values) -> Chain:
     """Return the chain of SGLang on CUDA where any request of the batch has min_p.

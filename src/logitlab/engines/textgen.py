@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, check_flag, check_integer, check_number
+from logitlab.checks import ParameterError, check_number
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
@@ -17,15 +17,20 @@ from logitlab.engines.rules import (
     Off,
     Option,
     Refuse,
+    Rename,
     Rule,
     Target,
     Unmodelled,
     Values,
+    integers,
+    numbers,
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
+from logitlab.engines.transformers import WARPER_RULES
 from logitlab.engines.vocabulary_rules import InVocabulary
+from logitlab.request.values import flag
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.allow import SuppressTokens
 from logitlab.steps.bias import LogitBias
@@ -76,19 +81,6 @@ _MAPPED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutof
 """What transformers itself adds, and only where a request samples."""
 
 
-def _flag(key: str, value: Any) -> bool:
-    check_flag(key, value)
-    return bool(value)
-
-
-def _range(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
-
-
-def _number(low: float = -float("inf")) -> Any:
-    return lambda key, value: check_number(key, value, Range(low))
-
-
 def _positive(key: str, value: Any) -> float:
     number = check_number(key, value)
     if number <= 0:
@@ -113,7 +105,7 @@ def _bans(key: str, value: Any) -> tuple[int, ...]:
         ids = [int(each) for each in value.split(",") if each.strip()]
     except ValueError:
         raise ParameterError(key, "a text of token ids", value) from None
-    return tuple(check_integer(key, token, Range(0, integer=True)) for token in ids)
+    return tuple(integers(0)(key, token) for token in ids)
 
 
 class _Ten4(Rule):
@@ -159,9 +151,6 @@ class _Named(Rule):
         return "what it leaves out comes first"
 
 
-_MUST = "`{}` has to be a float > 0 and < 1, but is {{}}"
-
-
 def _behind_a_draw(sampler: str, request: Mapping[str, Any]) -> str:
     """Tell which sampler draws in front of one, "" where none does."""
     order = request.get("sampler_priority", _PRIORITY)
@@ -180,36 +169,10 @@ def _unless_drawn(sampler: str) -> LeftOut:
     return LeftOut(partial(_behind_a_draw, sampler), "behind adaptive_p or mirostat")
 
 
-_RULES: dict[str, tuple[Rule, ...]] = {
-    "temperature": (
-        Refuse(
-            lambda t: t < 0,
-            "at least 0",
-            "`temperature` (={}) has to be a strictly positive float, otherwise your next token "
-            "scores will be invalid.",
-        ),
-    ),
-    "top_p": (
-        Off(lambda p: p > 1, "above 1"),
-        Refuse(lambda p: p < 0, "in [0, 1]", _MUST.format("top_p")),
-    ),
-    "top_k": (
-        Refuse(
-            lambda k: k < 0,
-            "a positive integer, or 0 (disable)",
-            "`top_k` has to be a strictly positive integer, but is {}",
-        ),
-    ),
-    "min_p": (
-        Refuse(
-            lambda p: not 0 <= p <= 1,
-            "in [0, 1]",
-            "`min_p` has to be a float in the [0, 1] interval, but is {}",
-        ),
-    ),
+_RULES: dict[str, tuple[Rule, ...]] = WARPER_RULES | {
     "typical_p": (
         Off(lambda p: p > 1, "above 1"),
-        Refuse(lambda p: p <= 0, "above 0", _MUST.format("typical_p")),
+        Refuse(lambda p: p <= 0, "above 0", "`typical_p` has to be a float > 0 and < 1, but is {}"),
     ),
     "top_a": (Off(lambda a: not 0 < a <= 1, "0 and below, and above 1,"),),
     "tfs": (Off(lambda z: not 0 <= z < 1, "below 0, and 1 and above,"),),
@@ -219,18 +182,17 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "xtc_probability": (_unless_drawn("xtc"), Clamp(0, 1)),
     "dry_multiplier": (Off(lambda m: m <= 0, "0 and below"),),
     "smoothing_factor": (Off(lambda f: f <= 0, "0 and below"),),
-    "repetition_penalty": (
-        Refuse(
-            lambda r: r <= 0,
-            "a strictly positive float",
-            "`penalty` has to be a strictly positive float, but is {}",
-        ),
-    ),
     "repetition_penalty_range": (
         Unmodelled(lambda n: n < 0, "at least 0", "penalties leave out the first tokens"),
     ),
     "no_repeat_ngram_size": (_unless_drawn("no_repeat_ngram"), Off(lambda n: n < 0, "below 0")),
-    "mirostat": (_unless_drawn("mirostat"), Off(lambda mode: mode != 2, "0 and 1")),
+    "mirostat": (
+        Rename("mirostat_mode", "its name there"),
+        _unless_drawn("mirostat"),
+        Off(lambda mode: mode != 2, "0 and 1"),
+    ),
+    "dynatemp_range": (Ignore("it has dynatemp_low and dynatemp_high"),),
+    "dry_penalty_last_n": (Ignore("its window is repetition_penalty_range"),),
     "adaptive_target": (Off(lambda target: target <= 0, "0 and below"),),
     "adaptive_decay": (Clamp(high=0.99),),
     "logit_bias": (InVocabulary(True, "index {} is out of bounds for dimension 1 with size {V}"),),
@@ -241,16 +203,16 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "sampler_priority": (_Named(),),
 }
 _OPTIONS = {
-    "do_sample": Option(True, _flag),
-    "ban_eos_token": Option(False, _flag),
-    "dynamic_temperature": Option(False, _flag),
-    "dynatemp_low": Option(1.0, _number(0)),
-    "dynatemp_high": Option(1.0, _number(0)),
-    "repetition_penalty_range": Option(1024, _range),
+    "do_sample": Option(True, flag),
+    "ban_eos_token": Option(False, flag),
+    "dynamic_temperature": Option(False, flag),
+    "dynatemp_low": Option(1.0, numbers(0)),
+    "dynatemp_high": Option(1.0, numbers(0)),
+    "repetition_penalty_range": Option(1024, integers()),
     "encoder_repetition_penalty": Option(1.0, _positive),
     "custom_token_bans": Option((), _bans),
     "sampler_priority": Option(_PRIORITY, _priority),
-    "newline": Option((), lambda key, value: (check_integer(key, value, Range(0, integer=True)),)),
+    "newline": Option((), lambda key, value: (integers(0)(key, value),)),
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from logitlab.checks import check_flag
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import Ignore, Option, Refuse, Rule, Send, Values
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
+from logitlab.request.values import flag
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import FrequencyPenalty, RepetitionPenalty
 from logitlab.steps.temperature import Temperature
@@ -15,11 +15,6 @@ from logitlab.steps.typical import TypicalP
 from logitlab.steps.watermark import Watermark
 
 __all__ = ["tgi", "tgi_chat"]
-
-
-def _flag(key: str, value: object) -> bool:
-    check_flag(key, value)
-    return bool(value)
 
 
 def _fraction(key: str) -> tuple[Rule, ...]:
@@ -90,7 +85,7 @@ def _chain(p: Values, samples: bool, watermark: bool = False) -> Chain:
     source=_SOURCE,
     rules=_RULES,
     defaults={"do_sample": False},
-    options={"do_sample": Option(False, _flag), "watermark": Option(False, _flag)} | DEVICE,
+    options={"do_sample": Option(False, flag), "watermark": Option(False, flag)} | DEVICE,
     logprobs="processed",
     luck_note=_LUCK,
 )

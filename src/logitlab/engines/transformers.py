@@ -6,13 +6,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.generation_config import KEY, GenerationConfig, generation_config
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
     LeftOut,
+    Note,
     Off,
     Option,
     Outcome,
@@ -22,6 +22,7 @@ from logitlab.engines.rules import (
     Send,
     Target,
     Values,
+    integers,
     refusal,
 )
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
@@ -46,7 +47,7 @@ from logitlab.steps.truncation import TopK
 from logitlab.steps.typical import TypicalP
 from logitlab.steps.watermark import Watermark
 
-__all__ = ["transformers", "transformers_serve"]
+__all__ = ["WARPER_RULES", "transformers", "transformers_serve"]
 
 _GLOBAL = "torch.multinomial on torch's global generator, whose exponential numbers come from MKL"
 
@@ -58,6 +59,10 @@ _POSITIVE_FLOAT = (
 _OUT_OF_VOCABULARY = (
     "The model vocabulary size is {V}, but the following tokens were being biased: {}"
 )
+
+
+_LOOKED_AT = 40
+"""Tokens of which the scheme "selfhash" looks for green ones, not fewer."""
 
 
 def _watermark_says(value: Any) -> str:
@@ -86,11 +91,20 @@ class _Watermark(Rule):
         if says:
             rule = "a map with greenlist_ratio in (0, 1) and context_width of at least 1"
             raise refusal(key, rule, value, target.engine, says, target.answers)
-        return value, None
+        if value.get("seeding_scheme") != "selfhash":
+            return value, None
+        if target.size is not None and target.size < _LOOKED_AT:
+            rule = f"another scheme than selfhash where there are less than {_LOOKED_AT} tokens"
+            says = "IndexError: index {V} is out of bounds for dimension 0 with size {V}"
+            says = says.format(V=target.size)
+            raise refusal(key, rule, value, target.engine, says, target.answers)
+        sentence = f"{key}: {target.engine} stops at an IndexError where none of the {_LOOKED_AT} "
+        sentence += "most likely tokens is green; here such a row stays as it is."
+        return value, Note(key, "beside", sentence, value, value)
 
     def describe(self) -> str:
         """Say it."""
-        return "greenlist_ratio in (0, 1), context_width at least 1"
+        return "greenlist_ratio in (0, 1), context_width at least 1, selfhash for 40 tokens or more"
 
 
 @dataclass(frozen=True)
@@ -115,14 +129,8 @@ _SAMPLED = ("typical_p", "epsilon_cutoff", "eta_cutoff", "top_h")
 _FILE = GenerationConfig(
     ("temperature", "top_k", "top_p", "min_p", *_ALWAYS, *_SAMPLED), always=_ALWAYS
 )
-_GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
-    "temperature": (
-        Refuse(
-            lambda t: t <= 0,
-            "a strictly positive float",
-            _POSITIVE_FLOAT,
-        ),
-    ),
+WARPER_RULES: dict[str, tuple[Rule, ...]] = {
+    "temperature": (Refuse(lambda t: t < 0, "at least 0", _POSITIVE_FLOAT),),
     "top_p": (
         Off(lambda p: p > 1, "above 1"),
         Refuse(
@@ -152,6 +160,11 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
             "`penalty` has to be a strictly positive float, but is {}",
         ),
     ),
+}
+"""What its classes make of values, where temperature 0 is greedy."""
+
+_GENERATE_RULES: dict[str, tuple[Rule, ...]] = WARPER_RULES | {
+    "temperature": (Refuse(lambda t: t <= 0, "a strictly positive float", _POSITIVE_FLOAT),),
     "frequency_penalty": (Ignore(),),
     "presence_penalty": (Ignore(),),
     "top_a": (Ignore(),),
@@ -217,10 +230,6 @@ _GENERATE_RULES: dict[str, tuple[Rule, ...]] = {
 }
 
 
-def _length(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(integer=True))
-
-
 def _forced_and_suppressed(key: str) -> Together:
     """Return the rule that not all tokens which are forced are suppressed, too."""
     says = (
@@ -241,8 +250,8 @@ def _forced_and_suppressed(key: str) -> Together:
 _TOGETHER = tuple(map(_forced_and_suppressed, ("forced_bos_token_id", "forced_eos_token_id")))
 _ALIASES = {"bad_words_ids": "bad_words", "min_new_tokens": "min_tokens"}
 _OPTIONS = {
-    "min_length": Option(0, _length),
-    "max_length": Option(None, _length),
+    "min_length": Option(0, integers()),
+    "max_length": Option(None, integers()),
     "begin_suppress_tokens": Option((), tokens.ids),
     "forced_bos_token_id": Option((), tokens.one_or_more_ids),
     "forced_eos_token_id": Option((), tokens.one_or_more_ids),
@@ -356,7 +365,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
             ),
             *_GENERATE_RULES["logit_bias"],
         ),
-        "temperature": (Refuse(lambda t: t < 0, "at least 0", _POSITIVE_FLOAT),),
+        "temperature": WARPER_RULES["temperature"],
         "frequency_penalty": (
             Refuse(lambda f: f <= -1, "above -1", "`penalty` has to be a strictly positive float"),
             Send("repetition_penalty", lambda f: 1 + f),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from logitlab.checks import Range, check_integer
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import vllm_cpu, vllm_triton as triton_luck
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values
+from logitlab.engines.rules import Clamp, Ignore, Off, Option, Refuse, Rule, Values, integers
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.together import (
     Together,
@@ -165,10 +164,6 @@ VLLM_ENDINGS = (
 VLLM_DIALECT = Dialect(stops_after="named", holds_stops=True)
 
 
-def _limit(key: str, value: Any) -> int:
-    return check_integer(key, value, Range(-1, integer=True))
-
-
 def _too_many_logprobs(request: Mapping[str, Any]) -> bool:
     most, asked = request["max_logprobs"], number(request, "top_logprobs")
     return most != -1 and (asked > most or (asked == -1 and (request["V"] or 0) > most))
@@ -270,7 +265,14 @@ VLLM_FILE = GenerationConfig(
     )
 )
 VLLM_OPTIONS = generation_config() | {
-    "max_logprobs": Option(_MAX_LOGPROBS, _limit, is_deployed=True)
+    "max_logprobs": Option(_MAX_LOGPROBS, integers(-1), is_deployed=True)
+}
+_DECLARED: dict[str, Any] = {
+    "together": VLLM_TOGETHER,
+    "schema": VLLM_SERVER,
+    "generation_config": VLLM_FILE,
+    "dialect": VLLM_DIALECT,
+    "endings": VLLM_ENDINGS,
 }
 _VLLM = "vllm/v1/sample/sampler.py, v1/sample/ops/topk_topp_sampler.py, sampling_params.py"
 _VLLM_GPU = "vllm/v1/worker/gpu/sample/sampler.py, v1/sample/ops/topk_topp_triton.py"
@@ -317,14 +319,10 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
     title="vLLM 0.32.0, V1 sampler in torch",
     source=_VLLM,
     rules=VLLM_RULES,
-    together=VLLM_TOGETHER,
-    schema=VLLM_SERVER,
-    generation_config=VLLM_FILE,
     options=VLLM_OPTIONS | DEVICE,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
-    dialect=VLLM_DIALECT,
-    endings=VLLM_ENDINGS,
+    **_DECLARED,
 )
 def vllm(p: Values) -> Chain:
     """Return the chain of vLLM's V1 sampler where it sorts in torch: on CPUs, or without Triton.
@@ -361,14 +359,10 @@ def vllm(p: Values) -> Chain:
     variant_of="vllm",
     source=_VLLM_GPU,
     rules=_RUNNER_V2,
-    together=VLLM_TOGETHER,
-    schema=VLLM_SERVER,
-    generation_config=VLLM_FILE,
     options=VLLM_OPTIONS,
     luck=triton_luck,
     luck_note="murmur3 of seed, position and token id, a Gumbel number a token",
-    dialect=VLLM_DIALECT,
-    endings=VLLM_ENDINGS,
+    **_DECLARED,
 )
 def vllm_triton(p: Values) -> Chain:
     """Return the chain of vLLM's GPU runner where a request has a seed: cuts by Triton kernels.
@@ -396,13 +390,9 @@ def vllm_triton(p: Values) -> Chain:
     variant_of="vllm",
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
     rules=VLLM_RULES,
-    together=VLLM_TOGETHER,
-    schema=VLLM_SERVER,
-    generation_config=VLLM_FILE,
     options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
-    dialect=VLLM_DIALECT,
-    endings=VLLM_ENDINGS,
+    **_DECLARED,
 )
 def vllm_flashinfer(p: Values) -> Chain:
     """Return the chain of vLLM on CUDA where no request of the batch has a seed: FlashInfer cuts.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from engines.beyond import Dice
@@ -34,7 +35,10 @@ TABLE = {
     "dry_multiplier": (0.35, lambda d: d.pick(0.8, 1.5, 0.3)),
     "dry_base": (0.3, lambda d: d.pick(1.75, 1.0, 1.2, 3.0, 0.5)),
     "dry_allowed_length": (0.4, lambda d: d.pick(1, 2, 3, 0)),
-    "dry_sequence_breakers": (0.4, lambda d: [chr(0x4E00 + t % 20000) for t in d.tokens(0, 3)]),
+    "dry_sequence_breakers": (
+        0.4,
+        lambda d: json.dumps([chr(0x4E00 + t % 20000) for t in d.tokens(0, 3)], ensure_ascii=False),
+    ),
     "repetition_penalty": (0.3, lambda d: d.pick(1.1, 1.3, 0.8)),
     "frequency_penalty": (0.2, lambda d: d.pick(0.3, 1.0, -0.3)),
     "presence_penalty": (0.2, lambda d: d.pick(0.4, 1.0)),

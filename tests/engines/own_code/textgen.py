@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import logging
 import os
 import random
@@ -114,11 +113,9 @@ def _parameters(params: dict[str, Any]) -> dict[str, Any]:
     state = DEFAULTS | params
     if state["temperature"] == 0:
         state |= {"do_sample": False, "top_k": 1}
-    made = {key: state[key] for key in KEYS if key in state}
+    made = {key: state[key] for key in (*KEYS, "dry_sequence_breakers") if key in state}
     made |= {key: float(value) for key, value in made.items() if key in FLOATS}
     made |= {k: state[k] * 1e-4 for k in ("epsilon_cutoff", "eta_cutoff") if state.get(k, 0) > 0}
-    if "dry_sequence_breakers" in state:
-        made["dry_sequence_breakers"] = json.dumps(state["dry_sequence_breakers"])
     suppressed = [_TOKENIZER.eos_token_id] if state.get("ban_eos_token") else []
     bans = state.get("custom_token_bans", "")
     suppressed += [int(each.strip()) for each in bans.split(",") if each.strip()]
