@@ -9,7 +9,7 @@ import numpy as np
 from logitlab.checks import ParameterError, Range
 from numpy.typing import NDArray
 
-__all__ = ["Course", "State", "check_state"]
+__all__ = ["Course", "State", "check_state", "finite"]
 
 State = Mapping[str, Any]
 """Numbers by their names, those of every step that has some: ``{"mirostat": 10.0}``."""
@@ -28,6 +28,12 @@ def check_state(state: object, names: Collection[str] | None = None) -> State:
     for key, value in state.items():
         Range().check(f"state[{key!r}]", value)
     return state
+
+
+def finite(numbers: Any, dtype: type[Any] = np.float64) -> NDArray[Any]:
+    """Return numbers as a dtype can hold them: those too large for it as its largest."""
+    limit = np.finfo(dtype).max
+    return np.asarray(np.clip(np.asarray(numbers, np.float64), -limit, limit).astype(dtype))
 
 
 class Course(NamedTuple):
