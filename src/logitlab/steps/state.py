@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from logitlab.arrays import per_row
 from logitlab.checks import ParameterError, Range
 from numpy.typing import NDArray
 
@@ -15,8 +16,21 @@ State = Mapping[str, Any]
 """Numbers by their names, those of every step that has some: ``{"mirostat": 10.0}``."""
 
 
-def check_state(state: object, names: Collection[str] | None = None) -> State:
-    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
+def check_state(
+    state: object,
+    names: Collection[str] | None = None,
+    batch: tuple[int, ...] | None = None,
+) -> State:
+    """Return a state, none for None, or raise `ParameterError`.
+
+    Parameters
+    ----------
+    state : object
+    names : collection of str, optional
+        All it may have.
+    batch : tuple of int, optional
+        What its arrays are to broadcast to.
+    """
     if state is None:
         return {}
     if not isinstance(state, Mapping):
@@ -26,7 +40,9 @@ def check_state(state: object, names: Collection[str] | None = None) -> State:
             raise ParameterError("state", "absent where no step has one", state)
         raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
     for key, value in state.items():
-        Range().check(f"state[{key!r}]", value)
+        array = Range().check(f"state[{key!r}]", value)
+        if batch is not None:
+            per_row(f"state[{key!r}]", array, batch)
     return state
 
 
