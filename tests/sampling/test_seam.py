@@ -224,7 +224,7 @@ def test_a_state_is_told_and_used() -> None:
             function(ROW, request, state={"mu": 3.0})
         with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be finite, got nan"):
             function(ROW, request, state={"mirostat": np.nan})
-        with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be a scalar or .*\)\.$"):
+        with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be a scalar or "):
             function(ROW, request, state={"mirostat": [1.0, 2.0]})
 
 
