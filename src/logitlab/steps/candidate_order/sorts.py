@@ -95,12 +95,9 @@ def sort(values: Array, wanted: Array | None = None) -> Array:
     array([1, 2, 0])
     """
     n = len(values)
-    order = np.argsort(-values, kind="stable")
-    same = values[order[1:]] == values[order[:-1]]
-    if not same.any():
+    order, tied = descending(values)
+    if not tied.any():
         return order
-    tied = np.zeros(n, bool)
-    tied[order[1:][same]] = tied[order[:-1][same]] = True
     if wanted is not None:
         tied &= wanted
     order = np.arange(n)
@@ -258,6 +255,15 @@ def distinct(values: Array, k: int) -> Array | None:
     places = places[np.argsort(-values[places], kind="stable")]
     ordered = values[places]
     return None if (ordered[1:] == ordered[:-1]).any() else places
+
+
+def descending(values: Array) -> tuple[Array, Array]:
+    """Return the places of the values, largest first, and which of these have equals."""
+    order = np.argsort(-values, kind="stable")
+    same = values[order[1:]] == values[order[:-1]]
+    tied = np.zeros(len(values), bool)
+    tied[order[1:][same]] = tied[order[:-1][same]] = True
+    return order, tied
 
 
 def _sift(heap: list[int], hole: int, size: int, place: int, v: list[float]) -> None:
