@@ -83,7 +83,10 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
 
 
 def check_left(name: str, logits: FloatArray) -> None:
-    """Raise `ParameterError` in the name of what removed the last token of a row."""
+    """Raise `ParameterError` in the name of what removed the last token of a row.
+
+    Of a single row it tells no number, since steps on rows see every batch as a list of them.
+    """
     dead = logits.max(axis=-1) == -np.inf
     if dead.any():
         index = tuple(int(i) for i in np.argwhere(dead)[0])
