@@ -640,6 +640,10 @@ TOKENS: list[Case] = [
         "thinking_markers must be an array of two texts or arrays of token ids, got ['<think>'].",
     ),
     (
+        lambda: ll.SamplingParams(nsigma=1),  # type: ignore[call-arg]
+        "keywords must be request parameters, got nsigma=1. Other keys of a request go into extra.",
+    ),
+    (
         request(min_tokens=9, max_tokens=5),
         "min_tokens must be at most max_tokens, 5, got 9.",
     ),

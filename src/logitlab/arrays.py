@@ -8,7 +8,15 @@ import numpy as np
 from logitlab.checks import ParameterError, Seen, plain_array
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["BoolArray", "FloatArray", "IntArray", "check_array", "check_logits", "per_row"]
+__all__ = [
+    "BoolArray",
+    "FloatArray",
+    "IntArray",
+    "check_array",
+    "check_left",
+    "check_logits",
+    "per_row",
+]
 
 BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
@@ -72,6 +80,18 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
             name, "finite for at least one token of every row", Seen(f"only -inf{row}")
         )
     return array
+
+
+def check_left(name: str, logits: FloatArray) -> None:
+    """Raise `ParameterError` in the name of what removed the last token of a row.
+
+    Of a single row it tells no number, since steps on rows see every batch as a list of them.
+    """
+    dead = logits.max(axis=-1) == -np.inf
+    if dead.any():
+        index = tuple(int(i) for i in np.argwhere(dead)[0])
+        seen = Seen(f"only -inf in row {index}" if dead.size > 1 else "only -inf")
+        raise ParameterError(name, "such that one token at least is left", seen)
 
 
 def per_row(name: str, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[Any]:

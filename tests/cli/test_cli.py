@@ -589,7 +589,7 @@ def test_a_state_is_where_a_row_and_a_text_begin() -> None:
         (["--state", "mirostat=1", "--state", "mirostat=2"], "--state must be given once for each"),
         (["--state", "mu=1"], "--state must be a map whose keys are among ['mirostat'], got 'mu'."),
         (["--state", "mirostat=nan"], "--state must be finite, got nan."),
-        (["--guidance-scale", "2"], "--guidance-scale must be 1 for a row of logits, got another."),
+        (["--guidance-scale", "2"], "--guidance-scale must be 1 for a row of logits, got 2."),
     ],
 )
 def test_what_is_wrong_with_a_state_is_said(words: list[str], message: str) -> None:

@@ -39,6 +39,8 @@ def run(*words: str) -> tuple[Any, str, str]:
         ("--stop-token-ids [5,6]", {"stop_token_ids": [5, 6]}),
         ('--watermarking-config {"bias":1.5}', {"watermarking_config": {"bias": 1.5}}),
         ("--bad-words king --bad-words 5", {"bad_words": ["king", "5"]}),
+        ("--bad-words ␣king", {"bad_words": [" king"]}),
+        ("--dry-sequence-breakers ␣*", {"dry_sequence_breakers": [" *"]}),
         ("--thinking-markers <a> --thinking-markers </a>", {"thinking_markers": ["<a>", "</a>"]}),
         ("--sequence-bias 5,17=2.5 --sequence-bias 3=-1",
          {"sequence_bias": [[[5, 17], 2.5], [[3], -1]]}),
@@ -94,6 +96,28 @@ def test_every_parameter_has_an_option_in_a_group() -> None:
             if known.role in ROLES and (key in TWENTY) == is_page
         }
         assert keys == expected
+
+
+def test_the_help_says_what_may_be_repeated_and_what_a_row_cannot_have() -> None:
+    for roles, has_model in ((ROLES, True), (ROLES[:2], False)):
+        parser = argparse.ArgumentParser()
+        add_request(parser, roles)
+        actions = {action.dest: action for action in parser._actions}
+        again = {key for key, action in actions.items() if "several times" in (action.help or "")}
+        assert again == {
+            key for key, action in actions.items() if type(action).__name__ == "_AppendAction"
+        }
+        assert {"bad_words", "dry_sequence_breakers", "thinking_markers", "set"} <= again
+        scale = actions["guidance_scale"].help or ""
+        assert ("A row of logits takes 1 alone." in scale) is not has_model
+
+
+def test_a_ban_takes_the_label_that_a_trace_prints() -> None:
+    plain, marked = (
+        json.loads(run("trace", "--bad-words", text, "--json", "--seed", "1")[1])
+        for text in (" king", "␣king")
+    )
+    assert plain == marked
 
 
 def test_texts_are_spelt_with_the_vocabulary_of_the_row() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import json
 import pickle
 from typing import Any
@@ -81,8 +82,9 @@ def test_it_is_a_frozen_keyword_only_value() -> None:
         params.temperature = 1.0  # type: ignore[misc]
     with pytest.raises(TypeError):
         SamplingParams(0.5)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="temprature"):
+    with pytest.raises(ParameterError, match=r"^keywords .* Did you mean temperature\?$"):
         SamplingParams(temprature=0.5)  # type: ignore[call-arg]
+    assert [*inspect.signature(SamplingParams).parameters] == [*PARAMETERS, "extra"]
     assert params == SamplingParams(temperature=0.5)
     assert params != SamplingParams(temperature=0.5, top_p=1.0)
     assert repr(params) == "SamplingParams(temperature=0.5)"

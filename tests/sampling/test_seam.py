@@ -224,6 +224,8 @@ def test_a_state_is_told_and_used() -> None:
             function(ROW, request, state={"mu": 3.0})
         with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be finite, got nan"):
             function(ROW, request, state={"mirostat": np.nan})
+        with pytest.raises(ParameterError, match=r"^state\['mirostat'\] must be a scalar or "):
+            function(ROW, request, state={"mirostat": [1.0, 2.0]})
 
 
 @pytest.mark.parametrize("bits", [-1.0, 0.0, 1.7, 2.0, 2.5, 50.0])

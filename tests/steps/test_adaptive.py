@@ -115,3 +115,19 @@ def test_the_memory_brings_what_is_drawn_nearer_to_the_target(target: float) -> 
     )
     assert adaptive.mean() < target
     assert stats.ttest_rel(adaptive, fixed, alternative="greater").pvalue < 1e-4
+
+
+@pytest.mark.parametrize("precision", ["double", "single"])
+def test_sums_stay_within_what_floats_hold(precision: str) -> None:
+    most = float(np.finfo(np.float32 if precision == "single" else np.float64).max)
+    for target in (0.3, -1e308):
+        chain = Chain(AdaptiveP(target), precision=precision)
+        for state in (
+            chain.init(),
+            {"weighted_sum": 1e308},
+            {"weighted_sum": -1e308, "total_weight": 1e-308},
+            {"total_weight": 1e308},
+        ):
+            later = chain.update(state, math.log(0.5))
+            assert all(abs(number) <= most for number in later.values())
+            assert np.isfinite(chain.at(later)([2.0, 1.0])).all()

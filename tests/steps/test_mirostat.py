@@ -67,6 +67,29 @@ def test_mu_moves_as_the_equation_says() -> None:
     np.testing.assert_allclose(mus, reference.mirostat(surprises, 3.0, 0.2), rtol=1e-14)
 
 
+@pytest.mark.parametrize("step", [Mirostat, MirostatOne])
+@pytest.mark.parametrize("precision", ["double", "single"])
+@pytest.mark.parametrize("tau", [0.0, 1e30, 1e308])
+def test_mu_stays_within_what_floats_hold(step: type[Mirostat], precision: str, tau: float) -> None:
+    most = float(np.finfo(np.float32 if precision == "single" else np.float64).max)
+    for eta in (0.0, 1e30, 1e308):
+        chain = Chain(step(tau, eta), precision=precision)
+        for state in (chain.init(), {"mirostat": 1e308}, {"mirostat": -1e308}):
+            assert np.isfinite(chain.at(state)([2.0, 1.0])[0])
+            for surprise in (0.0, 1.0, 1e4):
+                later = chain.update(state, -surprise * math.log(2))
+                assert abs(later["mirostat"]) <= most
+                chain.at(later)
+    assert Chain(step(1e308), precision=precision).init() == {"mirostat": most}
+
+
+@pytest.mark.parametrize("engine", ["openrouter", "llama_cpp"])
+def test_a_text_goes_on_with_a_mu_beyond_all_floats(engine: str) -> None:
+    asked = {"mirostat": 2, "mirostat_tau": 1e300, "mirostat_eta": 1e300, "max_tokens": 3}
+    text = ll.generate(ll.models.NGram.bundled(), "The king", asked, engine=engine, seed=1)
+    assert len(text.tokens) == 3
+
+
 def test_while_one_token_is_left_the_cut_opens() -> None:
     x, chain = [2.0, 1.0, 0.5, 0.0, -1.0], Chain(Mirostat(0.5, 0.4))
     state: Any = {"mirostat": 0.1}

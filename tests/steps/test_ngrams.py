@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
-from logitlab import Chain, Context, NoRepeatNgram, ParameterError, no_repeat_ngram, softmax
+from logitlab import Chain, Context, NoRepeatNgram, ParameterError, no_repeat_ngram, trace
 
 import reference
 from sampler_examples import close, context_of, examples, row_of
@@ -56,10 +56,20 @@ def test_a_row_keeps_a_token() -> None:
     # Of what was removed before nothing comes back.
     left = no_repeat_ngram([1.0, -np.inf, 0.0], 1, Context([0, 2]))
     assert left.tolist() == [1, -np.inf, 0]
-    open_row = NoRepeatNgram(1, guard=False)
-    assert (open_row(x, context)[0] == -np.inf).all()
-    with pytest.raises(ParameterError, match="logits must be finite for at least one token"):
-        softmax(Chain(open_row)(x, context))
+    message = (
+        r"^no_repeat_ngram_size must be such that one token at least is left, got only -inf in row "
+        r"\(0,\)\. \(In step 1, NoRepeatNgram\(1, guard=False\)\.\)$"
+    )
+    with pytest.raises(ParameterError, match=message):
+        Chain(NoRepeatNgram(1, guard=False))(x, context)
+
+
+@pytest.mark.parametrize("engine", ["transformers", "aphrodite", "textgen"])
+def test_engines_without_a_guard_name_the_ban(engine: str) -> None:
+    x, context, request = [1.0, 0.5, 0.0], Context([0, 1, 2]), {"no_repeat_ngram_size": 1}
+    with pytest.raises(ParameterError, match=r"^no_repeat_ngram_size must be such"):
+        trace(x, request, context=context, engine=engine)
+    np.testing.assert_array_equal(trace(x, request, context=context).logits[-1], x)
 
 
 def test_every_row_has_its_own_size_and_text() -> None:

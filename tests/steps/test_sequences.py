@@ -80,7 +80,7 @@ def test_padding_is_no_token() -> None:
 
 def test_a_row_without_any_token_is_one_clear_error() -> None:
     with pytest.raises(ParameterError) as error:
-        BadWords([[0], [1]])([[1.0, 2.0]], Context())
+        BadWords([[0], [1]])([[1.0, 2.0], [1.0, 2.0]], Context([[], []]))
     rule = "bad_words must be such that one token at least is left"
     assert str(error.value) == f"{rule}, got only -inf in row (0,)."
     with pytest.raises(ParameterError, match="sequence_bias must be such that one token"):

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from logitlab.arrays import FloatArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
-from logitlab.cli.forms import form_of, number_of, numbers_in, option_of
+from logitlab.cli.forms import AGAIN, form_of, help_of, number_of, numbers_in, option_of
 from logitlab.datasets import load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.registry import ENGINES
@@ -161,7 +161,7 @@ def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TO
             kind = {"action": "append", "metavar": "ID=VALUE"}
         elif form.metavar is not None:
             kind = {"action": "append" if form.repeats else "store", "metavar": form.metavar}
-        words = f"{parameter.rule}: {parameter.sentence}" if parameter.rule else parameter.sentence
+        words = help_of(parameter, has_model="prompt" in roles)
         group = request if key in TWENTY else beyond
         group.add_argument(option_of(key), dest=key, help=words, **kind)
     request.add_argument(
@@ -169,7 +169,7 @@ def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TO
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a request key of an engine's own, as JSON: repeat_last_n=32",
+        help="a request key of an engine's own, as JSON: repeat_last_n=32; " + AGAIN,
     )
 
 
@@ -231,7 +231,8 @@ def in_words_of_options(error: Exception, arguments: argparse.Namespace | None) 
         return error
     if error.name == "context" and "unconditional" in error.rule:
         hint = "logitlab generate asks its model twice."
-        return ParameterError("--guidance-scale", "1 for a row of logits", Seen("another"), hint)
+        seen = Seen(getattr(arguments, "guidance_scale", None) or "another")
+        return ParameterError("--guidance-scale", "1 for a row of logits", seen, hint)
     if error.name == "context":
         hint = "A penalty counts the tokens before your row: those of the output are --output-ids."
         return ParameterError(option, "given with a penalty", None, hint)

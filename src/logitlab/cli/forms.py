@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 from logitlab.checks import ParameterError
 from logitlab.request.parameter import Parameter
 
-__all__ = ["Form", "form_of", "number_of", "numbers_in", "option_of"]
+__all__ = [
+    "AGAIN",
+    "Form",
+    "form_of",
+    "help_of",
+    "number_of",
+    "numbers_in",
+    "option_of",
+    "spaced",
+]
+
+AGAIN = "may be given several times"
 
 
 class Form(NamedTuple):
@@ -33,6 +44,11 @@ class Form(NamedTuple):
 def option_of(key: str) -> str:
     """Return the option of a parameter."""
     return "--" + key.replace("_", "-")
+
+
+def spaced(text: str) -> str:
+    """Return a token's text as it is, where ␣ stands for a space, as in what is printed."""
+    return text.replace("␣", " ")
 
 
 def number_of(text: str) -> Any:
@@ -82,6 +98,7 @@ _NUMBER = Form("VALUE", lambda option, text: number_of(text))
 _TEXT = Form("TEXT", lambda option, text: text)
 _FLAG = Form(None, lambda option, value: value)
 _TEXTS = Form("TEXT", lambda option, texts: texts, repeats=True)
+_WORDS = Form("TEXT", lambda option, texts: list(map(spaced, texts)), repeats=True)
 _IDS = Form("IDS", lambda option, text: numbers_in(text.strip().strip("[]")))
 _PAIR = Form("START,FACTOR", lambda option, text: numbers_in(text))
 _MAP = Form("KEY=VALUE,…", _map)
@@ -89,9 +106,9 @@ _PHRASES = Form("IDS=VALUE", _phrase_bias, repeats=True)
 
 _FORMS = {
     "stop": _TEXTS,
-    "bad_words": _TEXTS,
-    "dry_sequence_breakers": _TEXTS,
-    "thinking_markers": _TEXTS,
+    "bad_words": _WORDS,
+    "dry_sequence_breakers": _WORDS,
+    "thinking_markers": _WORDS,
     "exponential_decay_length_penalty": _PAIR,
     "sequence_bias": _PHRASES,
 }
@@ -108,3 +125,22 @@ def form_of(parameter: Parameter) -> Form:
     [5, 17]
     """
     return _FORMS.get(parameter.key, _BY_KIND.get(parameter.kind, _NUMBER))
+
+
+def help_of(parameter: Parameter, has_model: bool = False) -> str:
+    """Return the help of an option: its rule, what it does, and how it is given.
+
+    Parameters
+    ----------
+    parameter : Parameter
+    has_model : bool
+        Whether a model makes the logits, and not only a row of them is there.
+    """
+    words = [f"{parameter.rule}: {parameter.sentence}" if parameter.rule else parameter.sentence]
+    if form_of(parameter) is _WORDS:
+        words.append("␣ stands for a space.")
+    if form_of(parameter).repeats or parameter.key == "logit_bias":
+        words.append(f"{AGAIN.capitalize()}.")
+    if parameter.key == "guidance_scale" and not has_model:
+        words.append("A row of logits takes 1 alone.")
+    return " ".join(words)

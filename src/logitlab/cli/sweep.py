@@ -24,6 +24,7 @@ from logitlab.cli.arguments import (
     uncounted,
     whole,
 )
+from logitlab.cli.forms import AGAIN, help_of
 from logitlab.cli.outputs import check_outputs
 from logitlab.datasets import load
 from logitlab.engines.rules import Note
@@ -79,21 +80,21 @@ def add(commands: Any) -> None:
             dest="axes",
             metavar="VALUES",
             action=_Axis,
-            help=f"{PARAMETERS[key].rule}: {PARAMETERS[key].sentence}",
+            help=help_of(PARAMETERS[key]),
         )
     grid.add_argument(
         "--logit-bias",
         metavar="ID=VALUE",
         action="append",
         dest="logit_bias",
-        help="the same at every point",
+        help=f"the same at every point; {AGAIN}",
     )
     grid.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a request key of an engine's own, the same at every point",
+        help=f"a request key of an engine's own, the same at every point; {AGAIN}",
     )
     add_options(
         grid,

@@ -24,6 +24,7 @@ from logitlab.cli.arguments import (
     uncounted,
     whole,
 )
+from logitlab.cli.forms import spaced
 from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.engines.resolve import resolve
 from logitlab.numerics import softmax
@@ -115,7 +116,7 @@ def _token_of(arguments: argparse.Namespace, row: Row) -> int | None:
         hint = "A file of logits has no vocabulary: give --vocabulary, or --token-id."
         raise ParameterError("--token", "absent where --logits is given", arguments.token, hint)
     try:
-        return row.vocabulary.find(arguments.token.replace("␣", " "))
+        return row.vocabulary.find(spaced(arguments.token))
     except ParameterError as error:
         hint = "Write ␣king for a token that begins with a space."
         raise ParameterError("--token", error.rule, arguments.token, hint) from None

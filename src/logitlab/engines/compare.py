@@ -233,7 +233,7 @@ def compare_engines(
     given = read_request(request)
     check_structure(given)
     refuse_whole(given)
-    check_state(state)
+    check_state(state, batch=array.shape[:-1])
     if coins is not None:
         check_flag("coins", coins)
     lexicon = Lexicon.of(vocabulary)

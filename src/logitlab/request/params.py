@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from logitlab.checks import ParameterError, Seen, brief
+from logitlab.checks import ParameterError, Seen, brief, suggestion
 from logitlab.request import values
 from logitlab.request.beyond import BeyondParameters
 from logitlab.request.keys import KNOWN, check_key
@@ -37,6 +38,24 @@ __all__ = [
 ]
 
 
+def _tells_unknown(cls: Any) -> Any:
+    """Let a dataclass say which of its keywords it does not know."""
+    make = cls.__init__
+
+    @functools.wraps(make)
+    def checked(self: Any, *values: Any, **keywords: Any) -> None:
+        for key, value in keywords.items():
+            if key not in cls.__dataclass_fields__:
+                hint = suggestion(key, PARAMETERS) or "Other keys of a request go into extra."
+                seen = Seen(f"{key}={brief(value)}")
+                raise ParameterError("keywords", "request parameters", seen, hint)
+        make(self, *values, **keywords)
+
+    cls.__init__ = checked
+    return cls
+
+
+@_tells_unknown
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SamplingParams(BeyondParameters, PageParameters):
     """The request parameters of an OpenRouter call, validated.

@@ -135,7 +135,7 @@ def survivors(
             logprobs[row] = log_softmax(logit[kept])
 
     resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    run_chain(collect, array, resolved.chain.at(state), context, threads)
+    run_chain(collect, array, resolved.chain.at(state, array.shape[:-1]), context, threads)
     return Survivors(array.shape[:-1], tuple(tokens), tuple(logprobs), resolved.notes)
 
 
@@ -183,7 +183,7 @@ def distribution(
     """
     array = widened(check_logits(logits))
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    return resolved.chain.at(state).distribution(array, context)
+    return resolved.chain.at(state, array.shape[:-1]).distribution(array, context)
 
 
 def trace(
@@ -230,7 +230,7 @@ def trace(
     """
     array = check_logits(logits)
     resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    chain = resolved.chain.at(state).fallen(coins)
+    chain = resolved.chain.at(state, array.shape[:-1]).fallen(coins)
     return replace(chain.trace(array, context), notes=resolved.notes)
 
 
@@ -308,7 +308,7 @@ def logprobs(
     if top_logprobs is None:
         top_logprobs = resolved.given.get("top_logprobs", 0)
     count = check_integer("top_logprobs", top_logprobs, Range(0, size, integer=True))
-    resolved.chain.known(state)  # says what is wrong with it, wherever it is used
+    resolved.chain.known(state, batch)  # says what is wrong with it, wherever it is used
     chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)
     width = ids.shape[-1] if ids.ndim > len(batch) else 1
     chosen_ids = ids.reshape(math.prod(batch), width)

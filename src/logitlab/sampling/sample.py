@@ -157,7 +157,7 @@ def sample(
     resolved = resolve(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     chain = resolved.chain
     if state is not None or chain.stateful:
-        chain = chain.at(state)
+        chain = chain.at(state, batch)
     check_choice("coupling", coupling, COUPLINGS)
     check_integer("threads", threads, _THREADS)
     count = 1 if size is None else check_integer("size", size, _SIZES)
@@ -344,6 +344,6 @@ def greedy(
     """
     array = widened(check_logits(logits))
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    chain = resolved.chain.at(state)
+    chain = resolved.chain.at(state, array.shape[:-1])
     tokens: IntArray = chain(array, context).argmax(axis=-1)
     return tokens

@@ -10,7 +10,7 @@ import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
 from logitlab.numerics import probabilities
-from logitlab.steps.state import Course
+from logitlab.steps.state import Course, finite
 from logitlab.steps.step import RowStep, StatefulStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
@@ -190,16 +190,17 @@ class AdaptiveP(StatefulStep):
 
     def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
         """Return the sums of a long past in which the target was drawn."""
-        target = np.asarray(self.target, dtype)
         rest = dtype(1) - dtype(min(self.decay, _LARGEST_DECAY))
-        return {"weighted_sum": (target / rest).tolist(), "total_weight": (1 / rest).tolist()}
+        with np.errstate(over="ignore"):  # a target far below 0, which changes nothing
+            past = finite(self.target, dtype) / rest
+        return {"weighted_sum": finite(past, dtype).tolist(), "total_weight": (1 / rest).tolist()}
 
     def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> RowStep:
         """Return the step at the target that makes up for the past."""
-        target = np.clip(np.asarray(self.target, dtype), 0, 1)
-        total = np.asarray(state["total_weight"], dtype)
+        target = np.clip(finite(self.target, dtype), 0, 1)
+        weighted_sum, total = (finite(state[name], dtype) for name in self.states)
         with np.errstate(over="ignore"):
-            past = np.asarray(state["weighted_sum"], dtype) / np.where(total == 0, 1, total)
+            past = weighted_sum / np.where(total == 0, dtype(1), total)
         aim = np.clip(np.where(total == 0, target, 2 * target - past), 0, 1)
         aim = np.where(np.asarray(self.target) < 0, self.neutral, aim)
         return NearProbability(aim.tolist(), self.at_least)
@@ -209,11 +210,10 @@ class AdaptiveP(StatefulStep):
     ) -> dict[str, Any]:
         """Return the next sums."""
         decay, q = dtype(self.decay), np.exp(np.asarray(logprob, np.float64)).astype(dtype)
-        weighted_sum, total_weight = (np.asarray(state[name], dtype) for name in self.states)
-        return {
-            "weighted_sum": (q + decay * weighted_sum).tolist(),
-            "total_weight": (1 + decay * total_weight).tolist(),
-        }
+        weighted_sum, total_weight = (finite(state[name], dtype) for name in self.states)
+        with np.errstate(over="ignore"):
+            sums = q + decay * weighted_sum, 1 + decay * total_weight
+        return {name: finite(x, dtype).tolist() for name, x in zip(self.states, sums, strict=True)}
 
     def course(self, states: Mapping[str, Any], logprobs: FloatArray) -> Course:
         """Return the aim and the probability of each token, and the target."""

@@ -12,12 +12,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    Seen,
-)
+from logitlab.arrays import BoolArray, FloatArray, check_left
+from logitlab.checks import Range
 from logitlab.numerics import Precision
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds, check_ids
@@ -217,11 +213,7 @@ class _Mask(SparseStep):
     ) -> None:
         """Remove tokens in place."""
         self._remove(logits, context)
-        dead = logits.max(axis=-1) == -np.inf
-        if dead.any():
-            index = tuple(int(i) for i in np.argwhere(dead)[0])
-            seen = Seen(f"only -inf{f' in row {index}' if index else ''}")
-            raise ParameterError(self.key, "such that one token at least is left", seen)
+        check_left(self.key, logits)
 
     @abstractmethod
     def _remove(self, logits: FloatArray, context: Context | None) -> None:

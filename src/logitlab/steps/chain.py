@@ -283,7 +283,7 @@ class Chain(Transform):
         firsts = (step.init(dtype) for step in dict.fromkeys(self.stateful.values()))
         return {key: number for first in firsts for key, number in first.items()}
 
-    def at(self, state: State | None = None) -> Self:
+    def at(self, state: State | None = None, batch: tuple[int, ...] | None = None) -> Self:
         """Return the chain without state that this is in a state.
 
         Parameters
@@ -291,11 +291,14 @@ class Chain(Transform):
         state : mapping of str to float or array, optional
             By name, as of `init`; what is not in it is in its initial state. An array has one for
             each row.
+        batch : tuple of int, optional
+            The batch shape of the logits, where it is known: each number has to broadcast to it.
 
         Raises
         ------
         ParameterError
-            For a key that no step of the chain has, or a state that is no finite number.
+            For a key that no step of the chain has, a state that is no finite number, or one of
+            another shape.
 
         Examples
         --------
@@ -305,14 +308,14 @@ class Chain(Transform):
         """
         if not self.stateful and not check_state(state):
             return self
-        known, dtype = self.known(state), PRECISIONS[self.precision].value
+        known, dtype = self.known(state, batch), PRECISIONS[self.precision].value
         return self.of(
             *(s.at(known, dtype) if isinstance(s, StatefulStep) else s for s in self.steps)
         )
 
-    def known(self, state: State | None) -> dict[str, Any]:
+    def known(self, state: State | None, batch: tuple[int, ...] | None = None) -> dict[str, Any]:
         """Return the initial state with what is given in its place."""
-        return {**self.init(), **check_state(state, self.stateful)}
+        return {**self.init(), **check_state(state, self.stateful, batch)}
 
     def at_any(self, state: State | None) -> Self:
         """Do `at` with that part of a state that this chain has."""

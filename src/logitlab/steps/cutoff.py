@@ -77,8 +77,24 @@ def epsilon_cutoff(logits: ArrayLike, epsilon: ArrayLike, *, exempt: str = "maxi
     return EpsilonCutoff(epsilon, exempt)(logits)
 
 
+class _Cutoff(Truncation):
+    """What the two steps share: a bound for the probability, and that the most likely stays."""
+
+    exempt: str
+
+    rule: ClassVar[Range] = Range(0)
+    neutral: ClassVar[float] = 0.0
+    scanned_from: ClassVar[int] = 1 << 12
+    is_scan_exact: ClassVar[bool] = True
+
+    @property
+    def can_scan(self) -> bool:
+        """Whether all maxima stay."""
+        return self.exempt == "maxima"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class EpsilonCutoff(Truncation):
+class EpsilonCutoff(_Cutoff):
     """The step `epsilon_cutoff` with its value chosen.
 
     Examples
@@ -91,10 +107,6 @@ class EpsilonCutoff(Truncation):
     exempt: str = option("maxima", EXEMPT)
 
     key: ClassVar[str] = "epsilon_cutoff"
-    rule: ClassVar[Range] = Range(0)
-    neutral: ClassVar[float] = 0.0
-    scanned_from: ClassVar[int] = 1 << 12
-    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -103,11 +115,6 @@ class EpsilonCutoff(Truncation):
         if dtype != np.float64:
             return _at_least(rows, probabilities(rows, dtype), value.astype(dtype), self.exempt)
         return _above(rows, value * moments(rows)[0], self.exempt)
-
-    @property
-    def can_scan(self) -> bool:
-        """Whether all maxima stay."""
-        return self.exempt == "maxima"
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Compare with bounds of the mass, where both agree on every token."""
@@ -173,7 +180,7 @@ def eta_cutoff(
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class EtaCutoff(Truncation):
+class EtaCutoff(_Cutoff):
     """The step `eta_cutoff` with its value chosen.
 
     Examples
@@ -187,10 +194,6 @@ class EtaCutoff(Truncation):
     rounded_as: str = option("softmax", LOGPROBS)
 
     key: ClassVar[str] = "eta_cutoff"
-    rule: ClassVar[Range] = Range(0)
-    neutral: ClassVar[float] = 0.0
-    scanned_from: ClassVar[int] = 1 << 12
-    is_scan_exact: ClassVar[bool] = True
 
     def keep(
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
@@ -216,11 +219,6 @@ class EtaCutoff(Truncation):
         below = np.cumsum(terms, axis=-1, dtype=np.float64)[:, -1:].astype(dtype)
         cut = np.minimum(eta, np.sqrt(eta) * np.exp(below.astype(np.float64)).astype(dtype))
         return _at_least(rows, probs, cut, self.exempt)
-
-    @property
-    def can_scan(self) -> bool:
-        """Whether all maxima stay."""
-        return self.exempt == "maxima"
 
     def scan(self, scans: Any) -> list[IntArray | None]:
         """Compare with bounds of mass and average depth, where all agree on every token."""

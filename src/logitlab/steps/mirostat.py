@@ -11,7 +11,7 @@ import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
 from logitlab.numerics import rounded_weights, shifted
-from logitlab.steps.state import Course
+from logitlab.steps.state import Course, finite
 from logitlab.steps.step import StatefulStep, Truncation, Words, option
 from logitlab.steps.truncation import TopK
 from numpy.typing import ArrayLike, NDArray
@@ -320,7 +320,7 @@ class Mirostat(StatefulStep):
     -----
     While one token alone is left, its surprise is 0 and mu rises by ``eta tau`` each time: the cut
     opens by itself. With the surprise before the cut it does so only where the token is likelier
-    than ``2**-tau``.
+    than ``2**-tau``. A mu beyond what floats hold stays at the largest of them.
 
     In llama.cpp mirostat switches off every other sampler but bias and temperature. Aphrodite takes
     the surprise before the cut, the others that of what was drawn from. KoboldCpp keeps one mu for
@@ -356,7 +356,9 @@ class Mirostat(StatefulStep):
 
     def init(self, dtype: type[Any] = np.float64) -> dict[str, Any]:
         """Return ``2 tau``."""
-        return {"mirostat": (np.asarray(self.tau, dtype) * 2).tolist()}
+        with np.errstate(over="ignore"):
+            mu = finite(self.tau, dtype) * 2
+        return {"mirostat": finite(mu, dtype).tolist()}
 
     def at(self, state: Mapping[str, Any], dtype: type[Any] = np.float64) -> Truncation:
         """Return the cut at this mu."""
@@ -366,9 +368,11 @@ class Mirostat(StatefulStep):
         self, state: Mapping[str, Any], logprob: Any, dtype: type[Any] = np.float64
     ) -> dict[str, Any]:
         """Return the next mu."""
-        tau, eta, mu = np.asarray(self.tau, dtype), dtype(self.eta), state["mirostat"]
-        error = surprise_of(logprob, dtype) - tau
-        return {"mirostat": (np.asarray(mu, dtype) - eta * error).tolist()}
+        tau, eta, mu = (finite(x, dtype) for x in (self.tau, self.eta, state["mirostat"]))
+        with np.errstate(over="ignore"):
+            error = finite(surprise_of(logprob, dtype) - tau, dtype)
+            later = mu - finite(eta * error, dtype)
+        return {"mirostat": finite(later, dtype).tolist()}
 
     def course(self, states: Mapping[str, Any], logprobs: FloatArray) -> Course:
         """Return mu and the surprise of each token, in bits, and tau."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, check_left
 from logitlab.checks import Range
 from logitlab.numerics import Precision
 from logitlab.steps.context import Context, needed_context
@@ -42,8 +42,7 @@ def no_repeat_ngram(
     allowed : sequence of token ids
         What is never removed.
     guard : bool
-        Whether a row of which nothing would be left stays as it is; otherwise that is an error
-        where the row is used next.
+        Whether a row of which nothing would be left keeps its tokens; otherwise that is an error.
 
     Returns
     -------
@@ -54,6 +53,7 @@ def no_repeat_ngram(
     ------
     ParameterError
         If ``size`` is no integer of at least 0 or does not broadcast, or the context does not fit.
+        Without the guard also if no token is left in a row.
 
     Notes
     -----
@@ -107,6 +107,8 @@ class NoRepeatNgram(SparseStep):
             row[banned] = -np.inf
             if self.guard and len(banned) and row.max() == -np.inf:
                 row[banned] = before
+        if not self.guard:
+            check_left(self.key, logits)
 
     def _completing(self, text: IntArray, n: int) -> IntArray:
         """Return what followed where the last n - 1 tokens stood before."""

@@ -224,17 +224,8 @@ def presence_penalty(
         Any finite number. 0 changes nothing, negative values reward repetition.
     context : Context
         The tokens so far.
-    scope : {"all", "output", "prompt", "lagged"}
-        Which of them count; "lagged" is the output without its newest token, after the last
-        token of the prompt.
-    last_n : int, optional
-        Only the last n of them count; None counts all.
-    fill : int, optional
-        The token that counts for each place of a window of ``last_n`` that is not filled yet.
-    skip : int
-        How many tokens at the beginning of the prompt do not count.
-    decay : int
-        Over how many tokens before the window of ``last_n`` the effect fades, in a line.
+    scope, last_n, fill, skip, decay
+        As in `frequency_penalty`.
 
     Returns
     -------
@@ -455,6 +446,10 @@ class AdditivePenalty(_Penalty):
     ------
     ParameterError
         If a value is not finite or does not broadcast.
+
+    References
+    ----------
+    llama.cpp, ``llama_sampler_penalties_apply``; SGLang, ``BatchedPenalizerOrchestrator``.
 
     Examples
     --------

@@ -11,12 +11,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray, IntArray, per_row
-from logitlab.checks import (
-    ParameterError,
-    Range,
-    Seen,
-)
+from logitlab.arrays import BoolArray, FloatArray, IntArray, check_left, per_row
+from logitlab.checks import Range
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import SequenceMap, TokenSequences, check_ids
@@ -158,13 +154,6 @@ class _Sequences(SparseStep):
         same: BoolArray = ((tails[:, None] == wanted) | (wanted == -2)).all(axis=-1)
         return same
 
-    def _check_left(self, logits: FloatArray) -> None:
-        dead = logits.max(axis=-1) == -np.inf
-        if dead.any():
-            index = tuple(int(i) for i in np.argwhere(dead)[0])
-            seen = Seen(f"only -inf{f' in row {index}' if index else ''}")
-            raise ParameterError(self.key, "such that one token at least is left", seen)
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SequenceBias(_Sequences):
@@ -228,7 +217,7 @@ class SequenceBias(_Sequences):
         row, place = np.indices(x.shape).reshape(2, -1)
         scatter(rows, row, lasts[place], np.where(is_removed, -np.inf, new).reshape(-1))
         if (total == -np.inf).any():
-            self._check_left(logits)
+            check_left(self.key, logits)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -259,4 +248,4 @@ class BadWords(_Sequences):
         lasts = np.array([word[-1] for word in self.words], np.intp)
         row, which = np.nonzero(matching)
         rows[row, lasts[which]] = -np.inf
-        self._check_left(logits)
+        check_left(self.key, logits)

@@ -6,17 +6,31 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+from logitlab.arrays import per_row
 from logitlab.checks import ParameterError, Range
 from numpy.typing import NDArray
 
-__all__ = ["Course", "State", "check_state"]
+__all__ = ["Course", "State", "check_state", "finite"]
 
 State = Mapping[str, Any]
 """Numbers by their names, those of every step that has some: ``{"mirostat": 10.0}``."""
 
 
-def check_state(state: object, names: Collection[str] | None = None) -> State:
-    """Return a state, none for None, or raise `ParameterError`; `names` are all it may have."""
+def check_state(
+    state: object,
+    names: Collection[str] | None = None,
+    batch: tuple[int, ...] | None = None,
+) -> State:
+    """Return a state, none for None, or raise `ParameterError`.
+
+    Parameters
+    ----------
+    state : object
+    names : collection of str, optional
+        All it may have.
+    batch : tuple of int, optional
+        What its arrays are to broadcast to.
+    """
     if state is None:
         return {}
     if not isinstance(state, Mapping):
@@ -26,8 +40,16 @@ def check_state(state: object, names: Collection[str] | None = None) -> State:
             raise ParameterError("state", "absent where no step has one", state)
         raise ParameterError("state", f"a map whose keys are among {sorted(names)}", key)
     for key, value in state.items():
-        Range().check(f"state[{key!r}]", value)
+        array = Range().check(f"state[{key!r}]", value)
+        if batch is not None:
+            per_row(f"state[{key!r}]", array, batch)
     return state
+
+
+def finite(numbers: Any, dtype: type[Any] = np.float64) -> NDArray[Any]:
+    """Return numbers as a dtype can hold them: those too large for it as its largest."""
+    limit = np.finfo(dtype).max
+    return np.asarray(np.clip(np.asarray(numbers, np.float64), -limit, limit).astype(dtype))
 
 
 class Course(NamedTuple):

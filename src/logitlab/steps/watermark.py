@@ -302,7 +302,7 @@ def detect_watermark(
         V, that of the logits which were marked.
     config : Watermark, mapping, or None
         As it was when the text was written: a step, or a request's ``watermarking_config``.
-    prompt : array_like of int
+    prompt : array_like of int, shape (P,)
         The tokens before the text, which do not count. Without them the first tokens of the text
         do not count, which have too few before them.
     count_repeated : bool

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from logitlab.arrays import BoolArray, FloatArray
-from logitlab.checks import ParameterError, Range, Seen
+from logitlab.arrays import BoolArray, FloatArray, check_left
+from logitlab.checks import Range
 from logitlab.numerics import probabilities
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.ids import TokenIds
@@ -196,15 +196,8 @@ class AveragedXtc(RowStep):
             factor = np.log1p(-value) - rest
         lowered = (rows + factor).astype(rows.dtype)
         left = np.where(keep, rows, lowered)
-        _check_left(left)
+        check_left("xtc_threshold", left)
         return left
-
-
-def _check_left(rows: FloatArray) -> None:
-    dead = np.flatnonzero(rows.max(axis=-1) == -np.inf)
-    if dead.size:
-        seen = Seen("only -inf" if len(rows) == 1 else f"only -inf in row ({dead[0]},)")
-        raise ParameterError("xtc_threshold", "such that one token at least is left", seen)
 
 
 def _log_mass(rows: FloatArray) -> NDArray[np.float64]:
@@ -247,7 +240,7 @@ class ExcludeTopChoices(Truncation):
         """Keep what is below the threshold, and the least likely token that is not."""
         keep = self.stays(rows, value, dtype)
         if self.removed == "counts":
-            _check_left(np.where(keep, rows, -np.inf))
+            check_left(self.key, np.where(keep, rows, -np.inf))
         return keep
 
     def stays(self, rows: FloatArray, value: NDArray[Any], dtype: type[Any]) -> BoolArray:

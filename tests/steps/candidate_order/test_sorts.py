@@ -158,3 +158,12 @@ def test_wanted_tokens_stand_where_the_whole_order_has_them(seed: int, n: int, k
     whole, some = sort(values), sort(values, wanted)
     np.testing.assert_array_equal(some[wanted[some]], whole[wanted[whole]])
     np.testing.assert_array_equal(values[some], values[whole])
+
+
+def test_equal_values_are_sorted_once_and_stay_the_callers_own() -> None:
+    first = sort(np.zeros(40, np.float32))
+    expected = first.tolist()
+    first[:] = 0
+    assert sort(np.full(40, -1.5)).tolist() == expected
+    # One value more above all: the order of equals is then another question.
+    assert sort(np.append(np.zeros(40), 1.0))[0] == 40

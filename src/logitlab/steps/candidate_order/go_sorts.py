@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from logitlab.steps.candidate_order.sorts import distinct
+from logitlab.steps.candidate_order.sorts import descending, distinct
 
 Array = np.ndarray[Any, Any]
 
@@ -109,12 +109,9 @@ def pattern_sort(values: Array) -> Array:
     array([1, 2, 0])
     """
     n = len(values)
-    order = np.argsort(-values, kind="stable")
-    same = values[order[1:]] == values[order[:-1]]
-    if not same.any():
+    order, tied = descending(values)
+    if not tied.any():
         return order
-    tied = np.zeros(n, bool)
-    tied[order[1:][same]] = tied[order[:-1][same]] = True
     order = np.arange(n)
     _Quicksort(-values, order, tied).sort(0, n, n.bit_length())
     return order[np.argsort(-values[order], kind="stable")]

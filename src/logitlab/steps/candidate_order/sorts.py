@@ -9,6 +9,7 @@ involved: without them every sort agrees.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -94,15 +95,23 @@ def sort(values: Array, wanted: Array | None = None) -> Array:
     >>> sort(np.array([1, 2, 2], np.float32))
     array([1, 2, 0])
     """
-    n = len(values)
-    order = np.argsort(-values, kind="stable")
-    same = values[order[1:]] == values[order[:-1]]
-    if not same.any():
+    order, tied = descending(values)
+    if not tied.any():
         return order
-    tied = np.zeros(n, bool)
-    tied[order[1:][same]] = tied[order[:-1][same]] = True
-    if wanted is not None:
-        tied &= wanted
+    if values[order[0]] == values[order[-1]]:
+        return _order_of_equals(len(values)).copy()
+    return _introsort(values, tied if wanted is None else tied & wanted)
+
+
+@lru_cache(maxsize=4)
+def _order_of_equals(n: int) -> Array:
+    """Do `sort` for n equal values: what typical-p sorts by in every row with a masked token."""
+    return _introsort(np.zeros(n, np.float32), np.ones(n, bool))
+
+
+def _introsort(values: Array, tied: Array) -> Array:
+    """Do `sort` for values of which some have equals whose order matters."""
+    n = len(values)
     order = np.arange(n)
     parts = [(0, n, _depth(n))]
     while parts:
@@ -258,6 +267,15 @@ def distinct(values: Array, k: int) -> Array | None:
     places = places[np.argsort(-values[places], kind="stable")]
     ordered = values[places]
     return None if (ordered[1:] == ordered[:-1]).any() else places
+
+
+def descending(values: Array) -> tuple[Array, Array]:
+    """Return the places of the values, largest first, and which of these have equals."""
+    order = np.argsort(-values, kind="stable")
+    same = values[order[1:]] == values[order[:-1]]
+    tied = np.zeros(len(values), bool)
+    tied[order[1:][same]] = tied[order[:-1][same]] = True
+    return order, tied
 
 
 def _sift(heap: list[int], hole: int, size: int, place: int, v: list[float]) -> None:
