@@ -10,6 +10,7 @@ it is llama.cpp's own code, the tokenizer too: the vocabulary is loaded from a G
 from __future__ import annotations
 
 import ctypes
+import importlib
 import json
 import struct
 import sys
@@ -20,8 +21,6 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from engines.own_code import llama_cpp
 
 PATH = Path(__file__).parent / "vectors" / "breakers.json"
 MULTIPLIER, BASE = 1.0, 1.5
@@ -40,6 +39,11 @@ BREAKERS = [
     ["ba", "\n\n"], ["x"], ["a" * 60], ["", "b"],
 ]  # fmt: skip
 CASES = 10  # with each of them
+
+
+def own() -> Any:
+    """Return what calls llama.cpp, which is installed where this is recorded."""
+    return importlib.import_module("engines.own_code.llama_cpp")
 
 
 def written(piece: bytes) -> str:
@@ -80,7 +84,7 @@ def main() -> None:
             history = ([120, 34, *[token] * count, 58, 98]) * 3
             left = _left(vocabulary, [text], history[:-1], 1, 300)
             cases.append([[text], history[:-1], 1, 300, left])
-    head: dict[str, Any] = {"versions": llama_cpp.VERSIONS, "tokens": TOKENS, "merges": MERGES}
+    head: dict[str, Any] = {"versions": own().VERSIONS, "tokens": TOKENS, "merges": MERGES}
     head |= {"multiplier": MULTIPLIER, "base": BASE}
     lines = ",\n".join(map(json.dumps, cases))
     PATH.write_text(f'{json.dumps(head)[:-1]}, "cases": [\n{lines}\n]}}\n')
@@ -113,14 +117,14 @@ def _left(vocabulary: Any, breakers: list[str], history: list[int], *limits: int
     """Return the logits that DRY leaves of zeros, where it changed them."""
     texts = (ctypes.c_char_p * len(breakers))(*(text.encode() for text in breakers))
     arguments = vocabulary, MULTIPLIER, BASE, *limits, texts, len(breakers)
-    with llama_cpp._chain([("dry", arguments)], history) as chain:
-        tokens, _ = llama_cpp._apply(chain, np.zeros(len(TOKENS), np.float32))
+    with own()._chain([("dry", arguments)], history) as chain:
+        tokens, _ = own()._apply(chain, np.zeros(len(TOKENS), np.float32))
     return {str(t["id"]): float(t["logit"]) for t in np.sort(tokens, order="id") if t["logit"]}
 
 
 def _vocabulary() -> Any:
     """Return what llama.cpp reads from a file that has a vocabulary alone."""
-    library = llama_cpp._library()
+    library = own()._library()
     library.llama_model_default_params.restype = _ModelParams
     library.llama_model_load_from_file.argtypes = (ctypes.c_char_p, _ModelParams)
     library.llama_model_load_from_file.restype = ctypes.c_void_p
