@@ -4,7 +4,7 @@
 history, and the logits that ``llama_sampler_init_dry`` left of a row of zeros, where not 0. All of
 it is llama.cpp's own code, the tokenizer too: the vocabulary is loaded from a GGUF without tensors.
 
-    python tests/engines/record_breakers.py
+    python tests/engines/record_breakers.py [another/file.json]
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class _ModelParams(ctypes.Structure):
     )
 
 
-def main() -> None:
+def main(path: Path) -> None:
     vocabulary = _vocabulary()
     rng = np.random.default_rng(16)
     cases = []
@@ -87,7 +87,7 @@ def main() -> None:
     head: dict[str, Any] = {"versions": own().VERSIONS, "tokens": TOKENS, "merges": MERGES}
     head |= {"multiplier": MULTIPLIER, "base": BASE}
     lines = ",\n".join(map(json.dumps, cases))
-    PATH.write_text(f'{json.dumps(head)[:-1]}, "cases": [\n{lines}\n]}}\n')
+    path.write_text(f'{json.dumps(head)[:-1]}, "cases": [\n{lines}\n]}}\n')
 
 
 def _history(rng: np.random.Generator, breakers: list[str]) -> list[int]:
@@ -167,4 +167,4 @@ def _text(text: str) -> bytes:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else PATH)
