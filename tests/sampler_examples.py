@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,27 @@ import pytest
 from logitlab import Context, softmax
 from logitlab.arrays import FloatArray
 
-__all__ = ["EXAMPLES", "close", "context_of", "examples", "row_of"]
+__all__ = ["COMPARED", "EXAMPLES", "chosen_by", "close", "context_of", "examples", "row_of"]
 
 EXAMPLES: list[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "engines" / "sampler_examples.json").read_text("utf-8")
 )
 
 
+COMPARED: set[int] = set()
+"""Places of those that a test has chosen: ``engines/test_sampler_examples.py`` counts them."""
+
+
+def chosen_by(wanted: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Return the examples that a test compares with, and note that it does."""
+    places = [i for i, example in enumerate(EXAMPLES) if wanted(example)]
+    COMPARED.update(places)
+    return [EXAMPLES[i] for i in places]
+
+
 def examples(engine: str, *samplers: str, count: int) -> pytest.MarkDecorator:
     """Parametrise by the examples of samplers, of which there are so many."""
-    chosen = [e for e in EXAMPLES if e["engine"].startswith(engine) and e["sampler"] in samplers]
+    chosen = chosen_by(lambda e: e["engine"].startswith(engine) and e["sampler"] in samplers)
     assert len(chosen) == count
     return pytest.mark.parametrize("example", chosen, ids=lambda e: str(list(e["params"].values())))
 

@@ -289,6 +289,7 @@ def test_parameters_of_any_size_and_type_at_every_engine(engine: str) -> None:
                 said.append(str(error))
     form = re.compile(r"(?!logits)[a-z_0-9.\[\]']+ must be .+, got .+\.", re.DOTALL)
     assert [words for words in said if not form.match(words)] == []
+    assert len(said) >= 3 * len(PARAMETERS)
 
 
 def test_where_a_watermarks_key_and_window_are_wrong() -> None:

@@ -54,7 +54,7 @@ def run(*words: str) -> tuple[Any, str, str]:
 )  # fmt: skip
 def test_an_option_is_read_in_its_form(line: str, request_: dict[str, Any]) -> None:
     body = read(line)
-    assert body == {key: body[key] for key in sorted(body, key=list(PARAMETERS).index)}
+    assert list(body) == sorted(body, key=list(PARAMETERS).index)
     assert body == request_
     SamplingParams.from_request(body)
 
@@ -134,13 +134,20 @@ def test_texts_are_spelt_with_the_vocabulary_of_the_row() -> None:
 
 def test_a_generation_ends_as_it_is_told() -> None:
     line = ("generate", "Once upon a time", "--max-tokens", "30", "--seed", "7")
-    status, out, err = run(*line, "--repetition-detection", "max_pattern_size=1,min_count=2")
-    assert status == 0
+    detected = (
+        "--repetition-detection",
+        "max_pattern_size=1,min_count=3",
+        "--logit-bias",
+        "97=100",
+    )
+    status, out, err = run(*line, *detected)
+    assert (status, out) == (0, "aaa\n")
+    assert "It ended in 3 times the same token." in err
     status, out, err = run(*line, "--stop", "her", "--include-stop-str-in-output")
     assert out.endswith("her\n")
     assert "The stop string 'her' was found" in err
-    status, out, err = run(*line, "--bad-words", "the", "--min-tokens", "20")
-    assert " the " not in out
+    assert " a " in run(*line)[1]
+    assert " a " not in run(*line, "--bad-words", "a", "--min-tokens", "20")[1]
 
 
 def test_nothing_stands_beside_what_engines_declare() -> None:

@@ -10,7 +10,7 @@ from logitlab import Context, ParameterError, engines, sample, softmax, translat
 from logitlab.engines.draws import Place
 from logitlab.engines.koboldcpp import Prefilter
 
-from sampler_examples import EXAMPLES
+from sampler_examples import chosen_by
 
 NAMES = {
     "typical_p": "typ_p", "top_n_sigma": "top_n_sigma", "xtc": "xtc", "dynatemp": "temperature",
@@ -25,13 +25,13 @@ def of(engine: str) -> pytest.MarkDecorator:
 
     That is a vocabulary of another size than the row, and in KoboldCpp a slope of 0.
     """
-    chosen = [
-        example
-        for example in EXAMPLES
-        if example["engine"] == engine
-        and example["params"].get("n_vocab", 0) in (0, len(example["logits"]))
-        and example["params"].get("rep_pen_slope") != 0
-    ]
+    chosen = chosen_by(
+        lambda e: (
+            e["engine"] == engine
+            and e["params"].get("n_vocab", 0) in (0, len(e["logits"]))
+            and e["params"].get("rep_pen_slope") != 0
+        )
+    )
     name = lambda e: f"{e['sampler']} {list(e['params'].values())}"  # noqa: E731
     return pytest.mark.parametrize("example", chosen, ids=name)
 

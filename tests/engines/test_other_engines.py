@@ -18,7 +18,7 @@ from logitlab.steps.candidate_order.go_sorts import heap_sort, pattern_sort
 from engines import recorded
 from engines.own_code import Array
 from engines.record import BEYOND, sequences
-from sampler_examples import EXAMPLES, close, context_of, row_of
+from sampler_examples import chosen_by, close, context_of, row_of
 
 OTHERS = ("textgen", "tgi", "exllamav3", "tabbyapi")
 # Float32 sums that decide, or that divide by what is almost nothing: what is checked instead.
@@ -56,13 +56,9 @@ def test_what_they_refuse_is_refused_with_their_text(name: str) -> None:
         theirs = answer.error.partition(": ")[2]
         message, said = re.split(f" {name} refuses the request", ours)
         said = said.removeprefix(": ") if said.startswith(": ") else message
-        assert _bare(theirs) == _bare(said.removeprefix("AssertionError: "))
+        assert theirs.rstrip(" .") == said.removeprefix("AssertionError: ").rstrip(" .")
         count += 1
     assert count >= 3
-
-
-def _bare(text: str) -> str:
-    return text.replace(".0", "").rstrip(" .")
 
 
 def test_tokens_and_states_are_those_of_text_generation_webui() -> None:
@@ -92,7 +88,7 @@ def test_tokens_and_states_are_those_of_text_generation_webui() -> None:
 
 def of(engine: str) -> list[Any]:
     """Return the worked examples of an engine."""
-    chosen = [each for each in EXAMPLES if each["engine"].startswith(engine)]
+    chosen = chosen_by(lambda each: each["engine"].startswith(engine))
     return [pytest.param(each, id=f"{each['sampler']}-{n}") for n, each in enumerate(chosen)]
 
 

@@ -43,14 +43,8 @@ def test_what_an_engine_refuses_is_refused_with_its_text(engine: str) -> None:
         message, said = re.split(f" {engine} refuses the request", ours)
         theirs = answer.error.partition(": ")[2].partition(" (parameter=")[0]
         said = said.removeprefix(": ") if said.startswith(": ") else message
-        assert bare(theirs) == bare(said)
+        assert theirs.rstrip(" .") == said.rstrip(" .")
     assert count >= 5
-
-
-def bare(text: str) -> str:
-    """Return a text without what differs by type only: 2.0 and 2, tuples and lists, its end."""
-    text = re.sub(r"\.0(?![0-9])", "", text)
-    return re.sub(r"[()\[\]'{}]|,(?= *[)\]])", "", text).rstrip(" .,")
 
 
 def test_half_of_the_rows_are_rounded_and_all_samplers_are_in_play() -> None:

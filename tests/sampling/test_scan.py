@@ -149,4 +149,8 @@ def test_top_candidates_hold_the_most_likely(x: Array, data: st.DataObject) -> N
     wide = np.tile(x, 8192 // x.size + 1)
     found = top_candidates(wide, count)
     kept = np.sort(wide[found])[::-1][:count]
-    np.testing.assert_array_equal(kept, np.sort(wide)[::-1][:count])
+    best = np.sort(wide)[::-1][:count]
+    # Where so many are not left, those that are removed may be missing.
+    alive = int((best > -np.inf).sum())
+    np.testing.assert_array_equal(kept[:alive], best[:alive])
+    assert (kept[alive:] == -np.inf).all()
