@@ -181,7 +181,10 @@ def overlapping(
     for token, reach in ends:
         if reach not in tails:
             rest = data[reach:].decode("utf-8", "replace")
-            tails[reach] = lexicon.ids(key, rest)[:most]
+            try:
+                tails[reach] = lexicon.ids(key, rest)[:most]
+            except SpellingError as error:
+                raise SpellingError(key, error.rule, text, error.hint) from None
         yield token, *tails[reach]
 
 
