@@ -322,4 +322,4 @@ def test_a_model_that_begins_every_text_with_a_token_spells_without_it() -> None
 def test_a_breaker_that_cannot_be_spelt_is_named_whole() -> None:
     asked = {"dry_multiplier": 1, "dry_sequence_breakers": ["[1]"]}
     with pytest.raises(ParameterError, match=r"^dry_sequence_breakers must be .* got '\[1\]'"):
-        translate(asked, vocabulary=Vocabulary([b"a", b"x[", b"b"]))
+        ll.translate(asked, "openrouter", vocabulary=Vocabulary([b"a", b"x[", b"b"]))
