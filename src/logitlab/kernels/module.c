@@ -33,6 +33,8 @@ static int read_word(PyObject *number, const char *name, uint32_t *word)
     return 1;
 }
 
+#include "entry.h"
+
 PyDoc_STRVAR(uniforms_doc,
              "uniforms(keys, sequence, position, token, out)\n--\n\n"
              "Fill out, float64, with the uniforms of as many places, for keys of two words of 32\n"
@@ -76,6 +78,11 @@ release:
 
 static PyMethodDef functions[] = {
     {"uniforms", (PyCFunction)(void (*)(void))uniforms, METH_FASTCALL, uniforms_doc},
+    {"draw", (PyCFunction)(void (*)(void))draw_rows, METH_FASTCALL, draw_doc},
+    {"survivors", (PyCFunction)(void (*)(void))list_rows, METH_FASTCALL, survivors_doc},
+    {"masses", (PyCFunction)(void (*)(void))mass_rows, METH_FASTCALL, masses_doc},
+    {"scratch", scratch_of, METH_O, scratch_doc},
+    {"slack", set_slack, METH_O, bounds_doc},
     {NULL, NULL, 0, NULL},
 };
 
