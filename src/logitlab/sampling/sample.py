@@ -58,9 +58,10 @@ class Draws:
 def plan(
     request: Request, *, engine: EngineLike = "openrouter", vocabulary: VocabularyLike = None
 ) -> Plan:
-    """Return how the fast path runs a request: which steps act on the whole vocabulary.
+    """Return how the fast path runs a request: in which kernels, or in numpy on which tokens.
 
-    Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
+    Vocabularies of less than some thousand tokens are not scanned in numpy: dense steps are as fast
+    there.
 
     Parameters
     ----------
@@ -77,8 +78,9 @@ def plan(
 
     Examples
     --------
-    >>> from logitlab import SamplingParams
-    >>> print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
+    >>> from logitlab import SamplingParams, kernels
+    >>> with kernels.off():
+    ...     print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
     dense, on the whole vocabulary: FrequencyPenalty(0.5)
     scan of the vocabulary: Temperature(0.8), MinP(0.05)
     """
