@@ -1,8 +1,9 @@
 """What the samplers beyond the page cost, beside min_p on the same row.
 
 Run ``python benchmarks/beyond.py``. Both draw one token from one row of 49,152 logits, turn by
-turn; a figure is the median over real rows of how many times as long the sampler takes. Beside it
-the same of the dense step, which is the textbook and not what `sample` runs. Exits 1 above a limit.
+turn, in numpy; a figure is the median over real rows of how many times as long the sampler takes.
+Beside it the same of the dense step, which is the textbook and not what `sample` runs, and what
+`sample` takes with the compiled kernels, in floors of the row. Exits 1 above a limit.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if __name__ == "__main__":
 
 from logitlab import (
     Chain,
+    Context,
     EpsilonCutoff,
     EtaCutoff,
     MinP,
@@ -30,10 +32,13 @@ from logitlab import (
     TopNSigma,
     TypicalP,
     datasets,
+    kernels,
     sample,
 )
 
+import report
 import timing
+from compare import floor, prepared
 
 # The most times as long as min_p that one may take.
 LIMITS: dict[Step, float] = {
@@ -50,14 +55,17 @@ MIN_P = MinP(0.05)
 
 
 def main() -> int:
-    rows = datasets.load("smollm2").logits[::2]
+    arguments = report.options(__doc__).parse_args()
+    rows = datasets.load("smollm2").logits[:: 10 if arguments.quick else 2]
     slow = 0
     for step, limit in LIMITS.items():
-        drawn = ratio(rows, lambda step: partial(sample, request=Chain(step), seed=7), step)
-        dense = ratio(rows, lambda step: step, step)
-        slow += drawn > limit
+        with kernels.off():
+            drawn = ratio(rows, lambda step: partial(sample, request=Chain(step), seed=7), step)
+            dense = ratio(rows, lambda step: step, step)
+        slow += drawn > limit and not arguments.quick
         mark = "" if drawn <= limit else "  too slow"
-        print(f"{step!r:22}{drawn:6.2f} of {limit:<5g} dense{dense:7.2f}{mark}")
+        print(f"{step!r:22}{drawn:6.2f} of {limit:<5g} dense{dense:7.2f}"
+              f"  floors{in_floors(rows, step):7.2f}{mark}")  # fmt: skip
     return int(slow > 0)
 
 
@@ -71,6 +79,16 @@ def ratio(rows: Any, made: Callable[[Step], Callable[..., Any]], step: Step) -> 
         }
         times = timing.interleaved(pair, seconds=0.1, least=3)
         ratios.append(timing.ratio(times["ours"], times["min_p"]))
+    return statistics.median(ratios)
+
+
+def in_floors(rows: Any, step: Step) -> float:
+    """Return the median over the rows of what a prepared call takes, in floors."""
+    ratios = []
+    for row in rows:
+        pair = {"ours": prepared(Chain(step), row[None], [Context()]), "floor": floor(row[None])}
+        times = timing.interleaved(pair, seconds=0.1, least=3)
+        ratios.append(timing.ratio(times["ours"], times["floor"]))
     return statistics.median(ratios)
 
 

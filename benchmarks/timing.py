@@ -12,25 +12,30 @@ TURN = 0.03  # seconds
 
 
 def interleaved(
-    contenders: dict[str, Callable[[], Any]], *, seconds: float, least: int = 5, most: int = 200
+    contenders: dict[str, Callable[[], Any]],
+    *,
+    seconds: float,
+    least: int = 5,
+    most: int = 200,
+    turn: float = TURN,
 ) -> dict[str, list[float]]:
     """Return the times of each contender in seconds, one for each round.
 
     Each round gives every contender one turn, starting with another one each time; rounds go on
-    for about so many seconds. A turn lasts about `TURN`: a quick call is repeated, so that everyone
-    runs with warm caches, and its mean is taken.
+    for about so many seconds. A turn lasts about ``turn`` of them: a quick call is repeated, so
+    that everyone runs with warm caches, and its mean is taken.
     """
     names = list(contenders)
-    repeats = {name: max(1, round(TURN / _once(run))) for name, run in contenders.items()}
+    repeats = {name: max(1, round(turn / _once(run))) for name, run in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in names}
     start = time.perf_counter()
     gc.disable()
     try:
-        for turn in range(most):
-            if turn >= least and time.perf_counter() - start > seconds:
+        for count in range(most):
+            if count >= least and time.perf_counter() - start > seconds:
                 break
             for i in range(len(names)):
-                name = names[(turn + i) % len(names)]
+                name = names[(count + i) % len(names)]
                 run = contenders[name]
                 begin = time.perf_counter()
                 for _ in range(repeats[name]):
