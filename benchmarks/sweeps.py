@@ -328,7 +328,7 @@ def main() -> int:
         lines = [line for name in names for line in ("", f"## {PARTS[name][0]}", "", *told[name])]
         report.write("sweeps.md", ["# Sweeps", *lines])
     if arguments.readme:
-        lines = [line for name in IN_README for line in ("", *told[name])]
+        lines = [line for name in IN_README if name in told for line in ("", *told[name])]
         report.insert(report.BENCHMARKS, "sweeps", [f"Measured {report.stamp()}", *lines])
     return 0
 
