@@ -98,7 +98,7 @@ def test_an_engine_that_reports_no_logprobs_reports_null_and_says_so(engine: str
 
 
 def test_where_nobody_says_what_is_reported_the_mode_is_asked_for() -> None:
-    asked = {"logprobs": True, "max_tokens": 3}
+    asked = {"logprobs": True, "max_tokens": 3, "seed": 1}
     wanted = (
         "logprobs must be false, or asked for with logprobs_mode 'raw' or 'processed', got True. "
         "openai does not say what it reports."
