@@ -215,9 +215,12 @@ CALLING: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(
-    "choice", ["none", "auto", "required", {"type": "function", "function": {"name": "weather"}}]
+    ("choice", "n"),
+    [
+        *(("none", 3), ("auto", 3), ("required", 3), ("required", 1)),
+        ({"type": "function", "function": {"name": "weather"}}, 3),
+    ],
 )
 def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
     request = {**CALLING, "tool_choice": choice, "n": n, "logprobs": True}
