@@ -12,6 +12,8 @@
 #define EXP32 0x2p-24  /* relative error of exp8 from -86 up; below, 5e-38 in all */
 #define EXP64 0x1p-51  /* relative error of exp4 from -700 up */
 
+#define VANISHING -690.0 /* below exp(-700) the dense path has weights of 0 */
+
 /* What all bounds are multiplied by: 1, and 0 in a test that has to find wrong tokens then. */
 static double slack = 1.0;
 

@@ -136,10 +136,11 @@ static int keep_typical(List *list, double p, Range mass, Range depth, double en
     for (int64_t i = 0; i < list->count; i++) {
         double y = list->y[i];
         int stays = y == at_edge ? ties++ < edge.ties : -far[i] < deviation;
-        list->ids[kept] = list->ids[i], list->y[kept] = y, list->w[kept] = list->w[i];
+        list->ids[kept] = list->ids[i], list->y[kept] = y;
         kept += stays;
     }
     list->count = kept;
+    weigh_list(list); /* the most likely token may be gone */
     return FOUND;
 }
 
@@ -147,7 +148,7 @@ static int keep_typical(List *list, double p, Range mass, Range depth, double en
 static int drop_top(List *list, double share, Range mass, int ties)
 {
     Range gap = gap_of((Range){share * mass.low, share * mass.high});
-    if (!(gap.low > -1e30) || (share * mass.high > 1 && share * mass.low <= 1))
+    if (!(gap.low > VANISHING) || (share * mass.high > 1 && share * mass.low <= 1))
         return UNSURE;
     double least = INFINITY;
     int64_t top = 0, equal = 0, seen = 0, kept = 0;
@@ -485,7 +486,7 @@ static Left exclude_from_row(Row *row, double share, int ties)
         double z = exact ? compute(row, -INFINITY) : estimate(row);
         Range mass = about(z, exact ? bound64(size) : bound32(size, z, row->y_top, row->t != 1));
         Range gap = gap_of((Range){share * mass.low, share * mass.high});
-        if (!(gap.low > -1e30) || !list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
+        if (!(gap.low > VANISHING) || !list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
             return UNDECIDED;
         if (share * mass.low > 1)
             return WHOLE;

@@ -239,7 +239,9 @@ INLINE Moments moments_as(const Row *row, int of, int is_wide)
         d4 part[3] = {zero, zero, zero};
         for (int i = 0; i < 16; i++) {
             d4 y, w = exact4(p, wide, i, t, top, &y);
-            l4 alive = y > none;
+            /* A quotient that overflows has no weight, but it is not removed: its depth, infinite,
+             * leaves the row to the dense step. */
+            l4 alive = of == OF_MASS ? y > none : double4(load_four(p + 4 * i)) > none;
             d4 depth = select4(alive, top - y, zero);
             if (of == OF_MASS) {
                 part[0] += w;
@@ -399,7 +401,7 @@ static int gather(Row *row, double x)
     int is_finite = 1;
     for (int64_t i = 0; i < count; i++) {
         list->y[i] = y_of(row, list->ids[i]);
-        is_finite &= list->y[i] > -INFINITY;
+        is_finite &= list->y[i] > -1e38; /* lower ones the dense step may squeeze */
     }
     list->count = count;
     return is_finite && count > 0;
