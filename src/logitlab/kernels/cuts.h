@@ -24,21 +24,8 @@ enum {
 /* What is left of a row: all of it, a list, or a nucleus too wide for one. */
 typedef enum { WHOLE, LISTED, WIDE, UNDECIDED } Left;
 
-INLINE Range about(double x, double relative)
-{
-    return (Range){x * (1 - relative), x * (1 + relative)};
-}
-
 /* In what share of the mass two sums of a list can differ: ours, and one in another order. */
 INLINE double bound_listed(const List *list) { return bound64((double)list->count); }
-
-/* The least gap of a ratio to the top, and the least that surely is. ln 1 is exact. */
-INLINE Range gap_of(Range ratio)
-{
-    double low = log(fmin(ratio.low, 1.0)), high = log(fmin(ratio.high, 1.0));
-    return (Range){low < 0 ? low - slack * (1e-14 - 1e-15 * low) : 0,
-                   high < 0 ? high + slack * (1e-14 - 1e-15 * high) : 0};
-}
 
 /* Whether a step changes nothing, with such a value. */
 static int is_neutral(int kind, double value, int64_t size)
@@ -87,18 +74,15 @@ static Moments list_moments(const List *list)
 /* Bounds of the average that a ratio looks at. */
 static Range mean_of(int kind, const Moments *sums, double relative)
 {
-    double mean = (kind == P_LESS ? sums->squares : sums->depths) / sums->mass;
-    double off = 4 * relative * (mean + 1);
-    return (Range){fmax(mean - off, 0), mean + off};
+    return mean_about((kind == P_LESS ? sums->squares : sums->depths) / sums->mass, relative);
 }
 
-/* Bounds of n standard deviations; of the variance, as the mean of squares less the squared mean,
- * errors of the sums weigh as much more as it is smaller than the former. */
+/* Bounds of n standard deviations. */
 static Range reach_of(double n, const Moments *sums, double size, int of_sample)
 {
     double mean = sums->spread / sums->count, square = sums->spreads / sums->count;
     double variance = square - mean * mean;
-    double relative = 4 * bound64(size) * (1 + square / variance);
+    double relative = bound_deviation(size, square, variance);
     if (!(sums->count > 1 && variance > 0 && relative < 1e-3 && sums->spreads < 1e200 &&
           variance > 1e-200))
         return (Range){-1, -1};
@@ -111,17 +95,17 @@ static Range reach_of(double n, const Moments *sums, double size, int of_sample)
 static int keep_typical(List *list, double p, Range mass, Range depth, double end)
 {
     double typical = (depth.low + depth.high) / 2;
-    double doubt = depth.high - depth.low + slack * 1e-13 * (1 + depth.high);
     double *far = list->room[4];
     Edge edge;
     for (int64_t i = 0; i < list->count; i++)
         far[i] = -fabs(list->top - list->y[i] - typical);
     double goal = p * (mass.low + mass.high) / 2;
-    double off = p * (mass.high - mass.low) / 2 + slack * bound_listed(list) * mass.high;
+    double off = p * (mass.high - mass.low) / 2 + bound_listed(list) * mass.high;
     int found = find_edge(far, list->w, list->count, goal, off, list->room, &edge);
     if (found != FOUND)
         return found;
     double deviation = -edge.value, at_edge = NAN;
+    double doubt = depth.high - depth.low + 2 * bound_typical(deviation, depth.high);
     if (deviation + doubt >= end - typical)
         return NOWHERE;
     if (deviation <= doubt)
@@ -207,7 +191,8 @@ static int cut_list(Row *row, int kind, double value, int option)
         return FOUND;
     case TOP_P: {
         double mass = list_mass(list);
-        found = find_edge(list->y, list->w, list->count, value * mass, doubt * mass, list->room, &edge);
+        doubt = bound_share((double)list->count) * mass;
+        found = find_edge(list->y, list->w, list->count, value * mass, doubt, list->room, &edge);
         if (found == FOUND)
             keep_to(list, edge, option);
         return found == FOUND ? FOUND : UNSURE;
@@ -276,12 +261,13 @@ static Left ratio_of_row(Row *row, int kind, double value)
             mean = mean_of(kind, &sums, bound64((double)row->size));
         } else if (kind != MIN_P) {
             double z = estimate(row);
-            mass = about(z, bound32((double)row->size, z, row->y_top, row->wide || row->t != 1));
+            mass = mass_of(z, bound32((double)row->size, z, row->y_top, row->wide || row->t != 1),
+                           (double)row->size);
         }
         Range gap = gap_of(ratio_of(kind, value, mass, mean));
         if (!(gap.low > -1e30 && gap.high - gap.low < 1))
             continue;
-        if (!list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
+        if (!list_all_above(row, row->top + row->t * widened(gap.low)))
             return UNDECIDED;
         if (keep_near(&row->list, gap.low, gap.high) == FOUND)
             return LISTED;
@@ -293,7 +279,7 @@ static Left top_n_sigma_of_row(Row *row, double n, int of_sample)
 {
     Moments sums = moments_of_logits(row);
     Range reach = reach_of(n, &sums, (double)row->size, of_sample);
-    if (reach.high < 0 || !list_all_above(row, row->top - row->t * reach.high * (1 + 1e-12)))
+    if (reach.high < 0 || !list_all_above(row, row->top - row->t * widened(reach.high)))
         return UNDECIDED;
     return keep_near(&row->list, -reach.high, -reach.low) == FOUND ? LISTED : UNDECIDED;
 }
@@ -403,9 +389,7 @@ static Left wide_nucleus(Row *row, double p, int ties)
     if (found != FOUND)
         return UNDECIDED;
     /* All that is equal to the edge under the temperature has to be between the two. */
-    double y_high = (double)(float)((double)high / row->t);
-    double y_low = (double)(float)((double)low / row->t);
-    if (!row->wide && (y_high == edge.value || y_low == edge.value))
+    if (y_below(row, high) == edge.value || y_below(row, low) == edge.value)
         return UNDECIDED;
     keep_to(list, edge, ties);
     for (int64_t i = 0; i < list->count; i++)
@@ -431,9 +415,9 @@ static Left nucleus_of_row(Row *row, double p, int ties)
     const int64_t most = row->chunks * 3 / 4;
     const double size = (double)row->size, relative = bound64(size);
     Range mass = {0, 0};
-    int known = fabs(row->y_top) < 1e4 ? 0 : 1; /* 0: by peaks, 1: estimated, 2: computed */
+    int known = fabs(row->y_top) < PEAKS_KNOWN ? 0 : 1; /* 0: by peaks, 1: estimated, 2: computed */
     if (known)
-        mass = (Range){0, size};
+        mass = (Range){1, size};
     for (int i = 0; i < 3; i++) {
         int64_t count = looks[i] < most ? looks[i] : most;
         int is_last = i == 2 || count < looks[i];
@@ -457,7 +441,7 @@ static Left nucleus_of_row(Row *row, double p, int ties)
                 break;
             if (known == 0) {
                 double z = estimate(row);
-                mass = about(z, bound32(size, z, row->y_top, row->wide || row->t != 1));
+                mass = mass_of(z, bound32(size, z, row->y_top, row->wide || row->t != 1), size);
             } else if (known == 1)
                 mass = about(compute(row, -INFINITY), relative);
             else if (found == NOWHERE)
@@ -484,9 +468,10 @@ static Left exclude_from_row(Row *row, double share, int ties)
     }
     for (int exact = 0; exact < 2; exact++) {
         double z = exact ? compute(row, -INFINITY) : estimate(row);
-        Range mass = about(z, exact ? bound64(size) : bound32(size, z, row->y_top, row->t != 1));
+        double relative = exact ? bound64(size) : bound32(size, z, row->y_top, row->t != 1);
+        Range mass = mass_of(z, relative, size);
         Range gap = gap_of((Range){share * mass.low, share * mass.high});
-        if (!(gap.low > VANISHING) || !list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
+        if (!(gap.low > VANISHING) || !list_all_above(row, row->top + row->t * widened(gap.low)))
             return UNDECIDED;
         if (share * mass.low > 1)
             return WHOLE;
