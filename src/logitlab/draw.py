@@ -32,6 +32,7 @@ _WIDE = 1 << 14  # rows beyond this are searched in two steps
 _STRETCH = 256
 _WEIGHTLESS = -60.0  # the gap from which on a weight cannot matter among float32 sums
 _FEW = 8  # so many numbers are drawn faster one by one
+_DOUBT = 1.0  # how wide a doubt about logarithms is, in terms of what is derived in gumbel.h
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
 
@@ -281,7 +282,8 @@ def choose(
             places[block] = _first_beyond(logits[block], luck[block])
         return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
     drawn = np.empty(sequence.shape, np.int64)
-    for row, logit in enumerate(logits):
+    for row in _race(logits, seeds, (sequence, position), tokens, drawn).tolist():
+        logit = logits[row]
         survivors = np.flatnonzero(logit > -np.inf)
         ids = survivors if tokens is None else tokens[row, survivors]
         gap = shifted(logit[survivors])
@@ -292,6 +294,29 @@ def choose(
             noise = gumbel(own, ids, sequence[here], position[here])
             drawn[here[:2]] = ids[np.argmax(gap + noise, axis=-1)]
     return drawn
+
+
+def _race(
+    logits: FloatArray,
+    seeds: Sequence[int],
+    places: tuple[NDArray[Any], NDArray[Any]],
+    tokens: IntArray | None,
+    drawn: IntArray,
+) -> IntArray:
+    """Fill in what the kernels draw with Gumbel noise, and return the rows left to numpy."""
+    if kernels.rows is None or logits.dtype.char not in "fd" or 0 in (logits.size, drawn.size):
+        return np.arange(len(logits))
+    sure = np.empty(drawn.shape, np.uint8)
+    kernels.rows.gumbel(
+        np.ascontiguousarray(logits),
+        None if tokens is None else np.ascontiguousarray(tokens, np.int64),
+        np.array(list(map(_philox_key, seeds)), np.uint64),
+        *(np.ascontiguousarray(place, np.uint64) for place in places),
+        _DOUBT,
+        drawn,
+        sure,
+    )
+    return np.flatnonzero(~sure.all(axis=1))
 
 
 def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:
