@@ -31,9 +31,19 @@ static double gumbel_noise(uint64_t bits)
 }
 
 /* Fill in the first words of 64 tokens, of ids counted from `base`, each in the low half of 64 bits
-   (the high half is of no use). Return whether one of them is at least `least`.
+   (the high half is of no use). Return whether one of them is at least `least`. */
+typedef int gumbel_worder(const uint64_t *ids, uint64_t base, const uint32_t *key,
+                          const uint32_t *place, uint32_t least, uint64_t *out);
 
-   One body for all sizes of vectors: `WORDS` is a vector of 64-bit words, `TIMES` multiplies the
+/* Compilers do not see that half a multiplication of vectors is enough: x86 is told. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+typedef uint64_t gumbel_words2 __attribute__((vector_size(16)));
+typedef uint64_t gumbel_words4 __attribute__((vector_size(32)));
+typedef uint64_t gumbel_words8 __attribute__((vector_size(64)));
+
+/* One body for all sizes of vectors: `WORDS` is a vector of 64-bit words, `TIMES` multiplies the
    low halves of two. Halves are never cleaned, as neither TIMES nor xor minds the high ones. The
    last round makes the first word only. */
 #define GUMBEL_WORDS(NAME, WORDS, TIMES)                                                          \
@@ -76,17 +86,6 @@ static double gumbel_noise(uint64_t bits)
         return reached;                                                                           \
     }
 
-typedef uint64_t gumbel_words2 __attribute__((vector_size(16)));
-typedef int gumbel_worder(const uint64_t *, uint64_t, const uint32_t *, const uint32_t *, uint32_t,
-                          uint64_t *);
-
-/* Compilers do not see that half a multiplication is enough: x86 is told. */
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-
-typedef uint64_t gumbel_words4 __attribute__((vector_size(32)));
-typedef uint64_t gumbel_words8 __attribute__((vector_size(64)));
-
 #define GUMBEL_TIMES2(x, y) (gumbel_words2) _mm_mul_epu32((__m128i)(x), (__m128i)(y))
 #define GUMBEL_TIMES4(x, y) (gumbel_words4) _mm256_mul_epu32((__m256i)(x), (__m256i)(y))
 #define GUMBEL_TIMES8(x, y) (gumbel_words8) _mm512_mul_epu32((__m512i)(x), (__m512i)(y))
@@ -102,9 +101,37 @@ static gumbel_worder *gumbel_words(void)
     return __builtin_cpu_supports("avx2") ? gumbel_words_avx2 : gumbel_words_sse2;
 }
 #else
-#define GUMBEL_TIMES(x, y) (((x)&0xFFFFFFFFu) * (y))
-
-GUMBEL_WORDS(gumbel_words_any, gumbel_words2, GUMBEL_TIMES)
+/* The same in plain loops, each of which a compiler can turn into vectors. */
+static int gumbel_words_any(const uint64_t *ids, uint64_t base, const uint32_t *key,
+                            const uint32_t *place, uint32_t least, uint64_t *out)
+{
+    uint32_t a[GUMBEL_CHUNK], b[GUMBEL_CHUNK], c[GUMBEL_CHUNK], d[GUMBEL_CHUNK];
+    for (int i = 0; i < GUMBEL_CHUNK; i++) {
+        a[i] = (uint32_t)(ids[i] + base);
+        b[i] = place[0];
+        c[i] = place[1];
+        d[i] = place[2];
+    }
+    uint32_t key_a = key[0], key_c = key[1];
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < GUMBEL_CHUNK; i++) {
+            uint64_t product_a = (uint64_t)a[i] * 0xD2511F53u;
+            uint64_t product_c = (uint64_t)c[i] * 0xCD9E8D57u;
+            a[i] = (uint32_t)(product_c >> 32) ^ b[i] ^ key_a;
+            b[i] = (uint32_t)product_c;
+            c[i] = (uint32_t)(product_a >> 32) ^ d[i] ^ key_c;
+            d[i] = (uint32_t)product_a;
+        }
+        key_a += 0x9E3779B9u;
+        key_c += 0xBB67AE85u;
+    }
+    int reached = 0;
+    for (int i = 0; i < GUMBEL_CHUNK; i++) {
+        out[i] = a[i];
+        reached |= a[i] >= least;
+    }
+    return reached;
+}
 
 static gumbel_worder *gumbel_words(void)
 {

@@ -19,7 +19,7 @@
 
 typedef double sums_lanes __attribute__((vector_size(64)));
 typedef float sums_narrow __attribute__((vector_size(32)));
-typedef int64_t sums_bits __attribute__((vector_size(64)));
+typedef uint64_t sums_bits __attribute__((vector_size(64)));
 #define SUMS_WIDTH 8
 
 /* Weights below 2**-54 change no running sum that starts at 1. */
