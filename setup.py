@@ -12,7 +12,7 @@ import tempfile
 
 from setuptools import Extension, setup
 
-FLAGS = ["-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+FLAGS = ["-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
 
 left_out = os.environ.get("LOGITLAB_KERNELS") == "0" or sysconfig.get_config_var("Py_GIL_DISABLED")
 rows = Extension(

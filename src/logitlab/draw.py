@@ -32,7 +32,6 @@ _WIDE = 1 << 14  # rows beyond this are searched in two steps
 _STRETCH = 256
 _WEIGHTLESS = -60.0  # the gap from which on a weight cannot matter among float32 sums
 _FEW = 8  # so many numbers are drawn faster one by one
-_DOUBT = 1.0  # how wide a doubt about logarithms is, in terms of what is derived in gumbel.h
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
 _NO_TOKEN = _WORD
 
@@ -312,7 +311,6 @@ def _race(
         None if tokens is None else np.ascontiguousarray(tokens, np.int64),
         np.array(list(map(_philox_key, seeds)), np.uint64),
         *(np.ascontiguousarray(place, np.uint64) for place in places),
-        _DOUBT,
         drawn,
         sure,
     )

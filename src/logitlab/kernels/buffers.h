@@ -40,19 +40,4 @@ static int borrow(PyObject *array, Py_buffer *view, const char *name, const char
     return 0;
 }
 
-/* Borrow a row of float32 or, where `wide` is set then, of float64. */
-static int borrow_floats(PyObject *array, Py_buffer *view, const char *name, Py_ssize_t count,
-                         int writable, int *wide)
-{
-    *wide = 0;
-    if (borrow(array, view, name, "f", 4, count, writable))
-        return 1;
-    if (view->obj == NULL || view->itemsize != 8)
-        return 0;
-    PyErr_Clear();
-    PyBuffer_Release(view);
-    *wide = 1;
-    return borrow(array, view, name, "d", 8, count, writable);
-}
-
 #endif

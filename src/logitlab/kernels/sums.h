@@ -1,8 +1,7 @@
 /* Running sums of a row in descending order, for sweeps: one pass for what takes numpy eight.
 
-   Every operation is one of IEEE 754, none is fused, and the sums run in the order of the row: the
-   bits are the same on every machine, whatever its vectors. They are not those of numpy, whose
-   exponential is another one; what that can change is derived in sweeps/prefixes.py. */
+   The sums run in the order of the row. Their bits are not those of numpy, whose exponential is
+   another one; what that can change is derived in sweeps/prefixes.py, and decided by numpy. */
 #ifndef LOGITLAB_SUMS_H
 #define LOGITLAB_SUMS_H
 
@@ -10,12 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define SUMS_CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define SUMS_CLONES
-#endif
-#define SUMS_INLINE static inline __attribute__((always_inline))
+#include "chunks.h"
 
 typedef double sums_lanes __attribute__((vector_size(64)));
 typedef float sums_narrow __attribute__((vector_size(32)));
@@ -26,14 +20,15 @@ typedef uint64_t sums_bits __attribute__((vector_size(64)));
 #define SUMS_STANDSTILL 38.0
 
 /* exp(g) for g in [-700, 0], within 2.5 * 2**-53 relative, and exactly 1 for 0; of what is lower,
-   nonsense.
+   nonsense. It is exp4 of chunks.h without its clamp, and with a shorter chain of operations, which
+   is what a row of exponentials waits for.
 
    g = k ln 2 + r: adding 1.5 * 2**52 to g log2(e) leaves the integer k in the lowest bits of the
    sum. k has ten bits and the upper part of ln 2 has 32, so that their product and its difference
    from g are exact; r is rounded by 2**-54 * 0.71. With |r| <= 0.3466 the polynomial, that through
    Chebyshev's points, is within 2**-55.7; of its roundings the last one is by 2**-53, those before
    by 2**-53 * (0.35 + 0.06 * 5) * exp(0.35). */
-SUMS_INLINE void sums_exp(sums_lanes *values)
+INLINE void sums_exp(sums_lanes *values)
 {
     sums_lanes g = *values;
     sums_lanes whole = g * 0x1.71547652b82fep+0 + 0x1.8p52;
@@ -50,21 +45,8 @@ SUMS_INLINE void sums_exp(sums_lanes *values)
     *values = (sums_lanes)((sums_bits)y + power);
 }
 
-/* sums_exp of many numbers, in place. */
-SUMS_CLONES static void sums_exp_all(double *values, int64_t count)
-{
-    for (int64_t at = 0; at < count; at += SUMS_WIDTH) {
-        size_t size = sizeof(double) * (size_t)(count - at < SUMS_WIDTH ? count - at : SUMS_WIDTH);
-        sums_lanes lanes = {0};
-        memcpy(&lanes, values + at, size);
-        sums_exp(&lanes);
-        memcpy(values + at, &lanes, size);
-    }
-}
-
 /* Divide in double, or multiply, and round to the dtype of the row. Return whether all are finite. */
-SUMS_INLINE int sums_divide(const void *row, int wide, int64_t count, double by, int times,
-                            void *out)
+INLINE int sums_divide(const void *row, int wide, int64_t count, double by, int times, void *out)
 {
     int finite = 1;
     for (int64_t i = 0; i < count; i++) {
@@ -82,8 +64,7 @@ SUMS_INLINE int sums_divide(const void *row, int wide, int64_t count, double by,
     return finite;
 }
 
-SUMS_CLONES static int sums_quotients(const void *row, int wide, int64_t count, double by, int times,
-                                      void *out)
+MANY int sums_quotients(const void *row, int wide, int64_t count, double by, int times, void *out)
 {
     if (wide)
         return times ? sums_divide(row, 1, count, by, 1, out)
@@ -91,13 +72,13 @@ SUMS_CLONES static int sums_quotients(const void *row, int wide, int64_t count, 
     return times ? sums_divide(row, 0, count, by, 1, out) : sums_divide(row, 0, count, by, 0, out);
 }
 
-SUMS_INLINE double sums_logit(const void *row, int wide, int64_t at)
+INLINE double sums_logit(const void *row, int wide, int64_t at)
 {
     return wide ? ((const double *)row)[at] : (double)((const float *)row)[at];
 }
 
 /* Depths below the first token of as many as a vector holds. */
-SUMS_INLINE sums_lanes sums_depths(const void *row, int wide, int64_t at, double top)
+INLINE sums_lanes sums_depths(const void *row, int wide, int64_t at, double top)
 {
     sums_lanes logits;
     if (wide) {
@@ -112,8 +93,8 @@ SUMS_INLINE sums_lanes sums_depths(const void *row, int wide, int64_t at, double
 
 /* Fill in depths below the first token, and running sums over the tokens that can change one: of
    weights, and of weights times depth. Return how many tokens those are. */
-SUMS_INLINE int64_t sums_of(const void *row, int wide, int64_t count, double *depth, double *mass,
-                            double *depths)
+INLINE int64_t sums_of(const void *row, int wide, int64_t count, double *depth, double *mass,
+                       double *depths)
 {
     double top = sums_logit(row, wide, 0), z = 0.0, s = 0.0;
     int64_t at = 0, whole = count - SUMS_WIDTH;
@@ -141,8 +122,8 @@ SUMS_INLINE int64_t sums_of(const void *row, int wide, int64_t count, double *de
     return head;
 }
 
-SUMS_CLONES static int64_t sums_in_order(const void *row, int wide, int64_t count, double *depth,
-                                         double *mass, double *depths)
+MANY int64_t sums_in_order(const void *row, int wide, int64_t count, double *depth, double *mass,
+                           double *depths)
 {
     return wide ? sums_of(row, 1, count, depth, mass, depths)
                 : sums_of(row, 0, count, depth, mass, depths);
