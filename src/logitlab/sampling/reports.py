@@ -1,4 +1,4 @@
-"""What a request makes of logits, told: survivors, log-probabilities, probabilities, a trace."""
+"""What a request makes of logits, told: plan, survivors, probabilities, a trace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
 from logitlab.numerics import log_softmax, scratch, weights, widened
-from logitlab.sampling.fast_path import Final, run_chain
+from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
@@ -22,7 +22,16 @@ from logitlab.steps.state import State
 from logitlab.steps.trace import Trace
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
+__all__ = [
+    "Logprobs",
+    "Survivors",
+    "distribution",
+    "greedy",
+    "logprobs",
+    "plan",
+    "survivors",
+    "trace",
+]
 
 MODES = ("raw", "processed")
 
@@ -75,6 +84,84 @@ class Survivors:
     tokens: tuple[IntArray, ...]
     logprobs: tuple[NDArray[np.float64], ...]
     notes: tuple[Note, ...] = ()
+
+
+def plan(
+    request: Request, *, engine: EngineLike = "openrouter", vocabulary: VocabularyLike = None
+) -> Plan:
+    """Return how the fast path runs a request: which steps act on the whole vocabulary.
+
+    Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
+
+    Parameters
+    ----------
+    request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the request means.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
+
+    Returns
+    -------
+    Plan
+        Prints as one line for each part.
+
+    Examples
+    --------
+    >>> from logitlab import SamplingParams
+    >>> print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
+    dense, on the whole vocabulary: FrequencyPenalty(0.5)
+    scan of the vocabulary: Temperature(0.8), MinP(0.05)
+    """
+    return plan_of(resolve_alone(request, engine, vocabulary=vocabulary).chain.at())
+
+
+def greedy(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
+    state: State | None = None,
+    vocabulary: VocabularyLike = None,
+) -> IntArray:
+    """Return the most likely token of every row, the lowest id on ties.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
+    request : SamplingParams, mapping, Transform or None
+        Bias, penalties, coins and typical_p can change the answer. Temperature can only by
+        rounding, where it makes two neighbouring numbers equal; other truncations cannot.
+    engine : str or Engine
+        Whose chain the parameters mean.
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
+
+    Returns
+    -------
+    ndarray of int64, shape (...)
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters, context or state.
+
+    Examples
+    --------
+    >>> greedy([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])
+    array([1, 0])
+    """
+    array = widened(check_logits(logits))
+    resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
+    chain = resolved.chain.at(state, array.shape[:-1])
+    tokens: IntArray = chain(array, context).argmax(axis=-1)
+    return tokens
 
 
 def survivors(
