@@ -398,8 +398,40 @@ def logprobs(
     resolved.chain.known(state, batch)  # says what is wrong with it, wherever it is used
     chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)
     width = ids.shape[-1] if ids.ndim > len(batch) else 1
-    chosen_ids = ids.reshape(math.prod(batch), width)
-    chosen = np.empty(chosen_ids.shape)
+    rows = ids.reshape(math.prod(batch), width)
+    chosen, top, top_values = _report(array, rows, chain, context, count)
+    return Logprobs(
+        chosen.reshape(ids.shape)[()],
+        top.reshape(*batch, count),
+        top_values.reshape(*batch, count),
+        resolved.notes,
+    )
+
+
+def logprobs_of(
+    logits: FloatArray, tokens: IntArray, chain: Chain, context: Context | None, top: int
+) -> list[Logprobs]:
+    """Return for each row what `logprobs` tells of one token in what a chain makes of it.
+
+    Parameters
+    ----------
+    logits : ndarray of float32 or float64, shape (n, V)
+    tokens : ndarray of int64, shape (n, 1)
+    chain : Chain
+        Without states.
+    context : Context or None
+    top : int
+        How many of the most likely tokens to report, 0 to V.
+    """
+    chosen, *others = _report(logits, tokens, chain, context, top)
+    return [Logprobs(*each) for each in zip(chosen[:, 0], *others, strict=True)]
+
+
+def _report(
+    logits: FloatArray, tokens: IntArray, chain: Chain, context: Context | None, count: int
+) -> tuple[NDArray[np.float64], IntArray, NDArray[np.float64]]:
+    """Return log-probabilities of each row's tokens, and the most likely ones with theirs."""
+    chosen = np.empty(tokens.shape)
     top = np.empty((len(chosen), count), np.int64)
     top_values = np.full(top.shape, -np.inf)
 
@@ -412,20 +444,15 @@ def logprobs(
             peak = float(line.max())
             weight = weights(line[None], out=scratch((1, len(line)), np.float64))
             mass = math.log(weight.sum())
-            chosen[row] = line[_places_among(ids, chosen_ids[row])].astype(np.float64) - peak - mass
+            chosen[row] = line[_places_among(ids, tokens[row])].astype(np.float64) - peak - mass
             if ids is not None:
-                chosen[row][~np.isin(chosen_ids[row], ids)] = -np.inf
+                chosen[row][~np.isin(tokens[row], ids)] = -np.inf
             best = _best(line, count)
             top[row] = _padded_with_others(best if ids is None else ids[best], count)
             top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
 
-    run_chain(report, array, chain, context)
-    return Logprobs(
-        chosen.reshape(ids.shape)[()],
-        top.reshape(*batch, count),
-        top_values.reshape(*batch, count),
-        resolved.notes,
-    )
+    run_chain(report, logits, chain, context)
+    return chosen, top, top_values
 
 
 def _places_among(ids: IntArray | None, tokens: IntArray) -> IntArray:

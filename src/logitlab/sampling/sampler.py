@@ -31,9 +31,6 @@ _SIZES = Range(0, integer=True)
 _POSITIONS = Range(0, 2**32 - 1, integer=True)
 _THREADS = Range(1, integer=True)
 
-_KEPT = (np.dtype(np.float32), np.dtype(np.float64))
-"""The dtypes that are drawn from as they are."""
-
 _UNCHANGING = (SamplingParams, Chain, type(None))
 
 
@@ -235,10 +232,7 @@ class Sampler(Resolved):
         -------
         ndarray of int64, shape (...) or (..., size)
         """
-        if type(logits) is np.ndarray and logits.dtype in _KEPT and logits.ndim and logits.size:
-            array: NDArray[Any] = logits  # the common case, and the cheap one
-        else:
-            array = check_array(logits)
+        array = check_array(logits)
         drawer = self._drawers.get(array.shape[-1]) or self._drawer(array.shape[-1])
         return drawer.draw(
             array, context, state, seed, size, coupling, sequence, position, threads
