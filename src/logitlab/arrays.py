@@ -64,7 +64,10 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     ParameterError
         For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
     """
-    array = check_array(logits, name)
+    if type(logits) is np.ndarray and logits.dtype in _NATIVE and logits.ndim and logits.shape[-1]:
+        array: NDArray[Any] = logits  # as in `check_array`
+    else:
+        array = check_array(logits, name)
     # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
     top = array.max(axis=-1)
     wrong = ~np.isfinite(top)
