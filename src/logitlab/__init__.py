@@ -176,7 +176,7 @@ _LATE = {
 }
 _HOMES = {name: home for home, names in _LATE.items() for name in names}
 _MODULES = ("claims", "constraints", "datasets", "engines", "models", "plot", "sweeps")
-_ROOMS = {*_MODULES, "cli", "generation", "request", "sampling", "steps", "wire"}
+_ROOMS = {*_MODULES, "cli", "generation", "kernels", "request", "sampling", "steps", "wire"}
 
 __all__ = sorted(
     {name for name, value in globals().items() if not name.startswith("_")}

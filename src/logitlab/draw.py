@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import Range, check_choice, check_integer
 from logitlab.numerics import blocks, scratch, shifted, weights
@@ -183,14 +184,19 @@ def uniforms(
         return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
     keys = list(map(_philox_key, seeds, [coin] * len(seeds)))
+    if kernels.rows:
+        drawn = np.empty(sequence.shape)
+        places = [np.ascontiguousarray(place, np.uint64) for place in (sequence, position)]
+        kernels.rows.uniforms(np.array(keys, np.uint64), *places, _NO_TOKEN, drawn)
+        return drawn
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
         columns = np.array(keys, np.uint64).T[:, :, None] if len(keys) > 1 else keys[0]
         return np.asarray(_bits(tuple(columns), _NO_TOKEN, *words) * 2.0**-53)
     each = sequence.size // len(keys)
     few = np.empty(sequence.size)
-    places = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
-    for i, place in enumerate(places):
+    pairs = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
+    for i, place in enumerate(pairs):
         few[i] = _bits(keys[i // each], _NO_TOKEN, *place) * 2.0**-53
     return few.reshape(sequence.shape)
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray
 from logitlab.draw import choose, uniforms
 from logitlab.numerics import log_softmax
-from logitlab.sampling.fast_path import Final, run_chain
+from logitlab.sampling.fast_path import Drawing, Final, run_chain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.step import Step
@@ -64,7 +65,10 @@ def draw_tokens(
     if not position.size:  # nothing is drawn, but what is wrong is said
         chain = chain.branches()[0].chain
     if not chain.coins:
-        run_chain(draw, logits, chain, context, threads)
+        drawing = None
+        if coupling == "inverse" and len(chain) not in reports and kernels.rows:
+            drawing = Drawing(uniforms(seeds, sequence, position), tokens)
+        run_chain(draw, logits, chain, context, threads, drawing)
         for count, report in reports.items():
             if count < len(chain):
                 _report_stage(report, tokens, logits, chain[:count], context)

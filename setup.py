@@ -1,0 +1,32 @@
+"""The compiled kernels, as far as a table in pyproject.toml cannot declare them.
+
+The extension is optional: where it does not compile, logitlab is installed without it. With
+``LOGITLAB_KERNELS=0`` it is left out, and the wheel is one for every machine (Pyodide, too). So it
+is where Python has no global lock, for its headers know no limited API. Whatever is built on the
+way lies in a directory of its own, so that no wheel has files of an earlier one.
+"""
+
+import os
+import sysconfig
+import tempfile
+
+from setuptools import Extension, setup
+
+FLAGS = ["-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+
+left_out = os.environ.get("LOGITLAB_KERNELS") == "0" or sysconfig.get_config_var("Py_GIL_DISABLED")
+rows = Extension(
+    "logitlab.kernels._rows",
+    ["src/logitlab/kernels/module.c"],
+    extra_compile_args=FLAGS,
+    optional=True,
+    py_limited_api=True,
+)
+with tempfile.TemporaryDirectory() as scratch:
+    setup(
+        ext_modules=[] if left_out else [rows],
+        options={
+            "build": {"build_base": scratch},
+            "bdist_wheel": {} if left_out else {"py_limited_api": "cp311"},
+        },
+    )
