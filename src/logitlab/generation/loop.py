@@ -15,6 +15,7 @@ from logitlab.models.model import Model, State
 from logitlab.numerics import log_softmax, widened
 from logitlab.sampling.reports import Logprobs, logprobs_of
 from logitlab.sampling.sample import draw_tokens
+from logitlab.sampling.sampler import Drawer
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.growing import GrowingContext
@@ -48,6 +49,7 @@ class Loop:
         self._batch_size = batch_size
         self._waiting = deque(row for row in rows if row.finish is None)
         self._active: list[Row] = []
+        self._drawers: dict[int, Drawer] = {}  # of each request without states
 
     @property
     def is_done(self) -> bool:
@@ -186,28 +188,27 @@ class Loop:
     ) -> IntArray:
         """Return a token for each row, shape (n, 1), and let the rows see it."""
         prepared = rows[0].prepared
-        sequence = np.array([[row.sequence] for row in rows])
-        position = np.array([[row.length] for row in rows])
-        observed = prepared.observed
+        seeds = [row.seed for row in rows]
+        places = [(row.sequence, row.length) for row in rows]
+        observed, coupling = prepared.observed, prepared.options.coupling
+        if not observed:
+            drawer = self._drawers.get(id(prepared))
+            if drawer is None:
+                drawer = Drawer(prepared.resolved, allowed.shape[-1])
+                self._drawers[id(prepared)] = drawer
+            return drawer.draw_rows(allowed, context, seeds, places, coupling)
+        sequence, position = np.array(places, np.int64).T[:, :, None]
         counts = {count for count in observed.values() if count is not None}
         stages = {count: np.empty(position.shape) for count in counts}
         tokens = draw_tokens(
-            allowed,
-            chain,
-            context,
-            [row.seed for row in rows],
-            sequence,
-            position,
-            prepared.options.coupling,
-            logprobs=stages,
+            allowed, chain, context, seeds, sequence, position, coupling, logprobs=stages
         )
-        if observed:
-            raw = np.empty(position.shape)
-            if None in observed.values():
-                raw = np.take_along_axis(log_softmax(logits), tokens, axis=-1)
-            parts = {name: raw if c is None else stages[c] for name, c in observed.items()}
-            for place, row in enumerate(rows):
-                row.observe({name: float(part[place, 0]) for name, part in parts.items()})
+        raw = np.empty(position.shape)
+        if None in observed.values():
+            raw = np.take_along_axis(log_softmax(logits), tokens, axis=-1)
+        parts = {name: raw if c is None else stages[c] for name, c in observed.items()}
+        for place, row in enumerate(rows):
+            row.observe({name: float(part[place, 0]) for name, part in parts.items()})
         return tokens
 
 

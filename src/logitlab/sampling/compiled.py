@@ -7,10 +7,11 @@ is wrong with a row, is left to numpy. So not one token changes.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from logitlab import kernels
@@ -34,13 +35,14 @@ from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import ExcludeTopChoices
 from numpy.typing import NDArray
 
-__all__ = ["DONE", "Listed", "Program"]
+__all__ = ["DONE", "KINDS", "Listed", "Patch", "Program", "patch_of", "scratch_of"]
 
 DONE = 0
 """What a kernel says of a row that it has done; any other number leaves it to numpy."""
 
 _TIES = {"lowest": 0, "highest": 1, "all": 2}
-_KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+"""The dtypes of rows that the kernels read, and their numbers."""
 _PENALTIES = {RepetitionPenalty: 0, FrequencyPenalty: 1, PresencePenalty: 2, AdditivePenalty: 3}
 _WINDOWS = {"scope", "last_n", "fill", "skip"}  # which tokens count is known before
 _BIAS = 4
@@ -83,7 +85,7 @@ def _cut_of(step: Step) -> tuple[int, int] | None:
     return None
 
 
-def _patch_of(step: Transform) -> int | None:
+def _number_of(step: Transform) -> int | None:
     """Return the number of a step that changes few tokens in the kernels, or None."""
     if type(step) is LogitBias:
         return _BIAS
@@ -124,15 +126,13 @@ class Program:
         if type(chain) is not Chain or chain.precision != "double" or chain.coins:
             return cls(chain, (), ())
         steps: list[Any] = [
-            step
-            for step in chain.steps
-            if not (isinstance(step, RowStep | LogitBias) and step.is_neutral)
+            step for step in chain.steps if not (isinstance(step, RowStep) and step.is_neutral)
         ]
         first = len(steps)
         while first and isinstance(steps[first - 1], RowStep) and _cut_of(steps[first - 1]):
             first -= 1
         start = first
-        while start and _patch_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
+        while start and _number_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
             start -= 1
         return cls(Chain(*steps[:start]), tuple(steps[start:first]), tuple(steps[first:]))
 
@@ -146,7 +146,7 @@ class Program:
         ParameterError
             For values or a context that do not fit the batch.
         """
-        if kernels.rows is None or dtype not in _KINDS or (self.patches and dtype == np.float64):
+        if kernels.rows is None or dtype not in KINDS or (self.patches and dtype == np.float64):
             return None
         batch, size = shape[:-1], shape[-1]
         columns = [step.values(batch).reshape(-1) for step in self.cuts]
@@ -154,23 +154,62 @@ class Program:
         values = np.empty((len(columns), each))
         for row, column in zip(values, columns, strict=True):
             row[:] = column
-        patches = tuple(_arguments(step, batch, size, context) for step in self.patches)
-        steps = np.array([_cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
-        return Bound(_KINDS[dtype], size, steps, values, patches)
+        patches = tuple(
+            patch_of(step, batch, size).arguments(batch, size, context) for step in self.patches
+        )
+        return Bound(KINDS[dtype], size, self.steps, values, patches)
+
+    @property
+    def steps(self) -> NDArray[np.int32]:
+        """The cuts as the kernels read them, shape (k, 2)."""
+        return np.array([_cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
 
 
-def _arguments(
-    step: Step, batch: tuple[int, ...], size: int, context: Context | None
-) -> tuple[Any, ...]:
-    """Return what the kernels take of a patch."""
-    kind, presence = _patch_of(step), float(getattr(step, "presence", 0.0))
+class Patch(NamedTuple):
+    """What the kernels take of a step that changes few tokens.
+
+    Attributes
+    ----------
+    step : Step
+    kind : int
+    presence : float
+    values : ndarray of float64
+    tokens, counts, starts : ndarray of int64, or None where the context says what they are
+    """
+
+    step: Any
+    kind: int
+    presence: float
+    values: NDArray[np.float64]
+    tokens: IntArray | None = None
+    counts: IntArray | None = None
+    starts: IntArray | None = None
+
+    def arguments(
+        self, batch: tuple[int, ...], size: int, context: Context | None
+    ) -> tuple[Any, ...]:
+        """Return it as the kernels read it, for a batch and its context."""
+        if self.tokens is not None:
+            tokens, counts, starts = self.tokens, self.counts, self.starts
+        else:
+            seen = self.step.counts(needed_context(self.step.key, context), batch, size)
+            tokens, counts, number = seen.token, seen.count, math.prod(batch)
+            starts = np.array([0, len(tokens)])
+            if number != 1:
+                starts = seen.row.searchsorted(np.arange(number + 1))
+        return self.kind, self.presence, self.values, tokens, counts, starts
+
+
+def patch_of(step: Step, batch: tuple[int, ...], size: int) -> Patch:
+    """Return what the kernels take of a step, for rows of a batch."""
+    kind, presence = _number_of(step), float(getattr(step, "presence", 0.0))
+    assert kind is not None
     if isinstance(step, LogitBias):
         tokens, amounts = step.in_rows(batch, size)
-        return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
-    seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
-    starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
+        starts = np.array([0, len(tokens)])
+        return Patch(step, kind, presence, amounts, tokens, np.zeros_like(tokens), starts)
     values = np.ascontiguousarray(step.values(batch).reshape(-1), np.float64)
-    return kind, presence, values, seen.token, seen.count, starts
+    return Patch(step, kind, presence, values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -273,10 +312,10 @@ class Bound:
         run: Callable[..., Any] = getattr(kernels.rows, name)
         stop = len(rows) if stop is None else stop
         shared = self.kind, self.size, start, stop, self.steps, self.values, self.patches
-        return run(rows, *shared, _scratch(self.size), states, *more)
+        return run(rows, *shared, scratch_of(self.size), states, *more)
 
 
-def _scratch(size: int) -> NDArray[np.float64]:
+def scratch_of(size: int) -> NDArray[np.float64]:
     """Return memory that this thread keeps for rows of so many tokens."""
     held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
     if held is None or held[0] < size:

@@ -225,7 +225,7 @@ def _compiled(
     bound = program.bound(logits.shape, logits.dtype, context)
     if bound is None:
         return None
-    rows = np.ascontiguousarray(logits.reshape(-1, logits.shape[-1]))
+    rows = np.require(logits.reshape(-1, logits.shape[-1]), requirements=["C", "A"])
 
     def run(start: int, stop: int) -> IntArray:
         if drawing:

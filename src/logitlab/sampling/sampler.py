@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray, check_array, per_row
 from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
@@ -16,12 +17,12 @@ from logitlab.engines.registry import ENGINES, EngineLike
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
-from logitlab.numerics import widened
 from logitlab.request.params import SamplingParams
 from logitlab.sampling.fast_path import Plan, plan_of
+from logitlab.sampling.ready import Ready
 from logitlab.sampling.sample import draw_tokens
 from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context
+from logitlab.steps.context import Context, check_context
 from logitlab.steps.state import State
 from numpy.typing import ArrayLike, NDArray
 
@@ -64,13 +65,14 @@ class Drawer:
     Parameters
     ----------
     resolved : Resolved
-    size : int or None
+    size : int
         The width of the rows.
     """
 
-    def __init__(self, resolved: Resolved, size: int | None = None) -> None:
+    def __init__(self, resolved: Resolved, size: int) -> None:
         self.resolved = resolved
         self.size = size
+        self._ready: dict[np.dtype[Any], Ready | None] = {}
         self.chain, self.notes, self.seed = resolved.chain, resolved.notes, resolved.seed
 
     def draw(
@@ -106,13 +108,63 @@ class Drawer:
             and not self.chain.stateful
         ):
             used = seed if type(seed) is int else resolve_seed(seed)
-            places = np.array([[sequence or 0]]), np.array([[position]])
-            row = widened(logits)
-            drawn = draw_tokens(row, self.chain, context, [used], *places, coupling, threads)
+            place = sequence or 0, position
+            drawn = self.draw_rows(logits, context, (used,), (place,), coupling, threads)
             return drawn[0, 0], used
         return self._draw_any(
-            widened(logits), context, state, seed, size, coupling, sequence, position, threads
+            logits, context, state, seed, size, coupling, sequence, position, threads
         )
+
+    def draw_rows(
+        self,
+        logits: NDArray[Any],
+        context: Context | None,
+        seeds: Sequence[int],
+        places: Sequence[tuple[int, int]],
+        coupling: str,
+        threads: int = 1,
+    ) -> IntArray:
+        """Draw a token from each row of a request without states, shape (n, 1).
+
+        Parameters
+        ----------
+        logits : ndarray, shape (V,) or (n, V)
+            Their numbers are checked here, and the context.
+        context : Context or None
+        seeds : sequence of n int
+        places : sequence of n pairs of int
+            Sequence and position.
+        coupling, threads
+            As of `sample`, checked.
+        """
+        drawn, left = None, np.arange(len(places))
+        if coupling == "inverse" and kernels.rows is not None:
+            flags, ready = logits.flags, self._ready_for(logits.dtype)
+            if ready is not None and flags.c_contiguous and flags.aligned:
+                try:
+                    if context is not None:
+                        check_context(context, logits)
+                    rows = logits if logits.ndim > 1 else logits[None]
+                    drawn, states = ready.draw(rows, context, seeds, places)
+                    if not any(states.tolist()):
+                        return drawn
+                    left = np.flatnonzero(states)
+                except ParameterError:
+                    pass  # is found again below, with where it is
+        sequence, position = np.array(places, np.int64).T[:, :, None]
+        if drawn is None or len(left) == len(drawn):
+            return draw_tokens(
+                logits, self.chain, context, seeds, sequence, position, coupling, threads
+            )
+        own = None if context is None else context.for_rows(logits.shape[:-1], left)
+        others = [seeds[i] for i in left.tolist()], sequence[left], position[left]
+        drawn[left] = draw_tokens(logits[left], self.chain, own, *others, coupling, threads)
+        return drawn
+
+    def _ready_for(self, dtype: np.dtype[Any]) -> Ready | None:
+        if dtype not in self._ready:
+            self._ready[dtype] = Ready.of(self.chain, self.size, dtype)
+        return self._ready[dtype]
 
     def _draw_any(
         self,

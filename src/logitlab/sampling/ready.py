@@ -1,0 +1,102 @@
+"""A chain that is ready to draw: what the kernels take of it is known before the rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from logitlab import kernels
+from logitlab.arrays import FloatArray, IntArray
+from logitlab.checks import ParameterError
+from logitlab.draw import NO_TOKEN, philox_key
+from logitlab.sampling.compiled import KINDS, Patch, Program, patch_of, scratch_of
+from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context
+from logitlab.steps.step import RowStep
+from numpy.typing import NDArray
+
+__all__ = ["Ready"]
+
+
+class Ready:
+    """The program of a chain for rows of one width and dtype, each step with one value for all.
+
+    Parameters
+    ----------
+    program : Program
+        Without dense steps before it.
+    size : int
+        V.
+    dtype : dtype
+    """
+
+    def __init__(self, program: Program, size: int, dtype: np.dtype[Any]) -> None:
+        values = [step.values(()) for step in program.cuts]
+        patches = [patch_of(step, (), size) for step in program.patches]
+        self._rows = KINDS[dtype], size
+        self._steps = program.steps, np.array(values, np.float64).reshape(-1, 1)
+        self._size = size
+        self._fixed: tuple[Any, ...] | None = None
+        self._patches: Sequence[Patch] = patches
+        if all(patch.tokens is not None for patch in patches):
+            self._fixed = tuple(patch.arguments((), size, None) for patch in patches)
+
+    @classmethod
+    def of(cls, chain: Chain, size: int, dtype: np.dtype[Any]) -> Ready | None:
+        """Return a chain ready, or None where it has to be looked at anew for each batch.
+
+        So it is where numpy runs it, and where a step has one value for each row, or a wrong one.
+        """
+        if chain.coins or chain.stateful or dtype not in KINDS:
+            return None
+        program = Program.of(chain)
+        if program.head.steps or (program.patches and dtype == np.float64):
+            return None
+        try:
+            for step in chain.steps:
+                if isinstance(step, RowStep):
+                    step.values(())
+            return cls(program, size, dtype)
+        except ParameterError:
+            return None
+
+    def draw(
+        self,
+        rows: FloatArray,
+        context: Context | None,
+        seeds: Sequence[int],
+        places: Sequence[tuple[int, int]],
+    ) -> tuple[IntArray, NDArray[np.uint8]]:
+        """Draw a token from each row.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, V), contiguous and aligned
+        context : Context or None
+            As `check_context` has checked it.
+        seeds : sequence of n int
+        places : sequence of n pairs of int
+            Sequence and position.
+
+        Returns
+        -------
+        ndarray of int64, shape (n, 1)
+        ndarray of uint8, shape (n,)
+            0 for the rows that are done. The tokens of others are none.
+        """
+        run, number = kernels.rows, len(rows)
+        assert run is not None
+        luck, tokens = np.empty((number, 1)), np.empty((number, 1), np.int64)
+        states = np.empty(number, np.uint8)
+        words = np.array(places, np.uint64).T.copy()
+        run.uniforms(
+            np.array([philox_key(seed) for seed in seeds], np.uint64), *words, NO_TOKEN, luck
+        )
+        patches = self._fixed
+        if patches is None:
+            batch = (number,)
+            patches = tuple(each.arguments(batch, self._size, context) for each in self._patches)
+        kept = scratch_of(self._size)
+        run.draw(rows, *self._rows, 0, number, *self._steps, patches, kept, states, luck, tokens)
+        return tokens, states
