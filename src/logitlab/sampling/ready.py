@@ -10,13 +10,41 @@ from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError
 from logitlab.draw import NO_TOKEN, philox_key
-from logitlab.sampling.compiled import KINDS, Patch, Program, patch_of, scratch_of
+from logitlab.sampling.compiled import KINDS, Program, cut_of, number_of, scratch_of
+from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context
+from logitlab.steps.context import Context, needed_context
 from logitlab.steps.step import RowStep
 from numpy.typing import NDArray
 
 __all__ = ["Ready"]
+
+
+class _Patch:
+    """What the kernels take of a step that changes few tokens, with one value for all rows."""
+
+    def __init__(self, step: Any, size: int) -> None:
+        self._step = step
+        self._size = size
+        self.fixed: tuple[Any, ...] | None = None  # where no context has a say
+        kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
+        if isinstance(step, LogitBias):
+            tokens, amounts = step.in_rows((), size)
+            starts = np.array([0, len(tokens)])
+            self.fixed = kind, presence, amounts, tokens, np.zeros_like(tokens), starts
+        else:
+            self._first = kind, presence, np.array(step.values(()), np.float64).reshape(1)
+
+    def arguments(self, number: int, context: Context | None) -> tuple[Any, ...]:
+        """Return it for so many rows and their context."""
+        if self.fixed is not None:
+            return self.fixed
+        step = self._step
+        seen = step.counts(needed_context(step.key, context), (number,), self._size)
+        tokens = seen.token
+        if number == 1:
+            return *self._first, tokens, seen.count, np.array([0, len(tokens)])
+        return *self._first, tokens, seen.count, seen.row.searchsorted(np.arange(number + 1))
 
 
 class Ready:
@@ -33,14 +61,14 @@ class Ready:
 
     def __init__(self, program: Program, size: int, dtype: np.dtype[Any]) -> None:
         values = [step.values(()) for step in program.cuts]
-        patches = [patch_of(step, (), size) for step in program.patches]
+        cuts = [cut_of(step) for step in program.cuts]
         self._rows = KINDS[dtype], size
-        self._steps = program.steps, np.array(values, np.float64).reshape(-1, 1)
+        self._steps = (
+            np.array(cuts, np.int32).reshape(-1, 2),
+            np.array(values, np.float64).reshape(-1, 1),
+        )
         self._size = size
-        self._fixed: tuple[Any, ...] | None = None
-        self._patches: Sequence[Patch] = patches
-        if all(patch.tokens is not None for patch in patches):
-            self._fixed = tuple(patch.arguments((), size, None) for patch in patches)
+        self._patches = [_Patch(step, size) for step in program.patches]
 
     @classmethod
     def of(cls, chain: Chain, size: int, dtype: np.dtype[Any]) -> Ready | None:
@@ -93,10 +121,7 @@ class Ready:
         run.uniforms(
             np.array([philox_key(seed) for seed in seeds], np.uint64), *words, NO_TOKEN, luck
         )
-        patches = self._fixed
-        if patches is None:
-            batch = (number,)
-            patches = tuple(each.arguments(batch, self._size, context) for each in self._patches)
+        patches = tuple([patch.arguments(number, context) for patch in self._patches])
         kept = scratch_of(self._size)
         run.draw(rows, *self._rows, 0, number, *self._steps, patches, kept, states, luck, tokens)
         return tokens, states

@@ -13,7 +13,8 @@ from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
-from logitlab.numerics import log_softmax, scratch, weights, widened
+from logitlab.numerics import log_softmax, softmax, weights, widened
+from logitlab.sampling.compiled import masses_of
 from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain
@@ -89,9 +90,10 @@ class Survivors:
 def plan(
     request: Request, *, engine: EngineLike = "openrouter", vocabulary: VocabularyLike = None
 ) -> Plan:
-    """Return how the fast path runs a request: which steps act on the whole vocabulary.
+    """Return how the fast path runs a request: in which kernels, or in numpy on which tokens.
 
-    Vocabularies of less than some thousand tokens are not scanned: dense steps are as fast there.
+    Vocabularies of less than some thousand tokens are not scanned in numpy: dense steps are as fast
+    there.
 
     Parameters
     ----------
@@ -108,8 +110,9 @@ def plan(
 
     Examples
     --------
-    >>> from logitlab import SamplingParams
-    >>> print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
+    >>> from logitlab import SamplingParams, kernels
+    >>> with kernels.off():
+    ...     print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
     dense, on the whole vocabulary: FrequencyPenalty(0.5)
     scan of the vocabulary: Temperature(0.8), MinP(0.05)
     """
@@ -268,9 +271,24 @@ def distribution(
     >>> distribution(np.log([0.5, 0.25, 0.25]), {"xtc_probability": 0.5}).round(4)
     array([0.25 , 0.625, 0.125])
     """
-    array = widened(check_logits(logits))
+    array = widened(check_array(logits))
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    return resolved.chain.at(state, array.shape[:-1]).distribution(array, context)
+    chain = resolved.chain.at(state, array.shape[:-1])
+    if chain.coins:
+        return chain.distribution(check_logits(array), context)
+    result = np.zeros(array.shape)
+    flat = result.reshape(-1, array.shape[-1])
+
+    def fill(final: Final) -> None:
+        if final.tokens is None:
+            flat[final.rows] = softmax(final.logits)
+            return
+        for place, row in enumerate(final.rows):
+            alive = np.flatnonzero(final.logits[place] > -np.inf)
+            flat[row, final.tokens[place, alive]] = softmax(final.logits[place, alive])
+
+    run_chain(fill, array, chain, context)
+    return result
 
 
 def trace(
@@ -436,14 +454,14 @@ def _report(
     top_values = np.full(top.shape, -np.inf)
 
     def report(final: Final) -> None:
-        for place, row in enumerate(final.rows):
+        masses = masses_of(final.logits) if final.tokens is None else [None] * len(final.rows)
+        for place, (row, known) in enumerate(zip(final.rows, masses, strict=True)):
             line, ids = final.logits[place], None
             if final.tokens is not None:
                 alive = np.flatnonzero(line > -np.inf)
                 line, ids = line[alive], final.tokens[place, alive]
             peak = float(line.max())
-            weight = weights(line[None], out=scratch((1, len(line)), np.float64))
-            mass = math.log(weight.sum())
+            mass = math.log(weights(line[None]).sum() if known is None else known)
             chosen[row] = line[_places_among(ids, tokens[row])].astype(np.float64) - peak - mass
             if ids is not None:
                 chosen[row][~np.isin(tokens[row], ids)] = -np.inf
