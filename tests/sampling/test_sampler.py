@@ -11,11 +11,22 @@ import logitlab as ll
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from logitlab import Chain, Context, Mirostat, ParameterError, SamplingParams, Temperature, Xtc
+from logitlab import (
+    Chain,
+    Context,
+    Mirostat,
+    ParameterError,
+    SamplingParams,
+    Temperature,
+    Xtc,
+    kernels,
+)
 from logitlab.engines.resolve import resolve
 from logitlab.numerics import widened
 from logitlab.sampling import sampler as module
 from logitlab.sampling.sample import draw_tokens
+from logitlab.sampling.sampler import Drawer
+from logitlab.steps.growing import GrowingContext, Tally
 
 from strategies import batch_shapes, contexts, logits
 from toys import Bigrams
@@ -50,10 +61,11 @@ def by_hand(array: Any, request: Any, engine: Any, given: dict[str, Any]) -> Any
     rows = np.arange(number).reshape(batch) if rows is None else rows
     sequence = np.broadcast_to(rows, batch).reshape(-1, 1) + np.zeros(count, np.int64)
     first = np.broadcast_to(given.get("position", 0), batch).reshape(-1, 1)
-    tokens = draw_tokens(
-        array, chain, given.get("context"), [given["seed"]], sequence, first + np.arange(count),
-        given.get("coupling", "inverse"), given.get("threads", 1),
-    )  # fmt: skip
+    with kernels.off():
+        tokens = draw_tokens(
+            array, chain, given.get("context"), [given["seed"]], sequence,
+            first + np.arange(count), given.get("coupling", "inverse"), given.get("threads", 1),
+        )  # fmt: skip
     return tokens.reshape(batch if size is None else (*batch, count))
 
 
@@ -247,3 +259,68 @@ def test_threads_share_it() -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(work, range(60))) == alone
     assert fresh is draw
+
+
+def grown(prompts: list[Any], outputs: list[Any]) -> GrowingContext:
+    texts = zip(prompts, outputs, strict=True)
+    tallies = [Tally(np.concatenate(text)) for text in texts], [Tally(text) for text in outputs]
+    return GrowingContext(prompts, outputs, *tallies)
+
+
+@pytest.mark.parametrize("request_", REQUESTS[:8], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_rows_of_their_own_seeds_are_each_as_if_alone(request_: Any, dtype: Any) -> None:
+    rows = ll.datasets.load("smollm2").logits[:6].astype(dtype)
+    rows[1, ::3] = -np.inf
+    rows[2] = np.float32(2.5)  # every token alike
+    random = np.random.default_rng(1)
+    prompts = [random.integers(0, 49152, 5 + i) for i in range(6)]
+    outputs = [rows[i].argsort()[-i - 1 :] for i in range(6)]
+    drawer = Drawer(resolve(request_), 49152)
+    for shift in range(20):
+        seeds = [-1, 2**70, 3, 3, 5, 0]
+        places = [(2**40 * i, shift + 7 * i) for i in range(6)]
+        context = grown(prompts, outputs)
+        drawn = drawer.draw_rows(rows, context, seeds, places, "inverse")
+        with kernels.off():
+            expected = drawer.draw_rows(rows, context, seeds, places, "inverse")
+        assert drawn.tolist() == expected.tolist()
+        for i in range(6):
+            own = Context(prompts[i], outputs[i])
+            alone = drawer.draw_rows(rows[i], own, seeds[i : i + 1], places[i : i + 1], "inverse")
+            assert alone.tolist() == [drawn[i].tolist()]
+
+
+def test_rows_at_any_address_and_of_any_stride() -> None:
+    row = ll.datasets.load("smollm2").logits[4]
+    odd = np.frombuffer(b"x" + row.tobytes(), np.uint8)[1:].view(np.float32)
+    wide = np.stack([row, row], axis=-1)
+    assert not odd.flags.aligned
+    assert not wide[:, 0].flags.contiguous
+    draw = ll.sampler({"temperature": 1.2, "top_p": 0.9, "logit_bias": {3: 1.0}})
+    for seed in range(10):
+        expected = draw(row, seed=seed)
+        others = (odd, wide[:, 0], row.astype(">f4"), row.tolist(), row[None])
+        assert [int(np.ravel(draw(x, seed=seed))[0]) for x in others] == [expected] * 5
+        assert ll.logprobs(odd, 5).logprobs == ll.logprobs(row, 5).logprobs
+
+
+def test_what_is_wrong_beside_a_prepared_draw_is_told_as_ever() -> None:
+    rows = np.zeros((2, 9), np.float32)
+    for request, context in (
+        (Chain(ll.LogitBias({9: 0.0})), None),
+        (Chain(ll.Temperature([1.0, 1.0]), ll.TopK(2)), None),
+        (Chain(ll.FrequencyPenalty(0.5)), None),
+        (Chain(ll.FrequencyPenalty(0.5)), Context([9])),
+        (Chain(ll.TopK(2)), Context([9])),
+        (Chain(ll.LogitBias(dict.fromkeys(range(9), -np.inf))), None),
+    ):
+        told = []
+        for call in (ll.sampler(request), lambda x, **k: ll.sample(x, request, **k)):  # noqa: B023
+            for x in (rows[0], rows[:1, :9].reshape(9)):
+                with pytest.raises(ParameterError) as caught:
+                    call(x, context=context, seed=1)
+                told.append(str(caught.value))
+        with kernels.off(), pytest.raises(ParameterError) as caught:
+            ll.sampler(request)(rows[0], context=context, seed=1)
+        assert {*told} == {str(caught.value)}
