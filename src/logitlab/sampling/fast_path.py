@@ -246,7 +246,7 @@ def _compiled(
         if not all(isinstance(step, RowStep | SparseStep) for step in head):
             # Chains of another kind, and steps of the user's own, may look at the whole batch.
             logits, head = head(widened(logits), context), head[:0]
-    rows = np.ascontiguousarray(logits.reshape(-1, logits.shape[-1]))
+    rows = np.require(logits.reshape(-1, logits.shape[-1]), requirements=["C", "A"])
     bound = None if head.steps else program.bound(batch, rows, context)
     if bound is None and not (head.steps and program.takes(widened(rows[:0]))):
         return None
