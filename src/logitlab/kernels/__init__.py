@@ -18,7 +18,7 @@ from types import ModuleType
 
 __all__ = ["off", "rows"]
 
-INTERFACE = 1
+INTERFACE = 2
 
 
 def _found() -> ModuleType | None:

@@ -12,7 +12,7 @@
 #include "buffers.h"
 #include "philox.h"
 
-#define INTERFACE 1 /* as in __init__.py, which tells when it grows */
+#define INTERFACE 2 /* as in __init__.py, which tells when it grows */
 
 static int right_number(const char *name, Py_ssize_t given, Py_ssize_t wanted)
 {
@@ -34,6 +34,8 @@ static int read_word(PyObject *number, const char *name, uint32_t *word)
     *word = (uint32_t)value;
     return 1;
 }
+
+#include "entry.h"
 
 PyDoc_STRVAR(uniforms_doc,
              "uniforms(keys, sequence, position, token, out)\n--\n\n"
@@ -78,6 +80,11 @@ release:
 
 static PyMethodDef functions[] = {
     {"uniforms", (PyCFunction)(void (*)(void))uniforms, METH_FASTCALL, uniforms_doc},
+    {"draw", (PyCFunction)(void (*)(void))draw_rows, METH_FASTCALL, draw_doc},
+    {"survivors", (PyCFunction)(void (*)(void))list_rows, METH_FASTCALL, survivors_doc},
+    {"masses", (PyCFunction)(void (*)(void))mass_rows, METH_FASTCALL, masses_doc},
+    {"scratch", scratch_of, METH_O, scratch_doc},
+    {"slack", set_slack, METH_O, bounds_doc},
     {NULL, NULL, 0, NULL},
 };
 

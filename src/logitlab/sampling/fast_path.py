@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import groupby
 from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError
+from logitlab.numerics import widened
+from logitlab.sampling.compiled import DONE, Listed, Program
 from logitlab.sampling.scan import Scan, Scans, divided
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
@@ -24,7 +27,7 @@ from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
 from logitlab.steps.temperature import Temperature
 from numpy.typing import NDArray
 
-__all__ = ["Final", "Plan", "plan_of", "run_chain"]
+__all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
@@ -118,12 +121,29 @@ class Final:
     logits: FloatArray
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Tokens that are to be drawn, where nothing else is asked of the final logits.
+
+    Attributes
+    ----------
+    luck : ndarray of float64, shape (n, m)
+        The uniforms of each row of the flattened batch.
+    tokens : ndarray of int64, shape (n, m)
+        Where they go.
+    """
+
+    luck: NDArray[np.float64]
+    tokens: IntArray
+
+
 def run_chain(
     work: Callable[[Final], None],
     logits: FloatArray,
     chain: Chain,
     context: Context | None = None,
     threads: int = 1,
+    drawing: Drawing | None = None,
 ) -> None:
     """Call ``work`` with the final logits of all rows, a group at a time, in any order.
 
@@ -131,12 +151,14 @@ def run_chain(
     ----------
     work : callable
         Gets the `Final` logits of a group of rows, perhaps in several threads at once.
-    logits : ndarray of float32 or float64, shape (..., V)
+    logits : ndarray of floats, shape (..., V)
         Its numbers are checked here, in the pass that finds the largest.
     chain : Chain
     context : Context or None
     threads : int
         Rows are spread over so many threads; each row is computed alike in any.
+    drawing : Drawing, optional
+        What ``work`` would draw: the kernels do it themselves, and leave few rows to it.
 
     Raises
     ------
@@ -149,18 +171,89 @@ def run_chain(
         if not logits.size:
             chain(logits, context)  # checks the parameters, and has nothing else to do
             return
-        run = _ChainRun(work, logits, chain, context)
-        count = len(run.rows)
-        if threads == 1 or count == 1:
-            run.between(0, count)
-            return
-        threads = min(threads, count)
-        cuts = [count * i // threads for i in range(threads + 1)]
-        with ThreadPoolExecutor(len(cuts) - 1) as pool:
-            list(pool.map(run.between, cuts[:-1], cuts[1:]))
+        left = _compiled(work, logits, chain, context, threads, drawing)
+        if left is None:
+            run = _ChainRun(work, widened(logits), chain, context)
+            _spread(run.between, len(run.rows), threads)
+        elif left.size:
+            batch, rows = logits.shape[:-1], logits.reshape(-1, logits.shape[-1])
+            own = None if context is None else context.for_rows(batch, left)
+
+            def renumbered(final: Final) -> None:
+                work(replace(final, rows=left[final.rows]))
+
+            run = _ChainRun(renumbered, widened(rows[left]), chain.for_rows(batch, left), own)
+            run.between(0, len(left))
     except ParameterError:
         chain(logits, context)  # says which row, or which step it is
         raise
+
+
+def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[Any]:
+    """Call ``run`` with the ends of about equal parts of so many rows, each in a thread."""
+    parts = min(threads, count)
+    if parts == 1:
+        return [run(0, count)]
+    cuts = [count * i // parts for i in range(parts + 1)]
+    return list(_pool().map(run, cuts[:-1], cuts[1:]))
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads of this process: as many as it is ever asked for at once."""
+    return ThreadPoolExecutor(64, thread_name_prefix="logitlab")
+
+
+def _compiled(
+    work: Callable[[Final], None],
+    logits: FloatArray,
+    chain: Chain,
+    context: Context | None,
+    threads: int,
+    drawing: Drawing | None,
+) -> IntArray | None:
+    """Let the kernels run a chain, and return the rows that are left; None for all of them."""
+    program = Program.of(chain)
+    if not (program.cuts or program.patches or (drawing and not program.head.steps)):
+        return None
+    batch = logits.shape[:-1]
+    for step in chain.steps:
+        if isinstance(step, RowStep):
+            step.values(batch)  # a wrong shape is wrong, also of what is neutral
+    if program.head.steps:
+        logits = program.head(widened(logits), context)
+    bound = program.bound(logits.shape, logits.dtype, context)
+    if bound is None:
+        return None
+    rows = np.ascontiguousarray(logits.reshape(-1, logits.shape[-1]))
+
+    def run(start: int, stop: int) -> IntArray:
+        if drawing:
+            states = bound.draw(rows, drawing.luck, drawing.tokens, start, stop)
+        else:
+            found, states = bound.survivors(rows, start, stop)
+            for each in found:
+                _hand_over(work, each, rows.dtype)
+        return start + np.flatnonzero(states[start:stop] != DONE)
+
+    return np.concatenate(_spread(run, len(rows), threads))
+
+
+def _hand_over(work: Callable[[Final], None], listed: Listed, dtype: np.dtype[Any]) -> None:
+    """Call ``work`` with survivors that kernels have listed, rows of about equal width together."""
+    ends = np.cumsum(listed.counts)
+    classes = np.frexp(listed.counts)[1]
+    for width in np.unique(classes):
+        members = np.flatnonzero(classes == width)
+        counts = listed.counts[members]
+        place = np.arange(counts.max())
+        at = np.minimum((ends[members] - counts)[:, None] + place, len(listed.tokens) - 1)
+        is_there = place < counts[:, None]
+        tokens = np.where(is_there, listed.tokens[at], 0)
+        logits = np.where(is_there, listed.logits[at], -np.inf).astype(
+            np.promote_types(dtype, "f4")
+        )
+        work(Final(listed.rows[members], tokens, logits))
 
 
 _ScannedRow: TypeAlias = tuple[int, IntArray, FloatArray]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray, check_array, check_logits, per_row
 from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
 from logitlab.draw import COUPLINGS, SeedLike, choose, resolve_seed, uniforms
@@ -16,7 +17,7 @@ from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
 from logitlab.numerics import log_softmax, widened
-from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
+from logitlab.sampling.fast_path import Drawing, Final, Plan, plan_of, run_chain
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.state import State
@@ -228,7 +229,10 @@ def draw_tokens(
     if not position.size:  # nothing is drawn, but what is wrong is said
         chain = chain.branches()[0].chain
     if not chain.coins:
-        run_chain(draw, logits, chain, context, threads)
+        drawing = None
+        if coupling == "inverse" and len(chain) not in reports and kernels.rows:
+            drawing = Drawing(uniforms(seeds, sequence, position), tokens)
+        run_chain(draw, logits, chain, context, threads, drawing)
         for count, report in reports.items():
             if count < len(chain):
                 _report_stage(report, tokens, logits, chain[:count], context)

@@ -12,7 +12,7 @@ from logitlab.checks import ParameterError, Range, TokenMap, check_token
 from logitlab.numerics import LARGEST, Precision, scatter
 from logitlab.steps.context import Context
 from logitlab.steps.step import DOUBLE, SparseStep
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["LogitBias", "logit_bias"]
 
@@ -94,25 +94,30 @@ class LogitBias(SparseStep):
             (token, np.shape(value), np.asarray(value).tobytes()) for token, value in entries
         )
 
+    def in_rows(self, batch: tuple[int, ...], size: int) -> tuple[IntArray, NDArray[np.float64]]:
+        """Return the tokens, and the amounts of each row, shape (n, k), or (1, k) for all rows."""
+        for token in self.bias:
+            check_token(self.key, token, size)
+        amounts = list(self._amounts(batch).values())
+        each = batch if any(map(np.ndim, amounts)) else ()
+        columns = [np.broadcast_to(value, each).reshape(-1) for value in amounts]
+        return np.array(list(self.bias), np.int64), np.stack(columns, -1).astype(np.float64)
+
     def edit(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> None:
         """Add the values in place."""
-        batch, size = logits.shape[:-1], logits.shape[-1]
-        for token in self.bias:
-            check_token(self.key, token, size)
-        amounts = self._amounts(batch)
-        if not amounts:
+        if not self.bias:
             return
-        rows = logits.reshape(-1, size)
-        tokens = np.array(list(amounts), np.intp)
-        amount = np.stack([np.broadcast_to(value, batch).ravel() for value in amounts.values()], -1)
+        rows = logits.reshape(-1, logits.shape[-1])
+        tokens, amount = self.in_rows(logits.shape[:-1], logits.shape[-1])
         amount = amount.astype(precision.arithmetic).astype(np.float64)
         x = rows[:, tokens].astype(np.float64)
         row, place = np.indices(x.shape).reshape(2, -1)
         new = np.where(amount == 0, x, np.clip(x + amount, -LARGEST, LARGEST))
         is_removed = (x == -np.inf) | (amount == -np.inf)
         scatter(rows, row, tokens[place], np.where(is_removed, -np.inf, new).reshape(-1))
-        if (amount == -np.inf).any() and not (logits > -np.inf).any(axis=-1).all():
-            banned = [token for token, value in amounts.items() if (value == -np.inf).any()]
-            raise ParameterError(self.key, "a map that leaves one token at least", banned)
+        bans = (amount == -np.inf).any(axis=0)
+        if bans.any() and not (logits > -np.inf).any(axis=-1).all():
+            rule = "a map that leaves one token at least"
+            raise ParameterError(self.key, rule, tokens[bans].tolist())

@@ -267,7 +267,8 @@ class _Penalty(SparseStep):
         Operations on ``value`` alone are made, and rounded, in its dtype.
         """
 
-    def _counts(self, context: Context, batch: tuple[int, ...], size: int) -> TokenCounts:
+    def counts(self, context: Context, batch: tuple[int, ...], size: int) -> TokenCounts:
+        """Return which tokens occur, and how often."""
         options = (self.scope, self.last_n, self.fill, self.skip, self.decay)
         return context.counts(batch, size, *options)
 
@@ -287,7 +288,7 @@ class _Penalty(SparseStep):
         batch, size = logits.shape[:-1], logits.shape[-1]
         values = self.values(batch, precision).astype(precision.arithmetic, copy=False)
         context = needed_context(self.key, context)
-        seen = self._counts(context, batch, size)
+        seen = self.counts(context, batch, size)
         rows = logits.reshape(-1, size)
         x = rows[seen.row, seen.token].astype(np.float64)
         value = values.reshape(-1)[seen.row] if values.ndim else values

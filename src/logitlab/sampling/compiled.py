@@ -1,0 +1,285 @@
+"""Chains as the compiled kernels run them, where these are installed.
+
+A kernel makes the passes over a row that `logitlab.sampling.scan` makes in numpy: an estimate with
+a bound decides, what it cannot decide is computed in float64, and what that cannot decide, or what
+is wrong with a row, is left to numpy. So not one token changes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from logitlab import kernels
+from logitlab.arrays import FloatArray, IntArray
+from logitlab.steps.bias import LogitBias
+from logitlab.steps.chain import Chain
+from logitlab.steps.context import Context, needed_context
+from logitlab.steps.cutoff import EpsilonCutoff, EtaCutoff, PLess
+from logitlab.steps.penalties import (
+    AdditivePenalty,
+    FrequencyPenalty,
+    PresencePenalty,
+    RepetitionPenalty,
+)
+from logitlab.steps.sigma import TopNSigma
+from logitlab.steps.step import RowStep, Step, Transform
+from logitlab.steps.temperature import Temperature
+from logitlab.steps.threshold import MinP, TopA
+from logitlab.steps.truncation import TopK, TopP
+from logitlab.steps.typical import TypicalP
+from logitlab.steps.xtc import ExcludeTopChoices
+from numpy.typing import NDArray
+
+__all__ = ["DONE", "Listed", "Program"]
+
+DONE = 0
+"""What a kernel says of a row that it has done; any other number leaves it to numpy."""
+
+_TIES = {"lowest": 0, "highest": 1, "all": 2}
+_KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+_PENALTIES = {RepetitionPenalty: 0, FrequencyPenalty: 1, PresencePenalty: 2, AdditivePenalty: 3}
+_WINDOWS = {"scope", "last_n", "fill", "skip"}  # which tokens count is known before
+_BIAS = 4
+_MOST_PATCHES = 16
+_LISTED = 1 << 16  # survivors that are listed in one go
+
+_held = threading.local()
+
+
+def _plain(step: Step, *options: str) -> bool:
+    """Whether a step has no options but such."""
+    return not set(step.chosen_options) - set(options)
+
+
+def _cut_of(step: Step) -> tuple[int, int] | None:
+    """Return the number of a step in the kernels and its option, or None if they do not know it."""
+    match step:
+        case Temperature() if _plain(step):
+            return 0, 0
+        case TopK(ties=ties) if ties in _TIES:
+            return 1, _TIES[ties]
+        case TopP(ties=ties) if ties in _TIES and _plain(step, "ties"):
+            return 2, _TIES[ties]
+        case MinP() if _plain(step):
+            return 3, 0
+        case TopA() if _plain(step):
+            return 4, 0
+        case EpsilonCutoff() if _plain(step):
+            return 5, 0
+        case EtaCutoff() if step.exempt == "maxima":
+            return 6, 0
+        case PLess() if _plain(step):
+            return 7, 0
+        case TopNSigma() if _plain(step, "deviation"):
+            return 8, int(step.deviation == "sample")
+        case TypicalP() if _plain(step):
+            return 9, 0
+        case ExcludeTopChoices(ties=ties) if ties in _TIES and _plain(step, "ties"):
+            return 10, _TIES[ties]
+    return None
+
+
+def _patch_of(step: Transform) -> int | None:
+    """Return the number of a step that changes few tokens in the kernels, or None."""
+    if type(step) is LogitBias:
+        return _BIAS
+    kind = _PENALTIES.get(type(step))
+    if kind is None or set(step.chosen_options) - _WINDOWS - {"presence"}:  # type: ignore[attr-defined]
+        return None
+    return kind
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What the kernels run of a chain, and what comes before.
+
+    Attributes
+    ----------
+    head : Chain
+        Dense steps on the whole vocabulary that kernels do not know.
+    patches : tuple of Step
+        Steps that change few tokens: penalties and a bias.
+    cuts : tuple of RowStep
+        Temperatures and truncations.
+    """
+
+    head: Chain
+    patches: tuple[Step, ...]
+    cuts: tuple[RowStep, ...]
+
+    @classmethod
+    def of(cls, chain: Chain) -> Program:
+        """Return the program of a chain without coins and states; it is made once."""
+        known = chain.__dict__.get("_program")
+        if known is None:
+            known = chain.__dict__["_program"] = cls._of(chain)
+        return known
+
+    @classmethod
+    def _of(cls, chain: Chain) -> Program:
+        if type(chain) is not Chain or chain.precision != "double" or chain.coins:
+            return cls(chain, (), ())
+        steps: list[Any] = [
+            step
+            for step in chain.steps
+            if not (isinstance(step, RowStep | LogitBias) and step.is_neutral)
+        ]
+        first = len(steps)
+        while first and isinstance(steps[first - 1], RowStep) and _cut_of(steps[first - 1]):
+            first -= 1
+        start = first
+        while start and _patch_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
+            start -= 1
+        return cls(Chain(*steps[:start]), tuple(steps[start:first]), tuple(steps[first:]))
+
+    def bound(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], context: Context | None
+    ) -> Bound | None:
+        """Return the program for a batch of such a shape, or None where numpy has to run it.
+
+        Raises
+        ------
+        ParameterError
+            For values or a context that do not fit the batch.
+        """
+        if kernels.rows is None or dtype not in _KINDS or (self.patches and dtype == np.float64):
+            return None
+        batch, size = shape[:-1], shape[-1]
+        columns = [step.values(batch).reshape(-1) for step in self.cuts]
+        each = max(map(len, columns), default=1)
+        values = np.empty((len(columns), each))
+        for row, column in zip(values, columns, strict=True):
+            row[:] = column
+        patches = tuple(_arguments(step, batch, size, context) for step in self.patches)
+        steps = np.array([_cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
+        return Bound(_KINDS[dtype], size, steps, values, patches)
+
+
+def _arguments(
+    step: Step, batch: tuple[int, ...], size: int, context: Context | None
+) -> tuple[Any, ...]:
+    """Return what the kernels take of a patch."""
+    kind, presence = _patch_of(step), float(getattr(step, "presence", 0.0))
+    if isinstance(step, LogitBias):
+        tokens, amounts = step.in_rows(batch, size)
+        return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
+    seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
+    starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
+    values = np.ascontiguousarray(step.values(batch).reshape(-1), np.float64)
+    return kind, presence, values, seen.token, seen.count, starts
+
+
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """Survivors of some rows.
+
+    Attributes
+    ----------
+    rows : ndarray of int
+        Which rows.
+    counts : ndarray of int64
+        How many each has.
+    tokens : ndarray of int64
+        One row after another, increasing in each.
+    logits : ndarray of float64
+    """
+
+    rows: IntArray
+    counts: IntArray
+    tokens: IntArray
+    logits: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """A program, and its values for the rows of a batch.
+
+    Attributes
+    ----------
+    kind : int
+        The dtype of the rows.
+    size : int
+        V.
+    steps : ndarray of int32, shape (k, 2)
+    values : ndarray of float64, shape (k, 1) or (k, n)
+    patches : tuple of tuple
+    """
+
+    kind: int
+    size: int
+    steps: NDArray[np.int32]
+    values: NDArray[np.float64]
+    patches: tuple[tuple[Any, ...], ...]
+
+    def draw(
+        self,
+        rows: FloatArray,
+        luck: NDArray[np.float64],
+        tokens: IntArray,
+        start: int = 0,
+        stop: int | None = None,
+    ) -> NDArray[np.uint8]:
+        """Draw tokens of rows ``start`` to ``stop``, and return which rows are `DONE`.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, V), contiguous
+        luck : ndarray of float64, shape (n, m)
+            Uniforms.
+        tokens : ndarray of int64, shape (n, m)
+            Is filled in.
+        """
+        states = np.empty(len(rows), np.uint8)
+        self._call("draw", rows, states, start, stop, luck, tokens)
+        return states
+
+    def survivors(
+        self, rows: FloatArray, start: int = 0, stop: int | None = None
+    ) -> tuple[Sequence[Listed], NDArray[np.uint8]]:
+        """Return what is left of rows ``start`` to ``stop``, and which of them are `DONE`."""
+        states = np.empty(len(rows), np.uint8)
+        stop = len(rows) if stop is None else stop
+        counts = np.empty(len(rows), np.int64)
+        found = []
+        while start < stop:
+            room = max(_LISTED, self.size)
+            tokens, logits = np.empty(room, np.int64), np.empty(room)
+            end = self._call("survivors", rows, states, start, stop, tokens, logits, counts)
+            here = start + np.flatnonzero(states[start:end] == DONE)
+            used = int(counts[here].sum())
+            found.append(Listed(here, counts[here], tokens[:used], logits[:used]))
+            start = end
+        return found, states
+
+    def masses(self, rows: FloatArray, out: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Sum ``exp(x - x_max)`` of every row, and return which rows are `DONE`."""
+        states = np.empty(len(rows), np.uint8)
+        self._call("masses", rows, states, 0, None, out)
+        return states
+
+    def _call(
+        self,
+        name: str,
+        rows: FloatArray,
+        states: NDArray[np.uint8],
+        start: int,
+        stop: int | None,
+        *more: Any,
+    ) -> Any:
+        run: Callable[..., Any] = getattr(kernels.rows, name)
+        stop = len(rows) if stop is None else stop
+        shared = self.kind, self.size, start, stop, self.steps, self.values, self.patches
+        return run(rows, *shared, _scratch(self.size), states, *more)
+
+
+def _scratch(size: int) -> NDArray[np.float64]:
+    """Return memory that this thread keeps for rows of so many tokens."""
+    held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
+    if held is None or held[0] < size:
+        assert kernels.rows is not None
+        held = _held.scratch = size, np.empty(kernels.rows.scratch(size))
+    return held[1]
