@@ -12,6 +12,8 @@
 #include "buffers.h"
 #include "philox.h"
 
+#define INTERFACE 2 /* as in __init__.py, which tells when it grows */
+
 static int right_number(const char *name, Py_ssize_t given, Py_ssize_t wanted)
 {
     if (given == wanted)
@@ -92,7 +94,15 @@ static PyMethodDef functions[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static PyModuleDef_Slot slots[] = {{0, NULL}};
+static int fill_module(PyObject *module)
+{
+    return PyModule_AddIntMacro(module, INTERFACE);
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, fill_module},
+    {0, NULL},
+};
 
 static PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
