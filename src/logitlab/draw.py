@@ -309,7 +309,7 @@ def _race(
     kernels.rows.gumbel(
         np.ascontiguousarray(logits),
         None if tokens is None else np.ascontiguousarray(tokens, np.int64),
-        np.array(list(map(_philox_key, seeds)), np.uint64),
+        np.array(list(map(philox_key, seeds)), np.uint64),
         *(np.ascontiguousarray(place, np.uint64) for place in places),
         drawn,
         sure,

@@ -35,7 +35,7 @@ def by_numpy(
 def sure(logits: NDArray[Any], seed: int, sequence: Any, position: Any) -> Any:
     """What the kernels draw without numpy, and which of it they are sure of."""
     assert kernels.rows
-    keys = np.array([draw._philox_key(seed)], np.uint64)
+    keys = np.array([draw.philox_key(seed)], np.uint64)
     drawn, certain = np.empty(sequence.shape, np.int64), np.empty(sequence.shape, np.uint8)
     words = sequence.astype(np.uint64), position.astype(np.uint64)
     kernels.rows.gumbel(logits, None, keys, *words, drawn, certain)
