@@ -281,7 +281,8 @@ def choose(
             places[block] = _first_beyond(logits[block], luck[block])
         return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
     drawn = np.empty(sequence.shape, np.int64)
-    for row, logit in enumerate(logits):
+    for row in _race(logits, seeds, (sequence, position), tokens, drawn).tolist():
+        logit = logits[row]
         survivors = np.flatnonzero(logit > -np.inf)
         ids = survivors if tokens is None else tokens[row, survivors]
         gap = shifted(logit[survivors])
@@ -292,6 +293,28 @@ def choose(
             noise = gumbel(own, ids, sequence[here], position[here])
             drawn[here[:2]] = ids[np.argmax(gap + noise, axis=-1)]
     return drawn
+
+
+def _race(
+    logits: FloatArray,
+    seeds: Sequence[int],
+    places: tuple[NDArray[Any], NDArray[Any]],
+    tokens: IntArray | None,
+    drawn: IntArray,
+) -> IntArray:
+    """Fill in what the kernels draw with Gumbel noise, and return the rows left to numpy."""
+    if kernels.rows is None or logits.dtype.char not in "fd" or 0 in (logits.size, drawn.size):
+        return np.arange(len(logits))
+    sure = np.empty(drawn.shape, np.uint8)
+    kernels.rows.gumbel(
+        np.ascontiguousarray(logits),
+        None if tokens is None else np.ascontiguousarray(tokens, np.int64),
+        np.array(list(map(philox_key, seeds)), np.uint64),
+        *(np.ascontiguousarray(place, np.uint64) for place in places),
+        drawn,
+        sure,
+    )
+    return np.flatnonzero(~sure.all(axis=1))
 
 
 def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:

@@ -352,7 +352,13 @@ static PyObject *scratch_of(PyObject *self, PyObject *size)
 {
     (void)self;
     int64_t tokens = PyLong_AsLongLong(size);
-    return PyErr_Occurred() ? NULL : PyLong_FromLongLong(scratch_needed(tokens) / 8 + 8);
+    if (PyErr_Occurred())
+        return NULL;
+    if (tokens < 0 || tokens > INT32_MAX / 2) {
+        PyErr_SetString(PyExc_ValueError, "size must be that of a row.");
+        return NULL;
+    }
+    return PyLong_FromLongLong(scratch_needed(tokens) / 8 + 8);
 }
 
 /* ---- for tests ---- */
