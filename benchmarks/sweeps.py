@@ -1,7 +1,7 @@
 """Sweeps: against the dense loop, throughput, two workers, peak memory, and what shipping costs.
 
 Run ``python benchmarks/sweeps.py``; it writes results/sweeps.md and prints the same. A name as
-argument runs that part alone: loop, throughput, workers, memory, shipping.
+argument runs that part alone: loop, throughput, compiled, workers, memory, shipping.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from logitlab import SamplingParams, engines, entropy, support_size, sweep
+from logitlab import SamplingParams, engines, entropy, kernels, support_size, sweep
 from logitlab.sweeps.chunks import Chunk, rows_of
 from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import measures_of
@@ -31,6 +32,7 @@ from logitlab.sweeps.work import SweepJob
 
 from compare import machine
 from rows import make
+from timing import interleaved, ratio
 
 RESULTS = Path(__file__).parent / "results" / "sweeps.md"
 METRICS = ["entropy", "support_size"]
@@ -139,6 +141,34 @@ def throughput() -> Iterator[str]:
         duration = seconds(lambda j=job: j(Chunk(0, count, rows, None)))  # type: ignore[misc]
         total = len(job.chains) * count / duration
         yield f"| {' x '.join(map(str, shape))} | {count / duration:.0f} | {total:,.0f} |"
+
+
+def compiled() -> Iterator[str]:
+    """Rows a second of one process with the kernels and without, in turns."""
+    if kernels.rows is None:
+        yield "logitlab was installed without kernels."
+        return
+    count = 16
+    yield "| 200 points, vocabulary | rows | numpy, rows/s | kernels, rows/s | ratio (target 2) |"
+    yield "| --- | --- | --- | --- | --- |"
+    for size, kind in itertools.product((8192, 32000, 49152, 128256), ("real", "flat")):
+        chunk = Chunk(0, count, make(kind, count, size), None)
+        job = SweepJob(
+            chains_of(grid_of(MIDDLE), "openrouter", None, size)[0],
+            measures_of(METRICS),
+            Mean(),
+            None,
+        )
+
+        def without(job: SweepJob = job, chunk: Chunk = chunk) -> Any:
+            with kernels.off():
+                return job(chunk)
+
+        contenders: dict[str, Callable[[], Any]]
+        contenders = {"numpy": without, "kernels": partial(job, chunk)}
+        times = interleaved(contenders, seconds=6)
+        cells = " | ".join(f"{count / statistics.median(spent):.0f}" for spent in times.values())
+        yield f"| {size:,} | {kind} | {cells} | {ratio(*times.values()):.2f} |"
 
 
 def workers() -> Iterator[str]:
@@ -256,6 +286,7 @@ def shipping() -> Iterator[str]:
 PARTS = {
     "loop": ("Against the dense loop", loop),
     "throughput": ("Throughput of one core", throughput),
+    "compiled": ("With kernels and without", compiled),
     "workers": ("Two workers", workers),
     "memory": ("Memory", memory),
     "shipping": ("Shipping", shipping),

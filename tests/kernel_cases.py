@@ -86,7 +86,7 @@ def bound_to(x: Array, chain: Chain, context: Context | None = None) -> Bound | 
     program = Program.of(chain)
     if len(program.head):
         return None
-    return program.bound(x.shape, x.dtype, context)
+    return program.bound(x.shape[:1], x, context)
 
 
 def draw(
@@ -96,7 +96,7 @@ def draw(
     bound = bound_to(x, chain, context)
     assert bound
     tokens = np.full(luck.shape, -1, np.int64)
-    return tokens, bound.draw(x, luck, tokens) == DONE
+    return tokens, bound.draw(luck, tokens) == DONE
 
 
 def dense_draws(final: Array, luck: Array) -> Array:
@@ -132,7 +132,7 @@ def measures(x: Array, t: float) -> Measures | None:
     chunks = -(-x.shape[1] // 64)
     out, partial = np.empty((len(x), 14)), np.empty((len(x), 2, chunks))
     states = np.empty(len(x), np.uint8)
-    bound._call("measures", x, states, 0, None, out, partial)
+    bound._call("measures", states, 0, None, out, partial)
     if states.any():
         return None
     sums = np.cumsum(partial, axis=-1)

@@ -39,15 +39,17 @@ from logitlab.sampling.reports import (
     Logprobs as Logprobs,
     Survivors as Survivors,
     distribution as distribution,
+    greedy as greedy,
     logprobs as logprobs,
+    plan as plan,
     survivors as survivors,
     trace as trace,
 )
-from logitlab.sampling.sample import (
+from logitlab.sampling.sampler import (
     Draws as Draws,
-    greedy as greedy,
-    plan as plan,
+    Sampler as Sampler,
     sample as sample,
+    sampler as sampler,
 )
 from logitlab.steps.adaptive import (
     AdaptiveP as AdaptiveP,

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 import scipy.special
 from hypothesis import given, strategies as st
-from logitlab import Chain, Context, MinP, SamplingParams, Temperature, TopA, TopK, TopP
+from logitlab import (
+    Chain,
+    Context,
+    MinP,
+    SamplingParams,
+    Temperature,
+    TopA,
+    TopK,
+    TopP,
+    kernels,
+)
 from logitlab.datasets import load
 from logitlab.draw import gumbel, uniform
 from logitlab.steps import tail_free, top_h, typical
@@ -19,6 +29,8 @@ from logitlab.steps import tail_free, top_h, typical
 from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
 
 Array = np.ndarray[Any, Any]
+
+needs_kernels = pytest.mark.skipif(kernels.rows is None, reason="there are no kernels")
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +64,14 @@ def dense_draws(final: Array, seed: int, coupling: str) -> Array:
 
 
 def agree(x: Array, chain: Chain, context: Context | None = None, **options: Any) -> None:
-    """Hold the fast path against the dense chain."""
+    """Hold the fast path against the dense chain, in numpy and with what kernels there are."""
+    with kernels.off():
+        agree_here(x, chain, context, **options)
+    if kernels.rows:
+        agree_here(x, chain, context, **options)
+
+
+def agree_here(x: Array, chain: Chain, context: Context | None, **options: Any) -> None:
     final = chain(wide(x), context)
     left = ll.survivors(x, chain, context=context, **options)
     rows = final.reshape(-1, x.shape[-1])
@@ -210,25 +229,45 @@ def test_threads_and_batches_change_no_bit(threads: int) -> None:
 
 
 def test_the_plan_tells_which_steps_act_on_what() -> None:
-    assert str(ll.plan(REQUESTS[0])) == (
-        "scan of the vocabulary: Temperature(0.8), TopK(50)\n"
-        "dense, on the candidates: TopP(0.9), MinP(0.05)"
+    with kernels.off():
+        assert str(ll.plan(REQUESTS[0])) == (
+            "scan of the vocabulary: Temperature(0.8), TopK(50)\n"
+            "dense, on the candidates: TopP(0.9), MinP(0.05)"
+        )
+        assert str(
+            ll.plan(Chain(TopK(9), ll.LogitBias({1: 2.0}), Temperature(2.0), MinP(0.1)))
+        ) == (
+            "dense, on the whole vocabulary: TopK(9), LogitBias({1: 2.0})\n"
+            "scan of the vocabulary: Temperature(2.0), MinP(0.1)"
+        )
+        assert str(
+            ll.plan(Chain(Temperature(2.0), Temperature(3.0), TopK(2), Temperature(4.0)))
+        ) == (
+            "dense, on the whole vocabulary: Temperature(2.0)\n"
+            "scan of the vocabulary: Temperature(3.0), TopK(2)\n"
+            "dense, on the candidates: Temperature(4.0)"
+        )
+        assert str(ll.plan(Chain(TopK(9), TopP(0.5, ties="introsort"), TopK(3), MinP(0.1)))) == (
+            "dense, on the whole vocabulary: TopK(9), TopP(0.5, ties='introsort')\n"
+            "scan of the vocabulary: TopK(3)\n"
+            "dense, on the candidates: MinP(0.1)"
+        )
+        assert str(ll.plan(Chain(Temperature(1.0), TopP(1.0)))) == "nothing to do"
+
+
+@needs_kernels
+def test_the_plan_tells_what_kernels_do() -> None:
+    request = SamplingParams(frequency_penalty=0.5, temperature=0.8, top_k=50, typical_p=0.9)
+    assert str(ll.plan(request)) == (
+        "compiled kernels: FrequencyPenalty(0.5), Temperature(0.8), TopK(50), TypicalP(0.9)"
     )
-    assert str(ll.plan(Chain(TopK(9), ll.LogitBias({1: 2.0}), Temperature(2.0), MinP(0.1)))) == (
-        "dense, on the whole vocabulary: TopK(9), LogitBias({1: 2.0})\n"
-        "scan of the vocabulary: Temperature(2.0), MinP(0.1)"
-    )
-    assert str(ll.plan(Chain(Temperature(2.0), Temperature(3.0), TopK(2), Temperature(4.0)))) == (
-        "dense, on the whole vocabulary: Temperature(2.0)\n"
-        "scan of the vocabulary: Temperature(3.0), TopK(2)\n"
-        "dense, on the candidates: Temperature(4.0)"
-    )
-    assert str(ll.plan(Chain(TopK(9), TopP(0.5, ties="introsort"), TopK(3), MinP(0.1)))) == (
-        "dense, on the whole vocabulary: TopK(9), TopP(0.5, ties='introsort')\n"
-        "scan of the vocabulary: TopK(3)\n"
-        "dense, on the candidates: MinP(0.1)"
+    odd = Chain(ll.Temperature(0.7), ll.NoRepeatNgram(3), ll.LogitBias({1: 2.0}), TopK(9))
+    assert str(ll.plan(odd)) == (
+        "dense, on the whole vocabulary: Temperature(0.7), NoRepeatNgram(3)\n"
+        "compiled kernels: LogitBias({1: 2.0}), TopK(9)"
     )
     assert str(ll.plan(Chain(Temperature(1.0), TopP(1.0)))) == "nothing to do"
+    assert str(ll.plan(Chain(ll.Tfs(0.9)))) == "scan of the vocabulary: Tfs(0.9)"
 
 
 def test_a_transform_of_the_users_own_sees_the_whole_batch() -> None:

@@ -20,7 +20,7 @@ typedef struct {
 } Patch;
 
 /* Products are stored before they are subtracted: a fused operation would round otherwise. */
-static double patched(const Patch *patch, double x, double value, int64_t count)
+INLINE double patched(const Patch *patch, double x, double value, int64_t count)
 {
     volatile double product = value * (double)count;
     if (patch->kind == REPETITION)
@@ -34,34 +34,9 @@ static double patched(const Patch *patch, double x, double value, int64_t count)
     return patch->kind == PRESENCE ? x - value : x + value;
 }
 
-/* Patch row number i, which has to be a copy. Returns whether nothing overflows and a token is
- * left. */
-static int patch_row(Row *row, const Patch *patches, int64_t many, int64_t i, uint8_t *touched)
+/* Look for the peaks of the chunks that were touched anew. */
+MANY void find_peaks_of(Row *row, const uint8_t *touched)
 {
-    memset(touched, 0, (size_t)row->chunks);
-    for (int64_t k = 0; k < many; k++) {
-        const Patch *patch = patches + k;
-        int is_bias = patch->kind == BIAS;
-        int64_t first = patch->starts[is_bias ? 0 : i], end = patch->starts[is_bias ? 1 : i + 1];
-        double neutral = patch->kind == REPETITION;
-        const double *values = patch->values;
-        if (is_bias && patch->each > 1)
-            values += i * end;
-        else if (patch->each > 1)
-            values += i;
-        for (int64_t place = first; place < end; place++) {
-            int64_t token = patch->tokens[place];
-            double x = row->copy[token], value = values[is_bias ? place : 0];
-            if (x == -INFINITY || (value == neutral && patch->kind != ADDITIVE))
-                continue;
-            double y = patched(patch, x, value, is_bias ? 0 : patch->counts[place]);
-            if (!(y <= 3.40282346e38 && (y >= -3.40282346e38 || value == -INFINITY)))
-                return 0;
-            row->copy[token] = (float)y;
-            touched[token / CHUNK] = 1;
-        }
-    }
-    fill_tail(row);
     i8 fine = (i8){0} - 1;
     row->top = -INFINITY;
     for (int64_t c = 0; c < row->chunks; c++) {
@@ -69,6 +44,50 @@ static int patch_row(Row *row, const Patch *patches, int64_t many, int64_t i, ui
             row->peaks[c] = chunk_peak(chunk_of(row, c), &fine);
         row->top = row->peaks[c] > row->top ? row->peaks[c] : row->top;
     }
+}
+
+/* Patch the tokens of row number i as some patches say that are of the same tokens. */
+static int patch_tokens(Row *row, const Patch *patches, int64_t many, int64_t i, uint8_t *touched)
+{
+    int is_bias = patches->kind == BIAS;
+    int64_t first = patches->starts[is_bias ? 0 : i], end = patches->starts[is_bias ? 1 : i + 1];
+    for (int64_t place = first; place < end; place++) {
+        int64_t token = patches->tokens[place];
+        float x = row->copy[token];
+        if (x == -INFINITY)
+            continue;
+        for (const Patch *patch = patches; patch < patches + many; patch++) {
+            int64_t own = is_bias ? place : 0;
+            if (patch->each > 1)
+                own += is_bias ? i * end : i;
+            double value = patch->values[own];
+            if (patch->kind != ADDITIVE && value == (patch->kind == REPETITION))
+                continue;
+            double y = patched(patch, x, value, is_bias ? 0 : patch->counts[place]);
+            if (!(y <= 3.40282346e38 && (y >= -3.40282346e38 || value == -INFINITY)))
+                return 0;
+            x = (float)y;
+        }
+        row->copy[token] = x;
+        touched[token / CHUNK] = 1;
+    }
+    return 1;
+}
+
+/* Patch row number i, which has to be a copy. Returns whether nothing overflows and a token is
+ * left. */
+static int patch_row(Row *row, const Patch *patches, int64_t many, int64_t i, uint8_t *touched)
+{
+    memset(touched, 0, (size_t)row->chunks);
+    for (int64_t k = 0, same; k < many; k += same) {
+        for (same = 1; k + same < many && patches[k].kind != BIAS && patches[k + same].kind != BIAS &&
+                       patches[k + same].tokens == patches[k].tokens;)
+            same++;
+        if (!patch_tokens(row, patches + k, same, i, touched))
+            return 0;
+    }
+    fill_tail(row);
+    find_peaks_of(row, touched);
     return row->top > -INFINITY;
 }
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray
+from logitlab.numerics import weights
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, needed_context
@@ -34,13 +35,24 @@ from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import ExcludeTopChoices
 from numpy.typing import NDArray
 
-__all__ = ["DONE", "Listed", "Program"]
+__all__ = [
+    "DONE",
+    "KINDS",
+    "Bound",
+    "Listed",
+    "Program",
+    "cut_of",
+    "masses_of",
+    "number_of",
+    "scratch_of",
+]
 
 DONE = 0
 """What a kernel says of a row that it has done; any other number leaves it to numpy."""
 
 _TIES = {"lowest": 0, "highest": 1, "all": 2}
-_KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+"""The dtypes of rows that the kernels read, and their numbers."""
 _PENALTIES = {RepetitionPenalty: 0, FrequencyPenalty: 1, PresencePenalty: 2, AdditivePenalty: 3}
 _WINDOWS = {"scope", "last_n", "fill", "skip"}  # which tokens count is known before
 _BIAS = 4
@@ -55,7 +67,7 @@ def _plain(step: Step, *options: str) -> bool:
     return not set(step.chosen_options) - set(options)
 
 
-def _cut_of(step: Step) -> tuple[int, int] | None:
+def cut_of(step: Step) -> tuple[int, int] | None:
     """Return the number of a step in the kernels and its option, or None if they do not know it."""
     match step:
         case Temperature() if _plain(step):
@@ -83,7 +95,7 @@ def _cut_of(step: Step) -> tuple[int, int] | None:
     return None
 
 
-def _patch_of(step: Transform) -> int | None:
+def number_of(step: Transform) -> int | None:
     """Return the number of a step that changes few tokens in the kernels, or None."""
     if type(step) is LogitBias:
         return _BIAS
@@ -126,44 +138,59 @@ class Program:
         steps: list[Any] = [
             step
             for step in chain.steps
-            if not (isinstance(step, RowStep | LogitBias) and step.is_neutral)
+            if not (isinstance(step, RowStep) and step.is_neutral)
+            and not (isinstance(step, LogitBias) and not step.bias)  # its ids may be wrong
         ]
         first = len(steps)
-        while first and isinstance(steps[first - 1], RowStep) and _cut_of(steps[first - 1]):
+        while first and isinstance(steps[first - 1], RowStep) and cut_of(steps[first - 1]):
             first -= 1
+        # Of several temperatures before a cut a kernel allows for the last.
+        heat = first
+        while heat < len(steps) and isinstance(steps[heat], Temperature):
+            heat += 1
+        first = max(first, heat - 1)
         start = first
-        while start and _patch_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
+        while start and number_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
             start -= 1
         return cls(Chain(*steps[:start]), tuple(steps[start:first]), tuple(steps[first:]))
 
+    def for_rows(self, batch: tuple[int, ...], rows: IntArray) -> Program:
+        """Return what comes after the head, for some rows of a flattened batch."""
+        patches = tuple(step.for_rows(batch, rows) for step in self.patches)
+        return Program(self.head[:0], patches, tuple(s.for_rows(batch, rows) for s in self.cuts))
+
+    def takes(self, rows: FloatArray) -> bool:
+        """Return whether kernels run it on rows of such a dtype."""
+        known = kernels.rows is not None and rows.dtype in KINDS
+        return known and not (self.patches and rows.dtype == np.float64)
+
     def bound(
-        self, shape: tuple[int, ...], dtype: np.dtype[Any], context: Context | None
+        self, batch: tuple[int, ...], rows: FloatArray, context: Context | None
     ) -> Bound | None:
-        """Return the program for a batch of such a shape, or None where numpy has to run it.
+        """Return the program for the rows of a batch, or None where numpy has to run it.
 
         Raises
         ------
         ParameterError
             For values or a context that do not fit the batch.
         """
-        if kernels.rows is None or dtype not in _KINDS or (self.patches and dtype == np.float64):
+        if not self.takes(rows):
             return None
-        batch, size = shape[:-1], shape[-1]
         columns = [step.values(batch).reshape(-1) for step in self.cuts]
         each = max(map(len, columns), default=1)
         values = np.empty((len(columns), each))
         for row, column in zip(values, columns, strict=True):
             row[:] = column
-        patches = tuple(_arguments(step, batch, size, context) for step in self.patches)
-        steps = np.array([_cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
-        return Bound(_KINDS[dtype], size, steps, values, patches)
+        patches = tuple(_arguments(step, batch, rows.shape[-1], context) for step in self.patches)
+        steps = np.array([cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
+        return Bound(rows, steps, values, patches)
 
 
 def _arguments(
     step: Step, batch: tuple[int, ...], size: int, context: Context | None
 ) -> tuple[Any, ...]:
     """Return what the kernels take of a patch."""
-    kind, presence = _patch_of(step), float(getattr(step, "presence", 0.0))
+    kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
     if isinstance(step, LogitBias):
         tokens, amounts = step.in_rows(batch, size)
         return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
@@ -196,28 +223,23 @@ class Listed:
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """A program, and its values for the rows of a batch.
+    """A program, and the rows of a batch with their values.
 
     Attributes
     ----------
-    kind : int
-        The dtype of the rows.
-    size : int
-        V.
+    rows : ndarray, shape (n, V), contiguous
     steps : ndarray of int32, shape (k, 2)
     values : ndarray of float64, shape (k, 1) or (k, n)
     patches : tuple of tuple
     """
 
-    kind: int
-    size: int
+    rows: FloatArray
     steps: NDArray[np.int32]
     values: NDArray[np.float64]
     patches: tuple[tuple[Any, ...], ...]
 
     def draw(
         self,
-        rows: FloatArray,
         luck: NDArray[np.float64],
         tokens: IntArray,
         start: int = 0,
@@ -227,59 +249,69 @@ class Bound:
 
         Parameters
         ----------
-        rows : ndarray, shape (n, V), contiguous
         luck : ndarray of float64, shape (n, m)
             Uniforms.
         tokens : ndarray of int64, shape (n, m)
             Is filled in.
         """
-        states = np.empty(len(rows), np.uint8)
-        self._call("draw", rows, states, start, stop, luck, tokens)
+        states = np.empty(len(self.rows), np.uint8)
+        self._call("draw", states, start, stop, np.ascontiguousarray(luck), tokens)
         return states
 
     def survivors(
-        self, rows: FloatArray, start: int = 0, stop: int | None = None
+        self, start: int = 0, stop: int | None = None
     ) -> tuple[Sequence[Listed], NDArray[np.uint8]]:
         """Return what is left of rows ``start`` to ``stop``, and which of them are `DONE`."""
-        states = np.empty(len(rows), np.uint8)
-        stop = len(rows) if stop is None else stop
-        counts = np.empty(len(rows), np.int64)
+        count, size = self.rows.shape
+        stop = count if stop is None else stop
+        states, counts = np.empty(count, np.uint8), np.empty(count, np.int64)
         found = []
         while start < stop:
-            room = max(_LISTED, self.size)
+            room = max(_LISTED, size)
             tokens, logits = np.empty(room, np.int64), np.empty(room)
-            end = self._call("survivors", rows, states, start, stop, tokens, logits, counts)
+            end = self._call("survivors", states, start, stop, tokens, logits, counts)
             here = start + np.flatnonzero(states[start:end] == DONE)
             used = int(counts[here].sum())
-            found.append(Listed(here, counts[here], tokens[:used], logits[:used]))
+            if used:
+                found.append(Listed(here, counts[here], tokens[:used], logits[:used]))
             start = end
         return found, states
 
-    def masses(self, rows: FloatArray, out: NDArray[np.float64]) -> NDArray[np.uint8]:
-        """Sum ``exp(x - x_max)`` of every row, and return which rows are `DONE`."""
-        states = np.empty(len(rows), np.uint8)
-        self._call("masses", rows, states, 0, None, out)
-        return states
+    def masses(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Return the sum of ``exp(x - x_max)`` of every row, and which rows are `DONE`."""
+        states, out = np.empty(len(self.rows), np.uint8), np.empty(len(self.rows))
+        self._call("masses", states, 0, None, out)
+        return out, states
 
     def _call(
-        self,
-        name: str,
-        rows: FloatArray,
-        states: NDArray[np.uint8],
-        start: int,
-        stop: int | None,
-        *more: Any,
+        self, name: str, states: NDArray[np.uint8], start: int, stop: int | None, *more: Any
     ) -> Any:
         run: Callable[..., Any] = getattr(kernels.rows, name)
-        stop = len(rows) if stop is None else stop
-        shared = self.kind, self.size, start, stop, self.steps, self.values, self.patches
-        return run(rows, *shared, _scratch(self.size), states, *more)
+        rows, size = self.rows, self.rows.shape[1]
+        shared = KINDS[rows.dtype], size, start, len(rows) if stop is None else stop
+        program = self.steps, self.values, self.patches
+        return run(rows, *shared, *program, scratch_of(size), states, *more)
 
 
-def _scratch(size: int) -> NDArray[np.float64]:
+def masses_of(rows: FloatArray) -> NDArray[np.float64]:
+    """Return the sum of ``exp(x - x_max)`` of every row, in float64; rows of shape (n, V)."""
+    there = np.require(rows, requirements=["C", "A"])
+    bound = _NO_STEPS.bound(rows.shape[:1], there, None)
+    if bound is None:
+        return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
+    masses, states = bound.masses()
+    for i in np.flatnonzero(states != DONE):
+        masses[i] = weights(rows[i, None]).sum()
+    return masses
+
+
+def scratch_of(size: int) -> NDArray[np.float64]:
     """Return memory that this thread keeps for rows of so many tokens."""
     held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
     if held is None or held[0] < size:
         assert kernels.rows is not None
         held = _held.scratch = size, np.empty(kernels.rows.scratch(size))
     return held[1]
+
+
+_NO_STEPS = Program(Chain(), (), ())

@@ -12,14 +12,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import groupby
+from itertools import chain as joined, groupby
 from typing import Any, TypeAlias
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError
 from logitlab.numerics import widened
-from logitlab.sampling.compiled import DONE, Listed, Program
+from logitlab.sampling.compiled import DONE, Bound, Listed, Program
 from logitlab.sampling.scan import Scan, Scans, divided
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
+_NOTHING = Chain()
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
@@ -46,21 +48,28 @@ class Plan:
         nothing is truncated.
     rest : Chain
         Steps after those, dense on the candidates alone.
+    compiled : Chain
+        What the compiled kernels do at the end of the chain: all of the scan and the rest, with
+        penalties and a bias before them. Empty where there are none. What they leave over, the
+        three above do. Of rows in float64 they leave over all if there is a penalty or a bias.
 
     Examples
     --------
-    >>> from logitlab import SamplingParams, plan
-    >>> print(plan(SamplingParams(repetition_penalty=1.1, temperature=0.8, top_k=50, top_p=0.9)))
+    >>> from logitlab import SamplingParams, kernels, plan
+    >>> request = SamplingParams(repetition_penalty=1.1, temperature=0.8, top_k=50, top_p=0.9)
+    >>> with kernels.off():
+    ...     print(plan(request))
     dense, on the whole vocabulary: RepetitionPenalty(1.1)
     scan of the vocabulary: Temperature(0.8), TopK(50)
     dense, on the candidates: TopP(0.9)
-    >>> print(plan(SamplingParams(temperature=0.8)))
-    dense, on the whole vocabulary: Temperature(0.8)
+    >>> if kernels.rows:
+    ...     assert str(plan(SamplingParams(top_k=50))) == "compiled kernels: TopK(50)"
     """
 
     head: Chain
     scanned: Chain
     rest: Chain
+    compiled: Chain = _NOTHING
 
     def __str__(self) -> str:
         lines = {
@@ -68,12 +77,23 @@ class Plan:
             "scan of the vocabulary": self.scanned,
             "dense, on the candidates": self.rest,
         }
+        if self.compiled:
+            head = Program.of(Chain(*self.head, *self.scanned, *self.rest)).head
+            lines = {"dense, on the whole vocabulary": head, "compiled kernels": self.compiled}
         parts = (f"{name}: {', '.join(map(repr, steps))}" for name, steps in lines.items() if steps)
         return "\n".join(parts) or "nothing to do"
 
 
 def plan_of(chain: Chain) -> Plan:
-    """Return the plan of a chain.
+    """Return the plan of a chain, kernels included."""
+    planned, program = _numpy_plan(chain), Program.of(chain)
+    if kernels.rows is None:
+        return planned
+    return replace(planned, compiled=Chain(*program.patches, *program.cuts))
+
+
+def _numpy_plan(chain: Chain) -> Plan:
+    """Return the plan of a chain in numpy.
 
     Temperature and truncations at the end of a chain look at nothing but the logits of the
     survivors, and so can run on candidates alone. What stands before is dense, and so is a
@@ -214,32 +234,61 @@ def _compiled(
 ) -> IntArray | None:
     """Let the kernels run a chain, and return the rows that are left; None for all of them."""
     program = Program.of(chain)
-    if not (program.cuts or program.patches or (drawing and not program.head.steps)):
+    if kernels.rows is None or not (program.cuts or program.patches or drawing):
         return None
-    batch = logits.shape[:-1]
+    batch, head = logits.shape[:-1], program.head
     for step in chain.steps:
         if isinstance(step, RowStep):
             step.values(batch)  # a wrong shape is wrong, also of what is neutral
-    if program.head.steps:
-        logits = program.head(widened(logits), context)
-    bound = program.bound(logits.shape, logits.dtype, context)
-    if bound is None:
+    if head.steps:
+        if not (program.cuts or program.patches) or len(_numpy_plan(chain).head) < len(head):
+            return None  # a scan in numpy begins earlier
+        if not all(isinstance(step, RowStep | SparseStep) for step in head):
+            # Chains of another kind, and steps of the user's own, may look at the whole batch.
+            logits, head = head(widened(logits), context), head[:0]
+    rows = np.require(logits.reshape(-1, logits.shape[-1]), requirements=["C", "A"])
+    bound = None if head.steps else program.bound(batch, rows, context)
+    if bound is None and not (head.steps and program.takes(widened(rows[:0]))):
         return None
-    rows = np.ascontiguousarray(logits.reshape(-1, logits.shape[-1]))
 
-    def run(start: int, stop: int) -> IntArray:
-        if drawing:
-            states = bound.draw(rows, drawing.luck, drawing.tokens, start, stop)
-        else:
-            found, states = bound.survivors(rows, start, stop)
-            for each in found:
-                _hand_over(work, each, rows.dtype)
-        return start + np.flatnonzero(states[start:stop] != DONE)
+    def run(start: int, stop: int) -> list[IntArray]:
+        if bound:
+            return [_run_bound(work, bound, start, stop, 0, drawing)]
+        left, step = [], max(1, _ROWS_AT_ONCE // rows.shape[1])
+        for begin in range(start, stop, step):
+            index = np.arange(begin, min(begin + step, stop))
+            own = None if context is None else context.for_rows(batch, index)
+            block = head.for_rows(batch, index)(widened(rows[index]), own)
+            here = program.for_rows(batch, index).bound(index.shape, block, own)
+            assert here is not None
+            left.append(_run_bound(work, here, 0, len(index), begin, drawing))
+        return left
 
-    return np.concatenate(_spread(run, len(rows), threads))
+    return np.concatenate(list(joined(*_spread(run, len(rows), threads))))
 
 
-def _hand_over(work: Callable[[Final], None], listed: Listed, dtype: np.dtype[Any]) -> None:
+def _run_bound(
+    work: Callable[[Final], None],
+    bound: Bound,
+    start: int,
+    stop: int,
+    offset: int,
+    drawing: Drawing | None,
+) -> IntArray:
+    """Draw from some rows, or hand over what is left of them, and return those left to numpy."""
+    if drawing:
+        here = slice(offset, offset + len(bound.rows))
+        states = bound.draw(drawing.luck[here], drawing.tokens[here], start, stop)
+    else:
+        found, states = bound.survivors(start, stop)
+        for each in found:
+            _hand_over(work, each, offset, bound.rows.dtype)
+    return offset + start + np.flatnonzero(states[start:stop] != DONE)
+
+
+def _hand_over(
+    work: Callable[[Final], None], listed: Listed, offset: int, dtype: np.dtype[Any]
+) -> None:
     """Call ``work`` with survivors that kernels have listed, rows of about equal width together."""
     ends = np.cumsum(listed.counts)
     classes = np.frexp(listed.counts)[1]
@@ -253,7 +302,7 @@ def _hand_over(work: Callable[[Final], None], listed: Listed, dtype: np.dtype[An
         logits = np.where(is_there, listed.logits[at], -np.inf).astype(
             np.promote_types(dtype, "f4")
         )
-        work(Final(listed.rows[members], tokens, logits))
+        work(Final(offset + listed.rows[members], tokens, logits))
 
 
 _ScannedRow: TypeAlias = tuple[int, IntArray, FloatArray]
@@ -275,7 +324,7 @@ class _ChainRun:
         chain: Chain,
         context: Context | None,
     ) -> None:
-        plan = plan_of(chain)
+        plan = _numpy_plan(chain)
         *before, cut = plan.scanned.steps or (None,)
         self.cut = cut if isinstance(cut, Truncation) else None
         self.scans = self.cut is not None and logits.shape[-1] >= self.cut.scanned_from

@@ -1,4 +1,4 @@
-"""What a request makes of logits, told: survivors, log-probabilities, probabilities, a trace."""
+"""What a request makes of logits, told: plan, survivors, probabilities, a trace."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
-from logitlab.numerics import log_softmax, scratch, weights, widened
-from logitlab.sampling.fast_path import Final, run_chain
+from logitlab.numerics import log_softmax, softmax, weights, widened
+from logitlab.sampling.compiled import masses_of
+from logitlab.sampling.fast_path import Final, Plan, plan_of, run_chain
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
@@ -22,7 +23,16 @@ from logitlab.steps.state import State
 from logitlab.steps.trace import Trace
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Logprobs", "Survivors", "distribution", "logprobs", "survivors", "trace"]
+__all__ = [
+    "Logprobs",
+    "Survivors",
+    "distribution",
+    "greedy",
+    "logprobs",
+    "plan",
+    "survivors",
+    "trace",
+]
 
 MODES = ("raw", "processed")
 
@@ -75,6 +85,86 @@ class Survivors:
     tokens: tuple[IntArray, ...]
     logprobs: tuple[NDArray[np.float64], ...]
     notes: tuple[Note, ...] = ()
+
+
+def plan(
+    request: Request, *, engine: EngineLike = "openrouter", vocabulary: VocabularyLike = None
+) -> Plan:
+    """Return how the fast path runs a request: in which kernels, or in numpy on which tokens.
+
+    Vocabularies of less than some thousand tokens are not scanned in numpy: dense steps are as fast
+    there.
+
+    Parameters
+    ----------
+    request : SamplingParams, mapping, Transform or None
+    engine : str or Engine
+        Whose chain the request means.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
+
+    Returns
+    -------
+    Plan
+        Prints as one line for each part.
+
+    Examples
+    --------
+    >>> from logitlab import SamplingParams, kernels
+    >>> with kernels.off():
+    ...     print(plan(SamplingParams(frequency_penalty=0.5, temperature=0.8, min_p=0.05)))
+    dense, on the whole vocabulary: FrequencyPenalty(0.5)
+    scan of the vocabulary: Temperature(0.8), MinP(0.05)
+    """
+    return plan_of(resolve_alone(request, engine, vocabulary=vocabulary).chain.at())
+
+
+def greedy(
+    logits: ArrayLike,
+    request: Request = None,
+    *,
+    engine: EngineLike = "openrouter",
+    context: Context | None = None,
+    state: State | None = None,
+    vocabulary: VocabularyLike = None,
+) -> IntArray:
+    """Return the most likely token of every row, the lowest id on ties.
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        float16, float32 or float64; float16 is taken as float32.
+    request : SamplingParams, mapping, Transform or None
+        Bias, penalties, coins and typical_p can change the answer. Temperature can only by
+        rounding, where it makes two neighbouring numbers equal; other truncations cannot.
+    engine : str or Engine
+        Whose chain the parameters mean.
+    context : Context, optional
+        The tokens so far; needed if there is a penalty.
+    state : mapping of str to float or array, optional
+        The state of mirostat; None takes the initial one.
+    vocabulary : Model or Vocabulary, optional
+        What spells the texts of a request, such as ``bad_words``, in token ids.
+
+    Returns
+    -------
+    ndarray of int64, shape (...)
+
+    Raises
+    ------
+    ParameterError
+        For bad logits, parameters, context or state.
+
+    Examples
+    --------
+    >>> greedy([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])
+    array([1, 0])
+    """
+    array = widened(check_logits(logits))
+    resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
+    chain = resolved.chain.at(state, array.shape[:-1])
+    tokens: IntArray = chain(array, context).argmax(axis=-1)
+    return tokens
 
 
 def survivors(
@@ -181,9 +271,24 @@ def distribution(
     >>> distribution(np.log([0.5, 0.25, 0.25]), {"xtc_probability": 0.5}).round(4)
     array([0.25 , 0.625, 0.125])
     """
-    array = widened(check_logits(logits))
+    array = widened(check_array(logits))
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
-    return resolved.chain.at(state, array.shape[:-1]).distribution(array, context)
+    chain = resolved.chain.at(state, array.shape[:-1])
+    if chain.coins:
+        return chain.distribution(check_logits(array), context)
+    result = np.zeros(array.shape)
+    flat = result.reshape(-1, array.shape[-1])
+
+    def fill(final: Final) -> None:
+        if final.tokens is None:
+            flat[final.rows] = softmax(final.logits)
+            return
+        for place, row in enumerate(final.rows):
+            alive = np.flatnonzero(final.logits[place] > -np.inf)
+            flat[row, final.tokens[place, alive]] = softmax(final.logits[place, alive])
+
+    run_chain(fill, array, chain, context)
+    return result
 
 
 def trace(
@@ -311,34 +416,61 @@ def logprobs(
     resolved.chain.known(state, batch)  # says what is wrong with it, wherever it is used
     chain = (resolved.reported(mode or "engine") or Chain()).at_any(state)
     width = ids.shape[-1] if ids.ndim > len(batch) else 1
-    chosen_ids = ids.reshape(math.prod(batch), width)
-    chosen = np.empty(chosen_ids.shape)
-    top = np.empty((len(chosen), count), np.int64)
-    top_values = np.full(top.shape, -np.inf)
-
-    def report(final: Final) -> None:
-        for place, row in enumerate(final.rows):
-            line, ids = final.logits[place], None
-            if final.tokens is not None:
-                alive = np.flatnonzero(line > -np.inf)
-                line, ids = line[alive], final.tokens[place, alive]
-            peak = float(line.max())
-            weight = weights(line[None], out=scratch((1, len(line)), np.float64))
-            mass = math.log(weight.sum())
-            chosen[row] = line[_places_among(ids, chosen_ids[row])].astype(np.float64) - peak - mass
-            if ids is not None:
-                chosen[row][~np.isin(chosen_ids[row], ids)] = -np.inf
-            best = _best(line, count)
-            top[row] = _padded_with_others(best if ids is None else ids[best], count)
-            top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
-
-    run_chain(report, array, chain, context)
+    rows = ids.reshape(math.prod(batch), width)
+    chosen, top, top_values = _report(array, rows, chain, context, count)
     return Logprobs(
         chosen.reshape(ids.shape)[()],
         top.reshape(*batch, count),
         top_values.reshape(*batch, count),
         resolved.notes,
     )
+
+
+def logprobs_of(
+    logits: FloatArray, tokens: IntArray, chain: Chain, context: Context | None, top: int
+) -> list[Logprobs]:
+    """Return for each row what `logprobs` tells of one token in what a chain makes of it.
+
+    Parameters
+    ----------
+    logits : ndarray of float32 or float64, shape (n, V)
+    tokens : ndarray of int64, shape (n, 1)
+    chain : Chain
+        Without states.
+    context : Context or None
+    top : int
+        How many of the most likely tokens to report, 0 to V.
+    """
+    chosen, *others = _report(logits, tokens, chain, context, top)
+    return [Logprobs(*each) for each in zip(chosen[:, 0], *others, strict=True)]
+
+
+def _report(
+    logits: FloatArray, tokens: IntArray, chain: Chain, context: Context | None, count: int
+) -> tuple[NDArray[np.float64], IntArray, NDArray[np.float64]]:
+    """Return log-probabilities of each row's tokens, and the most likely ones with theirs."""
+    chosen = np.empty(tokens.shape)
+    top = np.empty((len(chosen), count), np.int64)
+    top_values = np.full(top.shape, -np.inf)
+
+    def report(final: Final) -> None:
+        masses = masses_of(final.logits) if final.tokens is None else [None] * len(final.rows)
+        for place, (row, known) in enumerate(zip(final.rows, masses, strict=True)):
+            line, ids = final.logits[place], None
+            if final.tokens is not None:
+                alive = np.flatnonzero(line > -np.inf)
+                line, ids = line[alive], final.tokens[place, alive]
+            peak = float(line.max())
+            mass = math.log(weights(line[None]).sum() if known is None else known)
+            chosen[row] = line[_places_among(ids, tokens[row])].astype(np.float64) - peak - mass
+            if ids is not None:
+                chosen[row][~np.isin(tokens[row], ids)] = -np.inf
+            best = _best(line, count)
+            top[row] = _padded_with_others(best if ids is None else ids[best], count)
+            top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
+
+    run_chain(report, logits, chain, context)
+    return chosen, top, top_values
 
 
 def _places_among(ids: IntArray | None, tokens: IntArray) -> IntArray:
