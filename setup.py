@@ -1,4 +1,4 @@
-"""The compiled kernels, as far as a table in pyproject.toml cannot declare them.
+"""The compiled kernels, of which a table in pyproject.toml cannot say when they are left out.
 
 The extension is optional: where it does not compile, logitlab is installed without it. With
 ``LOGITLAB_KERNELS=0`` it is left out, and the wheel is one for every machine (Pyodide, too). So it
@@ -9,16 +9,20 @@ way lies in a directory of its own, so that no wheel has files of an earlier one
 import os
 import sysconfig
 import tempfile
+from glob import glob
 
 from setuptools import Extension, setup
 
-FLAGS = ["-O3", "-ffp-contract=fast", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-psabi"]
+# Products may be fused into sums, which the bounds allow for, and nothing else be rearranged.
+FLAGS = ["-O3", "-fno-fast-math", "-ffp-contract=fast", "-fvisibility=hidden"]
+WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]  # the last is about calls between files: there is one
 
 left_out = os.environ.get("LOGITLAB_KERNELS") == "0" or sysconfig.get_config_var("Py_GIL_DISABLED")
 rows = Extension(
     "logitlab.kernels._rows",
     ["src/logitlab/kernels/module.c"],
-    extra_compile_args=FLAGS,
+    depends=glob("src/logitlab/kernels/*.h"),
+    extra_compile_args=FLAGS + WARNINGS,
     optional=True,
     py_limited_api=True,
 )

@@ -1,7 +1,7 @@
 """Prints ``name==version`` for the lowest versions that pyproject.toml allows, one a line.
 
-They are those of the dependencies and of the extra "test" with the extras that it takes in. Two
-bounds on one package give the higher one, as an installer would do.
+They are those of the build, of the dependencies and of the extra "test" with the extras that it
+takes in. Two bounds on one package give the higher one, as an installer would do.
 """
 
 import re
@@ -9,7 +9,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+DECLARED = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())
+PROJECT = DECLARED["project"]
 
 
 def requirements(extra: str) -> Iterator[str]:
@@ -28,7 +29,8 @@ def release(version: str) -> tuple[int, ...]:
 
 
 floors: dict[str, str] = {}
-for line in [*PROJECT["dependencies"], *requirements("test")]:
+build = DECLARED["build-system"]["requires"]
+for line in [*build, *PROJECT["dependencies"], *requirements("test")]:
     # Constraints cannot have extras.
     name, version = re.sub(r"\[.*?\]", "", line).split(">=")
     floors[name] = max(version, floors.get(name, "0"), key=release)

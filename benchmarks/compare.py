@@ -37,11 +37,6 @@ import timing
 from against import against
 from cases import CASES, SIZES, Case
 
-# For a package before it had samplers.
-sampler: Callable[[Any], Any] = getattr(
-    ll, "sampler", lambda params: partial(ll.sample, request=params)
-)
-
 Run = Callable[[], Any]
 Array = np.ndarray[Any, Any]
 
@@ -134,7 +129,7 @@ def drawn(params: Any, logits: Array, contexts: list[Context], seed: int = 7) ->
 
 def prepared(params: Any, logits: Array, contexts: list[Context], seed: int = 7) -> Run:
     """Return a request resolved once, called with one row after another."""
-    draw = sampler(params)
+    draw = ll.sampler(params)
     pairs = zip(logits, contexts, strict=True)
     return one_by_one([partial(draw, row, context=c, seed=seed) for row, c in pairs])
 
@@ -200,7 +195,7 @@ def fixed(case: Case, turns: int) -> dict[str, Any]:
     """Time calls with a row of few tokens, in floors of a row of 32 000."""
     row = rows.make(case.rows, 1, TINY)[0]
     context = Context(prompt=np.random.default_rng(1).integers(TINY, size=CONTEXT))
-    draw = sampler(case.params)
+    draw = ll.sampler(case.params)
     runs: dict[str, Run] = {
         "floor": floor(rows.make(case.rows, 1, 32_000)),
         "prepared": lambda: draw(row, context=context, seed=7),

@@ -27,6 +27,7 @@ IDS = ma.array([1, 0], mask=[0, 1])
 
 LOGITS: dict[str, Callable[[Any], Any]] = {
     "sample": lambda x: ll.sample(x, {}),
+    "sampler": lambda x: ll.sampler({})(x),
     "greedy": lambda x: ll.greedy(x),
     "survivors": lambda x: ll.survivors(x),
     "distribution": lambda x: ll.distribution(x),
@@ -233,6 +234,7 @@ def doors() -> Iterator[tuple[str, Any]]:
         (compared, ("distribution", "distance", "partings")),
         (words, ("find", "decode", "label")),
         (ll.Chain(ll.TopK(2)), ("trace", "distribution", "at", "branch", "__call__")),
+        (ll.sampler(SamplingParams(temperature=0.5)), ("__call__",)),
         (SamplingParams, ("from_request",)),
     ):
         for name in names:

@@ -35,19 +35,20 @@ from logitlab.metrics import (
 )
 from logitlab.numerics import log_softmax as log_softmax, softmax as softmax
 from logitlab.request.params import PARAMETERS as PARAMETERS, SamplingParams as SamplingParams
+from logitlab.sampling.logprobs import Logprobs as Logprobs, logprobs as logprobs
 from logitlab.sampling.reports import (
-    Logprobs as Logprobs,
     Survivors as Survivors,
     distribution as distribution,
-    logprobs as logprobs,
+    greedy as greedy,
+    plan as plan,
     survivors as survivors,
     trace as trace,
 )
-from logitlab.sampling.sample import (
+from logitlab.sampling.sampler import (
     Draws as Draws,
-    greedy as greedy,
-    plan as plan,
+    Sampler as Sampler,
     sample as sample,
+    sampler as sampler,
 )
 from logitlab.steps.adaptive import (
     AdaptiveP as AdaptiveP,

@@ -15,6 +15,7 @@ __all__ = [
     "check_array",
     "check_left",
     "check_logits",
+    "in_order",
     "per_row",
 ]
 
@@ -27,6 +28,8 @@ _NATIVE = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
 
 def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     """Return ``logits`` as an array of native floats with at least one token, or raise."""
+    if type(logits) is np.ndarray and logits.dtype in _NATIVE and logits.ndim and logits.shape[-1]:
+        return logits  # the common case, and the cheap one
     is_list = isinstance(logits, list | tuple)
     seen = Seen("a ragged list") if is_list else None
     array = plain_array(name, logits, "an array of shape (..., V)", seen, fill="-np.inf")
@@ -63,7 +66,7 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
         For other dtypes, no axis, V = 0, NaN, ``+inf``, or a row without any finite logit.
     """
     if type(logits) is np.ndarray and logits.dtype in _NATIVE and logits.ndim and logits.shape[-1]:
-        array: NDArray[Any] = logits  # the common case, and the cheap one
+        array: NDArray[Any] = logits  # as in `check_array`
     else:
         array = check_array(logits, name)
     # One pass tells all: the largest logit of a row is NaN if any is, and -inf only if all are.
@@ -103,3 +106,8 @@ def per_row(name: str, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[A
     except ValueError:
         rule = f"a scalar or an array that broadcasts to the batch shape {batch}"
         raise ParameterError(name, rule, Seen(f"shape {array.shape}")) from None
+
+
+def in_order(array: NDArray[Any], dtype: type[Any] | None = None) -> NDArray[Any]:
+    """Return an array as kernels read it: in C order, each number at an address that fits it."""
+    return np.require(array, dtype, ("C", "A"))

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.checks import Range, check_choice, check_integer
 from logitlab.numerics import blocks, scratch, shifted, weights
 from numpy.typing import ArrayLike, NDArray
@@ -33,14 +33,14 @@ _STRETCH = 256
 _WEIGHTLESS = -60.0  # the gap from which on a weight cannot matter among float32 sums
 _FEW = 8  # so many numbers are drawn faster one by one
 # A draw's own uniform takes the place of the one token id that no vocabulary can reach.
-_NO_TOKEN = _WORD
+NO_TOKEN = _WORD
 
 _held = threading.local()
 
 _SEED = Range(integer=True)
 _SEQUENCE = Range(0, (1 << 63) - 1, integer=True)
 _POSITION = Range(0, (1 << 32) - 1, integer=True)
-_TOKEN = Range(0, _NO_TOKEN - 1, integer=True)
+_TOKEN = Range(0, NO_TOKEN - 1, integer=True)
 
 
 def resolve_seed(seed: SeedLike) -> int:
@@ -65,7 +65,7 @@ def resolve_seed(seed: SeedLike) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _philox_key(seed: int, coin: int = -1) -> tuple[int, int]:
+def philox_key(seed: int, coin: int = -1) -> tuple[int, int]:
     """Mix a seed of any size and sign, and the number of a coin, into the words of a Philox key."""
     spawn_key = (int(seed < 0),) if coin < 0 else (int(seed < 0), 1 + coin)
     sequence = np.random.SeedSequence(abs(seed), spawn_key=spawn_key)
@@ -180,24 +180,24 @@ def uniforms(
     There is one seed, or one for each row of two-dimensional places.
     """
     if np.ndim(sequence) == 0 == np.ndim(position):
-        bits = _bits(_philox_key(seeds[0], coin), _NO_TOKEN, int(sequence), int(position))
+        bits = _bits(philox_key(seeds[0], coin), NO_TOKEN, int(sequence), int(position))
         return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
-    keys = list(map(_philox_key, seeds, [coin] * len(seeds)))
+    keys = list(map(philox_key, seeds, [coin] * len(seeds)))
     if kernels.rows:
         drawn = np.empty(sequence.shape)
-        places = [np.ascontiguousarray(place, np.uint64) for place in (sequence, position)]
-        kernels.rows.uniforms(np.array(keys, np.uint64), *places, _NO_TOKEN, drawn)
+        places = [in_order(place, np.uint64) for place in (sequence, position)]
+        kernels.rows.uniforms(np.array(keys, np.uint64), *places, NO_TOKEN, drawn)
         return drawn
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
         columns = np.array(keys, np.uint64).T[:, :, None] if len(keys) > 1 else keys[0]
-        return np.asarray(_bits(tuple(columns), _NO_TOKEN, *words) * 2.0**-53)
+        return np.asarray(_bits(tuple(columns), NO_TOKEN, *words) * 2.0**-53)
     each = sequence.size // len(keys)
     few = np.empty(sequence.size)
     pairs = zip(sequence.ravel().tolist(), position.ravel().tolist(), strict=True)
     for i, place in enumerate(pairs):
-        few[i] = _bits(keys[i // each], _NO_TOKEN, *place) * 2.0**-53
+        few[i] = _bits(keys[i // each], NO_TOKEN, *place) * 2.0**-53
     return few.reshape(sequence.shape)
 
 
@@ -234,7 +234,7 @@ def gumbel(
     """
     place = _index("sequence", sequence, _SEQUENCE), _index("position", position, _POSITION)
     ids = _index("token", token, _TOKEN)
-    bits = _bits(_philox_key(check_integer("seed", seed, _SEED)), ids, *place)
+    bits = _bits(philox_key(check_integer("seed", seed, _SEED)), ids, *place)
     # 52 bits and a half: u is exact in float64 and can be neither 0 nor 1.
     u = (np.asarray(bits >> 1) + 0.5) * 2.0**-52
     noise: NDArray[np.float64] = -np.log(-np.log(u))
@@ -281,7 +281,8 @@ def choose(
             places[block] = _first_beyond(logits[block], luck[block])
         return places if tokens is None else tokens[np.arange(len(tokens))[:, None], places]
     drawn = np.empty(sequence.shape, np.int64)
-    for row, logit in enumerate(logits):
+    for row in _race(logits, seeds, (sequence, position), tokens, drawn).tolist():
+        logit = logits[row]
         survivors = np.flatnonzero(logit > -np.inf)
         ids = survivors if tokens is None else tokens[row, survivors]
         gap = shifted(logit[survivors])
@@ -292,6 +293,28 @@ def choose(
             noise = gumbel(own, ids, sequence[here], position[here])
             drawn[here[:2]] = ids[np.argmax(gap + noise, axis=-1)]
     return drawn
+
+
+def _race(
+    logits: FloatArray,
+    seeds: Sequence[int],
+    places: tuple[NDArray[Any], NDArray[Any]],
+    tokens: IntArray | None,
+    drawn: IntArray,
+) -> IntArray:
+    """Fill in what the kernels draw with Gumbel noise, and return the rows left to numpy."""
+    if kernels.rows is None or logits.dtype.char not in "fd" or 0 in (logits.size, drawn.size):
+        return np.arange(len(logits))
+    sure = np.empty(drawn.shape, np.uint8)
+    kernels.rows.gumbel(
+        in_order(logits),
+        None if tokens is None else in_order(tokens, np.int64),
+        np.array(list(map(philox_key, seeds)), np.uint64),
+        *(in_order(place, np.uint64) for place in places),
+        drawn,
+        sure,
+    )
+    return np.flatnonzero(~sure.all(axis=1))
 
 
 def _first_beyond(rows: FloatArray, luck: NDArray[np.float64]) -> IntArray:

@@ -123,7 +123,7 @@ def reduce_rows(
 
 def widened(logits: FloatArray) -> FloatArray:
     """Return float16 logits as float32, and others as they are."""
-    return logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
+    return logits.astype(np.float32) if logits.dtype == np.float16 else logits
 
 
 def cast_finite(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:

@@ -52,7 +52,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("tokenizer.json").write_text(json.dumps(vocabulary))
     Path("bad.json").write_text("{")
     Path("twice.json").write_text('{"type": "object", "of": [{"a": 1, "a": 1}]}')
-    Path("chat.json").write_text('{"messages": [{"role": "user", "content": "x"}]}')
+    messages = [{"role": "user", "content": "x"}]
+    Path("chat.json").write_text(json.dumps({"messages": messages, "seed": 1, "max_tokens": 3}))
     return tmp_path
 
 
@@ -156,12 +157,12 @@ def test_a_mark_of_the_byte_order_is_no_text(folder: Path) -> None:
     mark = b"\xef\xbb\xbf"
     (folder / "marked.json").write_bytes(mark + (folder / "chat.json").read_bytes())
     (folder / "marked.txt").write_bytes(mark + b"Once\n")
-    assert shell("logitlab chat marked.json").returncode == 0
+    assert run("chat", "marked.json")[0] == 0
     assert shell("logitlab chat - < marked.json").returncode == 0
     words = "--seed 1 --max-tokens 3"
-    plain = shell(f"logitlab generate Once {words}")
-    assert plain.returncode == 0
-    assert shell(f"logitlab generate - {words} < marked.txt").stdout == plain.stdout
+    status, plain, _ = run("generate", "Once", *words.split())
+    assert status == 0
+    assert shell(f"logitlab generate - {words} < marked.txt").stdout.decode() == plain
 
 
 def test_where_every_engine_refuses_the_status_is_1() -> None:
@@ -276,8 +277,24 @@ COMMANDS = ("--help", "trace --help", "params", "demo", "engines --differences",
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp437"])
 @pytest.mark.parametrize("command", COMMANDS)
-def test_plain_terminals_show_everything(command: str, encoding: str) -> None:
-    result = shell(f"logitlab {command}", PYTHONUTF8="0", PYTHONIOENCODING=encoding)
+def test_plain_terminals_show_everything(
+    command: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streams = [io.BytesIO(), io.BytesIO()]
+    for name, stream in zip(("stdout", "stderr"), streams, strict=True):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(stream, encoding))  # strict, as Python's
+    try:
+        status: Any = main(command.split())
+    except SystemExit as stop:  # of --help
+        status = stop.code
+    assert not status
+    assert streams[1].getvalue() == b""
+    assert len(streams[0].getvalue()) > 200
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp437"])
+def test_plain_terminals_show_everything_in_a_process_of_its_own(encoding: str) -> None:
+    result = shell("logitlab trace --row 16", PYTHONUTF8="0", PYTHONIOENCODING=encoding)
     assert result.returncode == 0
     assert result.stderr == b""
     assert len(result.stdout) > 200

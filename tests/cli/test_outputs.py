@@ -84,22 +84,40 @@ def test_the_root_has_no_name_to_write_in_capitals() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "message"),
+    ("words", "mode", "file", "message"),
     [
-        ("rows.npy --out t.csv > t.csv", "--out must be another file than standard output"),
-        ("rows.npy --plot t.png > t.png", "--plot must be another file than standard output"),
-        ("rows.npy --checkpoint c > c", "--checkpoint must be another file than standard output"),
-        ("rows.npy >> rows.npy", "ROWS must be another file than standard output"),
-        ("rows.npy >> hard.npy", "ROWS must be another file than standard output"),
+        ("--out t.csv", "w", "t.csv", "--out must be another file than standard output"),
+        ("--plot t.png", "w", "t.png", "--plot must be another file than standard output"),
+        ("--checkpoint c", "w", "c", "--checkpoint must be another file than standard output"),
+        ("", "a", "rows.npy", "ROWS must be another file than standard output"),
+        ("", "a", "hard.npy", "ROWS must be another file than standard output"),
     ],
 )
-def test_standard_output_is_an_output(line: str, message: str, rows: Path) -> None:
+def test_standard_output_is_an_output(
+    words: str,
+    mode: str,
+    file: str,
+    message: str,
+    rows: Path,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = rows.read_bytes()
-    command = f"{sys.executable} -m logitlab sweep --top-k 1 --quiet {line}"
+    with open(file, mode) as output, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", output)
+        assert main(["sweep", "rows.npy", "--top-k", "1", "--quiet", *words.split()]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.endswith("The command writes that, too.\n")
+    assert rows.read_bytes() == before
+
+
+def test_standard_output_of_a_shell_is_an_output_too(rows: Path) -> None:
+    before = rows.read_bytes()
+    command = f"{sys.executable} -m logitlab sweep rows.npy --top-k 1 --quiet >> rows.npy"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert message in result.stderr
-    assert result.stderr.endswith("The command writes that, too.\n")
+    assert "ROWS must be another file than standard output" in result.stderr
     assert rows.read_bytes() == before
 
 

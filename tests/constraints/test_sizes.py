@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from logitlab import ParameterError
-from logitlab.constraints import JsonSchema
+from logitlab.constraints import JsonSchema, Matcher
 
 from constraints.schemas import closed, listed
 from constraints.writing import BYTES, accepts, vocabularies
@@ -104,10 +104,9 @@ LARGE: dict[str, tuple[Any, Any, Any]] = {
 }
 
 
-def read(constraint: JsonSchema, value: Any) -> bool:
-    """Say whether a value is one of a constraint's, whose text may be long."""
-    matcher = constraint.start(BYTES, [256])
-    for byte in dump(value).encode():
+def read(matcher: Matcher, data: bytes) -> bool:
+    """Say whether a text, which may be long, is one of a matcher's to its end."""
+    for byte in data:
         try:
             matcher.advance(byte)
         except ParameterError as error:
@@ -121,8 +120,15 @@ def read(constraint: JsonSchema, value: Any) -> bool:
 def test_large_schemas_are_followed(name: str) -> None:
     schema, good, bad = LARGE[name]
     constraint = JsonSchema(schema)
-    assert read(constraint, good)
-    assert not read(constraint, bad)
+    texts = [dump(good).encode(), dump(bad).encode()]
+    pairs = enumerate(zip(*texts, strict=False))
+    shared = next(i for i, (a, b) in pairs if a != b)  # read once: a byte is not cheap
+    matcher = constraint.start(BYTES, [256])
+    for byte in texts[0][:shared]:
+        matcher.advance(byte)
+    other = matcher.copy()
+    assert read(matcher, texts[0][shared:])
+    assert not read(other, texts[1][shared:])
     vocabulary, ends = vocabularies()["smollm2"]
     matcher = constraint.start(vocabulary, ends)
     rng = np.random.default_rng(0)

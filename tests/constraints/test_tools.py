@@ -24,7 +24,7 @@ from logitlab.constraints import (
 )
 
 from constraints.schemas import PERSON, SCHEMAS, TREE
-from constraints.writing import accepts, text, vocabularies, written
+from constraints.writing import RUNS, accepts, text, vocabularies, written
 
 PARAMETERS: dict[str, Any] = {"add": PERSON, "plant": TREE, "now": None}
 TOOLS = [
@@ -47,9 +47,9 @@ def check_calls(calls: list[ToolCall]) -> None:
 @pytest.mark.parametrize("vocabulary", ["bytes", "grimm", "smollm2"])
 @pytest.mark.parametrize("parallel", [True, False], ids=["many", "one"])
 @pytest.mark.parametrize("choice", CHOICES, ids=["none", "auto", "required", "named"])
-def test_two_hundred_texts(choice: Any, parallel: bool, vocabulary: str) -> None:
+def test_many_texts(choice: Any, parallel: bool, vocabulary: str) -> None:
     tools = Tools(TOOLS, choice, parallel)
-    runs = 200 if parallel and choice in ("required", "auto") else 40
+    runs = RUNS if parallel and choice in ("required", "auto") else 40
     counts = set()
     for seed in range(runs):
         close = 3 if choice == "required" else 6

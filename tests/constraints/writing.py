@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import lru_cache
@@ -15,6 +16,8 @@ from logitlab.constraints import Constraint, Matcher
 from logitlab.constraints.compiled import compiled_for
 from logitlab.models import NGram
 
+# How many texts a test writes; LOGITLAB_EXAMPLES=200 asks for more.
+RUNS = max(60, int(os.environ.get("LOGITLAB_EXAMPLES", "20")))
 BYTES = Vocabulary([*(bytes([value]) for value in range(256)), b"<end>"], [256])
 CLOSING = (b'"', b"}", b"]", b'"}', b'"]', b"}}", b"</tool_call>")
 

@@ -281,7 +281,8 @@ def test_an_engine_of_your_own_spells_as_it_says() -> None:
         assert dry == Dry(1, breakers=((ENCODE("a\n")[-1],), (5,)))
         # It has all endings, and its chain need not read them.
         assert own.endings == engines.openrouter.endings
-        answer = ll.generate(TALES, "Once", engine="own", stop_token_ids=range(4000), max_tokens=9)
+        stops = {"stop_token_ids": range(4000), "max_tokens": 9}
+        answer = ll.generate(TALES, "Once", stops, engine="own", seed=1)
         assert answer.finish.cause == "stop token"
         assert not answer.notes
     finally:

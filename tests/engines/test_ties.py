@@ -32,6 +32,8 @@ def test_the_recorded_rows_tell_introsort_from_a_stable_sort(engine: str) -> Non
         ours = recorded.evaluated(on_cuda, answer.case)
         if not answer.error and not isinstance(ours, str):
             different += not recorded.same_survivors(answer, ours)
+        if different > 60:
+            break
     assert different > 60
 
 

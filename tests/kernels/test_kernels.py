@@ -25,9 +25,10 @@ def test_the_environment_switches_them_off() -> None:
     assert told.startswith("None ")
 
 
-def test_a_file_that_does_not_load_is_as_none() -> None:
+@pytest.mark.parametrize("module", ["None", "types.SimpleNamespace(INTERFACE=0)"])
+def test_a_file_that_does_not_load_or_is_of_another_time_is_as_none(module: str) -> None:
     code = (
-        "import sys; sys.modules['logitlab.kernels._rows'] = None\n"
+        f"import sys, types; sys.modules['logitlab.kernels._rows'] = {module}\n"
         "from logitlab import kernels, sample; print(kernels.rows, sample([0.0], seed=1))"
     )
     told = subprocess.check_output([sys.executable, "-c", code], text=True)

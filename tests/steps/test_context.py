@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 from logitlab import Context
-from logitlab.steps.context import SCOPES, GrowingContext, Tally
+from logitlab.steps.context import SCOPES
+from logitlab.steps.growing import GrowingContext, Tally
 
 TEXTS = st.lists(
     st.tuples(st.lists(st.integers(0, 8), max_size=12), st.lists(st.integers(0, 8), max_size=12)),

@@ -123,7 +123,7 @@ def test_what_has_no_probability_is_written_as_a_number() -> None:
             logits[:, 3:] = -np.inf
             return logits
 
-    request = {"prompt": "a", "max_tokens": 2, "logprobs": True, "top_logprobs": 20}
+    request = {"prompt": "a", "seed": 1, "max_tokens": 2, "logprobs": True, "top_logprobs": 20}
     entries = chat(request, Certain())["choices"][0]["logprobs"]["content"]
     assert [top["logprob"] for top in entries[0]["top_logprobs"]].count(-9999.0) == 17
     json.dumps(entries, allow_nan=False)
@@ -215,9 +215,12 @@ CALLING: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize(
-    "choice", ["none", "auto", "required", {"type": "function", "function": {"name": "weather"}}]
+    ("choice", "n"),
+    [
+        *(("none", 3), ("auto", 3), ("required", 3), ("required", 1)),
+        ({"type": "function", "function": {"name": "weather"}}, 3),
+    ],
 )
 def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
     request = {**CALLING, "tool_choice": choice, "n": n, "logprobs": True}

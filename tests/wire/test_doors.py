@@ -13,7 +13,7 @@ import httpx
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from logitlab import Context, ParameterError, engines
 from logitlab.cli import main
 from logitlab.models import NGram
@@ -100,6 +100,7 @@ def of_texts(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@settings(max_examples=max(settings().max_examples // 2, 1))  # of each of many engines
 @given(data=st.data())
 def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(VALUES)))

@@ -93,7 +93,7 @@ class Lab:
 
     def draw(self, request: Request, rows: FloatArray, **places: Any) -> IntArray:
         """Draw tokens; ``places`` are those of `sample`."""
-        from logitlab.sampling.sample import sample
+        from logitlab.sampling.sampler import sample
 
         return sample(rows, self.params(request), **places).tokens
 

@@ -29,7 +29,7 @@ from logitlab.cli.text import as_json, table, top_tokens
 from logitlab.engines.resolve import resolve
 from logitlab.numerics import softmax
 from logitlab.sampling.reports import distribution, trace as trace_of
-from logitlab.sampling.sample import Draws, sample
+from logitlab.sampling.sampler import Draws, sample
 from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 

@@ -65,6 +65,10 @@ class Resolved:
         """Whether it can change a distribution."""
         return bool(self.chain.steps)
 
+    def at_size(self, size: int | None) -> Resolved:
+        """Return it for a vocabulary of a size, where that is not what it was resolved for."""
+        return self
+
     def reports(self, mode: str) -> bool:
         """Whether log-probabilities are reported.
 
@@ -131,7 +135,7 @@ def resolve(
     if isinstance(request, Resolved):
         for key, value in (keywords or {}).items():
             raise ParameterError(key, "absent beside a request that is resolved", value)
-        return request
+        return request.at_size(size)
     whose, lexicon = get(engine), Lexicon.of(vocabulary)
     if isinstance(request, Transform):
         return _of_chain(request, whose, keywords, ending, lexicon)
@@ -176,7 +180,7 @@ def resolve_alone(
 ) -> Resolved:
     """Do `resolve` for a result that has no notes: what nobody knows is refused there."""
     resolved = resolve(request, engine, size=size, vocabulary=vocabulary)
-    if resolved is not request:  # whoever has resolved it has its notes
+    if not isinstance(request, Resolved):  # whoever has resolved it has its notes
         refuse_unknown(resolved.given.keys() - resolved.engine.own)
     return resolved
 

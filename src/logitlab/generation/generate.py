@@ -11,11 +11,12 @@ from logitlab.arrays import IntArray
 from logitlab.checks import MOST_TEXTS, ParameterError, Range, Seen, check_integer
 from logitlab.draw import resolve_seed
 from logitlab.engines.resolve import Request
-from logitlab.generation.loop import Loop, Row
+from logitlab.generation.loop import Loop
 from logitlab.generation.options import Options, shows_options
 from logitlab.generation.preparation import Prepared, prepare
 from logitlab.generation.prompts import Prompt, are_prompts, prompt_ids
 from logitlab.generation.result import Generation, Piece
+from logitlab.generation.row import Row
 from logitlab.models.model import Model
 from logitlab.progress import Progress, interruptible
 

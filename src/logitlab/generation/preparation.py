@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from logitlab.arrays import IntArray
@@ -87,6 +88,11 @@ class Prepared:
             for sentence in self.constraint.notes
         )
         return (*self.resolved.notes, *more)
+
+    @cached_property
+    def observed(self) -> dict[str, int | None]:
+        """At which stages steps with a state look at what was drawn, see `Chain.observed`."""
+        return self.chain.observed
 
     @property
     def chain(self) -> Chain:

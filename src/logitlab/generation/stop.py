@@ -121,7 +121,7 @@ class _Needle:
         ``before`` is the number of characters read so far. After a match nothing is looked for.
         Without ``looks`` it is none, and the next may begin inside of it.
         """
-        if self._is_complete:
+        if self._is_complete or not (self.reach or self.stop[0] in text):
             return None
         for place, character in enumerate(text):
             self.reach = self._next(self.reach, character)

@@ -3,6 +3,9 @@
 `rows` is the extension module, or None: where no compiler was found when logitlab was installed,
 where the environment says ``LOGITLAB_KERNELS=0``, and inside `off`. Whoever uses it looks at that
 name when called, and does the same work in numpy where it is None. Kernels never change a result.
+
+The number of ``INTERFACE``, here and in ``module.c``, grows whenever functions of the extension
+come, go or take other arguments: in an editable installation it may be older than this file.
 """
 
 from __future__ import annotations
@@ -15,14 +18,17 @@ from types import ModuleType
 
 __all__ = ["off", "rows"]
 
+INTERFACE = 3
+
 
 def _found() -> ModuleType | None:
     if os.environ.get("LOGITLAB_KERNELS") == "0":
         return None
     try:
-        return import_module("logitlab.kernels._rows")
+        module = import_module("logitlab.kernels._rows")
     except ImportError:  # not built, or built for another machine
         return None
+    return module if getattr(module, "INTERFACE", 0) == INTERFACE else None
 
 
 rows: ModuleType | None = _found()

@@ -20,6 +20,11 @@
 #define MANY static
 #endif
 
+/* Where these hold, no number here would be rounded as it has to be. */
+#if defined(__FAST_MATH__) || (defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0)
+#error "kernels need IEEE arithmetic, rounded to the width of each type"
+#endif
+
 enum { CHUNK = 64 };
 
 typedef float f8 __attribute__((vector_size(32)));

@@ -36,12 +36,13 @@ static Left ratio_of_row(Row *row, int kind, double value)
             mean = mean_of(kind, &sums, bound64((double)row->size));
         } else if (kind != MIN_P) {
             double z = estimate(row);
-            mass = about(z, bound32((double)row->size, z, row->y_top, row->wide || row->t != 1));
+            mass = mass_of(z, bound32((double)row->size, z, row->y_top, row->wide || row->t != 1),
+                           (double)row->size);
         }
         Range gap = gap_of(ratio_of(kind, value, mass, mean));
         if (!(gap.low > -1e30 && gap.high - gap.low < 1))
             continue;
-        if (!list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
+        if (!list_all_above(row, row->top + row->t * widened(gap.low)))
             return UNDECIDED;
         if (keep_near(&row->list, gap.low, gap.high) == FOUND)
             return LISTED;
@@ -53,7 +54,7 @@ static Left top_n_sigma_of_row(Row *row, double n, int of_sample)
 {
     Moments sums = moments_of_logits(row);
     Range reach = reach_of(n, &sums, (double)row->size, of_sample);
-    if (reach.high < 0 || !list_all_above(row, row->top - row->t * reach.high * (1 + 1e-12)))
+    if (reach.high < 0 || !list_all_above(row, row->top - row->t * widened(reach.high)))
         return UNDECIDED;
     return keep_near(&row->list, -reach.high, -reach.low) == FOUND ? LISTED : UNDECIDED;
 }
@@ -94,9 +95,10 @@ static Left exclude_from_row(Row *row, double share, int ties)
     }
     for (int exact = 0; exact < 2; exact++) {
         double z = exact ? compute(row, -INFINITY) : estimate(row);
-        Range mass = about(z, exact ? bound64(size) : bound32(size, z, row->y_top, row->t != 1));
+        double relative = exact ? bound64(size) : bound32(size, z, row->y_top, row->t != 1);
+        Range mass = mass_of(z, relative, size);
         Range gap = gap_of((Range){share * mass.low, share * mass.high});
-        if (!(gap.low > -1e30) || !list_all_above(row, row->top + row->t * gap.low * (1 + 1e-12)))
+        if (!(gap.low > VANISHING) || !list_all_above(row, row->top + row->t * widened(gap.low)))
             return UNDECIDED;
         if (share * mass.low > 1)
             return WHOLE;

@@ -352,23 +352,13 @@ static PyObject *scratch_of(PyObject *self, PyObject *size)
 {
     (void)self;
     int64_t tokens = PyLong_AsLongLong(size);
-    return PyErr_Occurred() ? NULL : PyLong_FromLongLong(scratch_needed(tokens) / 8 + 8);
-}
-
-/* ---- for tests ---- */
-
-PyDoc_STRVAR(bounds_doc,
-             "slack(factor)\n--\n\nMultiply all bounds by so much: 0 in a test that has to find wrong\n"
-             "tokens then. Returns what they were multiplied by before.");
-
-static PyObject *set_slack(PyObject *self, PyObject *factor)
-{
-    (void)self;
-    double before = slack, after = PyFloat_AsDouble(factor);
     if (PyErr_Occurred())
         return NULL;
-    slack = after;
-    return PyFloat_FromDouble(before);
+    if (tokens < 0 || tokens > INT32_MAX / 2) {
+        PyErr_SetString(PyExc_ValueError, "size must be that of a row.");
+        return NULL;
+    }
+    return PyLong_FromLongLong(scratch_needed(tokens) / 8 + 8);
 }
 
 #endif

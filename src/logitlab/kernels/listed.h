@@ -21,21 +21,8 @@ enum {
 /* What is left of a row: all of it, a list, or a nucleus too wide for one. */
 typedef enum { WHOLE, LISTED, WIDE, UNDECIDED } Left;
 
-INLINE Range about(double x, double relative)
-{
-    return (Range){x * (1 - relative), x * (1 + relative)};
-}
-
 /* In what share of the mass two sums of a list can differ: ours, and one in another order. */
 INLINE double bound_listed(const List *list) { return bound64((double)list->count); }
-
-/* The least gap of a ratio to the top, and the least that surely is. ln 1 is exact. */
-INLINE Range gap_of(Range ratio)
-{
-    double low = log(fmin(ratio.low, 1.0)), high = log(fmin(ratio.high, 1.0));
-    return (Range){low < 0 ? low - slack * (1e-14 - 1e-15 * low) : 0,
-                   high < 0 ? high + slack * (1e-14 - 1e-15 * high) : 0};
-}
 
 /* Whether a step changes nothing, with such a value. */
 static int is_neutral(int kind, double value, int64_t size)
@@ -82,18 +69,15 @@ static Moments list_moments(const List *list)
 /* Bounds of the average that a ratio looks at. */
 static Range mean_of(int kind, const Moments *sums, double relative)
 {
-    double mean = (kind == P_LESS ? sums->squares : sums->depths) / sums->mass;
-    double off = 4 * relative * (mean + 1);
-    return (Range){fmax(mean - off, 0), mean + off};
+    return mean_about((kind == P_LESS ? sums->squares : sums->depths) / sums->mass, relative);
 }
 
-/* Bounds of n standard deviations; of the variance, as the mean of squares less the squared mean,
- * errors of the sums weigh as much more as it is smaller than the former. */
+/* Bounds of n standard deviations. */
 static Range reach_of(double n, const Moments *sums, double size, int of_sample)
 {
     double mean = sums->spread / sums->count, square = sums->spreads / sums->count;
     double variance = square - mean * mean;
-    double relative = 4 * bound64(size) * (1 + square / variance);
+    double relative = bound_deviation(size, square, variance);
     if (!(sums->count > 1 && variance > 0 && relative < 1e-3 && sums->spreads < 1e200 &&
           variance > 1e-200))
         return (Range){-1, -1};
@@ -106,17 +90,17 @@ static Range reach_of(double n, const Moments *sums, double size, int of_sample)
 static int keep_typical(List *list, double p, Range mass, Range depth, double end)
 {
     double typical = (depth.low + depth.high) / 2;
-    double doubt = depth.high - depth.low + slack * 1e-13 * (1 + depth.high);
     double *far = list->room[4];
     Edge edge;
     for (int64_t i = 0; i < list->count; i++)
         far[i] = -fabs(list->top - list->y[i] - typical);
     double goal = p * (mass.low + mass.high) / 2;
-    double off = p * (mass.high - mass.low) / 2 + slack * bound_listed(list) * mass.high;
+    double off = p * (mass.high - mass.low) / 2 + bound_listed(list) * mass.high;
     int found = find_edge(far, list->w, list->count, goal, off, list->room, &edge);
     if (found != FOUND)
         return found;
     double deviation = -edge.value, at_edge = NAN;
+    double doubt = depth.high - depth.low + 2 * bound_typical(deviation, depth.high);
     if (deviation + doubt >= end - typical)
         return NOWHERE;
     if (deviation <= doubt)
@@ -131,10 +115,11 @@ static int keep_typical(List *list, double p, Range mass, Range depth, double en
     for (int64_t i = 0; i < list->count; i++) {
         double y = list->y[i];
         int stays = y == at_edge ? ties++ < edge.ties : -far[i] < deviation;
-        list->ids[kept] = list->ids[i], list->y[kept] = y, list->w[kept] = list->w[i];
+        list->ids[kept] = list->ids[i], list->y[kept] = y;
         kept += stays;
     }
     list->count = kept;
+    weigh_list(list); /* the most likely token may be gone */
     return FOUND;
 }
 
@@ -142,7 +127,7 @@ static int keep_typical(List *list, double p, Range mass, Range depth, double en
 static int drop_top(List *list, double share, Range mass, int ties)
 {
     Range gap = gap_of((Range){share * mass.low, share * mass.high});
-    if (!(gap.low > -1e30) || (share * mass.high > 1 && share * mass.low <= 1))
+    if (!(gap.low > VANISHING) || (share * mass.high > 1 && share * mass.low <= 1))
         return UNSURE;
     double least = INFINITY;
     int64_t top = 0, equal = 0, seen = 0, kept = 0;
@@ -201,7 +186,8 @@ static int cut_list(Row *row, int kind, double value, int option)
         return FOUND;
     case TOP_P: {
         double mass = list_mass(list);
-        found = find_edge(list->y, list->w, list->count, value * mass, doubt * mass, list->room, &edge);
+        doubt = bound_share((double)list->count) * mass;
+        found = find_edge(list->y, list->w, list->count, value * mass, doubt, list->room, &edge);
         if (found == FOUND)
             keep_to(list, edge, option);
         return found == FOUND ? FOUND : UNSURE;

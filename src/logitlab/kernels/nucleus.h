@@ -93,9 +93,7 @@ static Left wide_nucleus(Row *row, double p, int ties)
     if (found != FOUND)
         return UNDECIDED;
     /* All that is equal to the edge under the temperature has to be between the two. */
-    double y_high = (double)(float)((double)high / row->t);
-    double y_low = (double)(float)((double)low / row->t);
-    if (!row->wide && (y_high == edge.value || y_low == edge.value))
+    if (y_below(row, high) == edge.value || y_below(row, low) == edge.value)
         return UNDECIDED;
     keep_to(list, edge, ties);
     for (int64_t i = 0; i < list->count; i++)
@@ -121,9 +119,9 @@ static Left nucleus_of_row(Row *row, double p, int ties)
     const int64_t most = row->chunks * 3 / 4;
     const double size = (double)row->size, relative = bound64(size);
     Range mass = {0, 0};
-    int known = fabs(row->y_top) < 1e4 ? 0 : 1; /* 0: by peaks, 1: estimated, 2: computed */
+    int known = fabs(row->y_top) < PEAKS_KNOWN ? 0 : 1; /* 0: by peaks, 1: estimated, 2: computed */
     if (known)
-        mass = (Range){0, size};
+        mass = (Range){1, size};
     for (int i = 0; i < 3; i++) {
         int64_t count = looks[i] < most ? looks[i] : most;
         int is_last = i == 2 || count < looks[i];
@@ -147,7 +145,7 @@ static Left nucleus_of_row(Row *row, double p, int ties)
                 break;
             if (known == 0) {
                 double z = estimate(row);
-                mass = about(z, bound32(size, z, row->y_top, row->wide || row->t != 1));
+                mass = mass_of(z, bound32(size, z, row->y_top, row->wide || row->t != 1), size);
             } else if (known == 1)
                 mass = about(compute(row, -INFINITY), relative);
             else if (found == NOWHERE)

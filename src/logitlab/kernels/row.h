@@ -10,10 +10,6 @@
 #include "list.h"
 
 typedef struct {
-    double low, high;
-} Range;
-
-typedef struct {
     int64_t size, chunks;
     const float *x;     /* the logits in float32 */
     const double *wide; /* the logits themselves, where they are float64; else NULL */
@@ -50,6 +46,14 @@ INLINE double y_of(const Row *row, int64_t token)
     if (row->wide)
         return row->wide[token] / row->t;
     return (double)(float)((double)row->x[token] / row->t);
+}
+
+/* The lowest logit under the temperature of those that reach a float, or just below it. */
+INLINE double y_below(const Row *row, float x)
+{
+    if (row->wide) /* midway to the next lower float, as far down as rounding to this one goes */
+        return ((double)x + (double)nextafterf(x, -INFINITY)) / 2 / row->t;
+    return (double)(float)((double)x / row->t);
 }
 
 /* Put the last tokens where a whole chunk can be read. */
@@ -239,7 +243,9 @@ INLINE Moments moments_as(const Row *row, int of, int is_wide)
         d4 part[3] = {zero, zero, zero};
         for (int i = 0; i < 16; i++) {
             d4 y, w = exact4(p, wide, i, t, top, &y);
-            l4 alive = y > none;
+            /* A quotient that overflows has no weight, but it is not removed: its depth, infinite,
+             * leaves the row to the dense step. */
+            l4 alive = of == OF_MASS ? y > none : double4(load_four(p + 4 * i)) > none;
             d4 depth = select4(alive, top - y, zero);
             if (of == OF_MASS) {
                 part[0] += w;
@@ -376,7 +382,7 @@ INLINE float lowered(const Row *row, double x)
 {
     if (row->t == 1.0 && !row->wide)
         return x < -3.4e38 ? -INFINITY : nextafterf((float)x, -INFINITY);
-    double low = x - 5e-7 * (fabs(x) + fabs((double)row->top)) - 1.2e-44 * (1.0 + row->t);
+    double low = x - bound_logit(x, row->top, row->t);
     return low < -3.4e38 ? -INFINITY : (float)low;
 }
 
@@ -399,22 +405,22 @@ static int gather(Row *row, double x)
     int is_finite = 1;
     for (int64_t i = 0; i < count; i++) {
         list->y[i] = y_of(row, list->ids[i]);
-        is_finite &= list->y[i] > -INFINITY;
+        is_finite &= list->y[i] > -1e38; /* lower ones the dense step may squeeze */
     }
     list->count = count;
     return is_finite && count > 0;
 }
 
 /* Bounds of the mass of the row, given that of all tokens that reach a logit. */
-MANY void add_peaks(const Row *row, float reached, double *least, double *most)
+MANY void add_peaks(const Row *row, float reached, float surely, double *least, double *most)
 {
-    const f8 zero = {0}, top = zero + row->top, at = zero + reached;
+    const f8 zero = {0}, top = zero + row->top, at = zero + reached, below = zero + surely;
     const f8 factor = zero + (float)(1.0 / row->t);
     d4 low = {0}, high = {0};
     for (int64_t c = 0; c < row->chunks; c += 8) { /* -inf beyond the end */
         f8 peak = load8(row->peaks + c);
         f8 w = exp8((select8(peak < at, peak, at) - top) * factor);
-        low += sum8(select8(peak < at, w, zero));
+        low += sum8(select8(peak < below, w, zero));
         high += sum8(w);
     }
     *least = sum4(low), *most = sum4(high);
@@ -423,9 +429,9 @@ MANY void add_peaks(const Row *row, float reached, double *least, double *most)
 static Range mass_by_peaks(const Row *row, double head, float reached)
 {
     double least, most;
-    add_peaks(row, reached, &least, &most);
-    /* A hundredth is more than rounding can add where no quotient is huge. */
-    return (Range){(head + 0.99 * least) * (1 - 1e-9), (head + 1.01 * CHUNK * most) * (1 + 1e-9)};
+    /* A peak just below may be as likely under the temperature, and in the head. */
+    add_peaks(row, reached, lowered(row, reached), &least, &most);
+    return mass_beside(head, least, most, (double)row->size);
 }
 
 #endif

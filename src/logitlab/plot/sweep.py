@@ -8,7 +8,6 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab import sweeps
 from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.engines.engine import Engine
@@ -22,6 +21,7 @@ from logitlab.steps.context import Context
 from logitlab.sweeps.grid import chains_of, grid_of
 from logitlab.sweeps.measures import MEASURES
 from logitlab.sweeps.result import Sweep
+from logitlab.sweeps.run import sweep as swept
 from logitlab.vocabulary import Vocabulary
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
@@ -107,7 +107,7 @@ def sweep(
         check_choice("show", show, ("probability", *MEASURES))
         told = chains_of(grid_of(grid or {}), engine, request, None)[1]
         _refuse_unknown(request, told)  # before all rows are worked on
-        result = sweeps.sweep(
+        result = swept(
             logits,
             grid or {},
             show,

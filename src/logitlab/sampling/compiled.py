@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.numerics import weights
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
@@ -35,13 +35,24 @@ from logitlab.steps.typical import TypicalP
 from logitlab.steps.xtc import ExcludeTopChoices
 from numpy.typing import NDArray
 
-__all__ = ["DONE", "Bound", "Listed", "Program", "masses_of"]
+__all__ = [
+    "DONE",
+    "KINDS",
+    "Bound",
+    "Listed",
+    "Program",
+    "cut_of",
+    "masses_of",
+    "number_of",
+    "scratch_of",
+]
 
 DONE = 0
 """What a kernel says of a row that it has done; any other number leaves it to numpy."""
 
 _TIES = {"lowest": 0, "highest": 1, "all": 2}
-_KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+KINDS = {np.dtype(kind): number for kind, number in (("f4", 0), ("f2", 1), ("f8", 3))}
+"""The dtypes of rows that the kernels read, and their numbers."""
 _PENALTIES = {RepetitionPenalty: 0, FrequencyPenalty: 1, PresencePenalty: 2, AdditivePenalty: 3}
 _WINDOWS = {"scope", "last_n", "fill", "skip"}  # which tokens count is known before
 _BIAS = 4
@@ -56,7 +67,7 @@ def _plain(step: Step, *options: str) -> bool:
     return not set(step.chosen_options) - set(options)
 
 
-def _cut_of(step: Step) -> tuple[int, int] | None:
+def cut_of(step: Step) -> tuple[int, int] | None:
     """Return the number of a step in the kernels and its option, or None if they do not know it."""
     match step:
         case Temperature() if _plain(step):
@@ -84,7 +95,7 @@ def _cut_of(step: Step) -> tuple[int, int] | None:
     return None
 
 
-def _patch_of(step: Transform) -> int | None:
+def number_of(step: Transform) -> int | None:
     """Return the number of a step that changes few tokens in the kernels, or None."""
     if type(step) is LogitBias:
         return _BIAS
@@ -127,10 +138,11 @@ class Program:
         steps: list[Any] = [
             step
             for step in chain.steps
-            if not (isinstance(step, RowStep | LogitBias) and step.is_neutral)
+            if not (isinstance(step, RowStep) and step.is_neutral)
+            and not (isinstance(step, LogitBias) and not step.bias)  # its ids may be wrong
         ]
         first = len(steps)
-        while first and isinstance(steps[first - 1], RowStep) and _cut_of(steps[first - 1]):
+        while first and isinstance(steps[first - 1], RowStep) and cut_of(steps[first - 1]):
             first -= 1
         # Of several temperatures before a cut a kernel allows for the last.
         heat = first
@@ -138,7 +150,7 @@ class Program:
             heat += 1
         first = max(first, heat - 1)
         start = first
-        while start and _patch_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
+        while start and number_of(steps[start - 1]) is not None and first - start < _MOST_PATCHES:
             start -= 1
         return cls(Chain(*steps[:start]), tuple(steps[start:first]), tuple(steps[first:]))
 
@@ -149,7 +161,7 @@ class Program:
 
     def takes(self, rows: FloatArray) -> bool:
         """Return whether kernels run it on rows of such a dtype."""
-        known = kernels.rows is not None and rows.dtype in _KINDS
+        known = kernels.rows is not None and rows.dtype in KINDS
         return known and not (self.patches and rows.dtype == np.float64)
 
     def bound(
@@ -170,7 +182,7 @@ class Program:
         for row, column in zip(values, columns, strict=True):
             row[:] = column
         patches = tuple(_arguments(step, batch, rows.shape[-1], context) for step in self.patches)
-        steps = np.array([_cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
+        steps = np.array([cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
         return Bound(rows, steps, values, patches)
 
 
@@ -178,13 +190,13 @@ def _arguments(
     step: Step, batch: tuple[int, ...], size: int, context: Context | None
 ) -> tuple[Any, ...]:
     """Return what the kernels take of a patch."""
-    kind, presence = _patch_of(step), float(getattr(step, "presence", 0.0))
+    kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
     if isinstance(step, LogitBias):
         tokens, amounts = step.in_rows(batch, size)
         return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
     seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
     starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
-    values = np.ascontiguousarray(step.values(batch).reshape(-1), np.float64)
+    values = in_order(step.values(batch).reshape(-1), np.float64)
     return kind, presence, values, seen.token, seen.count, starts
 
 
@@ -243,7 +255,7 @@ class Bound:
             Is filled in.
         """
         states = np.empty(len(self.rows), np.uint8)
-        self._call("draw", states, start, stop, np.ascontiguousarray(luck), tokens)
+        self._call("draw", states, start, stop, in_order(luck), tokens)
         return states
 
     def survivors(
@@ -276,14 +288,14 @@ class Bound:
     ) -> Any:
         run: Callable[..., Any] = getattr(kernels.rows, name)
         rows, size = self.rows, self.rows.shape[1]
-        shared = _KINDS[rows.dtype], size, start, len(rows) if stop is None else stop
+        shared = KINDS[rows.dtype], size, start, len(rows) if stop is None else stop
         program = self.steps, self.values, self.patches
-        return run(rows, *shared, *program, _scratch(size), states, *more)
+        return run(rows, *shared, *program, scratch_of(size), states, *more)
 
 
 def masses_of(rows: FloatArray) -> NDArray[np.float64]:
     """Return the sum of ``exp(x - x_max)`` of every row, in float64; rows of shape (n, V)."""
-    bound = _NO_STEPS.bound(rows.shape[:1], np.ascontiguousarray(rows), None)
+    bound = _NO_STEPS.bound(rows.shape[:1], in_order(rows), None)
     if bound is None:
         return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
     masses, states = bound.masses()
@@ -292,7 +304,7 @@ def masses_of(rows: FloatArray) -> NDArray[np.float64]:
     return masses
 
 
-def _scratch(size: int) -> NDArray[np.float64]:
+def scratch_of(size: int) -> NDArray[np.float64]:
     """Return memory that this thread keeps for rows of so many tokens."""
     held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
     if held is None or held[0] < size:

@@ -24,8 +24,6 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "SCOPES",
     "Context",
-    "GrowingContext",
-    "Tally",
     "TokenCounts",
     "check_context",
     "needed_context",
@@ -241,6 +239,12 @@ class Context:
             rule = f"token ids whose leading axes broadcast to the batch shape {batch}"
             raise ParameterError(name, rule, Seen(f"shape {ids.shape}")) from None
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise `ParameterError` unless it fits logits of a shape."""
+        for name in ("prompt", "output"):
+            self.tokens(name, shape[:-1], shape[-1])
+        self.avoided(shape)
+
     def avoided(self, shape: tuple[int, ...]) -> FloatArray | None:
         """Return the unconditional logits of every row, if there are any."""
         logits = self.unconditional
@@ -267,9 +271,7 @@ def check_context(context: object, logits: FloatArray) -> None:
         return
     if not isinstance(context, Context):
         raise ParameterError("context", "a Context or None", context)
-    for name in ("prompt", "output"):
-        context.tokens(name, logits.shape[:-1], logits.shape[-1])
-    context.avoided(logits.shape)
+    context.check(logits.shape)
 
 
 def needed_context(key: str, context: object) -> Context:
@@ -297,95 +299,6 @@ class TokenCounts:
     token: IntArray
     count: NDArray[Any]
     newest: NDArray[np.float64] | None = None
-
-
-class Tally:
-    """How often each token occurs in one text that grows.
-
-    Examples
-    --------
-    >>> tally = Tally([5, 6, 5])
-    >>> tally.add(4)
-    >>> tally.tokens, tally.counts
-    (array([4, 5, 6]), array([1, 2, 1]))
-    """
-
-    def __init__(self, tokens: ArrayLike = ()) -> None:
-        self.tokens, self.counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
-
-    def add(self, token: int) -> None:
-        """Count one more token."""
-        place = int(self.tokens.searchsorted(token))
-        if place < len(self.tokens) and self.tokens[place] == token:
-            self.counts[place] += 1
-        else:
-            self.tokens = np.insert(self.tokens, place, token)
-            self.counts = np.insert(self.counts, place, 1)
-
-
-class GrowingContext(Context):
-    """A `Context` of texts whose tokens are counted already, so that no step counts them again.
-
-    Parameters
-    ----------
-    prompts, outputs : sequence of ndarray of int64
-        The tokens of each row.
-    everything, output : sequence of Tally
-        Their counts: of both, and of the output alone.
-    unconditional : ndarray, shape (n, V), optional
-    """
-
-    def __init__(
-        self,
-        prompts: Sequence[IntArray],
-        outputs: Sequence[IntArray],
-        everything: Sequence[Tally],
-        output: Sequence[Tally],
-        unconditional: FloatArray | None = None,
-    ) -> None:
-        object.__setattr__(self, "prompt", _one_array(prompts))
-        object.__setattr__(self, "output", _one_array(outputs))
-        object.__setattr__(self, "unconditional", unconditional)
-        object.__setattr__(self, "_tallies", {"all": everything, "output": output})
-
-    def for_rows(self, batch: tuple[int, ...], rows: IntArray | slice) -> Context:
-        """Return the context of some rows of a flattened batch."""
-        places = np.arange(len(self.prompt))[rows].tolist()
-        everything, output = ([known[i] for i in places] for known in self._tallies.values())
-        texts = list(self.prompt[rows]), list(self.output[rows])
-        other = None if self.unconditional is None else self.unconditional[rows]
-        return GrowingContext(*texts, everything, output, other)
-
-    def _count(
-        self,
-        batch: tuple[int, ...],
-        vocabulary_size: int,
-        scope: str,
-        last_n: int | None,
-        fill: int | None,
-        skip: int,
-        decay: int,
-    ) -> TokenCounts:
-        is_counted = scope in self._tallies and batch == (len(self.prompt),)
-        if last_n is not None or skip or not is_counted:
-            return super()._count(batch, vocabulary_size, scope, last_n, fill, skip, decay)
-        known = self._tallies[scope]
-        row = np.repeat(np.arange(len(known)), [len(tally.tokens) for tally in known])
-        token, count = (
-            np.concatenate([getattr(tally, name) for tally in known])
-            for name in ("tokens", "counts")
-        )
-        return TokenCounts(row, token, count)
-
-    _tallies: dict[str, Sequence[Tally]]
-
-
-def _one_array(texts: Sequence[IntArray]) -> IntArray:
-    """Return token ids as one array, with -1 after the shorter ones."""
-    rows = np.full((len(texts), max(map(len, texts))), -1, np.int64)
-    for row, text in zip(rows, texts, strict=True):
-        row[: len(text)] = text
-    return rows
 
 
 def _padded(name: str, value: Any) -> Any:

@@ -28,7 +28,7 @@ from logitlab.checks import (
     check_number,
     shown,
 )
-from logitlab.numerics import PRECISIONS, Precision, blocks, log_softmax
+from logitlab.numerics import BLOCK, PRECISIONS, Precision, blocks, log_softmax
 from logitlab.steps.context import Context
 from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.state import Course
@@ -271,6 +271,10 @@ class RowStep(Step):
         """Return new logits of checked ones, computed in blocks of rows."""
         rows = logits.reshape(-1, logits.shape[-1])
         values = self.values(logits.shape[:-1], precision).reshape(-1, 1)
+        if rows.size <= BLOCK:
+            result = self.on_rows(rows, values, precision.arithmetic)
+            result = result.copy() if np.may_share_memory(result, rows) else result
+            return result.reshape(logits.shape)
         result = np.empty(rows.shape, rows.dtype)
         for block in blocks(rows.shape):
             here = values if len(values) == 1 else values[block]

@@ -6,7 +6,8 @@ Every truncation keeps a prefix of the row's order, so a point is no more than a
 
 The lengths are those of the dense steps, bit for bit: these sum in the same order, and quotients
 are compared as they round. What a sum in another order, or equal logits, could decide otherwise is
-left to the dense chain.
+left to the dense chain. Kernels sum in that order, too, but numpy's exponential is not theirs: a
+length that this could change is decided by numpy's sums.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+from logitlab import kernels
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.steps.temperature import Temperature
 from logitlab.sweeps.measures import Measure
@@ -50,8 +52,20 @@ class Order:
         return len(self.values)
 
     @cached_property
+    def _compiled(self) -> tuple[Float64, Float64, Float64] | None:
+        """Depth, mass and depths as the kernels have them."""
+        if kernels.rows is None:
+            return None
+        depth, mass, depths = np.empty((3, len(self)))
+        values = np.ascontiguousarray(self.values)
+        size = kernels.rows.running_sums(values, depth, mass, depths)
+        return depth, mass[:size], depths[:size]
+
+    @cached_property
     def depth(self) -> Float64:
         """``x_max - x`` in float64, increasing from 0."""
+        if self._compiled:
+            return self._compiled[0]
         depth = self.values.astype(np.float64)
         with np.errstate(over="ignore"):
             return cast(Float64, np.subtract(depth[0], depth, out=depth))
@@ -64,12 +78,30 @@ class Order:
 
     @cached_property
     def mass(self) -> Float64:
-        """Running sums of the weights."""
+        """Running sums of the weights, within ``doubt`` of themselves what numpy has."""
+        return self._compiled[1] if self._compiled else self.mass_of_numpy
+
+    @cached_property
+    def mass_of_numpy(self) -> Float64:
+        """Running sums of the weights with the bits that the dense steps have."""
         return np.cumsum(self.weights)
+
+    @property
+    def doubt(self) -> float:
+        """How far, relatively, two sums over a prefix may differ.
+
+        In units of ``2**-53``: each of the two adds up fewer than n weights, and rounds as often;
+        their exponentials err by 2.5 and by no more than 4. A quotient of two of them, compared
+        with another that is, differs by twice as much: ``4 n + 13`` at most, and here is room for
+        the same again.
+        """
+        return (len(self) + 8) * 2.0**-50
 
     @cached_property
     def depths(self) -> Float64:
         """Running sums of the weights times depth."""
+        if self._compiled:
+            return self._compiled[2]
         product = self.weights * self.depth[: len(self.weights)]
         return np.cumsum(product, out=product)
 
@@ -102,7 +134,7 @@ class Order:
         """
         with np.errstate(divide="ignore"):
             reach = -np.log(np.minimum(ratio, 1))
-        doubt = (len(self) + 8) * 2.0**-50 * (1 + np.minimum(reach, 1e4))
+        doubt = self.doubt * (1 + np.minimum(reach, 1e4))
         most = self.depth.searchsorted(reach + doubt, "right")
         least = self.depth.searchsorted(np.where(reach > doubt, reach - doubt, 0), "right")
         most, least = np.minimum(n, most), np.minimum(n, least)
@@ -110,7 +142,7 @@ class Order:
 
     def last(self, n: IntArray) -> IntArray:
         """Return the index of the running sum over each prefix."""
-        return np.minimum(n, len(self.weights)) - 1
+        return np.minimum(n, len(self.mass)) - 1
 
     def count_from(self, places: IntArray) -> IntArray:
         """Return how many tokens are at least as likely as those at some places."""
@@ -123,15 +155,26 @@ class Order:
         return np.asarray(np.where(count < n, np.minimum(n, self.count_from(count - 1)), n))
 
     def nucleus_size(self, n: IntArray, p: Float64, at_p: str) -> IntArray:
-        """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``."""
-        total = self.mass[self.last(n)]
+        """Return how many tokens the nucleus holds: one more than have ``Z_i / Z_n < p``.
+
+        Where p is 1, some of those that all belong to it may be left out.
+        """
+        last, whole = self.last(n), p == 1
         if at_p == "keep":
             p = np.nextafter(p, 2)
+        if self._compiled:
+            goal = p * self.mass[last]
+            ends = goal * (1 - self.doubt), goal * (1 + self.doubt)
+            low, high = (np.minimum(self.mass.searchsorted(end, "left"), n - 1) for end in ends)
+            if ((low == high) | whole).all():
+                return np.asarray(low + 1)
+        mass = self.mass_of_numpy
+        total = mass[last]
         # The least mass whose quotient rounds to p or beyond, from some units below.
         least = p * total * (1 - 2.0**-51)
         while (below := (least >= 0.5) & (least / total < p)).any():
             least = np.where(below, np.nextafter(least, np.inf), least)
-        return np.asarray(np.minimum(self.mass.searchsorted(least, "left"), n - 1) + 1)
+        return np.asarray(np.minimum(mass.searchsorted(least, "left"), n - 1) + 1)
 
     def group(self, logit: Any) -> tuple[int, int]:
         """Return where the tokens of this logit begin and end."""
@@ -189,7 +232,8 @@ class RowPoints:
         self.has_head = after_head is not None
         row = raw if after_head is None else after_head
         rising = np.sort(row)
-        order = Order(rising[int(rising.searchsorted(-np.inf, "right")) :][::-1])
+        descending = rising[int(rising.searchsorted(-np.inf, "right")) :][::-1]
+        order = Order(np.ascontiguousarray(descending))
         names = {measure.name for measure in measures}
         if "mass_removed" in names:
             self.mass_after = self._mass_after(order, raw, after_head)
@@ -227,8 +271,7 @@ class RowPoints:
                 # What does not fit the dtype is moved, and how far depends on all survivors.
                 self.doubt[rest.points] = True
             else:
-                value = np.array([[temperature.value]])
-                cooler = Order(temperature.on_rows(order.values[None], value)[0])
+                cooler = Order(_tempered(order.values, temperature))
                 wider = group
                 if group[0] < len(cooler) and group[1]:
                     low, high = cooler.group(cooler.values[group[0]])
@@ -270,6 +313,19 @@ class RowPoints:
             self.doubt[points] |= (low < n) & (n < high)
         p = np.exp(-order.depth[low]) / mass if low < len(order) else 0.0
         return np.asarray(np.where(n > low, p, 0.0))
+
+
+def _tempered(values: FloatArray, step: Temperature) -> FloatArray:
+    """Return what a temperature above 0 makes of finite logits."""
+    if kernels.rows:
+        t = float(step.t)  # type: ignore[arg-type]
+        factor = 1 / t if step.reciprocal else np.inf  # which overflows where the quotient does not
+        times = factor < np.inf
+        quotients: FloatArray = np.empty_like(values)
+        if kernels.rows.quotients(values, factor if times else t, times, quotients):
+            return quotients
+    tempered: FloatArray = step.on_rows(values[None], np.array([[step.value]]))[0]
+    return tempered
 
 
 def _is_far(values: FloatArray, step: Temperature) -> bool:
