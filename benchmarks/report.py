@@ -27,8 +27,9 @@ BENCHMARKS = HERE / "README.md"
 def options(doc: str | None, *parts: str) -> argparse.ArgumentParser:
     """Return a parser of the options that every script has, and of the parts it may be run by."""
     parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else None)
-    parser.add_argument("--quick", action="store_true", help="a look: little of all, none written")
-    parser.add_argument("--readme", action="store_true", help="write the tables in the READMEs")
+    either = parser.add_mutually_exclusive_group()
+    either.add_argument("--quick", action="store_true", help="a look: little of all, none written")
+    either.add_argument("--readme", action="store_true", help="write the tables in the READMEs")
     if parts:
         parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}")
     return parser
