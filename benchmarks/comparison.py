@@ -23,6 +23,10 @@ def judged(text: str, value: float, most: float | None = None, least: float | No
     return f"{text} ({goal})" if met else f"**{text}** (missed {goal})"
 
 
+def _ratio(value: float) -> str:
+    return f"{value:.2g}x" if value < 10 else f"{value:.0f}x"
+
+
 def _floors(case: dict[str, Any]) -> str:
     value = case["in_floors"]["kernels"]
     return judged(f"{value:.2f}", value, most=case["most_floors"])
@@ -33,7 +37,7 @@ def _times(case: dict[str, Any], peer: str, with_target: bool = True) -> str:
         return NONE
     value = case["times"][peer]
     return judged(
-        f"{value:.3g}x", value, least=case["least_times"].get(peer) if with_target else None
+        _ratio(value), value, least=case["least_times"].get(peer) if with_target else None
     )
 
 
@@ -148,7 +152,7 @@ def in_short(cases: list[dict[str, Any]]) -> list[str]:
     for case in cases:
         if case["B"] == 32 and case["V"] == LARGE:
             ratios = (
-                f"{case['times'][peer]:.2g}x" if peer in case["times"] else NONE
+                _ratio(case["times"][peer]) if peer in case["times"] else NONE
                 for peer in ("numpy", "llama.cpp", "transformers", "vllm")
             )
             single = one[case["case"], case["rows"]]["in_floors"]["kernels"]
@@ -197,8 +201,8 @@ def chart(cases: list[dict[str, Any]]) -> None:
     axes.grid(axis="x", which="both", alpha=0.2)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     order = [name for name in names if name in handles]
-    axes.legend([handles[name] for name in order], order, ncols=9, fontsize=8, loc="lower center",
-                bbox_to_anchor=(0.5, 1.0), frameon=False)  # fmt: skip
+    figure.legend([handles[name] for name in order], [NAMES.get(name, name) for name in order],
+                  ncols=5, fontsize=8, loc="outside upper center", frameon=False)  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(report.RESULTS / "compare.png", dpi=150)
     plt.close(figure)
