@@ -307,7 +307,7 @@ def _race(
         return np.arange(len(logits))
     sure = np.empty(drawn.shape, np.uint8)
     kernels.rows.gumbel(
-        np.ascontiguousarray(logits),
+        np.require(logits, requirements=["C", "A"]),
         None if tokens is None else np.ascontiguousarray(tokens, np.int64),
         np.array(list(map(philox_key, seeds)), np.uint64),
         *(np.ascontiguousarray(place, np.uint64) for place in places),
