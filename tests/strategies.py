@@ -16,6 +16,7 @@ from logitlab import Context, LogitBias, Step
 from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.penalties import _Penalty
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
+from logitlab.steps.xtc import ExcludeTopChoices
 
 DTYPES = (np.float16, np.float32, np.float64)
 
@@ -275,3 +276,45 @@ def chunked_bytes() -> st.SearchStrategy[list[bytes]]:
 def stop_strings() -> st.SearchStrategy[list[str]]:
     """Stop strings that such text may well contain, overlapping each other."""
     return st.lists(st.text("ab é日\n\ufffd", min_size=1, max_size=5), max_size=4)
+
+
+# Truncations that the compiled kernels know, with the options that they know.
+CUTS: dict[Any, dict[str, tuple[str, ...]]] = {
+    ll.TopK: {"ties": ("lowest", "highest", "all")},
+    ll.TopP: {"ties": ("lowest", "highest", "all")},
+    ll.MinP: {},
+    ll.TopA: {},
+    ll.EpsilonCutoff: {},
+    ll.EtaCutoff: {},
+    ll.PLess: {},
+    ll.TopNSigma: {"deviation": ("population", "sample")},
+    ll.TypicalP: {},
+    ExcludeTopChoices: {"ties": ("lowest", "highest", "all")},
+}
+
+
+@cache
+@st.composite
+def cut(draw: st.DrawFn, kind: Any, size: int, batch: int) -> Step:
+    """A temperature or a truncation, with one value or one for each row."""
+    of = _heats() if kind is ll.Temperature else values(kind, size)
+    value: Any = draw(of)
+    if draw(_integers(0, 3)) == 0:
+        value = np.array([draw(of) for _ in range(batch)])
+    chosen = {name: draw(st.sampled_from(words)) for name, words in CUTS.get(kind, {}).items()}
+    made: Step = kind(value, **chosen)
+    return made
+
+
+@cache
+def _heats() -> st.SearchStrategy[float]:
+    often = st.sampled_from([0.0, 1.0, 0.8, 0.5, 1.5, 2.0, 1e-3, 1e-31])
+    return st.one_of(often, st.floats(0.05, 3))
+
+
+@cache
+@st.composite
+def chains_of_cuts(draw: st.DrawFn, size: int, batch: int) -> ll.Chain:
+    """Temperatures and truncations in any order, for rows of shape (batch, size)."""
+    kinds = draw(st.lists(st.sampled_from([ll.Temperature, *CUTS]), min_size=1, max_size=4))
+    return ll.Chain(*(draw(cut(kind, size, batch)) for kind in kinds))

@@ -361,20 +361,4 @@ static PyObject *scratch_of(PyObject *self, PyObject *size)
     return PyLong_FromLongLong(scratch_needed(tokens) / 8 + 8);
 }
 
-/* ---- for tests ---- */
-
-PyDoc_STRVAR(bounds_doc,
-             "slack(factor)\n--\n\nMultiply all bounds by so much: 0 in a test that has to find wrong\n"
-             "tokens then. Returns what they were multiplied by before.");
-
-static PyObject *set_slack(PyObject *self, PyObject *factor)
-{
-    (void)self;
-    double before = slack, after = PyFloat_AsDouble(factor);
-    if (PyErr_Occurred())
-        return NULL;
-    slack = after;
-    return PyFloat_FromDouble(before);
-}
-
 #endif

@@ -12,7 +12,7 @@
 #include "buffers.h"
 #include "philox.h"
 
-#define INTERFACE 2 /* as in __init__.py, which tells when it grows */
+#define INTERFACE 3 /* as in __init__.py, which tells when it grows */
 
 static int right_number(const char *name, Py_ssize_t given, Py_ssize_t wanted)
 {
@@ -38,6 +38,7 @@ static int read_word(PyObject *number, const char *name, uint32_t *word)
 #include "entry.h"
 #include "entry_gumbel.h"
 #include "entry_sums.h"
+#include "probe.h"
 
 PyDoc_STRVAR(uniforms_doc,
              "uniforms(keys, sequence, position, token, out)\n--\n\n"
@@ -86,11 +87,14 @@ static PyMethodDef functions[] = {
     {"survivors", (PyCFunction)(void (*)(void))list_rows, METH_FASTCALL, survivors_doc},
     {"masses", (PyCFunction)(void (*)(void))mass_rows, METH_FASTCALL, masses_doc},
     {"scratch", scratch_of, METH_O, scratch_doc},
-    {"slack", set_slack, METH_O, bounds_doc},
     {"gumbel", (PyCFunction)(void (*)(void))gumbel, METH_FASTCALL, gumbel_doc},
     {"gumbel_noise", gumbel_noise_of, METH_O, gumbel_noise_doc},
     {"quotients", (PyCFunction)(void (*)(void))quotients, METH_FASTCALL, quotients_doc},
     {"running_sums", (PyCFunction)(void (*)(void))running_sums, METH_FASTCALL, running_sums_doc},
+    {"exponentials", (PyCFunction)(void (*)(void))exponentials, METH_FASTCALL, exponentials_doc},
+    {"bound", (PyCFunction)(void (*)(void))bound, METH_FASTCALL, bound_doc},
+    {"measures", (PyCFunction)(void (*)(void))measure_rows, METH_FASTCALL, measures_doc},
+    {"slack", set_slack, METH_O, slack_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, needed_context
@@ -194,7 +194,7 @@ def _arguments(
         return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
     seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
     starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
-    values = np.ascontiguousarray(step.values(batch).reshape(-1), np.float64)
+    values = in_order(step.values(batch).reshape(-1), np.float64)
     return kind, presence, values, seen.token, seen.count, starts
 
 
@@ -253,7 +253,7 @@ class Bound:
             Is filled in.
         """
         states = np.empty(len(self.rows), np.uint8)
-        self._call("draw", states, start, stop, np.ascontiguousarray(luck), tokens)
+        self._call("draw", states, start, stop, in_order(luck), tokens)
         return states
 
     def survivors(

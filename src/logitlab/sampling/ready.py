@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.checks import ParameterError
 from logitlab.draw import NO_TOKEN, philox_key
 from logitlab.numerics import weights
@@ -192,7 +192,7 @@ def masses_of(rows: FloatArray) -> NDArray[np.float64]:
     ready = None if kernels.rows is None else _ready(None, rows.shape[-1], rows.dtype)
     if ready is None:
         return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
-    masses, states = ready.masses(np.require(rows, requirements=["C", "A"]))
+    masses, states = ready.masses(in_order(rows))
     if any(states.tolist()):
         for i in np.flatnonzero(states):
             masses[i] = weights(rows[i, None]).sum()
@@ -209,7 +209,7 @@ def best_tokens(rows: FloatArray, count: int) -> dict[int, IntArray]:
     ready = _ready(count, rows.shape[-1], rows.dtype)
     if ready is None:
         return {}
-    whole = np.require(rows, requirements=["C", "A"])
+    whole = in_order(rows)
     tokens, counts, states = ready.survivors(whole, count)
     each = counts.tolist()
     parts = zip(accumulate(each), each, states.tolist(), strict=True)

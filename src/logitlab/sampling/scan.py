@@ -205,10 +205,11 @@ class Scan:
         more than ln V or its square on average, the latter with 1 added.
         """
         gap, weight = scratch((2, len(self.row)), np.float32)
-        np.subtract(self.row, np.float32(self.top), out=gap)
         scale = abs(self.top / self.t) if self.t != 1 else 0.0
-        if self.t != 1:
-            gap *= np.float32(1 / self.t)
+        with np.errstate(over="ignore"):
+            np.subtract(self.row, np.float32(self.top), out=gap)
+            if self.t != 1:
+                gap *= np.float32(1 / self.t)
         np.maximum(gap, _FAINT, out=gap)
         np.exp(gap, out=weight)
         mass = _chunked_sum(weight)
