@@ -5,10 +5,10 @@ from __future__ import annotations
 import logitlab as ll
 import numpy as np
 import pytest
-import rows as bench
 from logitlab import Chain, Context, Temperature, TopK, TopP
 from logitlab.steps.xtc import ExcludeTopChoices
 
+import rows as bench
 from kernel_cases import FULL, RECORD, compiled, draw
 
 CHAINS = {

@@ -93,7 +93,9 @@ def test_penalties_and_a_bias_before_them(x: Array, data: st.DataObject) -> None
         edit = data.draw(steps(kind, size))
         if kind is LogitBias and data.draw(st.booleans()):
             amounts = data.draw(biases(size))
-            edit = LogitBias({t: np.full(len(x), b) * np.arange(len(x)) for t, b in amounts.items()})
+            edit = LogitBias(
+                {t: np.full(len(x), b) * np.arange(len(x)) for t, b in amounts.items()}
+            )
         elif kind is not LogitBias and data.draw(st.booleans()):
             edit = kind(np.linspace(0.5, 2, len(x)))
         edits.append(edit)
