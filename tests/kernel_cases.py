@@ -52,7 +52,7 @@ def make(kind: str, batch: int, size: int, rng: np.random.Generator) -> Array:
     if kind.startswith("bfloat16"):
         x = (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
     if kind == "few levels":
-        return (rng.integers(0, 4, shape) * rng.choice([0.5, 1, 1e-3])).astype(np.float32)
+        x = (rng.integers(0, 4, shape) * rng.choice([0.5, 1, 1e-3])).astype(np.float32)
     if kind == "equal":
         return np.zeros(shape, np.float32) + np.float32(rng.normal())
     if kind == "one above":  # rounding of running sums goes one way, as far as it can
