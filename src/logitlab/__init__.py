@@ -35,12 +35,11 @@ from logitlab.metrics import (
 )
 from logitlab.numerics import log_softmax as log_softmax, softmax as softmax
 from logitlab.request.params import PARAMETERS as PARAMETERS, SamplingParams as SamplingParams
+from logitlab.sampling.logprobs import Logprobs as Logprobs, logprobs as logprobs
 from logitlab.sampling.reports import (
-    Logprobs as Logprobs,
     Survivors as Survivors,
     distribution as distribution,
     greedy as greedy,
-    logprobs as logprobs,
     plan as plan,
     survivors as survivors,
     trace as trace,

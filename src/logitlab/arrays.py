@@ -15,6 +15,7 @@ __all__ = [
     "check_array",
     "check_left",
     "check_logits",
+    "in_order",
     "per_row",
 ]
 
@@ -105,3 +106,8 @@ def per_row(name: str, array: NDArray[Any], batch: tuple[int, ...]) -> NDArray[A
     except ValueError:
         rule = f"a scalar or an array that broadcasts to the batch shape {batch}"
         raise ParameterError(name, rule, Seen(f"shape {array.shape}")) from None
+
+
+def in_order(array: NDArray[Any], dtype: type[Any] | None = None) -> NDArray[Any]:
+    """Return an array as kernels read it: in C order, each number at an address that fits it."""
+    return np.require(array, dtype, ("C", "A"))

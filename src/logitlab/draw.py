@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.checks import Range, check_choice, check_integer
 from logitlab.numerics import blocks, scratch, shifted, weights
 from numpy.typing import ArrayLike, NDArray
@@ -186,7 +186,7 @@ def uniforms(
     keys = list(map(philox_key, seeds, [coin] * len(seeds)))
     if kernels.rows:
         drawn = np.empty(sequence.shape)
-        places = [np.ascontiguousarray(place, np.uint64) for place in (sequence, position)]
+        places = [in_order(place, np.uint64) for place in (sequence, position)]
         kernels.rows.uniforms(np.array(keys, np.uint64), *places, NO_TOKEN, drawn)
         return drawn
     if sequence.size > _FEW:
@@ -307,10 +307,10 @@ def _race(
         return np.arange(len(logits))
     sure = np.empty(drawn.shape, np.uint8)
     kernels.rows.gumbel(
-        np.ascontiguousarray(logits),
-        None if tokens is None else np.ascontiguousarray(tokens, np.int64),
+        in_order(logits),
+        None if tokens is None else in_order(tokens, np.int64),
         np.array(list(map(philox_key, seeds)), np.uint64),
-        *(np.ascontiguousarray(place, np.uint64) for place in places),
+        *(in_order(place, np.uint64) for place in places),
         drawn,
         sure,
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.cli.arguments import Row
-from logitlab.sampling.reports import logprobs
+from logitlab.sampling.logprobs import logprobs
 
 __all__ = ["as_json", "columns", "table", "top_tokens"]
 

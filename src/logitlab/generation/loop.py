@@ -13,7 +13,7 @@ from logitlab.constraints import remove
 from logitlab.generation.result import Piece
 from logitlab.models.model import Model, State
 from logitlab.numerics import log_softmax, widened
-from logitlab.sampling.reports import Logprobs, logprobs_of
+from logitlab.sampling.logprobs import Logprobs, logprobs_of
 from logitlab.sampling.sample import draw_tokens
 from logitlab.sampling.sampler import Drawer
 from logitlab.steps.chain import Chain

@@ -12,7 +12,7 @@ from logitlab.constraints import ToolCall
 from logitlab.engines.resolve import Request
 from logitlab.engines.rules import Note
 from logitlab.generation.options import Options
-from logitlab.sampling.reports import Logprobs
+from logitlab.sampling.logprobs import Logprobs
 from logitlab.steps.chain import Chain
 from logitlab.steps.state import State
 from logitlab.steps.trace import Trace

@@ -14,7 +14,7 @@ from logitlab.generation.preparation import Prepared, unspelled
 from logitlab.generation.result import Finish, Generation
 from logitlab.generation.stop import StoppedText
 from logitlab.models.model import Model, State
-from logitlab.sampling.reports import Logprobs
+from logitlab.sampling.logprobs import Logprobs
 from logitlab.steps.growing import Tally
 from logitlab.steps.state import State as ChainState
 from logitlab.steps.trace import Trace

@@ -18,7 +18,7 @@ from types import ModuleType
 
 __all__ = ["off", "rows"]
 
-INTERFACE = 2
+INTERFACE = 3
 
 
 def _found() -> ModuleType | None:

@@ -12,7 +12,7 @@
 #include "buffers.h"
 #include "philox.h"
 
-#define INTERFACE 2 /* as in __init__.py, which tells when it grows */
+#define INTERFACE 3 /* as in __init__.py, which tells when it grows */
 
 static int right_number(const char *name, Py_ssize_t given, Py_ssize_t wanted)
 {

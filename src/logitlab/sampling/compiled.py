@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, in_order
 from logitlab.numerics import weights
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
@@ -196,7 +196,7 @@ def _arguments(
         return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
     seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
     starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
-    values = np.ascontiguousarray(step.values(batch).reshape(-1), np.float64)
+    values = in_order(step.values(batch).reshape(-1), np.float64)
     return kind, presence, values, seen.token, seen.count, starts
 
 
@@ -255,7 +255,7 @@ class Bound:
             Is filled in.
         """
         states = np.empty(len(self.rows), np.uint8)
-        self._call("draw", states, start, stop, np.ascontiguousarray(luck), tokens)
+        self._call("draw", states, start, stop, in_order(luck), tokens)
         return states
 
     def survivors(
@@ -295,8 +295,7 @@ class Bound:
 
 def masses_of(rows: FloatArray) -> NDArray[np.float64]:
     """Return the sum of ``exp(x - x_max)`` of every row, in float64; rows of shape (n, V)."""
-    there = np.require(rows, requirements=["C", "A"])
-    bound = _NO_STEPS.bound(rows.shape[:1], there, None)
+    bound = _NO_STEPS.bound(rows.shape[:1], in_order(rows), None)
     if bound is None:
         return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
     masses, states = bound.masses()

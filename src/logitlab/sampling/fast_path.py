@@ -8,6 +8,7 @@ definition, that of `logitlab.steps`, and the fast path gives the same tokens.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits, in_order
 from logitlab.checks import ParameterError
 from logitlab.numerics import widened
 from logitlab.sampling.compiled import DONE, Bound, Listed, Program
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 __all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
 _NOTHING = Chain()
+_MOST_THREADS = 64
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
@@ -203,7 +205,7 @@ def run_chain(
                 work(replace(final, rows=left[final.rows]))
 
             run = _ChainRun(renumbered, widened(rows[left]), chain.for_rows(batch, left), own)
-            run.between(0, len(left))
+            _spread(run.between, len(left), threads)
     except ParameterError:
         chain(logits, context)  # says which row, or which step it is
         raise
@@ -211,7 +213,7 @@ def run_chain(
 
 def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[Any]:
     """Call ``run`` with the ends of about equal parts of so many rows, each in a thread."""
-    parts = min(threads, count)
+    parts = min(threads, count, _MOST_THREADS)
     if parts == 1:
         return [run(0, count)]
     cuts = [count * i // parts for i in range(parts + 1)]
@@ -220,8 +222,12 @@ def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[An
 
 @cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process: as many as it is ever asked for at once."""
-    return ThreadPoolExecutor(64, thread_name_prefix="logitlab")
+    """Return the threads of this process, which begin when they are first needed."""
+    return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="logitlab")
+
+
+if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _compiled(
@@ -246,7 +252,7 @@ def _compiled(
         if not all(isinstance(step, RowStep | SparseStep) for step in head):
             # Chains of another kind, and steps of the user's own, may look at the whole batch.
             logits, head = head(widened(logits), context), head[:0]
-    rows = np.require(logits.reshape(-1, logits.shape[-1]), requirements=["C", "A"])
+    rows = in_order(logits.reshape(-1, logits.shape[-1]))
     bound = None if head.steps else program.bound(batch, rows, context)
     if bound is None and not (head.steps and program.takes(widened(rows[:0]))):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,12 @@ from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.step import RowStep
+from logitlab.steps.truncation import TopK
 from numpy.typing import NDArray
 
-__all__ = ["Ready"]
+__all__ = ["Ready", "best_tokens"]
+
+_MOST = 1024  # more of the most likely tokens are found in numpy
 
 
 class _Patch:
@@ -125,3 +129,53 @@ class Ready:
         kept = scratch_of(self._size)
         run.draw(rows, *self._rows, 0, number, *self._steps, patches, kept, states, luck, tokens)
         return tokens, states
+
+    def survivors(
+        self, rows: FloatArray, most: int
+    ) -> tuple[IntArray, NDArray[np.int64], NDArray[np.uint8]]:
+        """Return what is left of each row, at most so many tokens, in a chain without patches.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, V), contiguous and aligned
+        most : int
+
+        Returns
+        -------
+        ndarray of int64
+            Tokens, one row after another, increasing in each.
+        ndarray of int64, shape (n,)
+            How many each row has.
+        ndarray of uint8, shape (n,)
+            0 for the rows that are done.
+        """
+        run, number = kernels.rows, len(rows)
+        assert run is not None
+        tokens, logits = np.empty(number * most, np.int64), np.empty(number * most)
+        states, counts = np.ones(number, np.uint8), np.zeros(number, np.int64)
+        kept = scratch_of(self._size)
+        some = states, tokens, logits, counts
+        run.survivors(rows, *self._rows, 0, number, *self._steps, (), kept, *some)
+        return tokens, counts, states
+
+
+def best_tokens(rows: FloatArray, count: int) -> dict[int, IntArray]:
+    """Return the ``count`` most likely tokens of rows, by their places, where kernels know them.
+
+    In the order of their ids; of equal ones those with the lowest.
+    """
+    if kernels.rows is None or not 0 < count <= min(_MOST, rows.shape[-1]):
+        return {}
+    ready = _best(count, rows.shape[-1], rows.dtype)
+    if ready is None:
+        return {}
+    whole = np.require(rows, requirements=["C", "A"])
+    tokens, counts, states = ready.survivors(whole, count)
+    ends = np.cumsum(counts).tolist()
+    parts = zip(ends, counts.tolist(), states.tolist(), strict=True)
+    return {i: tokens[end - n : end] for i, (end, n, state) in enumerate(parts) if n and not state}
+
+
+@lru_cache(maxsize=64)
+def _best(count: int, size: int, dtype: np.dtype[Any]) -> Ready | None:
+    return Ready.of(Chain(TopK(count)), size, dtype)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray
-from logitlab.sampling.reports import logprobs
+from logitlab.sampling.logprobs import logprobs
 from logitlab.sampling.sampler import sample
 from logitlab.steps.context import Context
 from logitlab.sweeps.measures import Measure, numbers_of

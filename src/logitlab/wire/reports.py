@@ -11,7 +11,7 @@ from typing import Any
 from logitlab.constraints import Constraint
 from logitlab.generation.preparation import unspelled
 from logitlab.models.model import Model
-from logitlab.sampling.reports import Logprobs
+from logitlab.sampling.logprobs import Logprobs
 
 __all__ = ["Reports"]
 
