@@ -106,6 +106,10 @@ def run() -> None:
                 drawn = np.empty(2, np.int64)
                 kernels.rows.gumbel(held, tokens, key, places, places, drawn, sure)
                 kernels.rows.gumbel(held, None, key, places, places, drawn, sure)
+                kernels.rows.quotients(held[0], 0.7, False, out.hold(np.empty_like(x[0]), at_end))
+                finite = np.sort(x[0][np.isfinite(x[0])])[::-1]
+                sums = (each.hold(np.empty(len(finite)), at_end) for each in (out, ids, luck))
+                kernels.rows.running_sums(rows.hold(finite, at_end), *sums)
     print(f"{count} rows between fences")
 
 
