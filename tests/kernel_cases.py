@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-import rows as bench
 from logitlab import kernels
 from logitlab.sampling.compiled import DONE, Bound, Program
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
 from logitlab.steps.temperature import Temperature
+
+import rows as bench
 
 __all__ = [
     *("EXAMPLES", "FULL", "KINDS", "RECORD", "Measures", "bound", "bound_to", "compiled"),
@@ -43,15 +44,15 @@ KINDS = (
 def make(kind: str, batch: int, size: int, rng: np.random.Generator) -> Array:
     """Return logits of shape (batch, size)."""
     shape = batch, size
-    x = np.float32(rng.choice([0.5, 2, 5])) * rng.standard_normal(shape, np.float32)
+    x: Array = np.float32(rng.choice([0.5, 2, 5])) * rng.standard_normal(shape, np.float32)
     if kind in bench.KINDS and size > 1:
         return bench.make(kind, batch, size, seed=int(rng.integers(1 << 30)))
     if kind == "bfloat16" and size > 1:
         x = bench.make("real", batch, size, seed=int(rng.integers(1 << 30)))
     if kind.startswith("bfloat16"):
-        return (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
+        x = (x.view(np.uint32) & 0xFFFF0000).view(np.float32)
     if kind == "few levels":
-        return (rng.integers(0, 4, shape) * rng.choice([0.5, 1, 1e-3])).astype(np.float32)
+        x = (rng.integers(0, 4, shape) * rng.choice([0.5, 1, 1e-3])).astype(np.float32)
     if kind == "equal":
         return np.zeros(shape, np.float32) + np.float32(rng.normal())
     if kind == "one above":  # rounding of running sums goes one way, as far as it can
@@ -75,7 +76,7 @@ def make(kind: str, batch: int, size: int, rng: np.random.Generator) -> Array:
     if kind == "float64":
         return rng.normal(scale=3, size=shape)
     if kind == "float64 pairs":  # neighbours that are one number in float32
-        return np.nextafter(x.astype(np.float64), rng.choice([-np.inf, np.inf], shape))
+        x = np.nextafter(x.astype(np.float64), rng.choice([-np.inf, np.inf], shape))
     if kind == "float16":
         return x.astype(np.float16)
     return x
@@ -137,7 +138,8 @@ def measures(x: Array, t: float) -> Measures | None:
         return None
     sums = np.cumsum(partial, axis=-1)
     ranges = [out[:, i : i + 2].T for i in range(6, 14, 2)]
-    return Measures(*out[:, :6].T, *ranges, sums[:, 0], sums[:, 1])
+    values: list[Any] = [*out[:, :6].T, *ranges, sums[:, 0], sums[:, 1]]
+    return Measures(*values)
 
 
 _BOUNDS = ("estimate", "sums", "stored", "gap", "mean", "deviation", "typical", "logit")

@@ -58,6 +58,8 @@ class Vocabulary:
 
     def __getitem__(self, token: int) -> bytes:
         """Return the bytes of one token."""
+        if type(token) is int and 0 <= token < len(self._tokens):
+            return self._tokens[token]  # the common case, and the cheap one
         return self._tokens[check_integer("token", token, Range(0, len(self) - 1, True))]
 
     def __iter__(self) -> Iterator[bytes]:

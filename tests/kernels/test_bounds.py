@@ -23,7 +23,7 @@ SIZES = (1, 2, 7, 64, 65, 200, 1023, 5000, 40_001)
 TEMPERATURES = (1.0, 0.8, 1.5, 0.3, 7.0)
 Wide = np.longdouble
 needs_long = pytest.mark.skipif(
-    np.finfo(Wide).eps > 2e-19, reason="long double is no wider than double here"
+    bool(np.finfo(Wide).eps > 2e-19), reason="long double is no wider than double here"
 )
 
 
@@ -104,7 +104,9 @@ def test_exponentials_in_float64() -> None:
 def test_exponentials_far_down_are_clamped(kind: type) -> None:
     assert kernels.rows
     least = kind(-86.0 if kind == np.float32 else -700.0)
-    low = np.array([-np.inf, np.finfo(kind).min, -1e30, -800, least, least, least, 0.0], kind)
+    low: Array = np.array(
+        [-np.inf, np.finfo(kind).min, -1e30, -800, least, least, least, 0.0], kind
+    )
     out = np.empty_like(low)
     kernels.rows.exponentials(low, out)
     assert (out[:-1] == out[4]).all()
@@ -231,7 +233,7 @@ def test_logarithms_of_ratios() -> None:
 
 @needs_long
 def test_deviations_from_the_typical() -> None:
-    """Of one depth from two averages that are hardly apart: they differ by no more than these do."""
+    """Of a depth from two averages that are hardly apart: they differ by no more than these do."""
     rng = np.random.default_rng(3)
     ratio = Ratio("deviations from the typical")
     for _ in range(1000 * EXAMPLES // 4):

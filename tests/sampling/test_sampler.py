@@ -302,7 +302,11 @@ def test_rows_at_any_address_and_of_any_stride() -> None:
         expected = draw(row, seed=seed)
         others = (odd, wide[:, 0], row.astype(">f4"), row.tolist(), row[None])
         assert [int(np.ravel(draw(x, seed=seed))[0]) for x in others] == [expected] * 5
-        assert ll.logprobs(odd, 5).logprobs == ll.logprobs(row, 5).logprobs
+        race: Any = {"seed": seed, "coupling": "gumbel"}
+        assert {int(np.ravel(draw(x, **race))[0]) for x in others} == {int(draw(row, **race))}
+    told, known = (ll.logprobs(x, 5, top_logprobs=3) for x in (odd, row))
+    assert told.logprobs == known.logprobs
+    assert told.top_tokens.tolist() == known.top_tokens.tolist()
 
 
 def test_what_is_wrong_beside_a_prepared_draw_is_told_as_ever() -> None:

@@ -52,6 +52,14 @@ static double list_mass(const List *list)
     return mass;
 }
 
+/* One of some values, from anywhere among them: of rows that rise and fall, as depths from the
+ * typical do in a sorted row, the first, the middle and the last would be the worst of pivots. */
+INLINE double any_of(const double *values, int64_t n, uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return values[(*state >> 32) * (uint64_t)n >> 32];
+}
+
 /* Where the running sum over falling values first reaches a goal.
  *
  * FOUND says so and fills in the edge; NOWHERE that all of them do not reach it; UNSURE that a sum
@@ -61,14 +69,14 @@ static int find_edge(const double *value, const double *mass, int64_t n, double 
 {
     double *a = room[0], *b = room[1], *lower_a = room[2], *lower_b = room[3];
     double before = 0;
+    uint64_t state = 1;
     for (int64_t i = 0; i < n; i++) {
         a[i] = value[i];
         b[i] = mass ? mass[i] : 1.0;
     }
     while (n) {
-        double first = a[0], middle = a[n / 2], last = a[n - 1];
-        double pivot = first > middle ? (middle > last ? middle : first < last ? first : last)
-                                      : (first > last ? first : middle < last ? middle : last);
+        double x = any_of(a, n, &state), y = any_of(a, n, &state), z = any_of(a, n, &state);
+        double pivot = x > y ? (y > z ? y : x < z ? x : z) : (x > z ? x : y < z ? y : z);
         int64_t above = 0, below = 0, equal = 0;
         double mass_above = 0, mass_equal = 0;
         for (int64_t i = 0; i < n; i++) {

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray, in_order
-from logitlab.numerics import weights
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, needed_context
@@ -42,7 +41,6 @@ __all__ = [
     "Listed",
     "Program",
     "cut_of",
-    "masses_of",
     "number_of",
     "scratch_of",
 ]
@@ -277,12 +275,6 @@ class Bound:
             start = end
         return found, states
 
-    def masses(self) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Return the sum of ``exp(x - x_max)`` of every row, and which rows are `DONE`."""
-        states, out = np.empty(len(self.rows), np.uint8), np.empty(len(self.rows))
-        self._call("masses", states, 0, None, out)
-        return out, states
-
     def _call(
         self, name: str, states: NDArray[np.uint8], start: int, stop: int | None, *more: Any
     ) -> Any:
@@ -293,17 +285,6 @@ class Bound:
         return run(rows, *shared, *program, scratch_of(size), states, *more)
 
 
-def masses_of(rows: FloatArray) -> NDArray[np.float64]:
-    """Return the sum of ``exp(x - x_max)`` of every row, in float64; rows of shape (n, V)."""
-    bound = _NO_STEPS.bound(rows.shape[:1], in_order(rows), None)
-    if bound is None:
-        return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
-    masses, states = bound.masses()
-    for i in np.flatnonzero(states != DONE):
-        masses[i] = weights(rows[i, None]).sum()
-    return masses
-
-
 def scratch_of(size: int) -> NDArray[np.float64]:
     """Return memory that this thread keeps for rows of so many tokens."""
     held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
@@ -311,6 +292,3 @@ def scratch_of(size: int) -> NDArray[np.float64]:
         assert kernels.rows is not None
         held = _held.scratch = size, np.empty(kernels.rows.scratch(size))
     return held[1]
-
-
-_NO_STEPS = Program(Chain(), (), ())

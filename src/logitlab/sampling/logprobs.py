@@ -13,10 +13,9 @@ from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
-from logitlab.numerics import blocks, weights, widened
-from logitlab.sampling.compiled import masses_of
+from logitlab.numerics import weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
-from logitlab.sampling.ready import best_tokens
+from logitlab.sampling.ready import best_tokens, masses_of
 from logitlab.sampling.scan import top_candidates
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
@@ -169,36 +168,50 @@ def _report(
     top_values = np.full(top.shape, -np.inf)
 
     def report(final: Final) -> None:
-        whole = final.tokens is None
-        masses = masses_of(final.logits) if whole else [None] * len(final.rows)
-        tops = best_tokens(final.logits, count) if whole else {}
-        for place, (row, known) in enumerate(zip(final.rows, masses, strict=True)):
-            line, ids = final.logits[place], None
-            if final.tokens is not None:
-                alive = np.flatnonzero(line > -np.inf)
-                line, ids = line[alive], final.tokens[place, alive]
-            peak = float(line.max())
-            mass = math.log(weights(line[None]).sum() if known is None else known)
+        if final.tokens is None:
+            whole(final.rows, final.logits)
+            return
+        for place, row in enumerate(final.rows):
+            line = final.logits[place]
+            alive = np.flatnonzero(line > -np.inf)
+            line, ids = line[alive], final.tokens[place, alive]
+            peak, mass = float(line.max()), math.log(weights(line[None]).sum())
             chosen[row] = line[_places_among(ids, tokens[row])].astype(np.float64) - peak - mass
-            if ids is not None:
-                chosen[row][~np.isin(tokens[row], ids)] = -np.inf
-            best = _best(line, count, tops.get(place))
-            top[row] = _padded_with_others(best if ids is None else ids[best], count)
+            chosen[row][~np.isin(tokens[row], ids)] = -np.inf
+            best = _best(line, count)
+            top[row] = _padded_with_others(ids[best], count)
             top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
+
+    def whole(rows: IntArray, logits: FloatArray) -> None:
+        masses, found = masses_of(logits).tolist(), best_tokens(logits, count)
+        for place, (row, mass) in enumerate(zip(rows.tolist(), masses, strict=True)):
+            line, log_mass = logits[place], math.log(mass)
+            if count:
+                best = _best(line, count, found.get(place))
+                values = line[best].astype(np.float64)
+                peak = float(values[0])
+                top[row] = _padded_with_others(best, count)
+                top_values[row, : len(best)] = values - peak - log_mass
+            else:  # as in most generations: nothing to look for
+                peak = float(line.max())
+            chosen[row] = line[tokens[row]].astype(np.float64) - peak - log_mass
 
     if type(chain) is Chain and not chain.steps and logits.size:
         check_context(context, logits)
-        rows = check_logits(logits).reshape(-1, logits.shape[-1])
-        for block in blocks(rows.shape):
-            report(Final(np.arange(len(rows))[block], None, rows[block]))
+        rows = logits.reshape(-1, logits.shape[-1])
+        try:
+            whole(np.arange(len(rows)), rows)
+        except ParameterError:
+            check_logits(logits)  # says which row of the batch it is
+            raise
     else:
         run_chain(report, logits, chain, context)
     return chosen, top, top_values
 
 
-def _places_among(ids: IntArray | None, tokens: IntArray) -> IntArray:
-    """Return where tokens stand among ids, or would; None stands for all ids."""
-    return tokens if ids is None else np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
+def _places_among(ids: IntArray, tokens: IntArray) -> IntArray:
+    """Return where tokens stand among ids, or would."""
+    return np.minimum(np.searchsorted(ids, tokens), len(ids) - 1)
 
 
 def _best(row: FloatArray, count: int, places: IntArray | None = None) -> IntArray:
@@ -206,12 +219,13 @@ def _best(row: FloatArray, count: int, places: IntArray | None = None) -> IntArr
 
     They are among ``places``, where these are known, in the order of the row.
     """
-    if not count:  # as in most generations: nothing to look for
+    if not count:
         return np.empty(0, np.int64)
     if places is None:
         places = top_candidates(row, count)
-    places = places[np.argsort(-row[places], kind="stable")[:count]]
-    return places[row[places] > -np.inf]
+    values = row[places]
+    order = (-values).argsort(kind="stable")[:count]
+    return places[order[values[order] > -np.inf]]
 
 
 def _padded_with_others(tokens: IntArray, count: int) -> IntArray:

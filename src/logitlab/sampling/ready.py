@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, check_logits, in_order
 from logitlab.checks import ParameterError
 from logitlab.draw import NO_TOKEN, philox_key
+from logitlab.numerics import weights
 from logitlab.sampling.compiled import KINDS, Program, cut_of, number_of, scratch_of
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.chain import Chain
@@ -19,36 +21,35 @@ from logitlab.steps.step import RowStep
 from logitlab.steps.truncation import TopK
 from numpy.typing import NDArray
 
-__all__ = ["Ready", "best_tokens"]
+__all__ = ["Ready", "best_tokens", "masses_of"]
 
 _MOST = 1024  # more of the most likely tokens are found in numpy
 
 
 class _Patch:
-    """What the kernels take of a step that changes few tokens, with one value for all rows."""
+    """What the kernels take of a step that changes few tokens, with one value for all rows.
+
+    Attributes
+    ----------
+    fixed : tuple or None
+        All of it, of a step that no context has a say in.
+    first : tuple
+        Otherwise what comes before the tokens and counts of a context.
+    window : tuple
+        Which of these, as of `Context.counts`.
+    """
 
     def __init__(self, step: Any, size: int) -> None:
-        self._step = step
-        self._size = size
-        self.fixed: tuple[Any, ...] | None = None  # where no context has a say
+        self.key = step.key
+        self.fixed: tuple[Any, ...] | None = None
         kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
         if isinstance(step, LogitBias):
             tokens, amounts = step.in_rows((), size)
             starts = np.array([0, len(tokens)])
             self.fixed = kind, presence, amounts, tokens, np.zeros_like(tokens), starts
         else:
-            self._first = kind, presence, np.array(step.values(()), np.float64).reshape(1)
-
-    def arguments(self, number: int, context: Context | None) -> tuple[Any, ...]:
-        """Return it for so many rows and their context."""
-        if self.fixed is not None:
-            return self.fixed
-        step = self._step
-        seen = step.counts(needed_context(step.key, context), (number,), self._size)
-        tokens = seen.token
-        if number == 1:
-            return *self._first, tokens, seen.count, np.array([0, len(tokens)])
-        return *self._first, tokens, seen.count, seen.row.searchsorted(np.arange(number + 1))
+            self.first = kind, presence, np.array(step.values(()), np.float64).reshape(1)
+            self.window = step.scope, step.last_n, step.fill, step.skip, step.decay
 
 
 class Ready:
@@ -72,7 +73,7 @@ class Ready:
             np.array(values, np.float64).reshape(-1, 1),
         )
         self._size = size
-        self._patches = [_Patch(step, size) for step in program.patches]
+        self._patches = tuple(_Patch(step, size) for step in program.patches)
 
     @classmethod
     def of(cls, chain: Chain, size: int, dtype: np.dtype[Any]) -> Ready | None:
@@ -125,10 +126,37 @@ class Ready:
         run.uniforms(
             np.array([philox_key(seed) for seed in seeds], np.uint64), *words, NO_TOKEN, luck
         )
-        patches = tuple([patch.arguments(number, context) for patch in self._patches])
+        patches = self._patches and self._patched(context, number)
         kept = scratch_of(self._size)
         run.draw(rows, *self._rows, 0, number, *self._steps, patches, kept, states, luck, tokens)
         return tokens, states
+
+    def _patched(self, context: Context | None, number: int) -> tuple[Any, ...]:
+        """Return the patches as the kernels read them, for so many rows and their context."""
+        known: dict[tuple[Any, ...], tuple[IntArray, NDArray[Any], IntArray]] = {}
+        patches = []
+        for patch in self._patches:
+            if patch.fixed is not None:
+                patches.append(patch.fixed)
+                continue
+            if patch.window not in known:
+                here = needed_context(patch.key, context)
+                seen = here.counts((number,), self._size, *patch.window)
+                starts = np.array([0, len(seen.token)])
+                if number > 1:
+                    starts = seen.row.searchsorted(np.arange(number + 1))
+                known[patch.window] = seen.token, seen.count, starts
+            patches.append((*patch.first, *known[patch.window]))
+        return tuple(patches)
+
+    def masses(self, rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
+        """Return the sum of ``exp(x - x_max)`` of every row, and 0 for the rows that are done."""
+        run, number = kernels.rows, len(rows)
+        assert run is not None
+        masses, states = np.empty(number), np.empty(number, np.uint8)
+        kept = scratch_of(self._size)
+        run.masses(rows, *self._rows, 0, number, *self._steps, (), kept, states, masses)
+        return masses, states
 
     def survivors(
         self, rows: FloatArray, most: int
@@ -159,6 +187,27 @@ class Ready:
         return tokens, counts, states
 
 
+def masses_of(logits: FloatArray) -> NDArray[np.float64]:
+    """Return the sum of ``exp(x - x_max)`` of every row, shape (n,), in float64.
+
+    Parameters
+    ----------
+    logits : ndarray of floats, shape (..., V)
+        Its numbers are checked here: kernels have seen them when they have summed them.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    ready = None if kernels.rows is None else _ready(None, rows.shape[1], rows.dtype)
+    masses, left = np.empty(len(rows)), list(range(len(rows)))
+    if ready is not None:
+        masses, states = ready.masses(in_order(rows))
+        left = [i for i, state in enumerate(states.tolist()) if state]
+    if left:
+        check_logits(logits)
+    for i in left:
+        masses[i] = weights(rows[i, None]).sum()
+    return masses
+
+
 def best_tokens(rows: FloatArray, count: int) -> dict[int, IntArray]:
     """Return the ``count`` most likely tokens of rows, by their places, where kernels know them.
 
@@ -166,16 +215,17 @@ def best_tokens(rows: FloatArray, count: int) -> dict[int, IntArray]:
     """
     if kernels.rows is None or not 0 < count <= min(_MOST, rows.shape[-1]):
         return {}
-    ready = _best(count, rows.shape[-1], rows.dtype)
+    ready = _ready(count, rows.shape[-1], rows.dtype)
     if ready is None:
         return {}
-    whole = np.require(rows, requirements=["C", "A"])
+    whole = in_order(rows)
     tokens, counts, states = ready.survivors(whole, count)
-    ends = np.cumsum(counts).tolist()
-    parts = zip(ends, counts.tolist(), states.tolist(), strict=True)
+    each = counts.tolist()
+    parts = zip(accumulate(each), each, states.tolist(), strict=True)
     return {i: tokens[end - n : end] for i, (end, n, state) in enumerate(parts) if n and not state}
 
 
 @lru_cache(maxsize=64)
-def _best(count: int, size: int, dtype: np.dtype[Any]) -> Ready | None:
-    return Ready.of(Chain(TopK(count)), size, dtype)
+def _ready(count: int | None, size: int, dtype: np.dtype[Any]) -> Ready | None:
+    """Return the chain that leaves so many tokens, or all of them, ready."""
+    return Ready.of(Chain() if count is None else Chain(TopK(count)), size, dtype)
