@@ -1,9 +1,10 @@
 """Cost of the loop: milliseconds a token and row that `generate` adds to the model's own time.
 
 Run ``python benchmarks/generation.py``. The model plays real rows of 49 152 logits, in turn; its
-own time, that of a copy, is measured and taken off. The target is 0.6 ms for the full request with
-reports of 20 alternatives. The second table is the bundled model, all included. Where the
-environment variable LOGITLAB_SMOLLM2 names a GGUF file, that model by itself is measured, too.
+own time, that of a copy, is measured and taken off. The target is 0.15 ms for one row under all
+nine parameters; a report of log-probabilities sums the whole row once more. The second table is
+the bundled model, all included. Where the environment variable LOGITLAB_SMOLLM2 names a GGUF file,
+that model by itself is measured, too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from logitlab.models import Gguf, Model, NGram, State
 
 from compare import machine
 
-TARGET = 0.6
+TARGET = 0.15
 TOKENS = 100
 PROMPT = 200
 BATCHES = (1, 8, 32)
@@ -42,7 +43,7 @@ REQUESTS = {
         stop=["###", "\n\n\n\n"], logprobs=True, top_logprobs=20,
     ),
 }  # fmt: skip
-FULL = "all nine, stop, logprobs"
+FULL = "all nine, stop"
 
 
 class Player(Model):
@@ -118,9 +119,10 @@ def main() -> int:
         for batch in BATCHES:
             times = [cost(model, batch, params) for _ in range(ROUNDS)]
             cells.append(f"{statistics.median(times):.2f} ({min(times):.2f})")
-            if name == FULL:
-                worst = max(worst, statistics.median(times))
+            if name == FULL and batch == 1:
+                worst = statistics.median(times)
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    print(f"\n{FULL}, one row: {worst:.2f} ms, {'' if worst <= TARGET else 'not '}within {TARGET}")
     NGram.bundled()
     print(
         "\n| bundled model, min_p 0.05 | tokens | seconds | tokens/s |\n"

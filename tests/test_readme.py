@@ -8,6 +8,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from logitlab.engines import ENGINES
 from logitlab.engines.differences import difference_tables
 from logitlab.request.params import parameter_table
 
@@ -31,8 +32,11 @@ def test_the_table_beyond_the_page_is_the_declaration_too() -> None:
 
 
 def test_the_examples_print_what_they_say() -> None:
+    known = set(ENGINES)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     results = doctest.testfile(str(README), module_relative=False, optionflags=flags)
+    for made in ENGINES.keys() - known:  # an engine that they make stays theirs
+        del ENGINES[made]
     assert results.attempted >= 10
     assert results.failed == 0
 

@@ -59,6 +59,11 @@ def test_raw_reports_check_what_they_do_not_look_at() -> None:
     row = np.zeros(4, np.float32)
     calls: list[tuple[Any, str]] = [
         (lambda: ll.logprobs([0.0, np.nan], 0), "logits must be free of NaN, got NaN"),
+        (
+            lambda: ll.logprobs([[[0.0], [np.inf]]], [[0, 0]]),
+            r"free of \+inf, got \+inf in row \(0, 1\)",
+        ),
+        (lambda: ll.logprobs(row - np.inf, 0), "one token of every row, got only -inf[.]"),
         (lambda: ll.logprobs(row, 0, context=Context([9])), "prompt must be token ids in"),
         (lambda: ll.logprobs(row, 0, context=[1]), "context must be a Context or None"),  # type: ignore[arg-type]
     ]

@@ -187,7 +187,10 @@ INLINE d4 exact4(const float *p, const double *wide, int i, d4 t, d4 top, d4 *y)
     return exp4(*y - top);
 }
 
-INLINE double compute_as(Row *row, float cut, int stores, int is_wide)
+/* The weights are stored, or cut, or all of them are summed, of logits that are quotients already. */
+enum { STORED, CUT, RAW };
+
+INLINE double compute_as(Row *row, float cut, int how, int is_wide)
 {
     const d4 zero = {0}, t = zero + row->t, top = zero + row->y_top, least = zero + (double)cut;
     double *sums = row->sums, mass = 0;
@@ -197,10 +200,14 @@ INLINE double compute_as(Row *row, float cut, int stores, int is_wide)
         const double *wide = is_wide ? wide_chunk_of(row, c) : NULL;
         d4 sum = {0};
         for (int i = 0; i < 16; i++) {
-            d4 y, w = exact4(p, wide, i, t, top, &y);
-            if (stores)
-                store_four(weights + c * CHUNK + 4 * i, float4(w));
+            d4 y, w;
+            if (how == RAW)
+                w = exp4(double4(load_four(p + 4 * i)) - top);
             else
+                w = exact4(p, wide, i, t, top, &y);
+            if (how == STORED)
+                store_four(weights + c * CHUNK + 4 * i, float4(w));
+            else if (how == CUT)
                 w = select4(double4(load_four(p + 4 * i)) >= least, w, zero);
             sum += w;
         }
@@ -212,13 +219,15 @@ INLINE double compute_as(Row *row, float cut, int stores, int is_wide)
 /* The mass of each chunk in float64, of the tokens that reach a cut. */
 MANY double compute(Row *row, float cut)
 {
-    return row->wide ? compute_as(row, cut, 0, 1) : compute_as(row, cut, 0, 0);
+    if (row->t == 1 && cut == -INFINITY && !row->wide)
+        return compute_as(row, cut, RAW, 0);
+    return row->wide ? compute_as(row, cut, CUT, 1) : compute_as(row, cut, CUT, 0);
 }
 
 /* The same of all tokens; and the weights are stored. */
 MANY double compute_and_store(Row *row)
 {
-    return row->wide ? compute_as(row, 0, 1, 1) : compute_as(row, 0, 1, 0);
+    return row->wide ? compute_as(row, 0, STORED, 1) : compute_as(row, 0, STORED, 0);
 }
 
 typedef struct {

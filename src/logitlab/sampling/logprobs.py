@@ -13,7 +13,7 @@ from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
-from logitlab.numerics import blocks, weights, widened
+from logitlab.numerics import weights, widened
 from logitlab.sampling.fast_path import Final, run_chain
 from logitlab.sampling.ready import best_tokens, masses_of
 from logitlab.sampling.scan import top_candidates
@@ -185,19 +185,25 @@ def _report(
     def whole(rows: IntArray, logits: FloatArray) -> None:
         masses, found = masses_of(logits).tolist(), best_tokens(logits, count)
         for place, (row, mass) in enumerate(zip(rows.tolist(), masses, strict=True)):
-            line = logits[place]
-            peak, mass = float(line.max()), math.log(mass)
-            chosen[row] = line[tokens[row]].astype(np.float64) - peak - mass
-            if count:  # in most generations there is nothing to look for
+            line, log_mass = logits[place], math.log(mass)
+            if count:
                 best = _best(line, count, found.get(place))
+                values = line[best].astype(np.float64)
+                peak = float(values[0])
                 top[row] = _padded_with_others(best, count)
-                top_values[row, : len(best)] = line[best].astype(np.float64) - peak - mass
+                top_values[row, : len(best)] = values - peak - log_mass
+            else:  # as in most generations: nothing to look for
+                peak = float(line.max())
+            chosen[row] = line[tokens[row]].astype(np.float64) - peak - log_mass
 
     if type(chain) is Chain and not chain.steps and logits.size:
         check_context(context, logits)
-        rows = check_logits(logits).reshape(-1, logits.shape[-1])
-        for block in blocks(rows.shape):
-            whole(np.arange(len(rows))[block], rows[block])
+        rows = logits.reshape(-1, logits.shape[-1])
+        try:
+            whole(np.arange(len(rows)), rows)
+        except ParameterError:
+            check_logits(logits)  # says which row of the batch it is
+            raise
     else:
         run_chain(report, logits, chain, context)
     return chosen, top, top_values

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray, in_order
+from logitlab.arrays import FloatArray, IntArray, check_logits, in_order
 from logitlab.checks import ParameterError
 from logitlab.draw import NO_TOKEN, philox_key
 from logitlab.numerics import weights
@@ -187,15 +187,24 @@ class Ready:
         return tokens, counts, states
 
 
-def masses_of(rows: FloatArray) -> NDArray[np.float64]:
-    """Return the sum of ``exp(x - x_max)`` of every row, in float64; rows of shape (n, V)."""
-    ready = None if kernels.rows is None else _ready(None, rows.shape[-1], rows.dtype)
-    if ready is None:
-        return np.concatenate([weights(row[None]).sum(axis=-1) for row in rows])
-    masses, states = ready.masses(in_order(rows))
-    if any(states.tolist()):
-        for i in np.flatnonzero(states):
-            masses[i] = weights(rows[i, None]).sum()
+def masses_of(logits: FloatArray) -> NDArray[np.float64]:
+    """Return the sum of ``exp(x - x_max)`` of every row, shape (n,), in float64.
+
+    Parameters
+    ----------
+    logits : ndarray of floats, shape (..., V)
+        Its numbers are checked here: kernels have seen them when they have summed them.
+    """
+    rows = logits.reshape(-1, logits.shape[-1])
+    ready = None if kernels.rows is None else _ready(None, rows.shape[1], rows.dtype)
+    masses, left = np.empty(len(rows)), list(range(len(rows)))
+    if ready is not None:
+        masses, states = ready.masses(in_order(rows))
+        left = [i for i, state in enumerate(states.tolist()) if state]
+    if left:
+        check_logits(logits)
+    for i in left:
+        masses[i] = weights(rows[i, None]).sum()
     return masses
 
 

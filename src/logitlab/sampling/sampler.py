@@ -297,7 +297,7 @@ def sampler(
     engine: EngineLike = "openrouter",
     vocabulary: VocabularyLike = None,
 ) -> Sampler:
-    """Return a request that draws: resolved once, it costs a tenth of what `sample` does by row.
+    """Return a request that draws: it is resolved once, and then called with rows.
 
     Parameters
     ----------
