@@ -383,3 +383,19 @@ def test_more_threads_than_rows() -> None:
 def test_top_logprobs_rank_logits_whose_gaps_are_equal() -> None:
     x = np.array([1e300, 1.0, 3.0, 2.0])
     assert ll.logprobs(x, 0, top_logprobs=4).top_tokens.tolist() == [0, 2, 3, 1]
+
+
+def test_a_step_of_the_users_own_is_run_as_it_is() -> None:
+    class Second(TopK):
+        """It keeps the second best, whatever its k."""
+
+        def keep(
+            self, rows: Any, value: Any, dtype: Any = np.float64, sorted_as: Any = None
+        ) -> Any:
+            return rows == np.sort(rows, axis=-1)[:, -2:-1]
+
+        can_scan = False
+
+    row = np.arange(5000, dtype=np.float32)
+    assert ll.sample(row, Chain(Second(3)), seed=1).tokens == 4998
+    assert ll.survivors(row, Chain(Temperature(0.5), Second(3), TopP(0.9))).tokens[0] == [4998]

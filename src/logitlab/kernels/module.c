@@ -39,6 +39,7 @@ static int read_word(PyObject *number, const char *name, uint32_t *word)
 #include "entry_gumbel.h"
 #include "entry_sums.h"
 #include "probe.h"
+#include "sound.h"
 
 PyDoc_STRVAR(uniforms_doc,
              "uniforms(keys, sequence, position, token, out)\n--\n\n"
@@ -100,7 +101,10 @@ static PyMethodDef functions[] = {
 
 static int fill_module(PyObject *module)
 {
-    return PyModule_AddIntMacro(module, INTERFACE);
+    if (is_sound())
+        return PyModule_AddIntMacro(module, INTERFACE);
+    PyErr_SetString(PyExc_ImportError, "the kernels were compiled to something else.");
+    return -1;
 }
 
 static PyModuleDef_Slot slots[] = {

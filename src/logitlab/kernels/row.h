@@ -183,7 +183,7 @@ INLINE d4 exact4(const float *p, const double *wide, int i, d4 t, d4 top, d4 *y)
     if (wide)
         *y = load4(wide + 4 * i) / t;
     else
-        *y = double4(float4(double4(load_four(p + 4 * i)) / t));
+        *y = rounded4(double4(load_four(p + 4 * i)) / t);
     return exp4(*y - top);
 }
 

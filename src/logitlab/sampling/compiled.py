@@ -60,37 +60,35 @@ _LISTED = 1 << 16  # survivors that are listed in one go
 _held = threading.local()
 
 
-def _plain(step: Step, *options: str) -> bool:
-    """Whether a step has no options but such."""
-    return not set(step.chosen_options) - set(options)
+_CUTS: dict[type, tuple[str, ...]] = {
+    Temperature: (),
+    TopK: ("ties",),
+    TopP: ("ties",),
+    MinP: (),
+    TopA: (),
+    EpsilonCutoff: (),
+    EtaCutoff: ("rounded_as",),  # which matters in single precision alone
+    PLess: (),
+    TopNSigma: ("deviation",),
+    TypicalP: (),
+    ExcludeTopChoices: ("ties",),
+}
+"""The steps that kernels know, in the order of their enum, and which options of them."""
+
+_NUMBERS = {kind: number for number, kind in enumerate(_CUTS)}
 
 
 def cut_of(step: Step) -> tuple[int, int] | None:
     """Return the number of a step in the kernels and its option, or None if they do not know it."""
-    match step:
-        case Temperature() if _plain(step):
-            return 0, 0
-        case TopK(ties=ties) if ties in _TIES:
-            return 1, _TIES[ties]
-        case TopP(ties=ties) if ties in _TIES and _plain(step, "ties"):
-            return 2, _TIES[ties]
-        case MinP() if _plain(step):
-            return 3, 0
-        case TopA() if _plain(step):
-            return 4, 0
-        case EpsilonCutoff() if _plain(step):
-            return 5, 0
-        case EtaCutoff() if step.exempt == "maxima":
-            return 6, 0
-        case PLess() if _plain(step):
-            return 7, 0
-        case TopNSigma() if _plain(step, "deviation"):
-            return 8, int(step.deviation == "sample")
-        case TypicalP() if _plain(step):
-            return 9, 0
-        case ExcludeTopChoices(ties=ties) if ties in _TIES and _plain(step, "ties"):
-            return 10, _TIES[ties]
-    return None
+    known = _CUTS.get(type(step))
+    if known is None or set(step.chosen_options) - set(known):
+        return None
+    option: int | None = 0
+    if "ties" in known:
+        option = _TIES.get(getattr(step, "ties", ""))
+    elif "deviation" in known:
+        option = int(getattr(step, "deviation", "") == "sample")
+    return None if option is None else (_NUMBERS[type(step)], option)
 
 
 def number_of(step: Transform) -> int | None:
