@@ -59,28 +59,28 @@ static Left top_n_sigma_of_row(Row *row, double n, int of_sample)
     return keep_near(&row->list, -reach.high, -reach.low) == FOUND ? LISTED : UNDECIDED;
 }
 
+/* The most typical tokens are sought among the likely ones, then twice as deep as the average and a
+ * little more, then among all. */
 static Left typical_of_row(Row *row, double p)
 {
-    static const int64_t looks[] = {256, 2048, 16384};
-    double relative = bound64((double)row->size);
+    const double size = (double)row->size, relative = bound64(size);
     Moments sums = moments_of_mass(row);
-    Range mean = mean_of(TYPICAL_P, &sums, relative);
+    Range mass = about(sums.mass, relative), mean = mean_of(TYPICAL_P, &sums, relative);
+    const float looks[] = {reached_by_peaks(row, row->chunks < 512 ? row->chunks / 2 : 256),
+                           (float)(row->top - row->t * (2 * mean.high + 4)), -INFINITY};
     for (int i = 0; i < 3; i++) {
-        float reached;
-        int64_t count = looks[i] < row->chunks * 3 / 4 ? looks[i] : row->chunks * 3 / 4;
-        double end = list_head(row, count < 1 ? 1 : count, &reached);
+        double end = -INFINITY;
+        if (looks[i] > -3e38f)
+            end = list_down_to(row, looks[i]);
+        else if (!list_all_above(row, -INFINITY))
+            end = NAN;
         if (end != end)
             return UNDECIDED;
-        int found = keep_typical(&row->list, p, about(sums.mass, relative), mean, row->y_top - end);
+        int found = keep_typical(&row->list, p, mass, mean, row->y_top - end);
         if (found != NOWHERE)
             return found == FOUND ? LISTED : UNDECIDED;
-        if (count < looks[i])
-            break;
     }
-    if (!list_all_above(row, -INFINITY))
-        return UNDECIDED;
-    int found = keep_typical(&row->list, p, about(sums.mass, relative), mean, INFINITY);
-    return found == FOUND ? LISTED : UNDECIDED;
+    return UNDECIDED;
 }
 
 /* XTC on a whole row: the top choices are listed, and struck from a copy of it. */

@@ -12,17 +12,22 @@ static int list_all_above(Row *row, double x)
     return 1;
 }
 
-/* List the likely tokens that so many chunks' peaks reach. Returns the logit down to which no token
- * is missing, under the temperature, or NAN. */
-static double list_head(Row *row, int64_t count, float *reached)
+/* A logit that the peaks of so many chunks reach, or of most of the chunks there are. */
+static float reached_by_peaks(const Row *row, int64_t count)
+{
+    return reached_by(row->peaks, row->chunks, count < 1 ? 1 : count, count / 4, row->top);
+}
+
+/* List the tokens that reach a logit. Returns down to where no token is missing, under the
+ * temperature, or NAN. */
+static double list_down_to(Row *row, float reached)
 {
     List *list = &row->list;
-    *reached = reached_by(row->peaks, row->chunks, count, count / 4, row->top);
-    if (!gather(row, *reached))
+    if (!gather(row, reached))
         return NAN;
-    double end = row->wide ? *reached / row->t : (double)(float)((double)*reached / row->t);
+    double end = row->wide ? reached / row->t : (double)(float)((double)reached / row->t);
     if (row->wide) /* rounded to float32, a logit may be this one or one just below */
-        end = nextafterf(*reached, INFINITY) / row->t;
+        end = nextafterf(reached, INFINITY) / row->t;
     int64_t kept = 0;
     for (int64_t i = 0; i < list->count; i++) {
         list->ids[kept] = list->ids[i], list->y[kept] = list->y[i];
@@ -125,8 +130,8 @@ static Left nucleus_of_row(Row *row, double p, int ties)
     for (int i = 0; i < 3; i++) {
         int64_t count = looks[i] < most ? looks[i] : most;
         int is_last = i == 2 || count < looks[i];
-        float reached;
-        double end = list_head(row, count < 1 ? 1 : count, &reached);
+        float reached = reached_by_peaks(row, count);
+        double end = list_down_to(row, reached);
         if (end != end)
             return UNDECIDED;
         double head = list_mass(list);

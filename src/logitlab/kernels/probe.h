@@ -105,7 +105,7 @@ static void measure(Row *row, double *out, double *partial)
     out[6] = depth.low, out[7] = depth.high, out[8] = weight.low, out[9] = weight.high;
     out[10] = reach.low, out[11] = reach.high;
     float reached;
-    double end = list_head(row, row->chunks / 2 + 1, &reached);
+    double end = list_down_to(row, reached = reached_by_peaks(row, row->chunks / 2 + 1));
     Range mass = {1, size};
     if (end == end && fabs(row->y_top) < PEAKS_KNOWN)
         mass = mass_by_peaks(row, list_mass(&row->list), reached);

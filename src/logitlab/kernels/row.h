@@ -395,22 +395,33 @@ INLINE float lowered(const Row *row, double x)
     return low < -3.4e38 ? -INFINITY : (float)low;
 }
 
+/* List the ids of the tokens that reach a logit, eight by eight where any of them does. */
+MANY int64_t ids_reaching(const Row *row, float cut, int32_t *ids)
+{
+    const f8 least = (const f8){0} + cut;
+    int64_t count = 0;
+    for (int64_t c = 0; c < row->chunks; c++) {
+        if (!(row->peaks[c] >= cut))
+            continue;
+        const float *p = chunk_of(row, c);
+        for (int i = 0; i < CHUNK; i += 8) {
+            if (!any8(load8(p + i) >= least))
+                continue;
+            for (int k = 0; k < 8; k++) {
+                ids[count] = (int32_t)(c * CHUNK + i + k);
+                count += p[i + k] >= cut;
+            }
+        }
+    }
+    return count;
+}
+
 /* List the tokens that reach a logit, lowered. Returns whether their quotients are all numbers. */
 static int gather(Row *row, double x)
 {
     float cut = lowered(row, x);
     List *list = &row->list;
-    int64_t count = 0;
-    if (cut == -INFINITY)
-        cut = -3.40282347e38f;
-    for (int64_t c = 0; c < row->chunks; c++)
-        if (row->peaks[c] >= cut) {
-            const float *p = chunk_of(row, c);
-            for (int i = 0; i < CHUNK; i++) {
-                list->ids[count] = (int32_t)(c * CHUNK + i);
-                count += p[i] >= cut;
-            }
-        }
+    int64_t count = ids_reaching(row, cut > -INFINITY ? cut : -3.40282347e38f, list->ids);
     int is_finite = 1;
     for (int64_t i = 0; i < count; i++) {
         list->y[i] = y_of(row, list->ids[i]);

@@ -89,7 +89,7 @@ def draw_tokens(
         if not index.size:
             continue
         part, own = (logits, branch), context
-        if apart:
+        if apart and len(index) < len(rows):
             part = rows[index], branch.for_rows(batch, index)
             own = None if context is None else context.for_rows(batch, index)
         else:

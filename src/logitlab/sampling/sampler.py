@@ -12,7 +12,7 @@ import numpy as np
 from logitlab import kernels
 from logitlab.arrays import FloatArray, IntArray, check_array, per_row
 from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
-from logitlab.draw import COUPLINGS, SeedLike, resolve_seed
+from logitlab.draw import COUPLINGS, SeedLike, resolve_seed, uniforms
 from logitlab.engines.registry import ENGINES, EngineLike
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
@@ -67,13 +67,17 @@ class Drawer:
     resolved : Resolved
     size : int
         The width of the rows.
+    chain : Chain, optional
+        What draws instead of the request's own: one side of its coins.
     """
 
-    def __init__(self, resolved: Resolved, size: int) -> None:
+    def __init__(self, resolved: Resolved, size: int, chain: Chain | None = None) -> None:
         self.resolved = resolved
         self.size = size
         self._ready: dict[np.dtype[Any], Ready | None] = {}
-        self.chain, self.notes, self.seed = resolved.chain, resolved.notes, resolved.seed
+        self._branches: dict[tuple[bool, ...], Drawer] = {}
+        self.chain = resolved.chain if chain is None else chain
+        self.notes, self.seed = resolved.notes, resolved.seed
 
     def draw(
         self,
@@ -137,6 +141,10 @@ class Drawer:
         coupling, threads
             As of `sample`, checked.
         """
+        if self.chain.coins and logits.ndim == 1:
+            branch = self._branch(seeds, *places[0])
+            if branch is not None:
+                return branch.draw_rows(logits, context, seeds, places, coupling, threads)
         drawn, left = None, np.arange(len(places))
         if coupling == "inverse" and kernels.rows is not None:
             flags, ready = logits.flags, self._ready_for(logits.dtype)
@@ -160,6 +168,19 @@ class Drawer:
         others = [seeds[i] for i in left.tolist()], sequence[left], position[left]
         drawn[left] = draw_tokens(logits[left], self.chain, own, *others, coupling, threads)
         return drawn
+
+    def _branch(self, seeds: Sequence[int], sequence: int, position: int) -> Drawer | None:
+        """Return what draws as the coins of a row fall; None where they are one for each row."""
+        acts = []
+        for which, coin in zip(self.chain.numbers, self.chain.coins, strict=True):
+            if type(coin.value) is not float:
+                return None
+            acts.append(bool(uniforms(seeds, sequence, position, which) < coin.value))
+        known = self._branches.get(tuple(acts))
+        if known is None:
+            branch = self.chain.branch(acts)
+            known = self._branches[tuple(acts)] = Drawer(self.resolved, self.size, branch)
+        return known
 
     def _ready_for(self, dtype: np.dtype[Any]) -> Ready | None:
         if dtype not in self._ready:

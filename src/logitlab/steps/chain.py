@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple, Self, overload
 
@@ -219,6 +220,10 @@ class Chain(Transform):
         parts = (b.weight[..., None] * softmax(b.chain(array, context)) for b in self.branches())
         return np.asarray(sum(parts))
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was worked out of it.
+        return {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+
     def branch(self, acts: Sequence[bool]) -> Self:
         """Return the chain without coins that this is if they fall so.
 
@@ -260,6 +265,11 @@ class Chain(Transform):
 
     def branches(self) -> list[Branch]:
         """Return all pure chains that it can be, each with its weight; the weights add up to 1."""
+        return list(self._branches)
+
+    @cached_property
+    def _branches(self) -> tuple[Branch, ...]:
+        # Many draws ask for them, and what is known of each is kept with it.
         branches = []
         for acts in product((False, True), repeat=len(self.coins)):
             chances = (np.asarray(coin.value, np.float64) for coin in self.coins)
@@ -268,7 +278,7 @@ class Chain(Transform):
                 weight = weight * (chance if act else 1 - chance)
             if weight.any() or not weight.size:
                 branches.append(Branch(acts, weight, self.branch(acts) if acts else self))
-        return branches
+        return tuple(branches)
 
     def init(self) -> dict[str, Any]:
         """Return the state of every step that has one, before the first token.
