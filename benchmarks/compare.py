@@ -119,7 +119,12 @@ def one_by_one(runs: list[Run]) -> Run:
     return run
 
 
-def drawn(params: Any, logits: Array, contexts: list[Context], seed: int = 7) -> Run:
+def context_for(params: SamplingParams, ids: Array) -> Context | None:
+    """Return the tokens so far for a request that asks for them."""
+    return Context(prompt=ids) if set(peers.PENALTIES) & set(params.given()) else None
+
+
+def drawn(params: Any, logits: Array, contexts: list[Context | None], seed: int = 7) -> Run:
     """Return `sample` of all rows at once, or one after another where each has a context."""
     if len(contexts) == 1:
         return partial(ll.sample, logits, params, context=contexts[0], seed=seed)
@@ -127,7 +132,7 @@ def drawn(params: Any, logits: Array, contexts: list[Context], seed: int = 7) ->
     return one_by_one([partial(ll.sample, row, params, context=c, seed=seed) for row, c in pairs])
 
 
-def prepared(params: Any, logits: Array, contexts: list[Context], seed: int = 7) -> Run:
+def prepared(params: Any, logits: Array, contexts: list[Context | None], seed: int = 7) -> Run:
     """Return a request resolved once, called with one row after another."""
     draw = ll.sampler(params)
     pairs = zip(logits, contexts, strict=True)
@@ -140,8 +145,9 @@ def measure(case: Case, batch: int, size: int, turns: int) -> dict[str, Any]:
     logits = rows.make(case.rows, count, size)
     ids = np.random.default_rng(1).integers(size, size=(count, CONTEXT))
 
-    def contexts(n: int) -> list[Context]:
-        return [Context(prompt=row) for row in ids[:n]] if batch == 1 else [Context(prompt=ids[:n])]
+    def contexts(n: int) -> list[Context | None]:
+        parts = list(ids[:n]) if batch == 1 else [ids[:n]]
+        return [context_for(case.params, part) for part in parts]
 
     def few(name: str) -> int:
         return max(1, min(count, int(MOST.get(name, MOST_FOR_TORCH) / size)))
@@ -194,7 +200,7 @@ def left_to_numpy(run: Run) -> int:
 def fixed(case: Case, turns: int) -> dict[str, Any]:
     """Time calls with a row of few tokens, in floors of a row of 32 000."""
     row = rows.make(case.rows, 1, TINY)[0]
-    context = Context(prompt=np.random.default_rng(1).integers(TINY, size=CONTEXT))
+    context = context_for(case.params, np.random.default_rng(1).integers(TINY, size=CONTEXT))
     draw = ll.sampler(case.params)
     runs: dict[str, Run] = {
         "floor": floor(rows.make(case.rows, 1, 32_000)),

@@ -24,12 +24,13 @@ if __name__ == "__main__":
     peers.one_thread()
 
 import numpy as np
-from logitlab import Context, sample
+from logitlab import sample
 
 import report
 import rows
 import timing
 from cases import CASES
+from compare import CONTEXT, context_for
 from comparison import judged
 
 BATCH, SIZE = 256, 128_256
@@ -60,7 +61,8 @@ def gains(turns: int, batch: int, size: int) -> Iterator[list[str]]:
     pool = ThreadPoolExecutor(2)
     for case in CASES[:7]:
         logits = rows.make(case.rows, batch, size)
-        context = Context(prompt=np.random.default_rng(1).integers(size, size=(batch, 512)))
+        ids = np.random.default_rng(1).integers(size, size=(batch, CONTEXT))
+        context = context_for(case.params, ids)
         ours = partial(sample, logits, case.params, context=context, seed=7)
         runs: dict[str, Run] = {
             "one": ours,
