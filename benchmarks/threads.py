@@ -79,7 +79,8 @@ def gains(turns: int, batch: int, size: int) -> Iterator[list[str]]:
         yield [
             f"{case.name}, {case.rows} rows", f"{1e3 * timing.spread(times['one'])[0]:.1f}",
             judged(f"{gain:.2f}", gain, least=GAIN if control >= FREE else None),
-            f"{control:.2f}", judged(f"{share:.2f}", share, least=SHARE if control >= TWO_CORES else None),
+            f"{control:.2f}",
+            judged(f"{share:.2f}", share, least=SHARE if control >= TWO_CORES else None),
         ]  # fmt: skip
 
 
