@@ -8,8 +8,7 @@ import pytest
 from logitlab import Chain, Context, Temperature, TopK, TopP
 from logitlab.steps.xtc import ExcludeTopChoices
 
-import rows as bench
-from kernel_cases import FULL, RECORD, compiled, draw
+from kernel_cases import FULL, RECORD, bench, compiled, draw
 
 CHAINS = {
     "penalties, T, k, p, m": Chain(

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import os
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import chain as joined, groupby
+from itertools import chain as joined, groupby, pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +34,7 @@ __all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
 _NOTHING = Chain()
 _MOST_THREADS = 64
+_PARTS = 4
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
@@ -212,12 +214,29 @@ def run_chain(
 
 
 def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[Any]:
-    """Call ``run`` with the ends of about equal parts of so many rows, each in a thread."""
-    parts = min(threads, count, _MOST_THREADS)
-    if parts == 1:
+    """Call ``run`` with the ends of parts of so many rows, in so many threads, in any order.
+
+    There are some parts for each thread, so that none waits long for a slower one.
+    """
+    workers = min(threads, count, _MOST_THREADS)
+    if workers == 1:
         return [run(0, count)]
+    parts = min(_PARTS * workers, count)
     cuts = [count * i // parts for i in range(parts + 1)]
-    return list(_pool().map(run, cuts[:-1], cuts[1:]))
+    waiting = deque(pairwise(cuts))
+
+    def work() -> list[Any]:
+        done = []
+        while waiting:
+            try:
+                part = waiting.popleft()
+            except IndexError:  # another thread was faster
+                break
+            done.append(run(*part))
+        return done
+
+    futures = [_pool().submit(work) for _ in range(workers)]
+    return list(joined(*(future.result() for future in futures)))
 
 
 @cache

@@ -271,7 +271,10 @@ def check_context(context: object, logits: FloatArray) -> None:
         return
     if not isinstance(context, Context):
         raise ParameterError("context", "a Context or None", context)
-    context.check(logits.shape)
+    known = context.__dict__.setdefault("_fits", set())  # it never changes, and loops ask again
+    if logits.shape not in known:
+        context.check(logits.shape)
+        known.add(logits.shape)
 
 
 def needed_context(key: str, context: object) -> Context:
