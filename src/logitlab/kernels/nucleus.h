@@ -116,7 +116,7 @@ static Left nucleus_of_row(Row *row, double p, int ties)
 {
     static const int64_t looks[] = {32, 256, 2048};
     List *list = &row->list;
-    if (row->chunks < 16) { /* listing them all is as fast */
+    if (row->chunks < 16) { /* too few for a head and a fence: all are listed */
         if (!list_all_above(row, -INFINITY) || cut_list(row, TOP_P, p, ties) != FOUND)
             return UNDECIDED;
         return LISTED;
