@@ -184,10 +184,10 @@ def uniforms(
         return np.asarray(bits * 2.0**-53)
     sequence, position = np.broadcast_arrays(sequence, position)
     keys = list(map(philox_key, seeds, [coin] * len(seeds)))
-    if kernels.rows:
+    if run := kernels.rows:
         drawn = np.empty(sequence.shape)
         places = [in_order(place, np.uint64) for place in (sequence, position)]
-        kernels.rows.uniforms(np.array(keys, np.uint64), *places, NO_TOKEN, drawn)
+        run.uniforms(np.array(keys, np.uint64), *places, NO_TOKEN, drawn)
         return drawn
     if sequence.size > _FEW:
         words = sequence.astype(np.uint64), position.astype(np.uint64)
@@ -303,10 +303,11 @@ def _race(
     drawn: IntArray,
 ) -> IntArray:
     """Fill in what the kernels draw with Gumbel noise, and return the rows left to numpy."""
-    if kernels.rows is None or logits.dtype.char not in "fd" or 0 in (logits.size, drawn.size):
+    run = kernels.rows
+    if run is None or logits.dtype.char not in "fd" or 0 in (logits.size, drawn.size):
         return np.arange(len(logits))
     sure = np.empty(drawn.shape, np.uint8)
-    kernels.rows.gumbel(
+    run.gumbel(
         in_order(logits),
         None if tokens is None else in_order(tokens, np.int64),
         np.array(list(map(philox_key, seeds)), np.uint64),

@@ -2,7 +2,8 @@
 
 `rows` is the extension module, or None: where no compiler was found when logitlab was installed,
 where the environment says ``LOGITLAB_KERNELS=0``, and inside `off`. Whoever uses it looks at that
-name when called, and does the same work in numpy where it is None. Kernels never change a result.
+name when called, once, and does the same work in numpy where it is None; what has decided for the
+kernels calls `built`, which stays when another thread enters `off`. Kernels never change a result.
 
 The number of ``INTERFACE``, here and in ``module.c``, grows whenever functions of the extension
 come, go or take other arguments: in an editable installation it may be older than this file.
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
 
-__all__ = ["off", "rows"]
+__all__ = ["built", "off", "rows"]
 
 INTERFACE = 3
 
@@ -31,7 +32,8 @@ def _found() -> ModuleType | None:
     return module if getattr(module, "INTERFACE", 0) == INTERFACE else None
 
 
-rows: ModuleType | None = _found()
+built: ModuleType | None = _found()
+rows = built
 
 
 @contextmanager

@@ -54,11 +54,12 @@ class Order:
     @cached_property
     def _compiled(self) -> tuple[Float64, Float64, Float64] | None:
         """Depth, mass and depths as the kernels have them."""
-        if kernels.rows is None:
+        run = kernels.rows
+        if run is None:
             return None
         depth, mass, depths = np.empty((3, len(self)))
         values = np.ascontiguousarray(self.values)
-        size = kernels.rows.running_sums(values, depth, mass, depths)
+        size = run.running_sums(values, depth, mass, depths)
         return depth, mass[:size], depths[:size]
 
     @cached_property
@@ -317,12 +318,12 @@ class RowPoints:
 
 def _tempered(values: FloatArray, step: Temperature) -> FloatArray:
     """Return what a temperature above 0 makes of finite logits."""
-    if kernels.rows:
+    if run := kernels.rows:
         t = float(step.t)  # type: ignore[arg-type]
         factor = 1 / t if step.reciprocal else np.inf  # which overflows where the quotient does not
         times = factor < np.inf
         quotients: FloatArray = np.empty_like(values)
-        if kernels.rows.quotients(values, factor if times else t, times, quotients):
+        if run.quotients(values, factor if times else t, times, quotients):
             return quotients
     tempered: FloatArray = step.on_rows(values[None], np.array([[step.value]]))[0]
     return tempered
