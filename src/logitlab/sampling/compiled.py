@@ -7,8 +7,9 @@ is wrong with a row, is left to numpy. So not one token changes.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,9 +40,12 @@ __all__ = [
     "KINDS",
     "Bound",
     "Listed",
+    "Patch",
     "Program",
     "cut_of",
     "number_of",
+    "patched",
+    "run_kernel",
     "scratch_of",
 ]
 
@@ -155,10 +159,35 @@ class Program:
         patches = tuple(step.for_rows(batch, rows) for step in self.patches)
         return Program(self.head[:0], patches, tuple(s.for_rows(batch, rows) for s in self.cuts))
 
-    def takes(self, rows: FloatArray) -> bool:
-        """Return whether kernels run it on rows of such a dtype."""
-        known = kernels.rows is not None and rows.dtype in KINDS
-        return known and not (self.patches and rows.dtype == np.float64)
+    def takes(self, dtype: np.dtype[Any]) -> bool:
+        """Return whether kernels run what comes after the head on rows of a dtype."""
+        return dtype in KINDS and not (self.patches and dtype == np.float64)
+
+    def arguments(
+        self, batch: tuple[int, ...], size: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64], tuple[Patch, ...]]:
+        """Return what the kernels take of it for a batch of rows of one width.
+
+        Returns
+        -------
+        ndarray of int32, shape (k, 2)
+            The cuts, as of `cut_of`.
+        ndarray of float64, shape (k, 1) or (k, n)
+            Their values: one for all rows, or one for each.
+        tuple of Patch
+
+        Raises
+        ------
+        ParameterError
+            For values that do not fit the batch.
+        """
+        columns = [step.values(batch).reshape(-1) for step in self.cuts]
+        each = max(map(len, columns), default=1)
+        values = np.empty((len(columns), each))
+        for row, column in zip(values, columns, strict=True):
+            row[:] = column
+        steps = np.array([cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
+        return steps, values, tuple(Patch(step, batch, size) for step in self.patches)
 
     def bound(
         self, batch: tuple[int, ...], rows: FloatArray, context: Context | None
@@ -170,30 +199,73 @@ class Program:
         ParameterError
             For values or a context that do not fit the batch.
         """
-        if not self.takes(rows):
+        if not self.takes(rows.dtype):
             return None
-        columns = [step.values(batch).reshape(-1) for step in self.cuts]
-        each = max(map(len, columns), default=1)
-        values = np.empty((len(columns), each))
-        for row, column in zip(values, columns, strict=True):
-            row[:] = column
-        patches = tuple(_arguments(step, batch, rows.shape[-1], context) for step in self.patches)
-        steps = np.array([cut_of(step) for step in self.cuts], np.int32).reshape(-1, 2)
-        return Bound(rows, steps, values, patches)
+        steps, values, patches = self.arguments(batch, rows.shape[-1])
+        return Bound(rows, steps, values, patched(patches, batch, rows.shape[-1], context))
 
 
-def _arguments(
-    step: Step, batch: tuple[int, ...], size: int, context: Context | None
-) -> tuple[Any, ...]:
-    """Return what the kernels take of a patch."""
-    kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
-    if isinstance(step, LogitBias):
-        tokens, amounts = step.in_rows(batch, size)
-        return kind, presence, amounts, tokens, np.zeros_like(tokens), np.array([0, len(tokens)])
-    seen = step.counts(needed_context(step.key, context), batch, size)  # type: ignore[attr-defined]
-    starts = seen.row.searchsorted(np.arange(int(np.prod(batch)) + 1))
-    values = in_order(step.values(batch).reshape(-1), np.float64)
-    return kind, presence, values, seen.token, seen.count, starts
+class Patch:
+    """What the kernels take of a step that changes few tokens.
+
+    Parameters
+    ----------
+    step : LogitBias or penalty
+        One that `number_of` knows.
+    batch : tuple of int
+        () for one value for all rows.
+    size : int
+        V.
+
+    Attributes
+    ----------
+    fixed : tuple or None
+        All of it, of a step that no context has a say in.
+    first : tuple
+        Otherwise what comes before the tokens and counts of a context.
+    window : tuple
+        Which of these, as of `Context.counts`.
+    """
+
+    def __init__(self, step: Any, batch: tuple[int, ...], size: int) -> None:
+        self.key = step.key
+        self.fixed: tuple[Any, ...] | None = None
+        kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
+        if isinstance(step, LogitBias):
+            tokens, amounts = step.in_rows(batch, size)
+            starts = np.array([0, len(tokens)])
+            self.fixed = kind, presence, amounts, tokens, np.zeros_like(tokens), starts
+        else:
+            values = in_order(step.values(batch).reshape(-1), np.float64)
+            self.first = kind, presence, values
+            self.window = step.scope, step.last_n, step.fill, step.skip, step.decay
+
+
+def patched(
+    patches: Sequence[Patch], batch: tuple[int, ...], size: int, context: Context | None
+) -> tuple[tuple[Any, ...], ...]:
+    """Return patches as the kernels read them, for the rows of a batch and their context.
+
+    Raises
+    ------
+    ParameterError
+        Without a context where a patch needs one, or for one that does not fit the batch.
+    """
+    known: dict[tuple[Any, ...], tuple[IntArray, NDArray[Any], IntArray]] = {}
+    whole = []
+    for patch in patches:
+        if patch.fixed is not None:
+            whole.append(patch.fixed)
+            continue
+        if patch.window not in known:
+            seen = needed_context(patch.key, context).counts(batch, size, *patch.window)
+            number = math.prod(batch)
+            starts = np.array([0, len(seen.token)])
+            if number != 1:
+                starts = seen.row.searchsorted(np.arange(number + 1))
+            known[patch.window] = seen.token, seen.count, starts
+        whole.append((*patch.first, *known[patch.window]))
+    return tuple(whole)
 
 
 @dataclass(frozen=True, eq=False)
@@ -276,17 +348,41 @@ class Bound:
     def _call(
         self, name: str, states: NDArray[np.uint8], start: int, stop: int | None, *more: Any
     ) -> Any:
-        run: Callable[..., Any] = getattr(kernels.rows, name)
-        rows, size = self.rows, self.rows.shape[1]
-        shared = KINDS[rows.dtype], size, start, len(rows) if stop is None else stop
+        stop = len(self.rows) if stop is None else stop
         program = self.steps, self.values, self.patches
-        return run(rows, *shared, *program, scratch_of(size), states, *more)
+        return run_kernel(name, self.rows, start, stop, program, states, *more)
+
+
+def run_kernel(
+    name: str,
+    rows: FloatArray,
+    start: int,
+    stop: int,
+    program: tuple[NDArray[np.int32], NDArray[np.float64], tuple[Any, ...]],
+    *results: NDArray[Any],
+) -> Any:
+    """Call a kernel that runs a chain on rows ``start`` to ``stop``.
+
+    Parameters
+    ----------
+    name : str
+    rows : ndarray, shape (n, V)
+        Contiguous and aligned, of one of the dtypes in `KINDS`.
+    start, stop : int
+    program : tuple
+        Cuts and values as of `Program.arguments`, and patches as of `patched`.
+    *results : ndarray
+        The first, of uint8 and shape (n,), gets `DONE` for the rows that are done. The others are
+        what the kernel reads and fills in beside.
+    """
+    run, size = getattr(kernels.built, name), rows.shape[1]
+    return run(rows, KINDS[rows.dtype], size, start, stop, *program, scratch_of(size), *results)
 
 
 def scratch_of(size: int) -> NDArray[np.float64]:
     """Return memory that this thread keeps for rows of so many tokens."""
     held: tuple[int, NDArray[np.float64]] | None = getattr(_held, "scratch", None)
     if held is None or held[0] < size:
-        assert kernels.rows is not None
-        held = _held.scratch = size, np.empty(kernels.rows.scratch(size))
+        assert kernels.built is not None
+        held = _held.scratch = size, np.empty(kernels.built.scratch(size))
     return held[1]

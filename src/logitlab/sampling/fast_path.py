@@ -273,7 +273,7 @@ def _compiled(
             logits, head = head(widened(logits), context), head[:0]
     rows = in_order(logits.reshape(-1, logits.shape[-1]))
     bound = None if head.steps else program.bound(batch, rows, context)
-    if bound is None and not (head.steps and program.takes(widened(rows[:0]))):
+    if bound is None and not (head.steps and program.takes(widened(rows[:0]).dtype)):
         return None
 
     def run(start: int, stop: int) -> list[IntArray]:

@@ -13,10 +13,9 @@ from logitlab.arrays import FloatArray, IntArray, check_logits, in_order
 from logitlab.checks import ParameterError
 from logitlab.draw import NO_TOKEN, philox_key
 from logitlab.numerics import weights
-from logitlab.sampling.compiled import KINDS, Program, cut_of, number_of, scratch_of
-from logitlab.steps.bias import LogitBias
+from logitlab.sampling.compiled import Program, patched, run_kernel
 from logitlab.steps.chain import Chain
-from logitlab.steps.context import Context, needed_context
+from logitlab.steps.context import Context
 from logitlab.steps.step import RowStep
 from logitlab.steps.truncation import TopK
 from numpy.typing import NDArray
@@ -26,34 +25,8 @@ __all__ = ["Ready", "best_tokens", "masses_of"]
 _MOST = 1024  # more of the most likely tokens are found in numpy
 
 
-class _Patch:
-    """What the kernels take of a step that changes few tokens, with one value for all rows.
-
-    Attributes
-    ----------
-    fixed : tuple or None
-        All of it, of a step that no context has a say in.
-    first : tuple
-        Otherwise what comes before the tokens and counts of a context.
-    window : tuple
-        Which of these, as of `Context.counts`.
-    """
-
-    def __init__(self, step: Any, size: int) -> None:
-        self.key = step.key
-        self.fixed: tuple[Any, ...] | None = None
-        kind, presence = number_of(step), float(getattr(step, "presence", 0.0))
-        if isinstance(step, LogitBias):
-            tokens, amounts = step.in_rows((), size)
-            starts = np.array([0, len(tokens)])
-            self.fixed = kind, presence, amounts, tokens, np.zeros_like(tokens), starts
-        else:
-            self.first = kind, presence, np.array(step.values(()), np.float64).reshape(1)
-            self.window = step.scope, step.last_n, step.fill, step.skip, step.decay
-
-
 class Ready:
-    """The program of a chain for rows of one width and dtype, each step with one value for all.
+    """The program of a chain for rows of one width, each step with one value for all.
 
     Parameters
     ----------
@@ -61,19 +34,16 @@ class Ready:
         Without dense steps before it.
     size : int
         V.
-    dtype : dtype
+
+    Raises
+    ------
+    ParameterError
+        For a step with one value for each row.
     """
 
-    def __init__(self, program: Program, size: int, dtype: np.dtype[Any]) -> None:
-        values = [step.values(()) for step in program.cuts]
-        cuts = [cut_of(step) for step in program.cuts]
-        self._rows = KINDS[dtype], size
-        self._steps = (
-            np.array(cuts, np.int32).reshape(-1, 2),
-            np.array(values, np.float64).reshape(-1, 1),
-        )
+    def __init__(self, program: Program, size: int) -> None:
+        self._steps, self._values, self._patches = program.arguments((), size)
         self._size = size
-        self._patches = tuple(_Patch(step, size) for step in program.patches)
 
     @classmethod
     def of(cls, chain: Chain, size: int, dtype: np.dtype[Any]) -> Ready | None:
@@ -81,16 +51,16 @@ class Ready:
 
         So it is where numpy runs it, and where a step has one value for each row, or a wrong one.
         """
-        if chain.coins or chain.stateful or dtype not in KINDS:
+        if chain.coins or chain.stateful:
             return None
         program = Program.of(chain)
-        if program.head.steps or (program.patches and dtype == np.float64):
+        if program.head.steps or not program.takes(dtype):
             return None
         try:
             for step in chain.steps:
                 if isinstance(step, RowStep):
                     step.values(())
-            return cls(program, size, dtype)
+            return cls(program, size)
         except ParameterError:
             return None
 
@@ -116,46 +86,35 @@ class Ready:
         -------
         ndarray of int64, shape (n, 1)
         ndarray of uint8, shape (n,)
-            0 for the rows that are done. The tokens of others are none.
+            `DONE` for the rows that are done. The tokens of others are none.
         """
-        run, number = kernels.rows, len(rows)
-        assert run is not None
+        number = len(rows)
         luck, tokens = np.empty((number, 1)), np.empty((number, 1), np.int64)
-        states = np.empty(number, np.uint8)
         words = np.array(places, np.uint64).T.copy()
-        run.uniforms(
-            np.array([philox_key(seed) for seed in seeds], np.uint64), *words, NO_TOKEN, luck
-        )
-        patches = self._patches and self._patched(context, number)
-        kept = scratch_of(self._size)
-        run.draw(rows, *self._rows, 0, number, *self._steps, patches, kept, states, luck, tokens)
+        keys = np.array([philox_key(seed) for seed in seeds], np.uint64)
+        assert kernels.built is not None
+        kernels.built.uniforms(keys, *words, NO_TOKEN, luck)
+        patches: tuple[Any, ...] = ()
+        if self._patches:
+            patches = patched(self._patches, (number,), self._size, context)
+        states = np.empty(number, np.uint8)
+        self._run("draw", rows, patches, states, luck, tokens)
         return tokens, states
 
-    def _patched(self, context: Context | None, number: int) -> tuple[Any, ...]:
-        """Return the patches as the kernels read them, for so many rows and their context."""
-        known: dict[tuple[Any, ...], tuple[IntArray, NDArray[Any], IntArray]] = {}
-        patches = []
-        for patch in self._patches:
-            if patch.fixed is not None:
-                patches.append(patch.fixed)
-                continue
-            if patch.window not in known:
-                here = needed_context(patch.key, context)
-                seen = here.counts((number,), self._size, *patch.window)
-                starts = np.array([0, len(seen.token)])
-                if number > 1:
-                    starts = seen.row.searchsorted(np.arange(number + 1))
-                known[patch.window] = seen.token, seen.count, starts
-            patches.append((*patch.first, *known[patch.window]))
-        return tuple(patches)
-
     def masses(self, rows: FloatArray) -> tuple[NDArray[np.float64], NDArray[np.uint8]]:
-        """Return the sum of ``exp(x - x_max)`` of every row, and 0 for the rows that are done."""
-        run, number = kernels.rows, len(rows)
-        assert run is not None
-        masses, states = np.empty(number), np.empty(number, np.uint8)
-        kept = scratch_of(self._size)
-        run.masses(rows, *self._rows, 0, number, *self._steps, (), kept, states, masses)
+        """Return the sum of ``exp(x - x_max)`` of every row, and which rows are `DONE`.
+
+        Parameters
+        ----------
+        rows : ndarray, shape (n, V), contiguous and aligned
+
+        Returns
+        -------
+        ndarray of float64, shape (n,)
+        ndarray of uint8, shape (n,)
+        """
+        masses, states = np.empty(len(rows)), np.empty(len(rows), np.uint8)
+        self._run("masses", rows, (), states, masses)
         return masses, states
 
     def survivors(
@@ -175,16 +134,19 @@ class Ready:
         ndarray of int64, shape (n,)
             How many each row has.
         ndarray of uint8, shape (n,)
-            0 for the rows that are done.
+            `DONE` for the rows that are done.
         """
-        run, number = kernels.rows, len(rows)
-        assert run is not None
+        number = len(rows)
         tokens, logits = np.empty(number * most, np.int64), np.empty(number * most)
         states, counts = np.ones(number, np.uint8), np.zeros(number, np.int64)
-        kept = scratch_of(self._size)
-        some = states, tokens, logits, counts
-        run.survivors(rows, *self._rows, 0, number, *self._steps, (), kept, *some)
+        self._run("survivors", rows, (), states, tokens, logits, counts)
         return tokens, counts, states
+
+    def _run(
+        self, name: str, rows: FloatArray, patches: tuple[Any, ...], *results: NDArray[Any]
+    ) -> None:
+        program = self._steps, self._values, patches
+        run_kernel(name, rows, 0, len(rows), program, *results)
 
 
 def masses_of(logits: FloatArray) -> NDArray[np.float64]:
