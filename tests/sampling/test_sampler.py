@@ -328,3 +328,27 @@ def test_what_is_wrong_beside_a_prepared_draw_is_told_as_ever() -> None:
         with kernels.off(), pytest.raises(ParameterError) as caught:
             ll.sampler(request)(rows[0], context=context, seed=1)
         assert {*told} == {str(caught.value)}
+
+
+def test_the_wrong_row_of_a_batch_is_told_wherever_it_is_drawn() -> None:
+    rows = np.tile(ROW, (4, 1))
+    rows[2, 1] = np.nan
+    places = [(row, 0) for row in range(4)]
+    drawer = Drawer(resolve(SamplingParams(top_k=2), "openrouter", size=9), 9)
+    with pytest.raises(ParameterError, match=r"NaN in row \(2,\)"):
+        drawer.draw_rows(rows, None, [1] * 4, places, "inverse")
+    for seed in range(8):  # so that the coins fall one way and the other
+        with pytest.raises(ParameterError, match=r"NaN in row \(2,\)"):
+            ll.sample(rows, {"top_k": 2, "xtc_probability": 0.5}, seed=seed)
+
+
+@pytest.mark.skipif(kernels.built is None, reason="installed without kernels")
+def test_what_has_begun_with_kernels_ends_without_them() -> None:
+    drawer = Drawer(resolve({"top_k": 3}, "openrouter", size=9), 9)
+    ready = drawer._ready_for(ROW.dtype)
+    assert ready
+    expected, _ = ready.draw(ROW[None], None, [1], [(0, 0)])
+    with kernels.off():
+        found, states = ready.draw(ROW[None], None, [1], [(0, 0)])
+    assert found == expected
+    assert not states.any()

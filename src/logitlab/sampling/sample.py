@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray
+from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.checks import ParameterError
 from logitlab.draw import choose, uniforms
 from logitlab.numerics import log_softmax
 from logitlab.sampling.fast_path import Drawing, Final, run_chain
@@ -95,16 +96,20 @@ def draw_tokens(
         else:
             index = np.arange(len(rows))
         own_reports = {count: np.empty((len(index), position.shape[1])) for count in reports}
-        drawn = draw_tokens(
-            *part,
-            own,
-            seeds if len(seeds) == 1 else [seeds[i] for i in index.tolist()],
-            sequence[index],
-            position[index],
-            coupling,
-            threads,
-            own_reports,
-        )
+        try:
+            drawn = draw_tokens(
+                *part,
+                own,
+                seeds if len(seeds) == 1 else [seeds[i] for i in index.tolist()],
+                sequence[index],
+                position[index],
+                coupling,
+                threads,
+                own_reports,
+            )
+        except ParameterError:
+            check_logits(logits)  # says which row of the batch it is
+            raise
         tokens[index] = np.where(here[index], drawn, tokens[index])
         for count, report in own_reports.items():
             reports[count][index] = np.where(here[index], report, reports[count][index])

@@ -145,7 +145,6 @@ class Drawer:
             branch = self._branch(seeds, *places[0])
             if branch is not None:
                 return branch.draw_rows(logits, context, seeds, places, coupling, threads)
-        drawn, left = None, np.arange(len(places))
         if coupling == "inverse" and kernels.rows is not None:
             flags, ready = logits.flags, self._ready_for(logits.dtype)
             if ready is not None and flags.c_contiguous and flags.aligned:
@@ -156,18 +155,13 @@ class Drawer:
                     drawn, states = ready.draw(rows, context, seeds, places)
                     if not any(states.tolist()):
                         return drawn
-                    left = np.flatnonzero(states)
                 except ParameterError:
                     pass  # is found again below, with where it is
+        # Seldom: what is left of a batch is not drawn alone, for errors tell which row it is.
         sequence, position = np.array(places, np.int64).T[:, :, None]
-        if drawn is None or len(left) == len(drawn):
-            return draw_tokens(
-                logits, self.chain, context, seeds, sequence, position, coupling, threads
-            )
-        own = None if context is None else context.for_rows(logits.shape[:-1], left)
-        others = [seeds[i] for i in left.tolist()], sequence[left], position[left]
-        drawn[left] = draw_tokens(logits[left], self.chain, own, *others, coupling, threads)
-        return drawn
+        return draw_tokens(
+            logits, self.chain, context, seeds, sequence, position, coupling, threads
+        )
 
     def _branch(self, seeds: Sequence[int], sequence: int, position: int) -> Drawer | None:
         """Return what draws as the coins of a row fall; None where they are one for each row."""
