@@ -135,6 +135,9 @@ def resolve(
     if isinstance(request, Resolved):
         for key, value in (keywords or {}).items():
             raise ParameterError(key, "absent beside a request that is resolved", value)
+        if engine != "openrouter" and get(engine) is not request.engine:
+            rule = f"{request.engine.name!r}, or absent, beside a request that is resolved"
+            raise ParameterError("engine", rule, engine)
         return request.at_size(size)
     whose, lexicon = get(engine), Lexicon.of(vocabulary)
     if isinstance(request, Transform):

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 __all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
 _NOTHING = Chain()
+_ROWS_IN_KERNEL = 1 << 23
 _MOST_THREADS = 64
 _PARTS = 4
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
@@ -89,7 +90,9 @@ class Plan:
 
 
 def plan_of(chain: Chain) -> Plan:
-    """Return the plan of a chain, kernels included."""
+    """Return the plan of a chain, kernels included: of one with coins that of what it is if all act."""
+    if chain.coins:
+        chain = chain.branch([True] * len(chain.coins))
     planned, program = _numpy_plan(chain), Program.of(chain)
     if kernels.rows is None:
         return planned
@@ -235,8 +238,13 @@ def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[An
             done.append(run(*part))
         return done
 
-    futures = [_pool().submit(work) for _ in range(workers)]
-    return list(joined(*(future.result() for future in futures)))
+    try:
+        futures = [_pool().submit(work) for _ in range(workers)]
+        return list(joined(*(future.result() for future in futures)))
+    except RuntimeError:  # no thread begins once the interpreter ends
+        return work()
+    finally:
+        waiting.clear()  # after an error, or Ctrl-C, nobody waits for the rest
 
 
 @cache
@@ -277,11 +285,14 @@ def _compiled(
         return None
 
     def run(start: int, stop: int) -> list[IntArray]:
-        if bound:
-            return [_run_bound(work, bound, start, stop, 0, drawing)]
-        left, step = [], max(1, _ROWS_AT_ONCE // rows.shape[1])
+        # A kernel does not hear Ctrl-C: it is called for some rows at a time.
+        left, step = [], max(1, (_ROWS_IN_KERNEL if bound else _ROWS_AT_ONCE) // rows.shape[1])
         for begin in range(start, stop, step):
-            index = np.arange(begin, min(begin + step, stop))
+            end = min(begin + step, stop)
+            if bound:
+                left.append(_run_bound(work, bound, begin, end, 0, drawing))
+                continue
+            index = np.arange(begin, end)
             own = None if context is None else context.for_rows(batch, index)
             block = head.for_rows(batch, index)(widened(rows[index]), own)
             here = program.for_rows(batch, index).bound(index.shape, block, own)
@@ -407,7 +418,7 @@ class _ChainRun:
 
     def _headed(self, rows: FloatArray, index: IntArray) -> FloatArray:
         """Run the dense steps before the scan."""
-        if not self.scans:
+        if not self.scans or any(isinstance(step, RowStep) for step in self.head):
             check_logits(rows)
         whole = self.batch == (len(index),)
         context = self.context

@@ -31,6 +31,7 @@ __all__ = ["Drawer", "Draws", "Sampler", "sample", "sampler"]
 _SIZES = Range(0, integer=True)
 _POSITIONS = Range(0, 2**32 - 1, integer=True)
 _THREADS = Range(1, integer=True)
+_MOST_WIDTHS = 16  # for which a sampler keeps what it has worked out
 
 _UNCHANGING = (SamplingParams, Chain, type(None))
 
@@ -248,7 +249,7 @@ class Sampler(Resolved):
         resolved = resolve(request, engine, vocabulary=vocabulary)
         vars(self).update(vars(resolved))
         # A map may change after this.
-        self._request = copy.deepcopy(request) if isinstance(request, Mapping) else request
+        self._request = copy.deepcopy(dict(request)) if isinstance(request, Mapping) else request
         self._vocabulary = vocabulary
         self._drawers: dict[int, Drawer] = {}
 
@@ -277,6 +278,8 @@ class Sampler(Resolved):
         if known is None:
             options: dict[str, Any] = {"size": size, "vocabulary": self._vocabulary}
             resolved = resolve(self._request, self.engine, **options)
+            if len(self._drawers) == _MOST_WIDTHS:
+                self._drawers.clear()
             known = self._drawers[size] = Drawer(resolved, size)
         return known
 
