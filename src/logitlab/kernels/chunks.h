@@ -12,6 +12,7 @@
 #define LOGITLAB_CHUNKS_H
 
 #include <stdint.h>
+#include <string.h>
 
 #define INLINE static inline __attribute__((always_inline, unused))
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(LOGITLAB_BASELINE)
@@ -89,6 +90,37 @@ INLINE int any8(i8 v)
 {
     q4 both = (q4)v;
     return ((both[0] | both[1]) | (both[2] | both[3])) != 0;
+}
+
+/* Integers that order as floats do, NaN of either sign at the ends, and back. */
+INLINE int32_t key_of(float x)
+{
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ ((bits >> 31) & INT32_MAX);
+}
+
+INLINE float of_key(int32_t key)
+{
+    float x;
+    key ^= (key >> 31) & INT32_MAX;
+    memcpy(&x, &key, sizeof x);
+    return x;
+}
+
+INLINE int64_t wide_key_of(double x)
+{
+    int64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits ^ ((bits >> 63) & INT64_MAX);
+}
+
+INLINE double of_wide_key(int64_t key)
+{
+    double x;
+    key ^= (key >> 63) & INT64_MAX;
+    memcpy(&x, &key, sizeof x);
+    return x;
 }
 
 /* exp(g) for g <= 0, within EXP32 of itself; below -86 it is that of -86. The magic number rounds
