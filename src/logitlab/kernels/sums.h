@@ -1,4 +1,4 @@
-/* Running sums of a row in descending order, for sweeps: one pass for what takes numpy eight.
+/* Running sums of a row in descending order, for sweeps: two passes for what takes numpy eight.
 
    The sums run in the order of the row. Their bits are not those of numpy, whose exponential is
    another one; what that can change is derived in sweeps/prefixes.py, and decided by numpy. */
@@ -10,8 +10,6 @@
 #include <string.h>
 
 #include "chunks.h"
-
-enum { SUMS_WIDTH = 8 }; /* how many tokens are weighed at once */
 
 /* Weights below 2**-54 change no running sum that starts at 1. */
 #define SUMS_STANDSTILL 38.0
@@ -48,41 +46,27 @@ INLINE double sums_logit(const void *row, int wide, int64_t at)
     return wide ? ((const double *)row)[at] : (double)((const float *)row)[at];
 }
 
-/* Depths of four tokens below the first one. */
-INLINE d4 sums_depths(const void *row, int wide, int64_t at, double top)
-{
-    return top - (wide ? load4((const double *)row + at)
-                       : double4(load_four((const float *)row + at)));
-}
-
 /* Fill in depths below the first token, and running sums over the tokens that can change one: of
    weights, and of weights times depth. Return how many tokens those are. */
 INLINE int64_t sums_of(const void *row, int wide, int64_t count, double *depth, double *mass,
                        double *depths)
 {
     double top = sums_logit(row, wide, 0), z = 0.0, s = 0.0;
-    int64_t at = 0, whole = count - SUMS_WIDTH;
-    for (; at <= whole && top - sums_logit(row, wide, at + SUMS_WIDTH - 1) <= SUMS_STANDSTILL;
-         at += SUMS_WIDTH) {
-        double weight[SUMS_WIDTH], product[SUMS_WIDTH];
-        for (int i = 0; i < SUMS_WIDTH; i += 4) {
-            d4 below = sums_depths(row, wide, at + i, top), w = exp4_from_700(-below);
-            store4(depth + at + i, below);
-            store4(weight + i, w);
-            store4(product + i, w * below);
+    int64_t head = 0;
+    for (int64_t i = 0; i < count; i++)
+        depth[i] = top - sums_logit(row, wide, i);
+    /* The weights of a chunk at once, as each sum waits for the one before. */
+    while (head < count && depth[head] <= SUMS_STANDSTILL) {
+        double weight[CHUNK];
+        int64_t i = 0, n = count - head < CHUNK ? count - head : CHUNK;
+        for (; i + 4 <= n; i += 4)
+            store4(weight + i, exp4_from_700(-load4(depth + head + i)));
+        for (; i < n; i++)
+            weight[i] = exp1(-depth[head + i]);
+        for (i = 0; i < n && depth[head] <= SUMS_STANDSTILL; i++, head++) {
+            mass[head] = z += weight[i];
+            depths[head] = s += weight[i] * depth[head];
         }
-        for (int i = 0; i < SUMS_WIDTH; i++) {
-            mass[at + i] = z += weight[i];
-            depths[at + i] = s += product[i];
-        }
-    }
-    int64_t head = at;
-    for (; at < count; at++)
-        depth[at] = top - sums_logit(row, wide, at);
-    for (; head < count && depth[head] <= SUMS_STANDSTILL; head++) {
-        double weight = exp1(-depth[head]);
-        mass[head] = z += weight;
-        depths[head] = s += weight * depth[head];
     }
     return head;
 }
