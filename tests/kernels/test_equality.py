@@ -64,6 +64,16 @@ def agree(x: Array, chain: Chain, context: Context | None = None, seed: int = 5)
         luck = uniforms([seed], np.broadcast_to(batch, (len(x), 5)), np.arange(5)[None])
         final = chain(x.astype(np.promote_types(x.dtype, np.float32)), context)
         assert np.array_equal(draws("inverse", 5), dense_draws(final, luck))
+        gaps = final.astype(np.float64) - final.max(axis=-1, keepdims=True)
+        tokens, ids = draws("gumbel", 2), np.arange(x.shape[1])
+        for i, gap in enumerate(gaps):
+            for j in range(2):
+                assert tokens[i, j] == np.argmax(gap + ll.gumbel(seed, ids, i, j))
+            left = np.flatnonzero(gap > -np.inf)
+            told = ll.survivors(x, chain, context=context)
+            assert np.array_equal(told.tokens[i], left)
+            logprobs = gap[left] - np.log(np.exp(gap[left]).sum())
+            np.testing.assert_allclose(told.logprobs[i], logprobs, rtol=1e-12, atol=1e-12)
 
 
 @given(rows(), st.data())

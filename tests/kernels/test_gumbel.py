@@ -105,12 +105,22 @@ def test_rows_of_all_kinds_and_sizes(kind: str, dtype: Any) -> None:
 
 
 def test_every_size_up_to_300() -> None:
-    """The row ends where its memory does, and what stands around the answers stays."""
+    """Against numpy and the plain equation; and what stands around the answers stays."""
+    assert kernels.rows
     rng = np.random.default_rng(6)
     for size in range(1, 301):
         rows = rng.normal(size=(1, size)).astype(np.float32)
         luck = places(1, 3, size)
-        assert np.array_equal(choose(rows, size, *luck, "gumbel"), by_numpy(rows, size, *luck))
+        ours = choose(rows, size, *luck, "gumbel")
+        assert np.array_equal(ours, by_numpy(rows, size, *luck))
+        noise = [gumbel(size, np.arange(size), *(words[0, j] for words in luck)) for j in range(3)]
+        assert np.array_equal(ours[0], np.argmax(rows.astype(float) + noise, axis=1))
+        drawn, certain = np.full(5, -7, np.int64), np.full(5, 7, np.uint8)
+        keys = np.array([draw.philox_key(size)], np.uint64)
+        words = (place.astype(np.uint64) for place in luck)
+        kernels.rows.gumbel(rows, None, keys, *words, drawn[1:-1], certain[1:-1])
+        assert drawn[[0, -1]].tolist() == [-7, -7]
+        assert certain[[0, -1]].tolist() == [7, 7]
 
 
 def exact_noise(bits: int) -> Decimal:

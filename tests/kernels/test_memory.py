@@ -135,12 +135,14 @@ def test_a_touch_would_end_the_process() -> None:
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from test_memory import Fence; import ctypes, numpy as np\n"
         "held = Fence(1).hold(np.zeros(3), True)\n"
-        "ctypes.string_at(held.ctypes.data, 25)"
+        "print(len(ctypes.string_at(held.ctypes.data, 24)), flush=True)\n"
+        "print(len(ctypes.string_at(held.ctypes.data, 25)), flush=True)"
     )
     paths = os.pathsep.join(path for path in sys.path if path)
     environment = os.environ | {"PYTHONPATH": paths}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert done.returncode != 0
+    assert done.stdout.split() == [b"24"]
 
 
 @compiled

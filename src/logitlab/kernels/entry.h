@@ -44,7 +44,6 @@ typedef struct {
     Program program;
     Patch patches[MOST_PATCHES];
     int64_t patched;
-    char *scratch;
     uint8_t *states;
 } Batch;
 
@@ -56,7 +55,7 @@ static char *piece(char **scratch, int64_t items, int64_t width)
     return here;
 }
 
-static int64_t lay_out(Row *row, uint8_t **touched, char *scratch, int64_t size)
+static int64_t lay_out(Row *row, char *scratch, int64_t size)
 {
     char *start = scratch;
     int64_t chunks = (size + CHUNK - 1) / CHUNK, room = (chunks + 1) * CHUNK;
@@ -65,7 +64,7 @@ static int64_t lay_out(Row *row, uint8_t **touched, char *scratch, int64_t size)
     row->peaks = (float *)piece(&scratch, chunks + 8, sizeof(float));
     row->sums = (double *)piece(&scratch, chunks, sizeof(double));
     row->cum = (double *)piece(&scratch, chunks + 1, sizeof(double));
-    *touched = (uint8_t *)piece(&scratch, chunks, 1);
+    row->touched = (uint8_t *)piece(&scratch, chunks, 1);
     row->copy = (float *)piece(&scratch, room, sizeof(float));
     row->weights = (float *)piece(&scratch, room, sizeof(float));
     row->list.ids = (int32_t *)piece(&scratch, room, sizeof(int32_t));
@@ -79,12 +78,11 @@ static int64_t lay_out(Row *row, uint8_t **touched, char *scratch, int64_t size)
 static int64_t scratch_needed(int64_t size)
 {
     Row row;
-    uint8_t *touched;
-    return lay_out(&row, &touched, NULL, size) + 64;
+    return lay_out(&row, NULL, size) + 64;
 }
 
 /* Read row number i, patch it and run the steps. */
-static Left run_row(Row *row, const Batch *batch, int64_t i, uint8_t *touched)
+static Left run_row(Row *row, const Batch *batch, int64_t i)
 {
     int64_t width = batch->kind == FLOAT64 ? 8 : batch->kind == FLOAT32 ? 4 : 2;
     const char *from = batch->rows + i * batch->size * width;
@@ -104,7 +102,7 @@ static Left run_row(Row *row, const Batch *batch, int64_t i, uint8_t *touched)
         row->peaks[row->chunks + k] = -INFINITY;
     if (!find_peaks(row))
         return UNDECIDED;
-    if (batch->patched && !patch_row(row, batch->patches, batch->patched, i, touched))
+    if (batch->patched && !patch_row(row, batch->patches, batch->patched, i))
         return UNDECIDED;
     if (!set_temperature(row, 1.0))
         return UNDECIDED;
@@ -134,12 +132,12 @@ static int read_patches(Batch *batch, Borrowed *borrowed, PyObject *patches)
         if (PyErr_Occurred())
             return 0;
         int is_bias = patch->kind == BIAS;
-        patch->tokens = take(borrowed, PyTuple_GetItem(given, 3), "tokens", "qlQL", 8, -1, 0);
+        patch->tokens = take(borrowed, PyTuple_GetItem(given, 3), "tokens", WORDS, 8, -1, 0);
         if (!patch->tokens)
             return 0;
         int64_t several = items_of(borrowed);
-        patch->counts = take(borrowed, PyTuple_GetItem(given, 4), "counts", "qlQL", 8, several, 0);
-        patch->starts = patch->counts ? take(borrowed, PyTuple_GetItem(given, 5), "starts", "qlQL", 8,
+        patch->counts = take(borrowed, PyTuple_GetItem(given, 4), "counts", WORDS, 8, several, 0);
+        patch->starts = patch->counts ? take(borrowed, PyTuple_GetItem(given, 5), "starts", WORDS, 8,
                                              is_bias ? 2 : batch->number + 1, 0)
                                       : NULL;
         patch->values = patch->starts ? take(borrowed, PyTuple_GetItem(given, 2), "values", DOUBLES, 8,
@@ -170,8 +168,12 @@ static int read_patches(Batch *batch, Borrowed *borrowed, PyObject *patches)
 /* rows, kind, size, first, end, steps, values, patches, scratch, states: what all entries take. */
 enum { SHARED = 10 };
 
-static int read_batch(Batch *batch, Borrowed *borrowed, PyObject *const *given)
+/* Read these, and where `more` arguments of an entry follow; and make a row of the scratch. */
+static int read_batch(Batch *batch, Row *row, Borrowed *borrowed, const char *name,
+                      PyObject *const *given, Py_ssize_t number, int more)
 {
+    if (!right_number(name, number, SHARED + more))
+        return 0;
     batch->kind = PyLong_AsLong(given[1]);
     batch->size = PyLong_AsLongLong(given[2]);
     batch->first = PyLong_AsLongLong(given[3]);
@@ -210,14 +212,14 @@ static int read_batch(Batch *batch, Borrowed *borrowed, PyObject *const *given)
     }
     if (!read_patches(batch, borrowed, given[7]))
         return 0;
-    batch->scratch = take(borrowed, given[8], "scratch", "bBd", 8, -1, 1);
-    if (!batch->scratch)
+    char *scratch = take(borrowed, given[8], "scratch", DOUBLES, 8, -1, 1);
+    if (!scratch)
         return 0;
     if (items_of(borrowed) * 8 < scratch_needed(batch->size)) {
         PyErr_SetString(PyExc_ValueError, "scratch must be larger.");
         return 0;
     }
-    batch->scratch += (64 - (uintptr_t)batch->scratch % 64) % 64;
+    lay_out(row, scratch + (64 - (uintptr_t)scratch % 64) % 64, batch->size);
     batch->states = take(borrowed, given[9], "states", "B", 1, batch->number, 1);
     return batch->states != NULL;
 }
@@ -232,8 +234,9 @@ static PyObject *draw_rows(PyObject *self, PyObject *const *given, Py_ssize_t nu
     (void)self;
     Borrowed borrowed = {.count = 0};
     Batch batch = {0};
+    Row row;
     PyObject *done = NULL;
-    if (!right_number("draw", number, SHARED + 2) || !read_batch(&batch, &borrowed, given))
+    if (!read_batch(&batch, &row, &borrowed, "draw", given, number, 2))
         goto release;
     const double *luck = take(&borrowed, given[SHARED], "luck", DOUBLES, 8, -1, 0);
     if (!luck)
@@ -247,11 +250,8 @@ static PyObject *draw_rows(PyObject *self, PyObject *const *given, Py_ssize_t nu
         goto release;
     }
     Py_BEGIN_ALLOW_THREADS
-    Row row;
-    uint8_t *touched;
-    lay_out(&row, &touched, batch.scratch, batch.size);
     for (int64_t i = batch.first; i < batch.end; i++) {
-        Left left = run_row(&row, &batch, i, touched);
+        Left left = run_row(&row, &batch, i);
         int is_drawn = left != UNDECIDED &&
                        draw(&row, left, luck + i * draws, draws, tokens + i * draws) == FOUND;
         batch.states[i] = is_drawn ? DONE : LEFT_OVER;
@@ -276,8 +276,9 @@ static PyObject *list_rows(PyObject *self, PyObject *const *given, Py_ssize_t nu
     (void)self;
     Borrowed borrowed = {.count = 0};
     Batch batch = {0};
+    Row row;
     PyObject *done = NULL;
-    if (!right_number("survivors", number, SHARED + 3) || !read_batch(&batch, &borrowed, given))
+    if (!read_batch(&batch, &row, &borrowed, "survivors", given, number, 3))
         goto release;
     int64_t *ids = take(&borrowed, given[SHARED], "ids", "ql", 8, -1, 1);
     if (!ids)
@@ -289,11 +290,8 @@ static PyObject *list_rows(PyObject *self, PyObject *const *given, Py_ssize_t nu
         goto release;
     int64_t i = batch.first;
     Py_BEGIN_ALLOW_THREADS
-    Row row;
-    uint8_t *touched;
-    lay_out(&row, &touched, batch.scratch, batch.size);
     for (; i < batch.end; i++) {
-        Left left = run_row(&row, &batch, i, touched);
+        Left left = run_row(&row, &batch, i);
         if (left == WIDE)
             left = list_wide(&row);
         batch.states[i] = left == LISTED ? DONE : left == WHOLE ? ALL_STAY : LEFT_OVER;
@@ -322,18 +320,16 @@ static PyObject *mass_rows(PyObject *self, PyObject *const *given, Py_ssize_t nu
     (void)self;
     Borrowed borrowed = {.count = 0};
     Batch batch = {0};
+    Row row;
     PyObject *done = NULL;
-    if (!right_number("masses", number, SHARED + 1) || !read_batch(&batch, &borrowed, given))
+    if (!read_batch(&batch, &row, &borrowed, "masses", given, number, 1))
         goto release;
     double *out = take(&borrowed, given[SHARED], "out", DOUBLES, 8, batch.number, 1);
     if (!out)
         goto release;
     Py_BEGIN_ALLOW_THREADS
-    Row row;
-    uint8_t *touched;
-    lay_out(&row, &touched, batch.scratch, batch.size);
     for (int64_t i = batch.first; i < batch.end; i++) {
-        int is_whole = run_row(&row, &batch, i, touched) == WHOLE;
+        int is_whole = run_row(&row, &batch, i) == WHOLE;
         batch.states[i] = is_whole ? DONE : LEFT_OVER;
         if (is_whole)
             out[i] = compute(&row, -INFINITY);

@@ -43,20 +43,20 @@ typedef uint64_t gumbel_words2 __attribute__((vector_size(16)));
 typedef uint64_t gumbel_words4 __attribute__((vector_size(32)));
 typedef uint64_t gumbel_words8 __attribute__((vector_size(64)));
 
-/* One body for all sizes of vectors: `WORDS` is a vector of 64-bit words, `TIMES` multiplies the
+/* One body for all sizes of vectors: `VECTOR` is one of 64-bit words, `TIMES` multiplies the
    low halves of two. Halves are never cleaned, as neither TIMES nor xor minds the high ones. The
    last round makes the first word only. */
-#define GUMBEL_WORDS(NAME, WORDS, TIMES)                                                          \
+#define GUMBEL_WORDS(NAME, VECTOR, TIMES)                                                         \
     static int NAME(const uint64_t *ids, uint64_t base, const uint32_t *key,                      \
                     const uint32_t *place, uint32_t least, uint64_t *out)                         \
     {                                                                                             \
-        enum { LANES = sizeof(WORDS) / 8 };                                                       \
-        const WORDS zero = {0}, factor_a = zero + 0xD2511F53u, factor_c = zero + 0xCD9E8D57u;     \
-        WORDS below = ~zero; /* negative where no word so far reaches `least` */                  \
-        for (int at = 0; at < CHUNK; at += 2 * LANES) {                                    \
-            WORDS a[2], b[2], c[2], d[2];                                                         \
+        enum { LANES = sizeof(VECTOR) / 8 };                                                      \
+        const VECTOR zero = {0}, factor_a = zero + 0xD2511F53u, factor_c = zero + 0xCD9E8D57u;    \
+        VECTOR below = ~zero; /* negative where no word so far reaches `least` */                 \
+        for (int at = 0; at < CHUNK; at += 2 * LANES) {                                           \
+            VECTOR a[2], b[2], c[2], d[2];                                                        \
             for (int i = 0; i < 2; i++) {                                                         \
-                memcpy(a + i, ids + at + i * LANES, sizeof(WORDS));                               \
+                memcpy(a + i, ids + at + i * LANES, sizeof(VECTOR));                              \
                 a[i] += base;                                                                     \
                 b[i] = zero + place[0];                                                           \
                 c[i] = zero + place[1];                                                           \
@@ -65,7 +65,7 @@ typedef uint64_t gumbel_words8 __attribute__((vector_size(64)));
             uint32_t key_a = key[0], key_c = key[1];                                              \
             for (int round = 0; round < 9; round++) {                                             \
                 for (int i = 0; i < 2; i++) {                                                     \
-                    WORDS product_a = TIMES(a[i], factor_a), product_c = TIMES(c[i], factor_c);   \
+                    VECTOR product_a = TIMES(a[i], factor_a), product_c = TIMES(c[i], factor_c);  \
                     a[i] = (product_c >> 32) ^ b[i] ^ (zero + key_a);                             \
                     b[i] = product_c;                                                             \
                     c[i] = (product_a >> 32) ^ d[i] ^ (zero + key_c);                             \
@@ -76,7 +76,7 @@ typedef uint64_t gumbel_words8 __attribute__((vector_size(64)));
             }                                                                                     \
             for (int i = 0; i < 2; i++) {                                                         \
                 a[i] = (TIMES(c[i], factor_c) >> 32) ^ b[i] ^ (zero + key_a);                     \
-                memcpy(out + at + i * LANES, a + i, sizeof(WORDS));                               \
+                memcpy(out + at + i * LANES, a + i, sizeof(VECTOR));                              \
                 below &= (a[i] & 0xFFFFFFFFu) - least;                                            \
             }                                                                                     \
         }                                                                                         \
@@ -168,30 +168,22 @@ INLINE double gumbel_logit(const gumbel_row *row, int64_t at)
    so that whole vectors can be compared. */
 INLINE float gumbel_best32(const float *logits, int64_t count)
 {
-    int32_t best = INT32_MIN, bits;
+    int32_t best = INT32_MIN;
     for (int64_t i = 0; i < count; i++) {
-        memcpy(&bits, logits + i, sizeof bits);
-        bits ^= (bits >> 31) & INT32_MAX;
-        best = bits > best ? bits : best;
+        int32_t key = key_of(logits[i]);
+        best = key > best ? key : best;
     }
-    best ^= (best >> 31) & INT32_MAX;
-    float value;
-    memcpy(&value, &best, sizeof value);
-    return value;
+    return of_key(best);
 }
 
 INLINE double gumbel_best64(const double *logits, int64_t count)
 {
-    int64_t best = INT64_MIN, bits;
+    int64_t best = INT64_MIN;
     for (int64_t i = 0; i < count; i++) {
-        memcpy(&bits, logits + i, sizeof bits);
-        bits ^= (bits >> 63) & INT64_MAX;
-        best = bits > best ? bits : best;
+        int64_t key = wide_key_of(logits[i]);
+        best = key > best ? key : best;
     }
-    best ^= (best >> 63) & INT64_MAX;
-    double value;
-    memcpy(&value, &best, sizeof value);
-    return value;
+    return of_wide_key(best);
 }
 
 INLINE double gumbel_best(const gumbel_row *row, int64_t at, int64_t count)

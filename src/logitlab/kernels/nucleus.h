@@ -25,7 +25,7 @@ static double list_down_to(Row *row, float reached)
     List *list = &row->list;
     if (!gather(row, reached))
         return NAN;
-    double end = row->wide ? reached / row->t : (double)(float)((double)reached / row->t);
+    double end = (double)(float)((double)reached / row->t);
     if (row->wide) /* rounded to float32, a logit may be this one or one just below */
         end = nextafterf(reached, INFINITY) / row->t;
     int64_t kept = 0;
@@ -114,7 +114,7 @@ static Left wide_nucleus(Row *row, double p, int ties)
  * that does not tell, the mass of the row is estimated, and in the end computed. */
 static Left nucleus_of_row(Row *row, double p, int ties)
 {
-    static const int64_t looks[] = {32, 256, 2048};
+    static const int64_t looks[] = {32, 256, 2048}; /* how many peaks a list reaches down to */
     List *list = &row->list;
     if (row->chunks < 16) { /* too few for a head and a fence: all are listed */
         if (!list_all_above(row, -INFINITY) || cut_list(row, TOP_P, p, ties) != FOUND)

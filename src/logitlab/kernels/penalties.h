@@ -35,19 +35,19 @@ INLINE double patched(const Patch *patch, double x, double value, int64_t count)
 }
 
 /* Look for the peaks of the chunks that were touched anew. */
-MANY void find_peaks_of(Row *row, const uint8_t *touched)
+MANY void find_peaks_of(Row *row)
 {
     i8 fine = (i8){0} - 1;
     row->top = -INFINITY;
     for (int64_t c = 0; c < row->chunks; c++) {
-        if (touched[c])
+        if (row->touched[c])
             row->peaks[c] = chunk_peak(chunk_of(row, c), &fine);
         row->top = row->peaks[c] > row->top ? row->peaks[c] : row->top;
     }
 }
 
 /* Patch the tokens of row number i as some patches say that are of the same tokens. */
-static int patch_tokens(Row *row, const Patch *patches, int64_t many, int64_t i, uint8_t *touched)
+static int patch_tokens(Row *row, const Patch *patches, int64_t many, int64_t i)
 {
     int is_bias = patches->kind == BIAS;
     int64_t first = patches->starts[is_bias ? 0 : i], end = patches->starts[is_bias ? 1 : i + 1];
@@ -69,25 +69,25 @@ static int patch_tokens(Row *row, const Patch *patches, int64_t many, int64_t i,
             x = (float)y;
         }
         row->copy[token] = x;
-        touched[token / CHUNK] = 1;
+        row->touched[token / CHUNK] = 1;
     }
     return 1;
 }
 
 /* Patch row number i, which has to be a copy. Returns whether nothing overflows and a token is
  * left. */
-static int patch_row(Row *row, const Patch *patches, int64_t many, int64_t i, uint8_t *touched)
+static int patch_row(Row *row, const Patch *patches, int64_t many, int64_t i)
 {
-    memset(touched, 0, (size_t)row->chunks);
+    memset(row->touched, 0, (size_t)row->chunks);
     for (int64_t k = 0, same; k < many; k += same) {
         for (same = 1; k + same < many && patches[k].kind != BIAS && patches[k + same].kind != BIAS &&
                        patches[k + same].tokens == patches[k].tokens;)
             same++;
-        if (!patch_tokens(row, patches + k, same, i, touched))
+        if (!patch_tokens(row, patches + k, same, i))
             return 0;
     }
     fill_tail(row);
-    find_peaks_of(row, touched);
+    find_peaks_of(row);
     return row->top > -INFINITY;
 }
 

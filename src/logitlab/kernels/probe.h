@@ -104,8 +104,8 @@ static void measure(Row *row, double *out, double *partial)
     Range depth = mean_of(TYPICAL_P, &sums, out[3]), weight = mean_of(P_LESS, &sums, out[3]);
     out[6] = depth.low, out[7] = depth.high, out[8] = weight.low, out[9] = weight.high;
     out[10] = reach.low, out[11] = reach.high;
-    float reached;
-    double end = list_down_to(row, reached = reached_by_peaks(row, row->chunks / 2 + 1));
+    float reached = reached_by_peaks(row, row->chunks / 2 + 1);
+    double end = list_down_to(row, reached);
     Range mass = {1, size};
     if (end == end && fabs(row->y_top) < PEAKS_KNOWN)
         mass = mass_by_peaks(row, list_mass(&row->list), reached);
@@ -123,8 +123,9 @@ static PyObject *measure_rows(PyObject *self, PyObject *const *given, Py_ssize_t
     (void)self;
     Borrowed borrowed = {.count = 0};
     Batch batch = {0};
+    Row row;
     PyObject *done = NULL;
-    if (!right_number("measures", number, SHARED + 2) || !read_batch(&batch, &borrowed, given))
+    if (!read_batch(&batch, &row, &borrowed, "measures", given, number, 2))
         goto release;
     int64_t chunks = (batch.size + CHUNK - 1) / CHUNK;
     double *out = take(&borrowed, given[SHARED], "out", DOUBLES, 8, batch.number * MEASURES, 1);
@@ -133,11 +134,8 @@ static PyObject *measure_rows(PyObject *self, PyObject *const *given, Py_ssize_t
                           : NULL;
     if (!partial)
         goto release;
-    Row row;
-    uint8_t *touched;
-    lay_out(&row, &touched, batch.scratch, batch.size);
     for (int64_t i = batch.first; i < batch.end; i++) {
-        int is_whole = run_row(&row, &batch, i, touched) == WHOLE;
+        int is_whole = run_row(&row, &batch, i) == WHOLE;
         batch.states[i] = is_whole ? DONE : LEFT_OVER;
         if (is_whole)
             measure(&row, out + i * MEASURES, partial + i * 2 * chunks);

@@ -23,6 +23,7 @@ typedef struct {
     float *weights;
     double *sums; /* mass of each chunk */
     double *cum;  /* and of all before it */
+    uint8_t *touched; /* whether a patch changed a chunk */
     List list;
     /* A nucleus too wide for a list: what reaches a logit, and what is listed beside that. The sums
      * are of it, each off by doubt at most. */
@@ -95,7 +96,7 @@ MANY int find_peaks(Row *row)
     return !any8(~fine) && top > -INFINITY;
 }
 
-/* Copy the row, and find the peaks on the way. */
+/* Copy the row to where it can be changed. */
 MANY void copy_row(Row *row)
 {
     const float *from = row->x;
@@ -346,22 +347,6 @@ MANY int64_t count_reaching(const float *p, int64_t n, float cut)
     for (; i < n; i++)
         count += p[i] >= cut;
     return count;
-}
-
-/* Integers that order as floats do, and back. */
-INLINE int32_t key_of(float x)
-{
-    int32_t bits;
-    memcpy(&bits, &x, 4);
-    return bits ^ ((bits >> 31) & 0x7fffffff);
-}
-
-INLINE float of_key(int32_t key)
-{
-    float x;
-    key ^= (key >> 31) & 0x7fffffff;
-    memcpy(&x, &key, 4);
-    return x;
 }
 
 /* A float that at least so many of some floats reach, and hardly more than so many and a few. */
