@@ -17,7 +17,8 @@ from setuptools import Extension, setup
 FLAGS = ["-O3", "-fno-fast-math", "-ffp-contract=fast", "-fvisibility=hidden"]
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi"]  # the last is about calls between files: there is one
 
-left_out = os.environ.get("LOGITLAB_KERNELS") == "0" or sysconfig.get_config_var("Py_GIL_DISABLED")
+switched_off = os.environ.get("LOGITLAB_KERNELS", "").lower() in ("0", "off", "no", "false")
+left_out = switched_off or sysconfig.get_config_var("Py_GIL_DISABLED")
 rows = Extension(
     "logitlab.kernels._rows",
     ["src/logitlab/kernels/module.c"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import numpy as np
@@ -123,3 +124,30 @@ def test_arguments_are_counted() -> None:
     assert kernels.rows
     with pytest.raises(TypeError, match="takes 5 arguments, got 0"):
         kernels.rows.uniforms()
+
+
+def test_blocks_without_kernels_may_overlap_in_threads() -> None:
+    first, second = threading.Event(), threading.Event()
+
+    def longer() -> None:
+        with kernels.off():
+            first.set()
+            second.wait(10)
+            seen.append(kernels.rows)
+
+    seen: list[Any] = []
+    with kernels.off():
+        other = threading.Thread(target=longer)
+        other.start()
+        assert first.wait(10)
+    assert kernels.rows is None
+    second.set()
+    other.join()
+    assert seen == [None]
+    assert kernels.rows is kernels.built
+
+
+@pytest.mark.parametrize("word", ["0", "off", "No", "FALSE"])
+def test_a_word_for_no_switches_them_off(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    monkeypatch.setenv("LOGITLAB_KERNELS", word)
+    assert kernels._found() is None

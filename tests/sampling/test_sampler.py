@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
 from typing import Any
 
 import logitlab as ll
@@ -352,3 +353,21 @@ def test_what_has_begun_with_kernels_ends_without_them() -> None:
         found, states = ready.draw(ROW[None], None, [1], [(0, 0)])
     assert found == expected
     assert not states.any()
+
+
+def test_what_does_not_exist_is_refused_beside_a_sampler_too() -> None:
+    made = ll.sampler({"top_k": 2}, engine="vllm")
+    row = np.zeros(5)
+    doors: list[Any] = [ll.sample, ll.greedy, ll.survivors, ll.distribution, ll.trace]
+    for door in (*doors, lambda row, request, **more: ll.sampler(request, **more)):
+        with pytest.raises(ParameterError, match=r"^engine must be one of "):
+            door(row, made, engine="nonsense")
+        with pytest.raises(ParameterError, match=r"^vocabulary must be "):
+            door(row, made, vocabulary=5)
+
+
+def test_any_mapping_makes_a_sampler_and_few_widths_are_kept() -> None:
+    made = ll.sampler(MappingProxyType({"top_k": 1}))
+    for size in range(1, 60):
+        assert made(np.arange(float(size)), seed=1) == size - 1
+    assert len(made._drawers) <= 16

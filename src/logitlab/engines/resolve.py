@@ -135,9 +135,7 @@ def resolve(
     if isinstance(request, Resolved):
         for key, value in (keywords or {}).items():
             raise ParameterError(key, "absent beside a request that is resolved", value)
-        if engine != "openrouter" and get(engine) is not request.engine:
-            rule = f"{request.engine.name!r}, or absent, beside a request that is resolved"
-            raise ParameterError("engine", rule, engine)
+        get(engine), Lexicon.of(vocabulary)  # no others are looked for, but they have to exist
         return request.at_size(size)
     whose, lexicon = get(engine), Lexicon.of(vocabulary)
     if isinstance(request, Transform):

@@ -1,10 +1,11 @@
 """Compiled kernels over rows of logits, where the installation has them.
 
 `rows` is the extension module, or None: where no compiler was found when logitlab was installed,
-where the environment says ``LOGITLAB_KERNELS=0`` (or off, no, false), and inside `off`. Whoever uses it looks at that
-name when called, once, and does the same work in numpy where it is None; what has decided for the
-kernels calls `built`, which stays when another thread enters `off`. Kernels change no token and no
-survivor; sums, and so log-probabilities, may be rounded otherwise in their last bits.
+where the environment says ``LOGITLAB_KERNELS=0`` (or off, no, false), and inside `off`. Whoever
+uses it looks at that name when called, once, and does the same work in numpy where it is None; what
+has decided for the kernels calls `built`, which stays when another thread enters `off`. Kernels
+change no token and no survivor; sums, and so log-probabilities, may be rounded otherwise in their
+last bits.
 
 The number of ``INTERFACE``, here and in ``module.c``, grows whenever functions of the extension
 come, go or take other arguments: in an editable installation it may be older than this file.

@@ -90,7 +90,7 @@ class Plan:
 
 
 def plan_of(chain: Chain) -> Plan:
-    """Return the plan of a chain, kernels included: of one with coins that of what it is if all act."""
+    """Return the plan of a chain, kernels included; with coins, that of what it is if all act."""
     if chain.coins:
         chain = chain.branch([True] * len(chain.coins))
     planned, program = _numpy_plan(chain), Program.of(chain)

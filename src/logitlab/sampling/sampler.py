@@ -229,8 +229,8 @@ class Sampler(Resolved):
     """A request that is resolved, and called with rows of logits; `sampler` makes it.
 
     It stands for its request wherever one is taken: `greedy`, `survivors`, `logprobs`, `sample`
-    and the others do not read it again. It never changes, so several threads may share it, and
-    is pickled as the request that it was made of.
+    and the others do not read it again, and another engine beside it changes nothing. It never
+    changes, so several threads may share it, and is pickled as the request that it was made of.
 
     Attributes
     ----------
@@ -347,7 +347,10 @@ def sampler(
     >>> draw(row, size=8)
     array([1, 0, 1, 0, 0, 1, 0, 0])
     """
-    return request if isinstance(request, Sampler) else Sampler(request, engine, vocabulary)
+    if isinstance(request, Sampler):
+        resolve(request, engine, vocabulary=vocabulary)  # says what does not exist
+        return request
+    return Sampler(request, engine, vocabulary)
 
 
 def sample(
