@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from functools import cache
@@ -28,7 +25,6 @@ from logitlab import (
 )
 from logitlab.datasets import load
 from logitlab.draw import gumbel, uniform
-from logitlab.sampling import fast_path
 from logitlab.steps import tail_free, top_h, typical
 
 from strategies import TRUNCATIONS, contexts, kinds_of_a_chain, logits, steps
@@ -404,31 +400,6 @@ def test_a_step_of_the_users_own_is_run_as_it_is() -> None:
     row = np.arange(5000, dtype=np.float32)
     assert ll.sample(row, Chain(Second(3)), seed=1).tokens == 4998
     assert ll.survivors(row, Chain(Temperature(0.5), Second(3), TopP(0.9))).tokens[0] == [4998]
-
-
-def test_after_an_error_no_thread_goes_on_with_the_rest() -> None:
-    done = []
-
-    def run(start: int, stop: int) -> None:
-        if start == 0:
-            raise KeyboardInterrupt
-        done.append(start)
-        time.sleep(0.05)
-
-    with pytest.raises(KeyboardInterrupt):
-        fast_path._spread(run, 400, 2)
-    time.sleep(0.2)
-    assert len(done) <= 2
-
-
-def test_threads_are_not_needed_where_none_can_begin() -> None:
-    code = (
-        "import atexit, numpy as np, logitlab as ll\n"
-        "draw = lambda: print(ll.sample(np.eye(4, 9000), {'top_k': 1}, threads=2).tokens)\n"
-        "atexit.register(draw)"
-    )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert told.stdout == "[0 1 2 3]\n", told.stderr
 
 
 def test_the_plan_of_coins_is_that_of_what_they_do() -> None:

@@ -8,13 +8,9 @@ definition, that of `logitlab.steps`, and the fast path gives the same tokens.
 from __future__ import annotations
 
 import math
-import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
-from itertools import chain as joined, groupby, pairwise
+from itertools import chain as joined, groupby
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +20,7 @@ from logitlab.checks import ParameterError
 from logitlab.numerics import widened
 from logitlab.sampling.compiled import DONE, Bound, Listed, Program
 from logitlab.sampling.scan import Scan, Scans, divided
+from logitlab.sampling.threads import spread
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context, check_context
 from logitlab.steps.step import RowStep, SparseStep, Transform, Truncation
@@ -34,8 +31,6 @@ __all__ = ["Drawing", "Final", "Plan", "plan_of", "run_chain"]
 
 _NOTHING = Chain()
 _ROWS_IN_KERNEL = 1 << 23
-_MOST_THREADS = 64
-_PARTS = 4
 _ROWS_AT_ONCE = 1 << 19  # elements of the rows that are worked on together
 _GATHERED = 1 << 16  # candidates at which the steps after a scan run on what it has found
 
@@ -201,7 +196,7 @@ def run_chain(
         left = _compiled(work, logits, chain, context, threads, drawing)
         if left is None:
             run = _ChainRun(work, widened(logits), chain, context)
-            _spread(run.between, len(run.rows), threads)
+            spread(run.between, len(run.rows), threads)
         elif left.size:
             batch, rows = logits.shape[:-1], logits.reshape(-1, logits.shape[-1])
             own = None if context is None else context.for_rows(batch, left)
@@ -210,51 +205,10 @@ def run_chain(
                 work(replace(final, rows=left[final.rows]))
 
             run = _ChainRun(renumbered, widened(rows[left]), chain.for_rows(batch, left), own)
-            _spread(run.between, len(left), threads)
+            spread(run.between, len(left), threads)
     except ParameterError:
         chain(logits, context)  # says which row, or which step it is
         raise
-
-
-def _spread(run: Callable[[int, int], Any], count: int, threads: int) -> list[Any]:
-    """Call ``run`` with the ends of parts of so many rows, in so many threads, in any order.
-
-    There are some parts for each thread, so that none waits long for a slower one.
-    """
-    workers = min(threads, count, _MOST_THREADS)
-    if workers == 1:
-        return [run(0, count)]
-    parts = min(_PARTS * workers, count)
-    cuts = [count * i // parts for i in range(parts + 1)]
-    waiting = deque(pairwise(cuts))
-
-    def work() -> list[Any]:
-        done = []
-        while waiting:
-            try:
-                part = waiting.popleft()
-            except IndexError:  # another thread was faster
-                break
-            done.append(run(*part))
-        return done
-
-    try:
-        futures = [_pool().submit(work) for _ in range(workers)]
-        return list(joined(*(future.result() for future in futures)))
-    except RuntimeError:  # no thread begins once the interpreter ends
-        return work()
-    finally:
-        waiting.clear()  # after an error, or Ctrl-C, nobody waits for the rest
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    """Return the threads of this process, which begin when they are first needed."""
-    return ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="logitlab")
-
-
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def _compiled(
@@ -300,7 +254,7 @@ def _compiled(
             left.append(_run_bound(work, here, 0, len(index), begin, drawing))
         return left
 
-    return np.concatenate(list(joined(*_spread(run, len(rows), threads))))
+    return np.concatenate(list(joined(*spread(run, len(rows), threads))))
 
 
 def _run_bound(
