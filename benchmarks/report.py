@@ -1,7 +1,7 @@
 """What all scripts here share: their options, the machine, and where tables go.
 
 A script prints its tables. Run whole, it also writes them to ``results/``, with the day and the
-machine; with ``--readme`` it puts them between its marks in the READMEs, too, so that no figure
+machine; with ``--readme`` it puts them between its marks in the documentation, too, so no figure
 there is typed. ``--quick`` is a look: everything runs, on little, and nothing is written.
 """
 
@@ -20,7 +20,7 @@ import peers
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
-README = HERE.parent / "README.md"
+REFERENCE = HERE.parent / "notebooks" / "site" / "pages" / "reference"
 BENCHMARKS = HERE / "README.md"
 
 
@@ -29,7 +29,9 @@ def options(doc: str | None, *parts: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=doc.splitlines()[0] if doc else None)
     either = parser.add_mutually_exclusive_group()
     either.add_argument("--quick", action="store_true", help="a look: little of all, none written")
-    either.add_argument("--readme", action="store_true", help="write the tables in the READMEs")
+    either.add_argument(
+        "--readme", action="store_true", help="write the tables in the documentation"
+    )
     if parts:
         parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(parts)}")
     return parser
@@ -67,7 +69,7 @@ def write(name: str, lines: Sequence[str]) -> None:
 
 
 def insert(file: Path, script: str, lines: Sequence[str]) -> None:
-    """Replace what stands between the marks of a script in a README."""
+    """Replace what stands between the marks of a script in a file of the documentation."""
     begin, end = f"<!-- benchmarks/{script}.py -->\n", f"<!-- end of {script}.py -->"
     before, _, rest = file.read_text("utf-8").partition(begin)
     _, _, after = rest.partition(end)

@@ -1,4 +1,4 @@
-"""Draw the pictures of the README, each on a light and on a dark ground.
+"""Draw the pictures of the documentation, each on a light and on a dark ground.
 
 python notebooks/gallery.py             # into notebooks/gallery
 python notebooks/gallery.py --out DIR   # elsewhere
@@ -45,7 +45,7 @@ def generation(dark: bool) -> Axes:
     model = ll.models.NGram.bundled()
     request = {"temperature": 0.9, "min_p": 0.05, "seed": 7, "max_tokens": 34}
     answer = ll.generate(model, "Once upon a time", request, logprobs=True, top_logprobs=3)
-    ax = ll.plot.axes(8, 3.9, dark=dark)
+    ax = ll.plot.axes(8, 3.4, dark=dark)
     return ll.plot.generation(answer, model.vocabulary, alternatives=3, ax=ax)
 
 

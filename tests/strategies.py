@@ -1,97 +1,30 @@
-"""All hypothesis strategies: logits of every unpleasant kind, contexts, steps."""
+"""All hypothesis strategies: those that are public, and steps of every kind."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 from functools import cache
 from typing import Any
 
-import hypothesis.extra.numpy as hnp
 import logitlab as ll
 import numpy as np
 from hypothesis import strategies as st
-from logitlab import Context, LogitBias, Step
+from logitlab import LogitBias, Step
 from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.penalties import _Penalty
 from logitlab.steps.step import RandomStep, StatefulStep, Truncation
 from logitlab.steps.xtc import ExcludeTopChoices
+from logitlab.testing.strategies import (
+    DTYPES as DTYPES,
+    UNIT,
+    batch_shapes as batch_shapes,
+    contexts as contexts,
+    integers,
+    rows,
+)
 
-DTYPES = (np.float16, np.float32, np.float64)
-
-_DTYPE = st.sampled_from(DTYPES)
-
-# Ties, signed zeros, one-hot rows, the far ends, gaps below the smallest normal number.
-_SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 1e4, -1e4, 6e-8, 1.2e-7, -6e-8, -np.inf)
-
-
-@cache
-def batch_shapes(max_dims: int = 3) -> st.SearchStrategy[tuple[int, ...]]:
-    return hnp.array_shapes(min_dims=0, max_dims=max_dims, max_side=2)
-
-
-# Strategies are cached where they are made inside of others: hypothesis validates each new one,
-# which took most of the time of the laws.
-@cache
-def _bytes(length: int) -> st.SearchStrategy[bytes]:
-    return st.binary(min_size=length, max_size=length)
-
-
-def _picks(draw: st.DrawFn, shape: tuple[int, ...], count: int) -> np.ndarray[Any, Any]:
-    """Indices below ``count``; drawn as bytes, which is many times faster than one by one."""
-    picks = np.frombuffer(draw(_bytes(math.prod(shape))), np.uint8).astype(np.int64)
-    return np.asarray(picks.reshape(shape) % count)
-
-
-@cache
-def _integers(low: int, high: int) -> st.SearchStrategy[int]:
-    return st.integers(low, high)
-
-
-@cache
-def _codes(count: int) -> st.SearchStrategy[list[int]]:
-    return st.lists(st.integers(0, count), min_size=1, max_size=10)
-
-
-@cache
-@st.composite
-def logits(
-    draw: st.DrawFn,
-    *,
-    dtype: Any = None,
-    batch: tuple[int, ...] | None = None,
-    min_size: int = 1,
-    max_size: int = 9,
-) -> np.ndarray[Any, Any]:
-    kind = np.dtype(draw(_DTYPE) if dtype is None else dtype)
-    batch = draw(batch_shapes()) if batch is None else batch
-    size = draw(_integers(min_size, max_size))
-    special = list(_SPECIAL)
-    if kind == np.float32:
-        special += [1e-45, 3e-45]
-    if kind == np.float64:
-        special += [5e-324, 1e-323]
-    # Small codes are the special values, the others numbers between -30 and 30.
-    codes = draw(_codes(960 + len(special)))
-    ordinary = [(code - len(special)) / 16 - 30 for code in codes]
-    levels = np.array(
-        [special[c] if c < len(special) else x for c, x in zip(codes, ordinary, strict=True)], kind
-    )
-    if draw(st.booleans()):  # as after a truncation
-        levels = np.append(levels, np.array([-np.inf], kind))
-    array: np.ndarray[Any, Any] = levels[_picks(draw, (*batch, size), len(levels))]
-    empty = ~np.isfinite(array).any(axis=-1)
-    array[empty, 0] = 0
-    return array
-
-
-@cache
-@st.composite
-def contexts(draw: st.DrawFn, batch: tuple[int, ...], size: int) -> Context:
-    prompt, output = (_picks(draw, (*batch, draw(_integers(0, 5))), size + 1) - 1 for _ in range(2))
-    levels = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 30.0, -30.0])
-    return Context(prompt, output, levels[_picks(draw, (*batch, size), len(levels))])
+logits = rows
 
 
 def _concrete(kind: type) -> list[Any]:
@@ -160,7 +93,7 @@ def relabelled(step: Any, new_id: Any) -> Any:
     return dataclasses.replace(step, **{name: renamed(getattr(step, name)) for name in names})
 
 
-_UNIT = [0.0, 1.0, 0.5, 0.9, 1e-3]
+_UNIT = list(UNIT)
 # Values to be met often, and ends for those that have none.
 _EDGES: dict[str, tuple[list[Any], float, float]] = {
     "temperature": ([0.0, 1.0, 1e-30, 5e-324, 2.0], 0, 2),
@@ -248,7 +181,7 @@ def options(draw: st.DrawFn, kind: Any, size: int = 1) -> dict[str, Any]:
 
 @cache
 def biases(size: int) -> st.SearchStrategy[dict[int, float]]:
-    return st.dictionaries(_integers(0, size - 1), values(LogitBias, size), max_size=4)
+    return st.dictionaries(integers(0, size - 1), values(LogitBias, size), max_size=4)
 
 
 @cache
@@ -299,7 +232,7 @@ def cut(draw: st.DrawFn, kind: Any, size: int, batch: int) -> Step:
     """A temperature or a truncation, with one value or one for each row."""
     of = _heats() if kind is ll.Temperature else values(kind, size)
     value: Any = draw(of)
-    if draw(_integers(0, 3)) == 0:
+    if draw(integers(0, 3)) == 0:
         value = np.array([draw(of) for _ in range(batch)])
     chosen = {name: draw(st.sampled_from(words)) for name, words in CUTS.get(kind, {}).items()}
     made: Step = kind(value, **chosen)

@@ -15,6 +15,8 @@ from logitlab.checks import Range
 from logitlab.engines.dialect import Dialect
 from logitlab.models.messages import check_messages
 
+FLOATS = "logits must be float16, bfloat16, float32 or float64, got "
+
 X = np.zeros((2, 4))
 NAN, INF = float("nan"), float("inf")
 SEEN = Context(prompt=[1])
@@ -48,7 +50,7 @@ REQUESTS: list[Case] = [
     ),
     (
         lambda: SamplingParams(temperature=[np.zeros((2, 2))]),  # type: ignore[arg-type]
-        "temperature must be one number in [0, 2], got [array([[0., 0.], [0., 0.]])].",
+        "temperature must be one number in [0, 2], got [[[0.0, 0.0], [0.0, 0.0]]].",
     ),
     *((request(**{k: 1.3}), f"{k} must be in [0, 1], got 1.3.") for k in UNIT_KEYS),
     *((request(**{k: -0.1}), f"{k} must be in [0, 1], got -0.1.") for k in UNIT_KEYS),
@@ -245,14 +247,23 @@ LOGITS: list[Case] = [
     ),
     (
         lambda: ll.top_a([1, 2], 0.5),
-        "logits must be float16, float32 or float64, got int64. Write floats: [2.0, 1.0].",
+        FLOATS + "int64. Write floats: [2.0, 1.0].",
     ),
-    (lambda: ll.top_a([1j], 0.5), "logits must be float16, float32 or float64, got complex128."),
-    (lambda: ll.top_a([True], 0.5), "logits must be float16, float32 or float64, got bool."),
-    (lambda: ll.top_a("abc", 0.5), "logits must be float16, float32 or float64, got str96."),
+    (
+        lambda: ll.top_a([1j], 0.5),
+        FLOATS + "complex128.",
+    ),
+    (
+        lambda: ll.top_a([True], 0.5),
+        FLOATS + "bool.",
+    ),
+    (
+        lambda: ll.top_a("abc", 0.5),
+        FLOATS + "str96.",
+    ),
     (
         lambda: ll.softmax(np.zeros(3, np.longdouble)),
-        "logits must be float16, float32 or float64, got float128.",
+        FLOATS + "float128.",
     ),
     (
         lambda: ll.greedy([[1.0], [1.0, 2.0]]),

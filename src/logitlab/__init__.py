@@ -145,10 +145,12 @@ from logitlab.vocabulary import Vocabulary as Vocabulary
 
 if _typing.TYPE_CHECKING:
     from logitlab import (
+        adapters as adapters,
         claims as claims,
         constraints as constraints,
         plot as plot,
         sweeps as sweeps,
+        testing as testing,
     )
     from logitlab.generation.generate import (
         generate as generate,
@@ -161,7 +163,12 @@ if _typing.TYPE_CHECKING:
         Generation as Generation,
         Piece as Piece,
     )
+    from logitlab.generation.score import score as score
+    from logitlab.generation.score_result import Removal as Removal, Score as Score
     from logitlab.sweeps import simulate as simulate, sweep as sweep
+    from logitlab.verification.errors import EndpointError as EndpointError
+    from logitlab.verification.result import Verification as Verification
+    from logitlab.verification.verify import verify as verify
     from logitlab.wire.chat import chat as chat, chat_stream as chat_stream
     from logitlab.wire.transport import transport as transport
 
@@ -169,18 +176,42 @@ if _typing.TYPE_CHECKING:
 _LATE = {
     "generation.generate": ("generate", "generate_many", "resume", "stream"),
     "generation.result": ("Finish", "Generation", "Piece"),
+    "generation.score": ("score",),
+    "generation.score_result": ("Removal", "Score"),
     "sweeps": ("simulate", "sweep"),
+    "verification.errors": ("EndpointError",),
+    "verification.result": ("Verification",),
+    "verification.verify": ("verify",),
     "wire.chat": ("chat", "chat_stream"),
     "wire.transport": ("transport",),
 }
 _HOMES = {name: home for home, names in _LATE.items() for name in names}
-_MODULES = ("claims", "constraints", "datasets", "engines", "models", "plot", "sweeps")
-_ROOMS = {*_MODULES, "cli", "generation", "kernels", "request", "sampling", "steps", "wire"}
+_MODULES = (
+    *("adapters", "claims", "constraints", "datasets", "engines", "models", "plot", "sweeps"),
+    "testing",
+)
+_ROOMS = {
+    *_MODULES,
+    *("cli", "generation", "kernels", "request", "sampling", "server", "steps", "verification"),
+    "wire",
+}
 
 __all__ = sorted(
-    {name for name, value in globals().items() if not name.startswith("_")}
+    {
+        name for name in globals() if name.isidentifier() and not name.startswith("_")
+    }  # pytest adds "@py_builtins"
     - _ROOMS
-    - {"arrays", "checks", "draw", "metrics", "numerics", "progress", "version", "vocabulary"}
+    - {
+        "arrays",
+        "checks",
+        "draw",
+        "foreign",
+        "metrics",
+        "numerics",
+        "progress",
+        "version",
+        "vocabulary",
+    }
     | {*_HOMES, *_MODULES}
 )
 

@@ -1,11 +1,29 @@
-"""Arrays that a caller gave as logits, or as one value a row."""
+"""Arrays that a caller gave as logits, or as one value a row.
+
+What the library takes in, and gives back, is told once, here:
+
+* Logits are float16, bfloat16, float32 or float64, or floats of 8 bits, of numpy, torch, jax,
+  pandas, polars, pyarrow, xarray, dask, or of anything with ``__array__`` or ``__dlpack__``;
+  or lists of them. Whatever is not on the CPU is refused, never copied.
+* torch gets tensors back, jax arrays of its own on the same device, everybody else numpy's.
+  Memory is shared where that can be. Nothing is differentiable.
+* Bits: floats of 16 and of 8 bits are widened exactly. A single transform gives the dtype that it
+  was given: float16 rounds once, what numpy does not know by itself is rounded from float32. A
+  chain returns float32, and so does a transform that removed tokens where that dtype has no
+  ``-inf``, as float8_e4m3fn.
+* Probabilities and measures are float64, token ids int64. jax holds these as 32 bits unless
+  ``jax_enable_x64`` is set.
+* Reports with arrays of several kinds hold numpy's: `trace`, `survivors`, `compare_engines`,
+  sweeps, generations.
+"""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from logitlab.checks import ParameterError, Seen, plain_array
+from logitlab.foreign import back
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -15,6 +33,7 @@ __all__ = [
     "check_array",
     "check_left",
     "check_logits",
+    "given_back",
     "in_order",
     "per_row",
 ]
@@ -23,6 +42,13 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IntArray: TypeAlias = NDArray[np.int64]
 
+T = TypeVar("T")
+
+_HINTS = {
+    **dict.fromkeys("iu", "Write floats: [2.0, 1.0]."),
+    "O": "Write np.stack(x) of rows, or x.astype(np.float64) of numbers.",
+    "V": "If a file has lost the name of bfloat16, x.view(ml_dtypes.bfloat16) gives it back.",
+}
 _NATIVE = frozenset(map(np.dtype, (np.float16, np.float32, np.float64)))
 
 
@@ -33,9 +59,15 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     is_list = isinstance(logits, list | tuple)
     seen = Seen("a ragged list") if is_list else None
     array = plain_array(name, logits, "an array of shape (..., V)", seen, fill="-np.inf")
+    if array.dtype == object and not array.ndim:  # None, a map, or whatever else is no array
+        raise ParameterError(name, "an array of shape (..., V)", logits)
     if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
-        hint = "Write floats: [2.0, 1.0]." if array.dtype.kind in "iu" else ""
-        raise ParameterError(name, "float16, float32 or float64", Seen(array.dtype.name), hint)
+        is_known = array.dtype.type is not np.void or array.dtype.itemsize == 2
+        is_known &= array.dtype.names is None and array.dtype.type.__module__ == "numpy"
+        hint = _HINTS.get(array.dtype.kind, "") if is_known else ""
+        raise ParameterError(
+            name, "float16, bfloat16, float32 or float64", Seen(array.dtype.name), hint
+        )
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or array.shape[-1] == 0:
@@ -51,7 +83,7 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64; ``-inf`` marks a removed token.
+        float16, bfloat16, float32 or float64; ``-inf`` marks a removed token.
     name : str
         What the array is called in the message.
 
@@ -83,6 +115,23 @@ def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
             name, "finite for at least one token of every row", Seen(f"only -inf{row}")
         )
     return array
+
+
+def given_back(result: T, given: Any, own_dtype: bool = False) -> T:
+    """Return a result as an array of the library of what was given: torch's, jax's, or numpy's.
+
+    Parameters
+    ----------
+    result : ndarray or numpy scalar
+        Nobody else's: its memory may become the array's.
+    given : array_like
+        What the result was made of.
+    own_dtype : bool
+        Whether it is rounded to the dtype of what was given, also where numpy has no such dtype.
+    """
+    if type(given) is np.ndarray and given.dtype in _NATIVE:
+        return result
+    return cast(T, back(result, given, own_dtype))
 
 
 def check_left(name: str, logits: FloatArray) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeAlias
 
 import numpy as np
+from logitlab.foreign import as_numpy, is_array
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "check_number",
     "check_path",
     "check_token",
+    "check_type",
     "nearest",
     "needs",
     "plain_array",
@@ -112,6 +115,14 @@ def brief(value: object) -> str:
         return repr(value.tolist())
     if isinstance(value, np.generic):
         return repr(value.item())
+    if is_array(value):
+        kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+        article = "an" if kind[0] in "aeiou" else "a"
+        try:
+            shape: Any = value.shape  # type: ignore[attr-defined]
+            return f"{article} {kind} of shape {tuple(shape)}"
+        except Exception:  # it has none, or, as torch's nested tensors, none that it could tell
+            return f"{article} {kind}"
     if isinstance(value, int) and abs(value) >= 10**40:
         return f"an integer of {value.bit_length()} bits"
     try:
@@ -275,6 +286,8 @@ class TokenMap:
 
 def check_token(name: str, token: object, size: int | None = None) -> int:
     """Return a token id that is the key of a map, or raise `ParameterError`."""
+    if type(token) is not int and is_array(token) and not getattr(token, "shape", True):
+        token = plain_array(name, token, "a map whose keys are token ids")[()]
     if isinstance(token, bool | np.bool_) or not isinstance(token, int | np.integer) or token < 0:
         raise ParameterError(name, "a map whose keys are token ids >= 0", token)
     if size is not None and token >= size:
@@ -352,12 +365,14 @@ def check_path(name: str, path: Any) -> Path:
 
 def check_flag(name: str, value: object) -> None:
     """Raise `ParameterError` unless ``value`` is a boolean."""
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise ParameterError(name, "True or False", value)
 
 
-def check_integer(name: str, value: object, rule: Range) -> int:
+def check_integer(name: str, value: Any, rule: Range) -> int:
     """Return one Python int of the range, or raise `ParameterError`."""
+    if type(value) is not int and is_array(value) and not getattr(value, "shape", True):
+        value = plain_array(name, value, rule.rule())[()]
     if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
         raise ParameterError(name, rule.rule(), value)
     if not rule.low <= int(value) <= rule.high:
@@ -390,35 +405,37 @@ def plain_array(
     fill : str
         What a masked place becomes in the message.
     """
-    for part in _foreign_parts(value) if isinstance(value, list | tuple) else ():
-        _refuse_kind(name, part, fill)
+    is_list = isinstance(value, list | tuple)
     try:
-        array = np.asanyarray(value)  # with the class that an object of another library has
+        array = as_numpy(value, name, lambda array: _refuse_kind(name, array, fill))
+    except ParameterError:
+        raise
     except Exception as error:  # a ragged list, or whatever a foreign object raises
-        hint = "" if isinstance(value, list | tuple) else f"{' '.join(str(error).split())[:200]}."
+        said = " ".join(str(error).split())[:200].rstrip(".")
+        if is_list and not isinstance(error, ValueError):
+            seen = Seen("a list")
+        hint = "" if is_list and seen != "a list" else f"{said}."
         raise ParameterError(name, rule, seen or value, hint) from None
-    if type(array) is not np.ndarray:
-        _refuse_kind(name, array, fill)
     return np.asarray(array)
-
-
-def _foreign_parts(value: Any) -> Iterator[Any]:
-    """Yield the arrays in a list that are of a class of their own."""
-    for part in value:
-        if isinstance(part, list | tuple):
-            yield from _foreign_parts(part)
-        elif isinstance(part, np.ndarray) and type(part) is not np.ndarray:
-            yield part
 
 
 def _refuse_kind(name: str, array: NDArray[Any], fill: str) -> None:
     """Raise for an array that would mean something else as a plain one."""
+    if type(array) is np.ndarray:
+        return
     seen = Seen(f"{type(array).__name__} of shape {array.shape}")
     if hasattr(array, "mask") and array.dtype.names is None:
         hint = f"Its mask would be lost: write np.where(mask, {fill}, x)."
         raise ParameterError(name, "an array without a mask", seen, hint)
     if isinstance(array, np.matrix):
         raise ParameterError(name, "an array and no matrix", seen, "Write np.asarray(x).")
+
+
+def check_type(name: str, value: Any, kind: type | UnionType, rule: str) -> Any:
+    """Return a value of some type, or raise `ParameterError`."""
+    if not isinstance(value, kind):
+        raise ParameterError(name, rule, value)
+    return value
 
 
 def needs(extra: str, module: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits, given_back
 from logitlab.checks import ParameterError, Seen
 from logitlab.numerics import reduce_rows, shifted, weights
 from numpy.typing import ArrayLike, NDArray
@@ -56,7 +56,7 @@ def entropy(logits: ArrayLike) -> Measure:
     >>> float(entropy([0.0, 0.0, -np.inf]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_row_entropy, check_logits(logits))
+    return given_back(reduce_rows(_row_entropy, check_logits(logits)), logits)
 
 
 def _row_entropy(rows: FloatArray) -> Measure:
@@ -83,14 +83,14 @@ def perplexity(logits: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+        For bad logits, as of `entropy`.
 
     Examples
     --------
     >>> round(float(perplexity([1.0, 1.0, 1.0, -np.inf])), 12)
     3.0
     """
-    return np.exp(entropy(logits))
+    return given_back(np.exp(reduce_rows(_row_entropy, check_logits(logits))), logits)
 
 
 def support_size(logits: ArrayLike) -> IntArray:
@@ -108,7 +108,7 @@ def support_size(logits: ArrayLike) -> IntArray:
     Raises
     ------
     ParameterError
-        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+        For bad logits, as of `entropy`.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def support_size(logits: ArrayLike) -> IntArray:
     2
     """
     counts: IntArray = np.count_nonzero(check_logits(logits) > -np.inf, axis=-1)
-    return counts
+    return given_back(counts, logits)
 
 
 def top_probability(logits: ArrayLike) -> Measure:
@@ -134,14 +134,14 @@ def top_probability(logits: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits: NaN, ``+inf``, a row without survivors, other dtypes than floats.
+        For bad logits, as of `entropy`.
 
     Examples
     --------
     >>> float(top_probability([0.0, 0.0]))
     0.5
     """
-    return reduce_rows(_row_top_probability, check_logits(logits))
+    return given_back(reduce_rows(_row_top_probability, check_logits(logits)), logits)
 
 
 def _row_top_probability(rows: FloatArray) -> Measure:
@@ -176,7 +176,7 @@ def kl_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     >>> float(kl_divergence([0.0, -np.inf], [0.0, 0.0]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_row_kl, *_broadcast_pair(p_logits, q_logits))
+    return given_back(reduce_rows(_row_kl, *_broadcast_pair(p_logits, q_logits)), p_logits)
 
 
 def _row_kl(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
@@ -191,7 +191,7 @@ def js_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     Parameters
     ----------
     p_logits, q_logits : array_like, shape (..., V)
-        Batch shapes that broadcast against each other.
+        As of `kl_divergence`.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def js_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits, or shapes that do not broadcast.
+        As of `kl_divergence`.
 
     References
     ----------
@@ -212,7 +212,7 @@ def js_divergence(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     >>> float(js_divergence([0.0, -np.inf], [-np.inf, 0.0]))  # ln 2
     0.6931471805599453
     """
-    return reduce_rows(_row_js, *_broadcast_pair(p_logits, q_logits))
+    return given_back(reduce_rows(_row_js, *_broadcast_pair(p_logits, q_logits)), p_logits)
 
 
 def _row_js(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
@@ -232,7 +232,7 @@ def total_variation(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     Parameters
     ----------
     p_logits, q_logits : array_like, shape (..., V)
-        Batch shapes that broadcast against each other.
+        As of `kl_divergence`.
 
     Returns
     -------
@@ -242,14 +242,16 @@ def total_variation(p_logits: ArrayLike, q_logits: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits, or shapes that do not broadcast.
+        As of `kl_divergence`.
 
     Examples
     --------
     >>> float(total_variation([0.0, 0.0], [0.0, -np.inf]))
     0.5
     """
-    return reduce_rows(_row_total_variation, *_broadcast_pair(p_logits, q_logits))
+    return given_back(
+        reduce_rows(_row_total_variation, *_broadcast_pair(p_logits, q_logits)), p_logits
+    )
 
 
 def _row_total_variation(p_rows: FloatArray, q_rows: FloatArray) -> Measure:
@@ -273,14 +275,15 @@ def mass_removed(before: ArrayLike, after: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits, or shapes that do not broadcast.
+        As of `kl_divergence`.
 
     Examples
     --------
     >>> float(mass_removed([0.0, 0.0], [0.0, -np.inf]))
     0.5
     """
-    return reduce_rows(_row_mass_removed, *_broadcast_pair(before, after, ("before", "after")))
+    pair = _broadcast_pair(before, after, ("before", "after"))
+    return given_back(reduce_rows(_row_mass_removed, *pair), before)
 
 
 def _row_mass_removed(before: FloatArray, after: FloatArray) -> Measure:
@@ -307,14 +310,15 @@ def agreement(before: ArrayLike, after: ArrayLike) -> Measure:
     Raises
     ------
     ParameterError
-        For bad logits, or shapes that do not broadcast.
+        As of `kl_divergence`.
 
     Examples
     --------
     >>> round(float(agreement([2.0, 1.0, 0.0], [4.0, 2.0, -np.inf])), 4)  # 1 / (1 + exp(-2))
     0.8808
     """
-    return reduce_rows(_row_agreement, *_broadcast_pair(before, after, ("before", "after")))
+    pair = _broadcast_pair(before, after, ("before", "after"))
+    return given_back(reduce_rows(_row_agreement, *pair), before)
 
 
 def _row_agreement(before: FloatArray, after: FloatArray) -> Measure:

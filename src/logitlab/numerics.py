@@ -12,16 +12,19 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits, given_back
+from logitlab.foreign import largest
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "BLOCK",
+    "DOUBLE",
     "LARGEST",
     "PRECISIONS",
     "Precision",
     "blocks",
     "cast_finite",
+    "in_own_dtype",
     "lane_sums",
     "log_softmax",
     "map_rows",
@@ -30,6 +33,7 @@ __all__ = [
     "reduce_rows",
     "rounded_log_mass",
     "rounded_log_softmax",
+    "rounded_to_bfloat16",
     "rounded_weights",
     "scatter",
     "scratch",
@@ -57,6 +61,8 @@ PRECISIONS = {
 """double: everything in float64, rounded once a step to the dtype of the logits. single: logits,
 values and every operation in float32. mixed: the same, but values stay Python's floats until they
 meet a logit."""
+
+DOUBLE = PRECISIONS["double"]
 
 _LANES = 8  # floats in a vector of AVX2
 # SLEEF's expf: 1 / ln 2, ln 2 in two parts, and the polynomial of the rest.
@@ -117,7 +123,7 @@ def reduce_rows(
     rows = [array.reshape(-1, shape[-1]) for array in logits]
     result: NDArray[Any] = np.empty(len(rows[0]), dtype)
     for block in blocks(rows[0].shape):
-        result[block] = kernel(*(array[block] for array in rows))
+        result[block] = kernel(*(widened(array[block]) for array in rows))
     return result.reshape(shape[:-1])[()]  # a scalar for a single row, as numpy reductions do
 
 
@@ -142,6 +148,30 @@ def cast_finite(rows: FloatArray, dtype: np.dtype[Any]) -> FloatArray:
     return result
 
 
+def in_own_dtype(result: FloatArray, array: FloatArray, logits: ArrayLike) -> FloatArray:
+    """Return what a single transform made of an array in the dtype and library of ``logits``."""
+    if array is logits:
+        return result
+    limit = largest(logits)
+    if limit is not None:
+        result = _within(result, limit)
+    return given_back(result, logits, own_dtype=True)
+
+
+def _within(rows: FloatArray, limit: float) -> FloatArray:
+    """Return logits that a dtype whose largest number is ``limit`` can hold, as `cast_finite`."""
+    far = reduce_rows(
+        lambda block: ((np.abs(block) > limit) & (block > -np.inf)).any(axis=-1),
+        rows,
+        dtype=np.bool_,
+    )
+    if not far.any():
+        return rows
+    result = rows.copy()
+    result[far] = _squeezed(rows[far].astype(np.float64), limit).astype(rows.dtype)
+    return result
+
+
 def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
     top = rows.max(axis=-1, keepdims=True)
     base = np.where(top > limit, top, 0)
@@ -152,6 +182,25 @@ def _squeezed(rows: FloatArray, limit: float) -> FloatArray:
         low = -limit * (0.5 + 0.5 * (depth - 0.5) / (deepest - 0.5))
         squeezed = np.where(depth > 0.5, low, rows - base)
     return np.where(rows == -np.inf, rows, squeezed)
+
+
+def rounded_to_bfloat16(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the nearest numbers of bfloat16, in float32: of two as near the even one.
+
+    What is beyond the largest becomes infinite, as in every rounding of IEEE 754; subnormal numbers
+    stay, NaN stays NaN. float64 would be rounded twice, and is not taken.
+
+    Examples
+    --------
+    >>> rounded_to_bfloat16(np.array([1.00390625, 1.01171875, 3.4e38], np.float32))
+    array([1.      , 1.015625,      inf], dtype=float32)
+    """
+    bits = np.array(numbers, np.float32, order="C").view(np.uint32)
+    # bfloat16 is the upper half of a float32. A little less than half of its last place, and the
+    # whole half where that place is odd, carries into it exactly where the rounding is upwards.
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    upper = np.where(np.isnan(numbers), np.uint32(0x7FC0), rounded)
+    return (upper << np.uint32(16)).view(np.float32)
 
 
 def scatter(rows: FloatArray, row: IntArray, token: IntArray, values: FloatArray) -> None:
@@ -369,7 +418,7 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64; ``-inf`` marks a removed token.
+        float16, bfloat16, float32 or float64; ``-inf`` marks a removed token.
 
     Returns
     -------
@@ -387,7 +436,7 @@ def log_softmax(logits: ArrayLike) -> NDArray[np.float64]:
     >>> log_softmax([0.0, 0.0, -np.inf])
     array([-0.69314718, -0.69314718,        -inf])
     """
-    return map_rows(_log_softmax, check_logits(logits), dtype=np.float64)
+    return given_back(map_rows(_log_softmax, check_logits(logits), dtype=np.float64), logits)
 
 
 def softmax(logits: ArrayLike) -> NDArray[np.float64]:
@@ -396,7 +445,7 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64; ``-inf`` marks a removed token.
+        float16, bfloat16, float32 or float64; ``-inf`` marks a removed token.
 
     Returns
     -------
@@ -414,4 +463,4 @@ def softmax(logits: ArrayLike) -> NDArray[np.float64]:
     >>> softmax([0.0, 0.0, -np.inf])
     array([0.5, 0.5, 0. ])
     """
-    return map_rows(_softmax, check_logits(logits), dtype=np.float64)
+    return given_back(map_rows(_softmax, check_logits(logits), dtype=np.float64), logits)

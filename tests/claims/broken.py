@@ -10,6 +10,8 @@ import numpy as np
 from logitlab import Context, Generation, SamplingParams
 from logitlab.claims import Lab
 from logitlab.constraints import constraint_of
+from logitlab.datasets import Recording
+from logitlab.engines.compare import Comparison, compare_engines
 from logitlab.models import Model
 
 Request = Mapping[str, Any]
@@ -30,11 +32,14 @@ class Altered(Lab):
     def refusal(self, request: Request) -> str:
         return super().refusal(self._other(request))
 
-    def logits(self, request: Request, rows: Any, context: Any = None) -> Any:
-        return super().logits(self._other(request), rows, context)
+    def logits(self, rows: Any, request: Request, context: Any = None) -> Any:
+        return super().logits(rows, self._other(request), context)
 
-    def draw(self, request: Request, rows: Any, **places: Any) -> Any:
-        return super().draw(self._other(request), rows, **places)
+    def compare(self, row: Any, request: Request) -> Comparison:
+        return super().compare(row, self._other(request))
+
+    def draw(self, rows: Any, request: Request, **places: Any) -> Any:
+        return super().draw(rows, self._other(request), **places)
 
     def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
         return super().generate(prompt, self._other(request), **options)
@@ -42,8 +47,8 @@ class Altered(Lab):
     def chat(self, request: Request) -> dict[str, Any]:
         return super().chat(self._other(request))
 
-    def room(self, request: Request, text: str) -> list[int]:
-        return super().room(self._other(request), text)
+    def room(self, text: str, request: Request) -> list[int]:
+        return super().room(text, self._other(request))
 
 
 def maps(key: str, change: Callable[[Any], Any]) -> Lab:
@@ -89,10 +94,10 @@ class Cuts(Lab):
     def __init__(self, key: str, keeps: Callable[[Any, Any], Any]) -> None:
         self.key, self.keeps = key, keeps
 
-    def logits(self, request: Request, rows: Any, context: Any = None) -> Any:
+    def logits(self, rows: Any, request: Request, context: Any = None) -> Any:
         value = request.get(self.key)
         if value is None:
-            return super().logits(request, rows, context)
+            return super().logits(rows, request, context)
         weight = np.exp(np.float64(rows) - rows.max(axis=-1, keepdims=True))
         p = weight / weight.sum(axis=-1, keepdims=True)
         mask = self.keeps(p, value) | (p == p.max(axis=-1, keepdims=True))
@@ -108,28 +113,43 @@ def below(p: Any, value: float) -> Any:
     return mask
 
 
+class Untied(Lab):
+    """Rows with all of their digits, whatever is said of them."""
+
+    @property
+    def tied_rows(self) -> Recording:
+        return dataclasses.replace(super().rows, dtype="bfloat16")
+
+
+class Alike(Lab):
+    """Engines that all keep exactly k."""
+
+    def compare(self, row: Any, request: Request) -> Comparison:
+        return compare_engines(row, dict(request), engines=["openrouter", "sglang", "llama_cpp"])
+
+
 class OnlyPrompt(Lab):
     """Penalties that do not see the output."""
 
-    def logits(self, request: Request, rows: Any, context: Context | None = None) -> Any:
+    def logits(self, rows: Any, request: Request, context: Context | None = None) -> Any:
         seen = None if context is None else Context(prompt=context.prompt)
-        return super().logits(request, rows, seen)
+        return super().logits(rows, request, seen)
 
 
 class OfLogprobs(Lab):
     """A repetition penalty on log-probabilities, which follows the probability."""
 
-    def logits(self, request: Request, rows: Any, context: Any = None) -> Any:
+    def logits(self, rows: Any, request: Request, context: Any = None) -> Any:
         peak = rows.max(axis=-1, keepdims=True)
         mass = np.log(np.exp(rows - peak).sum(axis=-1, keepdims=True))
-        return super().logits(request, rows - peak - mass, context)
+        return super().logits(rows - peak - mass, request, context)
 
 
 class Divides(Lab):
     """A repetition penalty that divides negative logits, too."""
 
-    def logits(self, request: Request, rows: Any, context: Any = None) -> Any:
-        after = super().logits(request, rows, context)
+    def logits(self, rows: Any, request: Request, context: Any = None) -> Any:
+        after = super().logits(rows, request, context)
         wrong = (after != rows) & (rows < 0)
         return np.where(wrong, rows / request.get("repetition_penalty", 1.0), after)
 
@@ -150,8 +170,8 @@ class Restless(Lab):
 class Batched(Lab):
     """A library whose draws depend on the place in the batch."""
 
-    def draw(self, request: Request, rows: Any, **places: Any) -> Any:
-        return super().draw(request, rows, **{**places, "sequence": None})
+    def draw(self, rows: Any, request: Request, **places: Any) -> Any:
+        return super().draw(rows, request, **{**places, "sequence": None})
 
     def generate(self, prompt: Any, request: Any, **options: Any) -> list[Generation]:
         seeds = options.get("seed")
@@ -229,7 +249,7 @@ class AtBorders(Lab):
 class Everything(Lab):
     """Masks that let every text be written."""
 
-    def room(self, request: Request, text: str) -> list[int]:
+    def room(self, text: str, request: Request) -> list[int]:
         constraint_of(self.params(request))
         return [len(self.model.vocabulary)] * (len(self.model.encode(text)) + 1)
 
@@ -237,9 +257,9 @@ class Everything(Lab):
 class Ordered(Lab):
     """A chain that forgets the bias, and one that adds it after the truncations."""
 
-    def logits(self, request: Request, rows: Any, context: Any = None) -> Any:
+    def logits(self, rows: Any, request: Request, context: Any = None) -> Any:
         rest = {key: value for key, value in request.items() if key != "logit_bias"}
-        after = np.array(super().logits(rest, rows, context))
+        after = np.array(super().logits(rows, rest, context))
         for token, bias in request.get("logit_bias", {}).items():
             after[int(token)] += bias
         return after

@@ -15,11 +15,13 @@ import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import Generation, ParameterError, claims
-from logitlab.claims import BEYOND, CLAIMS, SECTIONS, Claim, Finding, Lab
+from logitlab.claims import BEYOND, CLAIMS, SECTIONS, Claim, Finding, Lab, Picture
 from logitlab.claims.report import draw
+from logitlab.plot.style import ink_on
 from logitlab.request.params import PARAMETERS, TWENTY
 
 from claims.broken import (
+    Alike,
     Altered,
     AtBorders,
     Batched,
@@ -36,6 +38,7 @@ from claims.broken import (
     Reports,
     Restless,
     Unchecked,
+    Untied,
     below,
     defaults,
     forces,
@@ -109,6 +112,7 @@ BROKEN: dict[str, list[Lab]] = {
     "top_k.exact": [maps("top_k", lambda k: k + 1), maps("top_k", lambda k: max(k - 1, 1))],
     "top_k.one": [maps("top_k", lambda k: k + 1)],
     "top_k.disabled": [maps("top_k", lambda k: k or 50)],
+    "top_k.ties": [Untied(), Alike(), maps("top_k", lambda k: k + 1)],
     "min_p.tenth": [Cuts("min_p", lambda p, value: p >= value)],
     "min_p.confidence": [Cuts("min_p", lambda p, value: p >= value)],
     "min_p.neutral": [maps("min_p", lambda p: p or 1e-4)],
@@ -169,6 +173,7 @@ NO_FIGURE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claim", ALL, ids=[claim.name for claim in ALL])
 def test_claims_hold_and_can_fail(claim: Claim) -> None:
     finding = finding_of(claim)
@@ -210,6 +215,15 @@ def test_samplers_beyond_the_page_have_claims_with_sources() -> None:
     assert names == [claim.name for claim in BEYOND if claim.parameter == "min_p"]
 
 
+def test_a_figure_on_a_dark_ground_has_light_words() -> None:
+    picture = Picture("Two bars", "which", "size", ["a", "b"], {"it": [1, 2]}, "bars")
+    for dark, ground in ((True, "#FFFFFF"), (False, "#000000")):
+        ax = draw(picture, dark=dark)
+        assert ink_on(ax.figure.get_facecolor()) == ground
+        assert all(ink_on(text.get_color()) != ground for text in words(ax))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("key", "family"), [*((key, CLAIMS) for key in TWENTY), *((key, BEYOND) for key in ABOUT)]
 )
@@ -261,6 +275,13 @@ def test_verdicts() -> None:
     exact = next(claim for claim in CLAIMS if claim.name == "min_p.tenth")
     assert Finding(exact, True, "").verdict == "holds"
     assert Finding(exact, False, "").verdict == "FAILS"
+
+
+def test_ties_of_bfloat16_part_the_engines_on_twelve_rows() -> None:
+    finding = finding_of(next(claim for claim in CLAIMS if claim.name == "top_k.ties"))
+    assert finding.measured == {
+        "parted": 12, "rows": 20, "more": 5, "most": 55, "others": 6, "before": 0
+    }  # fmt: skip
 
 
 def test_a_missing_extra_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,8 +63,8 @@ def test_the_status_is_1_if_one_fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Twice(claims.Lab):
-        def logits(self, request: Any, rows: Any, context: Any = None) -> Any:
-            return super().logits(request, rows, context) * 2
+        def logits(self, rows: Any, request: Any, context: Any = None) -> Any:
+            return super().logits(rows, request, context) * 2
 
     monkeypatch.setattr(claims, "Lab", Twice)
     with pytest.raises(SystemExit) as left:

@@ -126,6 +126,21 @@ def test_a_bundled_row_by_its_prompt() -> None:
     assert "row 16, multilingual: '日本の首都は'" in ok("trace", "--prompt", "日本")
 
 
+def test_bundled_rows_in_bfloat16() -> None:
+    words = ("--row", "12", "--dtype", "bfloat16", "--top-k", "50")
+    assert "row 12, repetition, bfloat16: 'the the" in ok("trace", *words, "--engine", "vllm")
+    report = json.loads(ok("trace", *words, "--engine", "vllm", "--json"))
+    assert [stage["kept"] for stage in report["stages"]] == [49152, 55]
+    report = json.loads(ok("trace", *words[:2], *words[4:], "--engine", "vllm", "--json"))
+    assert [stage["kept"] for stage in report["stages"]] == [49152, 50]
+    assert ok("trace", "--row", "1", "--seed", "1") == ok(
+        "trace", "--row", "1", "--seed", "1", "--dtype", "float32"
+    )
+    found = json.loads(ok("engines", *words, "--json"))["engines"]
+    assert (found["vllm"]["kept"], found["sglang"]["kept"]) == (55, 50)
+    assert "must be one of 'float32', 'bfloat16', got 'bf16'" in run("trace", "--dtype=bf16").stderr
+
+
 def test_own_logits(tmp_path: Path) -> None:
     file = tmp_path / "mine.npy"
     np.save(file, np.log(np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)))
@@ -186,8 +201,12 @@ MISTAKES = [
     (["--prompt", "the"], "--prompt must be part of exactly one bundled prompt, got 'the'."),
     (["--prompt", "upon", "--row", "3"], "--row must be absent where --prompt is given, got '3'."),
     (["--prompt-ids", "1"], "--prompt-ids must be given together with --logits, got '1'."),
-    (["--logits", "no.npy"], "--logits must be a readable .npy file, got 'no.npy'."),
-    (["--logits", "pyproject.toml"], "--logits must be a readable .npy file"),
+    (["--logits", "no.npy"], "--logits must be an existing file of logits, got 'no.npy'."),
+    (["--logits", "pyproject.toml"], "--logits must be a file of logits: .npy, "),
+    (
+        ["--logits", "x.npy", "--dtype", "bfloat16"],
+        "--dtype must be absent where --logits is given",
+    ),
     (["--logits", "x.npy", "--prompt", "y"], "--prompt must be absent where --logits is given"),
 ]
 
@@ -213,11 +232,14 @@ def test_mistakes_in_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "must be an array of shape (V,) or (n, V), not empty, got shape (2, 2, 2)." in error(
         np.zeros((2, 2, 2))
     )
-    assert "must be a readable .npy file" in error(np.array([object()]))
-    assert "--logits must be float16, float32 or float64, got int64." in error(np.arange(5))
+    assert "It holds pickled objects, which could run any code" in error(np.array([object()]))
+    assert "--logits must be float16, bfloat16, float32 or float64, got int64." in error(
+        np.arange(5)
+    )
     assert "--logits must be free of NaN, got NaN." in error(np.array([0.0, np.nan]))
     assert "--row must be an integer in [0, 1], got 2." in error(np.zeros((2, 2)), "--row", "2")
-    assert "not empty, got shape (2, 0)." in error(np.zeros((2, 0)))
+    assert "not empty, got shape (0, 2)." in error(np.zeros((0, 2)))
+    assert "with V at least 1, got shape (2, 0)." in error(np.zeros((2, 0)))
     assert "--prompt-ids must be given with a penalty, got None. A penalty counts" in error(
         np.zeros(4), "--presence-penalty", "1"
     )
@@ -239,7 +261,7 @@ def test_junk_files_are_one_clear_line(
     file = tmp_path / "junk.npy"
     file.write_bytes(junk)
     assert main(["trace", "--logits", str(file)]) == 2
-    assert "--logits must be a readable .npy file, got" in capsys.readouterr().err
+    assert "--logits must be a .npy file of logits, got" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_one_clear_line() -> None:
@@ -271,7 +293,7 @@ def test_unknown_words_exit_with_two(arguments: list[str]) -> None:
 
 
 def test_version_and_help() -> None:
-    assert ok("--version") == "logitlab 0.1.0\n"
+    assert ok("--version") == f"logitlab {ll.__version__}\n"
     assert "--repetition-penalty" in ok("trace", "--help")
 
 
@@ -501,7 +523,7 @@ def test_generate_shows_probabilities_as_lines_or_colours(
     colours = capsys.readouterr().out
     plain = re.sub(r"\x1b\[[0-9;]*m", "", colours)
     text = generate(NGram.bundled(), "Once upon", seed=3, max_tokens=6).text
-    assert plain == f"{text}\n\nprobability: to 0.02 to 0.1 to 0.3 to 0.7 to 1\n"
+    assert plain == f"{text}\n\nprobability of each token, up to: 0.001  0.01  0.1  0.5  1\n"
     assert colours.count("\x1b[38;5;") == 6 + 5
 
 
@@ -528,7 +550,7 @@ def test_chat_answers_a_request_body(tmp_path: Path) -> None:
     file = tmp_path / "request.json"
     file.write_text(json.dumps(request), "utf-8")
     body = json.loads(ok("chat", str(file)))
-    whole = chat(request, NGram.bundled())
+    whole = chat(NGram.bundled(), request)
     assert body["choices"] == whole["choices"]
     events = ok("chat", str(file), "--stream").split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]

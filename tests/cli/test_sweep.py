@@ -37,6 +37,19 @@ def test_it_prints_the_table_of_the_library(file: Path, capsys: Any) -> None:
     assert out(capsys, file, *OPTIONS, "--metrics", "entropy,support") == expected
 
 
+def test_bundled_rows_in_bfloat16(file: Path, capsys: Any) -> None:
+    options = ("--top-k", "50", "--engine", "vllm", "--metrics", "support", "--quiet")
+    rows = datasets.load(dtype="bfloat16").logits
+    expected = sweep(rows, {"top_k": [50]}, ["support"], engine="vllm").to_csv()
+    assert out(capsys, "--dtype", "bfloat16", *options) == expected
+    assert out(capsys, *options) != expected
+    assert run(file, "--dtype", "bfloat16", *options) == 2
+    assert capsys.readouterr().err == (
+        "logitlab: error: --dtype must be absent where ROWS is given, got 'bfloat16'. "
+        "A file has its own dtype.\n"
+    )
+
+
 def test_files_figure_and_workers(file: Path, tmp_path: Path, capsys: Any) -> None:
     table, figure, checkpoint = (tmp_path / name for name in ("out.csv", "out.png", "held"))
     text = out(
@@ -140,7 +153,7 @@ def test_mistakes(words: list[str], message: str, file: Path, capsys: Any) -> No
 
 def test_rows_that_are_none(capsys: Any) -> None:
     assert run("nowhere.npy", "--top-k", "1") == 2
-    assert "rows must be an existing .npy file" in capsys.readouterr().err
+    assert "rows must be an existing file of logits" in capsys.readouterr().err
     assert run("--top-k", "1", "--prompt-ids", "3") == 2
     assert "--prompt-ids must be given together with ROWS" in capsys.readouterr().err
 

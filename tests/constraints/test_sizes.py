@@ -14,6 +14,8 @@ from logitlab.constraints import JsonSchema, Matcher
 from constraints.schemas import closed, listed
 from constraints.writing import BYTES, accepts, vocabularies
 
+pytestmark = pytest.mark.slow
+
 MANY = 2_100  # more than the 2,000 items that a row has by default
 
 

@@ -90,7 +90,7 @@ def compared(engine: str, number: int, case: Case, theirs: Any) -> tuple[str, li
             return "excluded", []
         return "other", [f"{number} {case.params}: {len(kept)} / {np.count_nonzero(ours)}"]
     distance = recorded.distance(answer, ours)
-    far = [f"{number} {case.params}: {distance}"] if distance >= recorded.TOLERANCE else []
+    far = [f"{number} {case.params}: {distance}"] if distance >= recorded.tolerance(case) else []
     return "equal", far
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from logitlab import Context, ParameterError, TopP, engines, softmax
+from logitlab import Context, ParameterError, TopP, Xtc, engines, softmax
 from logitlab.engines.registry import EngineLike
 
 from engines.beyond import FOLDER, read_cases
@@ -76,6 +76,11 @@ def in_ids(params: dict[str, Any]) -> dict[str, Any]:
     return params | {"dry_sequence_breakers": [[ord(c) - 0x4E00 for c in b] for b in breakers]}
 
 
+def tolerance(case: Case) -> float:
+    """Return how far float32 may be off: a temperature below 0.1 magnifies what it rounds."""
+    return TOLERANCE * max(1.0, 0.1 / (case.params.get("temperature") or 1.0))
+
+
 def distance(answer: Answer, ours: Array) -> float:
     """Return the total variation distance, with the recorded float32 probabilities normalised."""
     theirs = np.zeros(len(ours))
@@ -90,6 +95,8 @@ def same_survivors(answer: Answer, ours: Array) -> bool:
 
 BEYOND_ONE = "sums of float32 exceed 1, so that top_p 1 removes the least likely tokens"
 ROUNDING = "the cut lies within what sums of float32 over a whole vocabulary round"
+SUBNORMAL = "a probability below the normal numbers of float32, which mlx takes for 0"
+REMOVED = "below 0, typical_p keeps the first candidate of a sort by NaN, even a removed one"
 KERNEL = "a limit of the Triton kernels: ties or a tail stay, or the least likely token goes"
 
 
@@ -107,9 +114,28 @@ def excluded(engine: str, answer: Answer, ours: Array) -> str:
             return BEYOND_ONE
     both = (theirs > TINY) & (ours > TINY)
     nested = both.sum() == min((theirs > TINY).sum(), (ours > TINY).sum())
-    few = abs(int((theirs > TINY).sum()) - int((ours > TINY).sum())) <= 2
+    differ = (theirs > TINY) != (ours > TINY)
+    few = differ.sum() <= 2
+    if engine.startswith("mlx_lm"):  # all that are as likely as the last one stay or go with it
+        few = np.unique((theirs if (theirs[differ] > TINY).any() else ours)[differ]).size <= 2
     if len(ours) > 10_000 and nested and few and _cuts_closely(engine, answer.case):
         return ROUNDING
+    if engine.startswith("mlx_lm") and answer.case.params.get("xtc_probability"):
+        # With a threshold of 0 the least likely token is the one that XTC spares.
+        chain = engines.get(engine)(answer.case.params)
+        at = next((i for i, step in enumerate(chain) if isinstance(step, Xtc)), 0)
+        context = Context(answer.case.prompt, answer.case.output)
+        before = softmax(chain[:at](answer.case.logits, context))
+        if before[before > 0].min() < np.finfo(np.float32).tiny:
+            return SUBNORMAL
+    asked = answer.case.params
+    one = (theirs > TINY).sum() == 1
+    if (
+        engine == "llama_cpp"
+        and asked.get("top_n_sigma", -1) > 0 > asked.get("typical_p", 1)
+        and one
+    ):
+        return REMOVED
     if engine == "vllm_triton":
         lost = (ours > TINY) & ~both
         smallest = ours == ours[ours > 0].min()

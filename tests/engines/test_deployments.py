@@ -59,7 +59,7 @@ def test_a_deployment_is_an_engine_wherever_one_is_asked_for() -> None:
     assert ll.distribution(row, engine=llama3)[0] > ll.distribution(row, engine="vllm")[0]
     text = ll.generate(MODEL, [1], {"max_tokens": 2}, engine=llama3, seed=1)
     assert any(note.key == "top_k" and note.used == 20 for note in text.notes)
-    body = ll.chat({"prompt": "a", "max_tokens": 2}, MODEL, engine=llama3)
+    body = ll.chat(MODEL, {"prompt": "a", "max_tokens": 2}, engine=llama3)
     assert any("of generation_config" in note for note in body["logitlab"]["notes"])
     for copied in (pickle.loads(pickle.dumps(each)) for each in (llama3, named)):
         assert copied.translate({}) == (llama3 if "+" in copied.name else named).translate({})
@@ -158,7 +158,7 @@ def test_what_belongs_to_a_deployment_acts_in_a_body_and_is_told_as_such() -> No
         body = {"prompt": "a", "max_tokens": 1, "seed": 1, "presence_penalty": 1, key: value}
         body |= {"temperature": 1}
         told = f"{key} belongs to a deployment of {name}, and to no request; it acts here."
-        said = ll.chat(body, MODEL, engine=name)["logitlab"]
+        said = ll.chat(MODEL, body, engine=name)["logitlab"]
         assert told in said["notes"]
         assert key not in said["ignored"]
         # Whoever deploys it so is told nothing.

@@ -1,6 +1,8 @@
-"""Engines that are installed, asked fresh random requests: llama.cpp and mlx-lm.
+"""Engines that are installed, asked random requests that were not recorded: llama.cpp and mlx-lm.
 
-The extra ``engines-live`` installs them; where they are missing these tests are skipped.
+The extra ``engines-live`` installs them; where they are missing these tests are skipped. The
+requests are those of one seed, for a gate must not close by chance; ``LOGITLAB_LIVE_SEED`` is
+another seed, or ``fresh``.
 """
 
 from __future__ import annotations
@@ -22,19 +24,23 @@ PACKAGES = {
 }
 
 
+SEED = os.environ.get("LOGITLAB_LIVE_SEED", "20261127")
+
+
 def wants(package: str) -> None:
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed: pip install 'logitlab[engines-live]'")
 
 
 @pytest.mark.parametrize("engine", PACKAGES)
-def test_fresh_requests(engine: str) -> None:
+def test_requests_that_were_not_recorded(engine: str) -> None:
     wants(PACKAGES[engine])
     # In a process of its own: the engines' libraries do not get along with one another.
     script = Path(__file__).with_name("live.py")
     environment = os.environ | {"MLX_DISABLE_COMPILE": "1"}
+    asked = [engine] if SEED == "fresh" else [engine, SEED]
     done = subprocess.run(
-        [sys.executable, str(script), engine], capture_output=True, text=True, env=environment
+        [sys.executable, str(script), *asked], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 differ" in done.stdout

@@ -105,6 +105,14 @@ def test_a_sampler_of_mlx_lm_alone(example: dict[str, Any]) -> None:
     np.testing.assert_allclose(softmax(final), example["probs"], atol=2e-6)
 
 
+@pytest.mark.parametrize("engine", ["mlx_lm", "mlx_lm_server"])
+def test_mlx_lm_reads_no_threshold_where_nothing_is_drawn(engine: str) -> None:
+    asked = {"xtc_probability": 1.0, "xtc_threshold": 0.7}
+    assert np.flatnonzero(engines.get(engine)(asked)(X) > -np.inf).tolist() == [int(X.argmax())]
+    with pytest.raises(ParameterError, match=r"in the \[0, 0.5\] interval"):
+        engines.get(engine)({**asked, "temperature": 1})
+
+
 def test_all_examples_but_those_of_larger_vocabularies_are_there() -> None:
     counts = {name: len(of(name).args[1]) for name in ("llama.cpp", "koboldcpp", "mlx-lm")}
     assert counts == {"llama.cpp": 50, "koboldcpp": 44, "mlx-lm": 2}
@@ -129,6 +137,15 @@ def test_the_order_of_samplers_decides(asked: dict[str, Any], kept: list[int]) -
     chain = engines.llama_cpp({"min_p": 0, "top_p": 1, **asked})
     chain = chain.branch([True] * len(chain.coins))
     assert np.flatnonzero(chain(X) > -np.inf).tolist() == kept
+
+
+def test_min_p_sorts_all_before_it_keeps_as_many_as_it_must() -> None:
+    row = np.zeros(300, np.float32)
+    row[7::40], row[3::11] = 12, 9
+    asked = {"min_keep": 12, "min_p": 0.5, "temperature": 1, "samplers": ["min_p"]}
+    kept = np.flatnonzero(engines.llama_cpp(asked)(row) > -np.inf).tolist()
+    # What llama.cpp's own functions keep: of the equal ones those that its bucket sort has first.
+    assert kept == [7, 87, 127, 146, 167, 207, 247, 256, 267, 278, 287, 289]
 
 
 def test_what_top_n_sigma_masks_counts_for_dynamic_temperature() -> None:

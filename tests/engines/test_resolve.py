@@ -42,7 +42,7 @@ TEXTS: list[Callable[..., Any]] = [
     lambda request, **more: ll.generate(MODEL, [1], request, **more),
     lambda request, **more: list(ll.stream(MODEL, [1], request, **more)),
     lambda request, **more: ll.generate_many(MODEL, [[1], [2]], request, **more),
-    lambda request, **more: ll.chat({**request, "prompt": "a"}, MODEL, **more),
+    lambda request, **more: ll.chat(MODEL, {**request, "prompt": "a"}, **more),
 ]
 
 
@@ -132,8 +132,8 @@ def test_engines_check_by_their_own_rules_through_every_door() -> None:
             write({**hot, "max_tokens": 2})
         write({**hot, "max_tokens": 2}, engine="llama_cpp")
     body = {"prompt": "a", "max_tokens": 2, **hot}
-    assert "error" in ll.chat(body, MODEL)
-    assert "choices" in ll.chat(body, MODEL, engine="llama_cpp")
+    assert "error" in ll.chat(MODEL, body)
+    assert "choices" in ll.chat(MODEL, body, engine="llama_cpp")
 
 
 def test_what_is_resolved_stays_as_it_is() -> None:

@@ -264,7 +264,7 @@ def test_a_generation_spells_with_its_model() -> None:
     begun = ll.generate(TALES, "Once upon", REQUEST, **options | {"max_tokens": 5})
     assert (ll.resume(TALES, begun, max_tokens=25)[0].tokens == given.tokens).all()
     body = {"prompt": "Once upon", "max_tokens": 25, **REQUEST}
-    assert ll.chat(body, TALES)["choices"][0]["message"]["content"] == given.text
+    assert ll.chat(TALES, body)["choices"][0]["message"]["content"] == given.text
 
 
 def test_an_engine_of_your_own_spells_as_it_says() -> None:

@@ -252,12 +252,12 @@ def test_the_wire_tells_why_it_ended(
     script = list(map(model.vocabulary.find, "ab aba ba b"))
     model._script = [0, 0, *script, END]  # the prompt is of three tokens
     body = {**BODY, **request_, "logprobs": True}
-    whole = chat(body, model, engine=engine)
+    whole = chat(model, body, engine=engine)
     [choice] = whole["choices"]
     assert (choice["finish_reason"], choice["native_finish_reason"]) == (reason, cause)
     said = choice["message"]["content"]
     assert "".join(entry["token"] for entry in choice["logprobs"]["content"]) == said
-    chunks = list(chat_stream(body, model, engine=engine))
+    chunks = list(chat_stream(model, body, engine=engine))
     streamed = [c["choices"][0]["delta"].get("content") or "" for c in chunks if c["choices"]]
     assert "".join(streamed) == said
     if cause != "repetition":

@@ -105,10 +105,10 @@ def test_a_coin_is_a_function_of_its_place_alone() -> None:
 
 def test_the_wire_takes_them_too() -> None:
     body = {"prompt": "a", "seed": 3, "max_tokens": 8, "mirostat": 2, "xtc_probability": 0.5}
-    answer = ll.chat(body, MODEL)
+    answer = ll.chat(MODEL, body)
     assert answer["logitlab"]["ignored"] == []
     assert len(answer["logitlab"]["notes"]) == 2
-    assert answer["choices"] == ll.chat(body, MODEL)["choices"]
+    assert answer["choices"] == ll.chat(MODEL, body)["choices"]
 
 
 def test_what_the_caller_changes_later_changes_no_text() -> None:
@@ -202,7 +202,7 @@ def test_each_of_many_texts_can_begin_in_a_state_of_its_own() -> None:
 
 def test_the_wire_tells_the_state_after_each_answer() -> None:
     body = {"prompt": "a", "seed": 3, "max_tokens": 8, "mirostat": 2, "n": 2}
-    told = ll.chat(body, MODEL)["logitlab"]["state"]
+    told = ll.chat(MODEL, body)["logitlab"]["state"]
     texts = generate(MODEL, "a", {"mirostat": 2}, n=2, seed=3, max_tokens=8)
     assert told == [text.state for text in texts]
-    assert "state" not in ll.chat({**body, "mirostat": 0}, MODEL)["logitlab"]
+    assert "state" not in ll.chat(MODEL, {**body, "mirostat": 0})["logitlab"]

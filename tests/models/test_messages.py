@@ -109,11 +109,11 @@ def test_what_is_wrong_has_its_place(path: str, value: Any, rule: str) -> None:
     if "function_call" in path and isinstance(value, dict):
         place += ".arguments"
     assert (caught.value.name, caught.value.rule) == (place, rule)
-    error = chat({"messages": messages, "max_tokens": 2}, MODEL)["error"]
+    error = chat(MODEL, {"messages": messages, "max_tokens": 2})["error"]
     assert (error["code"], error["metadata"]) == (400, {"parameter": place})
     assert error["message"].startswith(f"{place} must be {rule}, got ")
     with pytest.raises(ParameterError, match=r"^messages\["):
-        chat_stream({"messages": messages, "max_tokens": 2}, MODEL)
+        chat_stream(MODEL, {"messages": messages, "max_tokens": 2})
 
 
 @pytest.mark.parametrize(

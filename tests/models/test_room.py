@@ -26,7 +26,7 @@ def test_type_checkers_are_told_of_every_adapter() -> None:
     tree = ast.parse(Path(models.__file__).read_text("utf-8"))
     block = next(node for node in tree.body if isinstance(node, ast.If))
     aliases = [a for node in block.body if isinstance(node, ast.ImportFrom) for a in node.names]
-    assert {alias.asname for alias in aliases} == set(models._ADAPTERS)
+    assert {alias.asname for alias in aliases} == {*models._ADAPTERS, *models._FILES}
 
 
 def test_a_file_is_loaded_by_its_ending(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 from logitlab.models import Model, State
+from logitlab.verification.finding import Finding
+from logitlab.verification.result import Verification
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
@@ -106,6 +108,24 @@ def colours(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     return ll.plot.sweep(row, grid, show="entropy", **how)
 
 
+def places(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    grid = {"engine": ["openrouter", "vllm", "llama_cpp_python", "mlx_lm", "koboldcpp"]}
+    result = ll.sweep(np.stack([row, row / 2]), grid, "entropy", request={"top_p": 0.7})
+    return ll.plot.sweep(result, **how)
+
+
+def histogram(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    rows = np.stack([row / (1 + i / 4) for i in range(30)])
+    result = ll.sweep(rows, {"temperature": [0.5, 1.0]}, "perplexity", reduce="histogram")
+    return ll.plot.sweep(result, **how)
+
+
+def bins(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    rows = np.stack([row / (1 + i / 4) for i in range(30)])
+    grid = {"temperature": np.linspace(0.2, 2, 7)}
+    return ll.plot.sweep(ll.sweep(rows, grid, "entropy", reduce="histogram"), **how)
+
+
 def penalties(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     context = ll.Context(output=np.arange(len(row)).repeat(2)[: len(row) + 1] % len(row))
     request = {"frequency_penalty": 0.5, "presence_penalty": 0.3, "repetition_penalty": 1.5}
@@ -117,6 +137,14 @@ def generation(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
         Same(row, words), [0], seed=1, max_tokens=30, logprobs=True, top_logprobs=min(3, len(row))
     )
     return ll.plot.generation(answer, words, **how)
+
+
+def scored(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    text = [place % len(row) for place in range(30)]
+    result = ll.score(
+        Same(row, words), text, {"top_k": 9}, prompt=[0], top_logprobs=min(3, len(row))
+    )
+    return ll.plot.generation(result, words, **how)
 
 
 def state(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
@@ -131,6 +159,19 @@ def adaptive(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     return ll.plot.state(answer, **how)
 
 
+def evidence(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
+    drifts = np.concatenate([row, [-1.0]])[:8]
+    names = [text[:40] for text in map(words.label, range(len(drifts) - 1))] + ["honoured"]
+    course = tuple(
+        (n, {f"{i} {name}": float(n * np.nan_to_num(drift, neginf=-1.0) / 3)
+             for i, (name, drift) in enumerate(zip(names, drifts, strict=True))})
+        for n in range(1, 30)
+    )  # fmt: skip
+    found = Finding("honoured", "proven", 1e-3, history=course)
+    keys = ("top_k", "temperature", "repetition_penalty", "$a_b$")
+    return ll.plot.evidence(Verification(dict.fromkeys(keys, found)), **how)
+
+
 PICTURES: dict[str, Draw] = {
     draw.__name__: draw
     for draw in (
@@ -142,10 +183,15 @@ PICTURES: dict[str, Draw] = {
         lines,
         band,
         colours,
+        places,
+        histogram,
+        bins,
         penalties,
         generation,
+        scored,
         state,
         adaptive,
+        evidence,
     )
 }
 
@@ -158,7 +204,9 @@ def rectangles(ax: Axes) -> list[Rectangle]:
 def words(ax: Axes) -> list[Text]:
     """Return every text that is drawn: of the axes, and of what stands beside them."""
     texts: list[Text] = []
-    for part in ax.figure.axes:
+    insets = [child for part in ax.figure.axes for child in part.child_axes]
+    known = set[Text]()
+    for part in [*insets, *ax.figure.axes]:
         ticks: set[Text] = set()
         for axis in (part.xaxis, part.yaxis):
             low, high = sorted(axis.get_view_interval())
@@ -166,5 +214,7 @@ def words(ax: Axes) -> list[Text]:
                 ticks |= {tick.label1, tick.label2}
                 if low <= tick.get_loc() <= high:
                     texts.append(tick.label1)
-        texts += [text for text in part.findobj(Text) if text not in ticks]
+        known |= ticks  # an inset's, which are among its parent's texts, too
+        texts += [text for text in part.findobj(Text) if text not in known]
+        known |= set(texts)
     return [text for text in texts if text.get_text() and text.get_visible()]

@@ -46,9 +46,15 @@ def test_feet_are_the_numbers_of_the_trace() -> None:
     assert written(ax, "head") == ["logits", "Temperature(0.7)", "TopK(8)", "TopP(0.8)"]
     assert written(ax, "kept") == [str(n) for n in trace.kept]
     assert written(ax, "entropy") == [f"{h:.2f}" for h in trace.entropy]
-    removed = [f"{m:.3f}" if m else "–" for m in trace.mass_removed]
-    assert written(ax, "removed") == removed
-    assert [t.get_text() for t in ax.get_yticklabels()[-3:]] == ["kept", "removed", "entropy"]
+    removed = zip(written(ax, "removed"), trace.mass_removed, strict=True)
+    assert all(
+        float(text) == pytest.approx(m, abs=5e-4) if m else text == "–" for text, m in removed
+    )
+    assert [t.get_text() for t in ax.get_yticklabels()[-3:]] == [
+        "tokens kept",
+        "share removed",
+        "entropy, nats",
+    ]
 
 
 def test_the_likeliest_token_that_a_step_removed_is_hatched_in_its_column() -> None:
@@ -80,7 +86,7 @@ def test_a_token_of_a_generation_has_its_stages() -> None:
     answer = ll.generate(model, "Once", seed=1, max_tokens=3, top_k=4, trace=True)
     assert answer.traces is not None
     ax = plot.trace(answer, model.vocabulary, position=2)
-    assert written(ax, "kept") == [str(n) for n in answer.traces[2].kept]
+    assert written(ax, "kept") == [f"{n:,}" for n in answer.traces[2].kept]
     with pytest.raises(ParameterError, match=r"position must be an integer in \[-3, 2\], got 3"):
         plot.trace(answer, model.vocabulary, position=3)
     plain = ll.generate(model, "Once", seed=1, max_tokens=3)
@@ -102,7 +108,7 @@ def test_engines_have_columns_colours_and_distances() -> None:
         assert [width for _, width in column(ax, c)] == pytest.approx(
             [p * scale for p in compared.probs[c, tokens] if p > 0]
         )
-    assert written(ax, "head") == ["openrouter", "vllm", "llama_cpp", "mlx_lm"]
+    assert written(ax, "head") == ["openrouter", "vllm\n= openrouter", "llama_cpp", "mlx_lm"]
     assert written(ax, "kept") == [str(n) for n in compared.kept]
     distances = [f"{compared.distance('openrouter', name):.2f}" for name in names[1:]]
     assert written(ax, "distance") == ["–", *distances]
@@ -119,7 +125,7 @@ def test_an_engine_has_one_colour_and_its_variants_share_it() -> None:
 
 def test_engines_that_refuse_are_named() -> None:
     compared = ll.compare_engines(logits(9), {"top_p": 0}, engines=["openrouter", "vllm"])
-    assert plot.engines(compared).get_xlabel() == "refused by vllm"
+    assert plot.engines(compared).get_xlabel().split("\n")[-1] == "refused by vllm"
     refused = ll.compare_engines(logits(9), {"top_p": 0}, engines=["vllm"])
     with pytest.raises(ParameterError, match="compared must be of engines that answer"):
         plot.engines(refused)
@@ -127,3 +133,61 @@ def test_engines_that_refuse_are_named() -> None:
         plot.engines(ll.compare_engines(np.zeros((2, 3)), {}))
     with pytest.raises(ParameterError, match=r"compared must be a Comparison"):
         plot.engines(logits(9))  # type: ignore[arg-type]
+
+
+def titled(ax: Axes) -> str:
+    return ax.get_title(loc="left").replace("\n", " ")
+
+
+def legend_of(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    return [text.get_text() for text in legend.get_texts()] if legend else []
+
+
+def test_a_trace_says_its_request_and_what_bars_outlines_and_hatches_are() -> None:
+    ax = plot.trace(CHAIN.trace(logits(30)))
+    kept = int(CHAIN.trace(logits(30)).kept[-1])
+    assert titled(ax) == f"temperature 0.7, top_k 8, top_p 0.8: {kept} of 30 tokens left"
+    assert legend_of(ax) == ["share of probability", "stage before", "removed by the step"]
+    ax = plot.trace(ll.Chain().trace(logits(30)))
+    assert titled(ax) == "no parameters: 30 of 30 tokens left"
+    assert legend_of(ax) == ["share of probability"]
+    mixed = ll.Chain(ll.LogitBias({1: 2.0, 2: 1.0}), ll.Xtc(0.5), ll.MaxSurprise(4.0))
+    ax = plot.trace(mixed.trace(logits(30)))
+    assert titled(ax).startswith("logit_bias of 2, Xtc(0.5), MaxSurprise(4.0): ")
+
+
+def test_engines_say_the_request_the_outline_and_what_distance_is_to() -> None:
+    request = {"temperature": 1.5, "top_p": 0.7, "seed": 3}
+    compared = ll.compare_engines(logits(50), request, engines=["vllm", "mlx_lm"])
+    assert compared.request == request
+    ax = plot.engines(compared)
+    assert titled(ax) == "temperature 1.5, top_p 0.7, seed 3: what 2 engines make of it"
+    assert legend_of(ax)[0] == "vllm"
+    assert ax.get_xlabel().replace("\n", " ") == (
+        "bars: share of probability; distance: the share of it that lies elsewhere than at vllm"
+    )
+    alone = plot.engines(ll.compare_engines(logits(50), {}, engines="vllm"))
+    assert titled(alone) == "no parameters: what vllm makes of it"
+    many = dict.fromkeys(("a", "b", "c", "d", "e", "f", "g", "h", "i"), 1)
+    long = ll.compare_engines(logits(50), many, engines=["vllm"])
+    odd = {"mine": "\n", "user": "x" * 99, "k" * 99: 1, "p_less": False, "logit_bias": {3: 1.0}}
+    ax = plot.engines(ll.compare_engines(logits(50), odd, engines=["openrouter"]))
+    assert titled(ax) == (
+        "mine <U+000A>, user of 99, " + "k" * 31 + "…, p_less False, logit_bias of 1: "
+        "what openrouter makes of it"
+    )
+    assert titled(plot.engines(long)) == (
+        "a 1, b 1, c 1, d 1, e 1, f 1, 3 more: what vllm makes of it"
+    )
+
+
+def test_an_engine_that_equals_an_earlier_one_says_which() -> None:
+    request = {"temperature": 1.5, "top_p": 0.7}
+    compared = ll.compare_engines(logits(30), request, engines=["vllm", "mlx_lm", "llama_cpp"])
+    heads = written(plot.engines(compared), "head")
+    for i, head in enumerate(heads):
+        distances = compared.total_variation[i, :i] < 1e-6
+        first = f"\n= {compared.engines[int(distances.argmax())]}" if distances.any() else ""
+        assert head == compared.engines[i] + first
+    assert heads[2] == "llama_cpp\n= mlx_lm"  # its top_k of 40 leaves all 30 tokens

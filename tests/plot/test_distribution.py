@@ -8,8 +8,10 @@ import logitlab as ll
 import numpy as np
 import pytest
 from logitlab import ParameterError, plot
+from logitlab.plot.style import figure_of
 from matplotlib.axes import Axes
 from matplotlib.colors import same_color
+from matplotlib.text import Text
 from scipy.stats import binomtest
 
 from plot.pictures import logits, rectangles
@@ -58,7 +60,9 @@ def test_kept_and_removed_tokens_differ_in_colour_hatch_and_words() -> None:
     assert {bar.get_hatch() for bar in [*before, *after]} == {None}
     assert all(same_color(bar.get_facecolor(), "#0072B2") for bar in after)
     assert [text.get_text() for text in ax.texts][2:] == ["removed"] * 3
-    assert ax.get_title(loc="left") == "2 of 5 kept, 0.250 removed, entropy 0.64 nats"
+    assert ax.get_title(loc="left") == (
+        "2 of 5 tokens kept, 0.250 of the probability removed, entropy 0.64 nats"
+    )
 
 
 def test_an_array_with_the_one_before_is_drawn_as_a_trace() -> None:
@@ -188,3 +192,32 @@ def test_ranks_of_a_trace_with_such_a_cut() -> None:
         "ExcludeTopChoices(0.2): 2 tokens, ranks 3 to 4, 0.270",
         "MinP(0.5): 1 token, ranks 3 to 3, 0.200",
     ]
+
+
+@pytest.mark.parametrize("p", [0.001, 0.02, 0.4, 0.9, 1.0])
+def test_the_axis_ends_behind_the_bars_and_their_numbers(p: float) -> None:
+    size = max(2, round(3 / p))
+    row = np.log(np.array([p, *[(1 - p + 1e-300) / (size - 1)] * (size - 1)]))
+    ax = plot.distribution(row, top=2, ax=plot.axes(6, 2))
+    figure_of(ax).draw_without_rendering()
+    low, high = ax.get_xlim()
+    longest = max(bar.get_width() for bar in rectangles(ax))
+    assert low == 0
+    assert 0.8 * high < longest < high
+    for text in ax.texts:
+        assert Text.get_window_extent(text).x1 <= ax.bbox.x1 + 1
+    ticks = ax.get_xticks()
+    assert len(ticks) >= 3
+    assert max(ticks) <= 1
+
+
+def test_ranks_show_the_cuts_and_say_what_lies_below() -> None:
+    row = np.linspace(0, -40, 1000)
+    probs = np.exp(row) / np.exp(row).sum()
+    ax = plot.ranks(row, [ll.TopP(0.9)])
+    low, _ = ax.get_ylim()
+    hidden = int((probs < low).sum())
+    assert 0 < hidden < 1000
+    assert low == pytest.approx(1e-5)
+    assert ax.get_xlabel() == f"rank (not shown: {hidden} tokens below 0.00001)"
+    assert plot.ranks(ROW).get_xlabel() == "rank"

@@ -26,8 +26,8 @@ def test_the_summary_is_that_of_the_chain() -> None:
     request = {"temperature": 0.7, "top_p": 0.8}
     live.draw(request)
     final = ll.engines.openrouter(request)(ROW)
-    kept = int(ll.support_size(final))
-    assert live.summary.startswith(f"{kept} of 40 kept, {ll.mass_removed(ROW, final):.3f} removed")
+    kept, removed = int(ll.support_size(final)), f"{ll.mass_removed(ROW, final):.3f}"
+    assert live.summary.startswith(f"{kept} of 40 tokens kept, {removed} of the")
 
 
 def test_bars_grow_with_the_probability() -> None:
@@ -39,10 +39,22 @@ def test_bars_grow_with_the_probability() -> None:
         solid = (pixels(live.draw({"temperature": temperature})) == blue).all(axis=-1)
         return int(solid.sum(axis=1).max())
 
+    # The model's own bar is 0.909 long, so that the axis ends at 1 for all of them.
     hot, warm, greedy = length(2), length(1), length(0)
     probs = [float(ll.softmax(np.array([3.0, 0, 0]) / t)[0]) for t in (2, 1)]
     assert hot / greedy == pytest.approx(probs[0], abs=0.02)
     assert warm / greedy == pytest.approx(probs[1], abs=0.02)
+
+
+def test_the_axis_ends_near_the_longest_bar() -> None:
+    live = Live(logits(1000) / 4, top=5)
+    for temperature, least in ((1.0, 0.3), (0.05, 0.3), (0.0, 0.8)):
+        live.draw({"temperature": temperature})
+        longest = max(float(bar.get_width()) for bar in live._bars)
+        shown = max(longest, live._longest)
+        low, high = live._ax.get_xlim()
+        assert low == 0
+        assert least * high < shown < high
 
 
 def test_a_request_is_drawn_alike_whatever_was_drawn_before() -> None:

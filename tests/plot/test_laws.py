@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from itertools import combinations
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from logitlab.plot.style import figure_of
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import FuncFormatter
 
 from plot.pictures import PICTURES, logits, rectangles, vocabulary, words
+from plot.seeing import contrast, luminance
 
 every_picture = pytest.mark.parametrize("name", PICTURES)
 
@@ -57,6 +60,7 @@ def test_works_without_a_display_and_without_pyplot() -> None:
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 50])
 @every_picture
 def test_stays_legible_whatever_the_tokens_are(name: str, size: int) -> None:
@@ -70,6 +74,51 @@ def test_stays_legible_whatever_the_tokens_are(name: str, size: int) -> None:
 @every_picture
 def test_fits_into_half_a_page(name: str) -> None:
     check_inside(laid_out(draw(name, ax=ll.plot.axes(4.5, 3))))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [list(PICTURES)[i : i + 4] for i in range(0, len(PICTURES), 4)])
+def test_keeps_to_its_quarter_of_a_plain_figure(names: list[str]) -> None:
+    figure = Figure(figsize=(8, 6))
+    assert figure.get_layout_engine() is None
+    grid = [ax for row in figure.subplots(2, 2) for ax in row]
+    size = figure.bbox.size
+    # The middles of the gaps that matplotlib leaves: 0.125 to 0.9 across, 0.11 to 0.88 upwards.
+    across, up = (0.125 + 0.9) / 2 * size[0], (0.11 + 0.88) / 2 * size[1]
+    for place, name in enumerate(names):
+        left = [ax.get_position().bounds for ax in grid[place + 1 :]]
+        draw(name, ax=grid[place])
+        assert [ax.get_position().bounds for ax in grid[place + 1 :]] == left
+    figure.draw_without_rendering()
+    texts = words(grid[0])
+    for place, name in enumerate(names):
+        own = [text for text in texts if text.axes in (grid[place], *grid[place].child_axes)]
+        assert own, name
+        for text in own:
+            box = Text.get_window_extent(text)
+            low = (0 if place % 2 == 0 else across, up if place < 2 else 0)
+            high = (across if place % 2 == 0 else size[0], size[1] if place < 2 else up)
+            assert low[0] - 1 <= box.x0 <= box.x1 <= high[0] + 1, (name, text)
+            assert low[1] - 1 <= box.y0 <= box.y1 <= high[1] + 1, (name, text)
+    check_apart(grid[0])
+
+
+NUMBER = re.compile(r"−?(\d{1,3}(,\d{3})*(\.\d+)?|(\d(\.\d+)?×)?10[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+
+
+@every_picture
+def test_ticks_are_decimals_that_differ(name: str) -> None:
+    ax = laid_out(draw(name))
+    for part in (ax, *ax.child_axes):
+        for axis in (part.xaxis, part.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            shown = [tick.label1.get_text() for tick in axis.get_major_ticks()
+                     if low <= tick.get_loc() <= high]  # fmt: skip
+            assert len(set(shown)) == len(shown)
+            if isinstance(axis.get_major_formatter(), FuncFormatter):
+                continue  # names
+            for text in shown:
+                assert NUMBER.fullmatch(text), text
 
 
 @every_picture
@@ -86,20 +135,10 @@ def test_ink_stands_out_from_the_ground(name: str) -> None:
         boxes = iter(rectangles(ax))
         for text in words(ax):
             # Tokens of a text stand each on a ground of its own.
-            own = text.get_gid() == "token"
-            ground = luminance(next(boxes).get_facecolor() if own else ax.get_facecolor())
-            light, deep = sorted([luminance(text.get_color()), ground], reverse=True)
-            # Contrast as in WCAG 2.2, 1.4.3: 4.5 for text.
-            assert (light + 0.05) / (deep + 0.05) >= 4.5, text
-
-
-def luminance(color: object) -> float:
-    """Relative luminance, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
-    channels = [
-        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
-        for c in to_rgb(color)  # type: ignore[arg-type]
-    ]
-    return float(np.dot(channels, [0.2126, 0.7152, 0.0722]))
+            own = text.get_gid() in ("token", "scale")
+            ground = next(boxes).get_facecolor() if own else ax.get_facecolor()
+            # WCAG 2.2, 1.4.3: 4.5 for text.
+            assert contrast(text.get_color(), ground) >= 4.5, text
 
 
 def check_apart(ax: Axes) -> None:

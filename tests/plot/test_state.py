@@ -32,7 +32,9 @@ def test_mu_and_the_surprise_of_each_token_are_drawn() -> None:
     np.testing.assert_allclose(mean, [bits[: i + 1].mean() for i in range(40)], rtol=1e-9)
     assert set(tau) == {3.0}
     assert ax.get_ylabel() == "surprise, bits"
-    assert ax.get_title(loc="left") == f"mirostat: 40 tokens, mean {bits.mean():.2f} at τ 3"
+    assert ax.get_title(loc="left") == (
+        f"mirostat: the mean surprise of 40 tokens is {bits.mean():.2f}, the target τ is 3"
+    )
 
 
 def test_the_aim_of_adaptive_p_is_drawn() -> None:

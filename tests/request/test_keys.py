@@ -95,9 +95,9 @@ def test_a_slip_says_what_was_probably_meant(slip: str, meant: str) -> None:
     with pytest.raises(ParameterError, match=message):
         SamplingParams(extra={slip: 0.1})
     body = {"prompt": "a", "max_tokens": 1, slip: 0.1}
-    assert f"Did you mean {meant}?" in ll.chat(body, MODEL)["error"]["message"]
+    assert f"Did you mean {meant}?" in ll.chat(MODEL, body)["error"]["message"]
     with pytest.raises(ParameterError, match=message):
-        ll.chat_stream(body, MODEL)
+        ll.chat_stream(MODEL, body)
     for engine in ("vllm", "llama_cpp"):
         with pytest.raises(ParameterError, match=message):
             ll.sample(ROW, {slip: 0.1}, engine=engine)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 from logitlab import LogitBias, SamplingParams, greedy, logit_bias, sample, softmax
 from logitlab.datasets import load
+from logitlab.steps.step import words_of
 
 import reference
 from strategies import logits
@@ -63,6 +64,10 @@ def test_later_changes_of_the_map_do_not_reach_the_step() -> None:
     step = LogitBias(bias)
     bias[1] = 99.0
     assert step.bias == {1: 2.0}
+
+
+def test_a_map_has_no_words_and_no_complaint() -> None:
+    assert words_of(LogitBias({1: 2.0})) == {}
 
 
 def test_an_overflowing_bias_shifts_the_row() -> None:

@@ -284,7 +284,8 @@ def test_a_stateful_step_is_a_pure_one_for_each_state(kind: Any, data: st.DataOb
     chain = ll.Chain(step)
     first = chain.init()
     assert first.keys() == chain.stateful.keys() == set(step.states)
-    assert step(x, context).tobytes() == chain.at(first)(x, context).tobytes()
+    begun = chain.at(first)(x, context).astype(x.dtype)  # of float16 a chain makes float32
+    assert step(x, context).tobytes() == begun.tobytes()
     assert not chain.at(first).stateful
     state = {name: data.draw(st.floats(0, 20)) for name in first}
     alone = chain.at(state)(x, context)

@@ -41,7 +41,7 @@ def parameters(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_response_is_what_generate_returns() -> None:
-    body = chat(ASKED, MODEL)
+    body = chat(MODEL, ASKED)
     answer = generate(MODEL, ASKED["messages"], parameters(ASKED))
     [choice] = body["choices"]
     assert choice["message"] == {"role": "assistant", "content": answer.text, "refusal": None}
@@ -59,19 +59,19 @@ def test_the_response_is_what_generate_returns() -> None:
 
 
 def test_a_repeated_request_gets_the_same_response() -> None:
-    one, two = chat(ASKED, MODEL), chat(json.loads(json.dumps(ASKED)), MODEL)
+    one, two = chat(MODEL, ASKED), chat(MODEL, json.loads(json.dumps(ASKED)))
     one.pop("created"), two.pop("created")
     assert one == two
-    assert chat({**ASKED, "seed": 8}, MODEL)["id"] != one["id"]
-    fresh = chat({**ASKED, "seed": None}, MODEL)
-    again = chat({**ASKED, "seed": fresh["logitlab"]["seed"]}, MODEL)
+    assert chat(MODEL, {**ASKED, "seed": 8})["id"] != one["id"]
+    fresh = chat(MODEL, {**ASKED, "seed": None})
+    again = chat(MODEL, {**ASKED, "seed": fresh["logitlab"]["seed"]})
     assert again["choices"] == fresh["choices"]
 
 
 @pytest.mark.parametrize("n", [1, 3])
 def test_chunks_add_up_to_the_response(n: int) -> None:
     request = {**ASKED, "n": n, "logprobs": True, "top_logprobs": 2}
-    body, chunks = chat(request, MODEL), list(chat_stream(request, MODEL))
+    body, chunks = chat(MODEL, request), list(chat_stream(MODEL, request))
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
     assert len({chunk["id"] for chunk in chunks}) == 1
     for choice in body["choices"]:
@@ -99,7 +99,7 @@ def test_chunks_add_up_to_the_response(n: int) -> None:
 def test_logprobs_have_bytes_and_alternatives() -> None:
     request = {**ASKED, "logprobs": True, "top_logprobs": 20}
     answer = generate(MODEL, ASKED["messages"], parameters(request))
-    entries = chat(request, MODEL)["choices"][0]["logprobs"]["content"]
+    entries = chat(MODEL, request)["choices"][0]["logprobs"]["content"]
     assert answer.logprobs is not None
     assert b"".join(bytes(entry["bytes"]) for entry in entries).decode().startswith(answer.text)
     for i, entry in enumerate(entries):
@@ -109,7 +109,7 @@ def test_logprobs_have_bytes_and_alternatives() -> None:
         assert tops == sorted(tops, reverse=True)
         assert tops == answer.logprobs.top_logprobs[i].tolist()
     assert (
-        chat({**ASKED, "logprobs": True}, MODEL)["choices"][0]["logprobs"]["content"][0][
+        chat(MODEL, {**ASKED, "logprobs": True})["choices"][0]["logprobs"]["content"][0][
             "top_logprobs"
         ]
         == []
@@ -124,16 +124,16 @@ def test_what_has_no_probability_is_written_as_a_number() -> None:
             return logits
 
     request = {"prompt": "a", "seed": 1, "max_tokens": 2, "logprobs": True, "top_logprobs": 20}
-    entries = chat(request, Certain())["choices"][0]["logprobs"]["content"]
+    entries = chat(Certain(), request)["choices"][0]["logprobs"]["content"]
     assert [top["logprob"] for top in entries[0]["top_logprobs"]].count(-9999.0) == 17
     json.dumps(entries, allow_nan=False)
 
 
 def test_tokens_that_are_cut_off_are_not_reported() -> None:
     request = {"prompt": "a", "logit_bias": {"2": 100}, "stop": "bb", "logprobs": True}
-    choice = chat(request, Bigrams())["choices"][0]
+    choice = chat(Bigrams(), request)["choices"][0]
     assert (choice["message"]["content"], choice["logprobs"]["content"]) == ("", [])
-    to_end = chat({"prompt": "a", "logit_bias": {str(END): 100}, "logprobs": True}, Bigrams())
+    to_end = chat(Bigrams(), {"prompt": "a", "logit_bias": {str(END): 100}, "logprobs": True})
     assert to_end["choices"][0]["logprobs"]["content"] == []
     assert to_end["usage"]["completion_tokens"] == 1
 
@@ -146,10 +146,10 @@ def test_keys_beyond_the_twenty() -> None:
         "max_tokens": None,
         "max_completion_tokens": 3,
     }
-    body = chat(request, MODEL)
+    body = chat(MODEL, request)
     assert body["usage"]["completion_tokens"] == 3
     assert body["logitlab"]["ignored"] == ["provider", "user"]
-    plain = chat({"prompt": "Once upon", "max_tokens": 2, "seed": 1}, MODEL)
+    plain = chat(MODEL, {"prompt": "Once upon", "max_tokens": 2, "seed": 1})
     text = generate(MODEL, "Once upon", max_tokens=2, seed=1).text
     assert plain["choices"][0]["message"]["content"] == text
     assert plain["model"] == "grimm"
@@ -157,7 +157,7 @@ def test_keys_beyond_the_twenty() -> None:
 
 def test_an_engine_reads_keys_of_its_own() -> None:
     request = {**ASKED, "repeat_last_n": 1, "grammar": "root ::= x"}
-    body = chat(request, MODEL, engine="llama_cpp")
+    body = chat(MODEL, request, engine="llama_cpp")
     sampling = parameters(request)
     answer = generate(MODEL, ASKED["messages"], sampling, engine="llama_cpp")
     assert body["choices"][0]["message"]["content"] == answer.text
@@ -185,16 +185,21 @@ def test_an_engine_reads_keys_of_its_own() -> None:
 def test_what_is_wrong_is_an_error_body(
     change: dict[str, Any], parameter: str, message: str
 ) -> None:
-    error = chat({**ASKED, **change}, MODEL)["error"]
+    error = chat(MODEL, {**ASKED, **change})["error"]
     assert error["code"] == 400
     assert message in error["message"]
     assert error["metadata"] == {"parameter": parameter}
     with pytest.raises(ParameterError):
-        chat_stream({**ASKED, **change}, MODEL)
+        chat_stream(MODEL, {**ASKED, **change})
 
 
 def test_a_body_that_is_none() -> None:
-    assert "a map, the body of a request" in chat([], MODEL)["error"]["message"]  # type: ignore[arg-type]
+    assert "a map, the body of a request" in chat(MODEL, [])["error"]["message"]  # type: ignore[arg-type]
+    swapped = chat({"prompt": "a"}, MODEL)["error"]  # type: ignore[arg-type]
+    assert swapped["message"] == (
+        "model must be a Model to answer, got {'prompt': 'a'}. "
+        "The model comes first, then the request."
+    )
 
 
 CITY = {
@@ -224,7 +229,7 @@ CALLING: dict[str, Any] = {
 )
 def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
     request = {**CALLING, "tool_choice": choice, "n": n, "logprobs": True}
-    body, chunks = chat(request, MODEL), list(chat_stream(request, MODEL))
+    body, chunks = chat(MODEL, request), list(chat_stream(MODEL, request))
     answers = generate(MODEL, request["messages"], parameters(request), n=n)
     for choice_, answer in zip(body["choices"], answers, strict=True):
         index, message = choice_["index"], choice_["message"]
@@ -253,22 +258,22 @@ def test_streamed_calls_add_up_to_the_response(choice: Any, n: int) -> None:
 
 def test_a_schema_constrains_the_content() -> None:
     form = {"type": "json_schema", "json_schema": {"name": "city", "strict": True, "schema": CITY}}
-    body = chat({**ASKED, "stop": None, "response_format": form, "max_tokens": 200}, MODEL)
+    body = chat(MODEL, {**ASKED, "stop": None, "response_format": form, "max_tokens": 200})
     assert set(json.loads(body["choices"][0]["message"]["content"])) == {"city"}
     wrong = {
         "type": "json_schema",
         "json_schema": {"name": "x", "schema": {"not": {"pattern": "a"}}},
     }
-    error = chat({**ASKED, "response_format": wrong}, MODEL)["error"]
+    error = chat(MODEL, {**ASKED, "response_format": wrong})["error"]
     assert error["metadata"] == {"parameter": "response_format.json_schema.schema.not"}
     assert "cannot be enforced" in error["message"]
 
 
 def test_what_is_wrong_with_tools() -> None:
     choice = {"type": "function", "function": {"name": "nobody"}}
-    error = chat({**CALLING, "tool_choice": choice}, MODEL)["error"]
+    error = chat(MODEL, {**CALLING, "tool_choice": choice})["error"]
     assert error["message"].startswith("tool_choice must be one of the tools")
-    assert "error" in chat({"messages": ASKED["messages"], "tool_choice": "required"}, MODEL)
+    assert "error" in chat(MODEL, {"messages": ASKED["messages"], "tool_choice": "required"})
 
 
 JSON: dict[str, Any] = {"type": "json_object"}
@@ -297,23 +302,23 @@ def deep(levels: int) -> dict[str, Any]:
     ],
 )
 def test_odd_requests_are_refused(change: dict[str, Any], parameter: str, message: str) -> None:
-    error = chat({**ASKED, **change}, MODEL)["error"]
+    error = chat(MODEL, {**ASKED, **change})["error"]
     assert error["metadata"] == {"parameter": parameter}
     assert message in error["message"]
 
 
 def test_what_is_not_read_is_told() -> None:
-    body = chat({**ASKED, "prompt": "x", "guided_json": {}, 5: 1}, MODEL)  # type: ignore[dict-item]
+    body = chat(MODEL, {**ASKED, "prompt": "x", "guided_json": {}, 5: 1})  # type: ignore[dict-item]
     assert body["logitlab"]["ignored"] == ["5", "guided_json", "prompt"]
 
 
 def test_usage_can_be_left_out_of_a_stream() -> None:
     request = {**ASKED, "stream_options": {"include_usage": False}}
-    assert all(chunk["choices"] for chunk in chat_stream(request, MODEL))
+    assert all(chunk["choices"] for chunk in chat_stream(MODEL, request))
 
 
 def test_a_stop_string_cuts_what_is_constrained_and_says_so() -> None:
-    body = chat({**ASKED, "stop": ['"'], "response_format": JSON}, MODEL)
+    body = chat(MODEL, {**ASKED, "stop": ['"'], "response_format": JSON})
     assert body["choices"][0]["native_finish_reason"] == "stop string"
     assert body["logitlab"]["finish"][0].endswith("The text is not complete under its constraint.")
 
@@ -321,9 +326,9 @@ def test_a_stop_string_cuts_what_is_constrained_and_says_so() -> None:
 def test_a_call_that_is_cut_within_its_marker_is_no_content() -> None:
     for length in (1, 3, 6):
         request = {**CALLING, "tool_choice": "required", "max_tokens": length}
-        [choice] = chat(request, MODEL)["choices"]
+        [choice] = chat(MODEL, request)["choices"]
         assert choice["message"]["content"] is None
-        parts = [part for chunk in chat_stream(request, MODEL) for part in chunk["choices"]]
+        parts = [part for chunk in chat_stream(MODEL, request) for part in chunk["choices"]]
         assert not any(part["delta"].get("content") for part in parts)
 
 
@@ -331,7 +336,7 @@ def turns(request: dict[str, Any], count: int) -> list[dict[str, Any]]:
     """Return the answers of a conversation in which every call gets a result without a word."""
     messages, bodies = list(request["messages"]), []
     for _ in range(count):
-        body = chat({**request, "messages": messages}, MODEL)
+        body = chat(MODEL, {**request, "messages": messages})
         message = body["choices"][0]["message"]
         results = [
             {"role": "tool", "tool_call_id": call["id"], "content": ""}
@@ -360,14 +365,14 @@ def test_ids_are_those_of_the_conversation_alone() -> None:
 
     def ids(**change: Any) -> list[str]:
         body = {**request, **change}
-        [one] = [chat(body, MODEL)["choices"]]
+        [one] = [chat(MODEL, body)["choices"]]
         whole = [call["id"] for choice in one for call in choice["message"]["tool_calls"]]
         assert len(set(whole)) == len(whole) >= 2
         assert all(identity.startswith("call_") for identity in whole)
         return whole
 
     first = ids()
-    deltas = [part["delta"] for c in chat_stream(request, MODEL) for part in c["choices"]]
+    deltas = [part["delta"] for c in chat_stream(MODEL, request) for part in c["choices"]]
     streamed = [call["id"] for d in deltas for call in d.get("tool_calls", []) if "id" in call]
     assert sorted(streamed) == sorted(first)
     reordered = [dict(reversed(message.items())) for message in ASKED["messages"]]
@@ -383,12 +388,12 @@ def test_ids_are_those_of_the_conversation_alone() -> None:
 
 def test_a_body_without_a_seed_has_an_id_of_its_own() -> None:
     request = {"prompt": "Once", "max_tokens": 1}
-    assert chat(request, MODEL)["id"] != chat(request, MODEL)["id"]
-    assert chat({**request, "seed": 1}, MODEL)["id"] == chat({"seed": 1, **request}, MODEL)["id"]
+    assert chat(MODEL, request)["id"] != chat(MODEL, request)["id"]
+    assert chat(MODEL, {**request, "seed": 1})["id"] == chat(MODEL, {"seed": 1, **request})["id"]
     nested: Any = 1
     for _ in range(3000):
         nested = [nested]
-    error = chat({**request, "seed": 1, "user": nested}, MODEL, engine="vllm")["error"]
+    error = chat(MODEL, {**request, "seed": 1, "user": nested}, engine="vllm")["error"]
     assert "nested less deeply, got too many levels" in error["message"]
 
 
@@ -446,34 +451,34 @@ WRAPPER = "response_format.json_schema"
 def test_every_field_has_its_type(
     change: dict[str, Any], path: str, rule: str, engine: str
 ) -> None:
-    error = chat({**ASKED, **change}, MODEL, engine=engine)["error"]
+    error = chat(MODEL, {**ASKED, **change}, engine=engine)["error"]
     assert error["metadata"] == {"parameter": path}
     assert error["message"].startswith(f"{path} must be {rule}")
 
 
 def test_fields_that_are_null_are_absent() -> None:
     nothing = dict.fromkeys(("description", "strict", "parameters"))
-    body = chat({**ASKED, **with_tool(**nothing), "tool_choice": "none"}, MODEL)
+    body = chat(MODEL, {**ASKED, **with_tool(**nothing), "tool_choice": "none"})
     assert "error" not in body
     options = {"stream": True, "stream_options": {"include_usage": None}}
     assert "error" not in chat(
-        {**ASKED, **with_schema(**nothing | {"schema": CITY}), **options}, MODEL
+        MODEL, {**ASKED, **with_schema(**nothing | {"schema": CITY}), **options}
     )
 
 
 def test_a_call_that_a_stop_string_cuts_is_told() -> None:
     request = {**CALLING, "tool_choice": NAMED, "max_tokens": 300}
-    whole = chat(request, MODEL)["choices"][0]
+    whole = chat(MODEL, request)["choices"][0]
     assert (whole["native_finish_reason"], whole["logitlab"]) == ("end token", {"complete": True})
     for engine in ("openrouter", "openai"):
-        body = chat({**request, "stop": ['"city"']}, MODEL, engine=engine)
+        body = chat(MODEL, {**request, "stop": ['"city"']}, engine=engine)
         [choice] = body["choices"]
         [call] = choice["message"]["tool_calls"]
         assert call["function"]["arguments"] == "{"
         assert (choice["finish_reason"], choice["native_finish_reason"]) == ("stop", "stop string")
         assert choice["logitlab"] == {"complete": False}
         assert body["logitlab"]["finish"][0].endswith("is not complete under its constraint.")
-        chunks = list(chat_stream({**request, "stop": ['"city"']}, MODEL, engine=engine))
+        chunks = list(chat_stream(MODEL, {**request, "stop": ['"city"']}, engine=engine))
         ending = [part for c in chunks for part in c["choices"] if part["finish_reason"]]
         assert [part["logitlab"] for part in ending] == [{"complete": False}]
         assert ending[0]["native_finish_reason"] == "stop string"
@@ -483,16 +488,16 @@ def test_the_text_is_judged_as_it_was_cut() -> None:
     """The tokens of a stop string may complete what the text without them is not."""
     for stop in ("}", "{", ":"):
         request = {**ASKED, **with_schema(), "stop": [stop], "max_tokens": 200}
-        [choice] = chat(request, MODEL)["choices"]
+        [choice] = chat(MODEL, request)["choices"]
         assert choice["native_finish_reason"] == "stop string"
         assert choice["logitlab"] == {"complete": False}
         with pytest.raises(ValueError, match="Expecting"):
             json.loads(choice["message"]["content"])
     number = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"const": 12}}}
     request = {**ASKED, "response_format": number, "max_tokens": 20}
-    [choice] = chat({**request, "stop": ["2"]}, MODEL)["choices"]
+    [choice] = chat(MODEL, {**request, "stop": ["2"]})["choices"]
     assert (choice["message"]["content"], choice["logitlab"]) == ("1", {"complete": False})
-    [choice] = chat({**request, "stop": ["x"]}, MODEL)["choices"]
+    [choice] = chat(MODEL, {**request, "stop": ["x"]})["choices"]
     assert (choice["message"]["content"], choice["logitlab"]) == ("12", {"complete": True})
 
 
@@ -501,8 +506,8 @@ def test_what_can_never_match_is_told() -> None:
         "stop '<|end|>' can never match the special token <|end|>, which leaves no text: "
         "only other tokens that spell its name can."
     )
-    body = chat({**ASKED, "stop": [".", "<|end|>"]}, MODEL)
+    body = chat(MODEL, {**ASKED, "stop": [".", "<|end|>"]})
     assert note in body["logitlab"]["notes"]
-    streamed = list(chat_stream({**ASKED, "stop": "<|end|>"}, MODEL, engine="vllm"))
+    streamed = list(chat_stream(MODEL, {**ASKED, "stop": "<|end|>"}, engine="vllm"))
     assert note in streamed[-1]["logitlab"]["notes"]
-    assert not chat({**ASKED, "stop": [".", "<|end"]}, MODEL)["logitlab"]["notes"]
+    assert not chat(MODEL, {**ASKED, "stop": [".", "<|end"]})["logitlab"]["notes"]

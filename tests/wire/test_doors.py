@@ -95,7 +95,7 @@ def of_texts(engine: str, request: dict[str, Any]) -> dict[str, Callable[[], Any
         "keywords": lambda: ll.generate(MODEL, MESSAGES, engine=engine, **short),
         "generate_many": lambda: ll.generate_many(MODEL, [MESSAGES], short, engine=engine),
         "stream": lambda: list(ll.stream(MODEL, MESSAGES, short, engine=engine)),
-        "chat_stream": lambda: list(ll.chat_stream(body, MODEL, engine=engine)),
+        "chat_stream": lambda: list(ll.chat_stream(MODEL, body, engine=engine)),
     }
 
 
@@ -114,7 +114,7 @@ def test_every_door_agrees(engine: str, data: st.DataObject) -> None:
     if key == "seed":  # among the keywords it is an option of this library, and of no request
         told.pop("keywords")
     body = {**request, "messages": MESSAGES, "max_tokens": 1}
-    told["chat"] = on_the_wire(ll.chat(body, MODEL, engine=engine))
+    told["chat"] = on_the_wire(ll.chat(MODEL, body, engine=engine))
     told["transport"] = transported(engine, body)
     told["transport, streamed"] = transported(engine, {**body, "stream": True})
     assert {name: words for name, words in told.items() if words != says} == {}
@@ -143,7 +143,7 @@ def test_what_a_server_takes_is_taken(
     body = {**request_, "messages": MESSAGES, "max_tokens": 2, "seed": 1}
     assert typed(tmp_path, engine, body) == transported(engine, body) == ""
     answer = ll.generate(MODEL, MESSAGES, {**request_, "max_tokens": 2, "seed": 1}, engine=engine)
-    choice = ll.chat(body, MODEL, engine=engine)["choices"][0]
+    choice = ll.chat(MODEL, body, engine=engine)["choices"][0]
     assert choice["message"]["content"] == answer.text
 
 
@@ -165,7 +165,7 @@ def test_answers_are_counted_as_the_engine_counts_them() -> None:
         ("vllm", "2", 2),
         ("sglang", 2.0, 2),
     ):
-        body = ll.chat({**asked, "n": n}, MODEL, engine=engine)
+        body = ll.chat(MODEL, {**asked, "n": n}, engine=engine)
         assert len(body["choices"]) == count
         answers: Any = ll.generate(MODEL, "Once", {"max_tokens": 1, "n": n}, engine=engine)
         assert len(answers) == count
@@ -175,7 +175,7 @@ def test_answers_are_counted_as_the_engine_counts_them() -> None:
         ("vllm", 2.5, "n must be an integer, got 2.5. vllm refuses"),
         ("openrouter", 2.0, "n must be an integer >= 1, got 2.0."),
     ):
-        assert ll.chat({**asked, "n": n}, MODEL, engine=engine)["error"]["message"].startswith(
+        assert ll.chat(MODEL, {**asked, "n": n}, engine=engine)["error"]["message"].startswith(
             words
         )
         with pytest.raises(ParameterError) as caught:
@@ -185,17 +185,17 @@ def test_answers_are_counted_as_the_engine_counts_them() -> None:
 
 def test_the_limit_goes_by_its_own_name() -> None:
     asked = {"prompt": "Once", "seed": 1}
-    body = ll.chat({**asked, "max_completion_tokens": 4.0}, MODEL, engine="vllm")
+    body = ll.chat(MODEL, {**asked, "max_completion_tokens": 4.0}, engine="vllm")
     assert body["usage"]["completion_tokens"] == 4
-    error = ll.chat({**asked, "max_completion_tokens": "x"}, MODEL, engine="vllm")["error"]
+    error = ll.chat(MODEL, {**asked, "max_completion_tokens": "x"}, engine="vllm")["error"]
     assert error["metadata"] == {"parameter": "max_completion_tokens"}
 
 
 def test_openai_documents_four_stop_sequences() -> None:
     request = {"prompt": "Once", "max_tokens": 1, "stop": list("abcde")}
-    message = ll.chat(request, MODEL, engine="openai")["error"]["message"]
+    message = ll.chat(MODEL, request, engine="openai")["error"]["message"]
     assert message.startswith("stop must be at most 4 sequences")
-    assert "error" not in ll.chat({**request, "stop": list("abcd")}, MODEL, engine="openai")
+    assert "error" not in ll.chat(MODEL, {**request, "stop": list("abcd")}, engine="openai")
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -43,9 +43,9 @@ class Script(Model):
 def reported(model: Model, **request: Any) -> tuple[str, list[bytes]]:
     """Return the text and the bytes of what is reported, the same streamed and whole."""
     body = {"prompt": "x", "seed": 1, "logprobs": True, "top_logprobs": 2, **request}
-    [choice] = chat(body, model)["choices"]
+    [choice] = chat(model, body)["choices"]
     entries = choice["logprobs"]["content"]
-    parts = [part for chunk in chat_stream(body, model) for part in chunk["choices"]]
+    parts = [part for chunk in chat_stream(model, body) for part in chunk["choices"]]
     streamed = [
         entry for part in parts if part["logprobs"] for entry in part["logprobs"]["content"]
     ]
@@ -124,7 +124,7 @@ def test_any_bytes(script: list[int], stop: str | None, n: int, cut: bool) -> No
     request: dict[str, Any] = {"logprobs": True, "top_logprobs": 2, "n": n, "seed": 1, "stop": stop}
     if cut:
         request["max_tokens"] = len(script)
-    body = chat({"prompt": "x", **request}, model)
+    body = chat(model, {"prompt": "x", **request})
     for choice in body["choices"]:
         answer = generate(model, "x", {**request, "n": None}, sequence=choice["index"])
         assert choice["message"]["content"] == answer.text
@@ -158,7 +158,7 @@ def test_calls_report_their_marks_and_not_their_end() -> None:
         "seed": 1,
         "max_tokens": 200,
     }
-    [choice] = chat(request, model)["choices"]
+    [choice] = chat(model, request)["choices"]
     text = b"".join(bytes(entry["bytes"]) for entry in choice["logprobs"]["content"]).decode()
     assert text == '<tool_call>\n{"name": "now", "arguments": {}}\n</tool_call>'
     json.dumps(choice)

@@ -112,7 +112,7 @@ class Measured:
 
     @property
     def sentence(self) -> str:
-        """The measurement in words."""
+        """What was measured, in words and numbers."""
         return self.told.format(**self.numbers)
 
 
@@ -195,7 +195,7 @@ class Claim:
 
     @property
     def url(self) -> str:
-        """Where it stands."""
+        """The address of the page, paper or thread that states it."""
         if self.source is not None:
             return self.source.url
         return f"{PAGE}#{self.section.lower().replace(' ', '-')}"
@@ -309,7 +309,7 @@ class Family(list[Claim]):
         def _neutral(lab: Lab) -> Measured:
             rows = lab.rows.logits
             changed, absent = (
-                changed_bits(lab.logits(request, rows, lab.context), rows)
+                changed_bits(lab.logits(rows, request, lab.context), rows)
                 for request in ({parameter: value}, {})
             )
             return Measured(

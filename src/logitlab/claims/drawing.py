@@ -47,9 +47,9 @@ def _guaranteed(lab: Lab) -> Measured:
     back = lab.tokens(_PROMPTS[::-1], request, seed=seeds[::-1], batch_size=3)
     texts = sum(a == b == c for a, b, c in zip(alone, batch, back[::-1], strict=True))
     rows = lab.rows.logits
-    whole = lab.draw({"seed": 5}, rows, size=20)
+    whole = lab.draw(rows, {"seed": 5}, size=20)
     parts = [
-        lab.draw({"seed": 5}, rows[[i]], size=10, sequence=[i], position=10)[0]
+        lab.draw(rows[[i]], {"seed": 5}, size=10, sequence=[i], position=10)[0]
         for i in reversed(range(len(rows)))
     ]
     draws = int((whole[::-1, 10:] == np.array(parts)).all(axis=1).sum())
@@ -66,7 +66,7 @@ def _samples(lab: Lab) -> Measured:
     row, count, size = lab.rows.logits[3], 200, 7
     tokens = ranking()[3, :size]
     p = probabilities(row[tokens])
-    draws = np.array([lab.draw({"top_k": size, "seed": seed}, row) for seed in range(count)])
+    draws = np.array([lab.draw(row, {"top_k": size, "seed": seed}) for seed in range(count)])
     times = (draws[:, None] == tokens).sum(axis=0)
     level = chi_square(times, p * count) if times.sum() == count else 0.0
     return Measured(

@@ -18,6 +18,7 @@ from logitlab.steps.context import Context
 
 if TYPE_CHECKING:
     from logitlab.constraints import Constraint
+    from logitlab.engines.compare import Comparison
     from logitlab.generation.result import Generation
 
 __all__ = ["Lab"]
@@ -33,7 +34,7 @@ class Lab:
     Examples
     --------
     >>> lab = Lab()
-    >>> lab.draw({"temperature": 0}, lab.rows.logits[:2]).tolist()
+    >>> lab.draw(lab.rows.logits[:2], {"temperature": 0}).tolist()
     [7042, 36613]
     >>> [answer.text for answer in lab.generate("Once upon", {"seed": 7, "max_tokens": 4}, n=2)]
     [' Snow-white:', ' sou from the parson']
@@ -43,6 +44,11 @@ class Lab:
     def rows(self) -> Recording:
         """The recorded logits of a real model."""
         return datasets.load("smollm2")
+
+    @property
+    def tied_rows(self) -> Recording:
+        """The same rows as a model reports them that computes in bfloat16."""
+        return datasets.load("smollm2", dtype="bfloat16")
 
     @property
     def context(self) -> Context:
@@ -84,18 +90,24 @@ class Lab:
         return ""
 
     def logits(
-        self, request: Request, rows: FloatArray, context: Context | None = None
+        self, rows: FloatArray, request: Request, context: Context | None = None
     ) -> FloatArray:
         """Return what a request makes of logits, before a token is drawn."""
         from logitlab.engines import openrouter
 
         return openrouter(self.params(request))(rows, context)
 
-    def draw(self, request: Request, rows: FloatArray, **places: Any) -> IntArray:
+    def draw(self, rows: FloatArray, request: Request, **places: Any) -> IntArray:
         """Draw tokens; ``places`` are those of `sample`."""
         from logitlab.sampling.sampler import sample
 
         return sample(rows, self.params(request), **places).tokens
+
+    def compare(self, row: FloatArray, request: Request) -> Comparison:
+        """Return what every engine makes of a row."""
+        from logitlab.engines.compare import compare_engines
+
+        return compare_engines(row, dict(request))
 
     def generate(
         self, prompt: Any, request: Any, *, model: Model | None = None, **options: Any
@@ -113,9 +125,9 @@ class Lab:
         """Answer a request body."""
         from logitlab.wire.chat import chat
 
-        return chat(request, self.model)
+        return chat(self.model, request)
 
-    def room(self, request: Request, text: str) -> list[int]:
+    def room(self, text: str, request: Request) -> list[int]:
         """Return how many tokens may come at each place of a text, and after it.
 
         The list is empty if the request does not let the text be written and ended.

@@ -40,8 +40,8 @@ def _defaults(lab: Lab) -> Measured:
         for key, parameter in PARAMETERS.items()
         if parameter.role == "distribution" and parameter.default is not None
     }
-    absent = lab.logits({}, rows, context)
-    changed = changed_bits(absent, lab.logits(defaults, rows, context))
+    absent = lab.logits(rows, {}, context)
+    changed = changed_bits(absent, lab.logits(rows, defaults, context))
     removed = rows.size - int(survivors(absent).sum())
     compared = compare_engines(rows[3], {})
     fewer = int((compared.kept < rows.shape[1]).sum())
@@ -69,7 +69,7 @@ def _passed_through(lab: Lab) -> Measured:
     read = lab.params(request).to_request()
     same = sum(read.get(key) == value for key, value in own.items())
     rows = lab.rows.logits[:4]
-    changed = changed_bits(lab.logits(request, rows), lab.logits({"temperature": 0.5}, rows))
+    changed = changed_bits(lab.logits(rows, request), lab.logits(rows, {"temperature": 0.5}))
     return Measured(
         same == len(own) and changed == 0,
         "{same} of {keys} foreign keys come out of the request as they went in, and they change "
@@ -86,7 +86,7 @@ def _passed_through(lab: Lab) -> Measured:
 def _variety(lab: Lab) -> Measured:
     values = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0]
     rows = lab.rows.logits[::4]
-    entropy = np.array([entropies(lab.logits({"temperature": t}, rows)) for t in values])
+    entropy = np.array([entropies(lab.logits(rows, {"temperature": t})) for t in values])
     rising = int((np.diff(entropy, axis=0) > 0).all(axis=0).sum())
     mean = entropy.mean(axis=1)
     return Measured(
@@ -115,7 +115,7 @@ def _temperature_equation(lab: Lab) -> Measured:
         return logits - logits.max(axis=-1, keepdims=True)
 
     rows = lab.rows.logits[:5].astype(np.float64)
-    after = {t: shifted(lab.logits({"temperature": t}, rows)) for t in (0.3, 0.8, 1.7)}
+    after = {t: shifted(lab.logits(rows, {"temperature": t})) for t in (0.3, 0.8, 1.7)}
     worst = max(float(np.abs(gaps - shifted(rows) / t).max()) for t, gaps in after.items())
     return Measured(
         worst < 1e-11,
@@ -157,7 +157,7 @@ def _zero(lab: Lab) -> Measured:
 
     rows = lab.rows.logits
     best = recorded_probs().argmax(axis=-1, keepdims=True)
-    tokens = lab.draw({"temperature": 0, "seed": 3}, rows, size=10)
+    tokens = lab.draw(rows, {"temperature": 0, "seed": 3}, size=10)
     greedy = int((tokens == best).all(axis=1).sum())
     zero, one = len(texts(0)), len(texts(1))
     return Measured(
@@ -182,8 +182,8 @@ def _added(lab: Lab) -> Measured:
         expected = row.astype(np.float64)
         expected[[low, middle, high]] += [100.0, 0.7, -2.5]
         request = {"logit_bias": {str(low): 100, str(middle): 0.7, str(high): -2.5}}
-        changed += changed_bits(lab.logits(request, row), expected.astype(row.dtype))
-        wins += lab.logits({**request, "top_k": 1}, row).argmax() == low
+        changed += changed_bits(lab.logits(row, request), expected.astype(row.dtype))
+        wins += lab.logits(row, {**request, "top_k": 1}).argmax() == low
     return Measured(
         changed == 0 and wins == len(rows),
         "Three biases on each of {rows} rows: {changed} logits differ from the sums by a bit. With "
@@ -202,7 +202,7 @@ def _unit(lab: Lab) -> Measured:
     values = [-100.0, -20.0, -10.0, -5.0, -2.0, -1.0, 0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 100.0]
     row = lab.rows.logits[3].astype(np.float64)
     token = int(ranking()[3, 5])
-    probs = [probabilities(lab.logits({"logit_bias": {token: value}}, row)) for value in values]
+    probs = [probabilities(lab.logits(row, {"logit_bias": {token: value}})) for value in values]
     shares = np.array([p[token] for p in probs])
     odds = shares / [np.delete(p, token).sum() for p in probs]
     less, more = odds[[5, 7]] / odds[6]
@@ -230,7 +230,7 @@ def _unit(lab: Lab) -> Measured:
 )
 def _hundred(lab: Lab) -> Measured:
     def with_bias(row: Floats, tokens: Iterable[int], bias: float) -> Floats:
-        return probabilities(lab.logits({"logit_bias": dict.fromkeys(tokens, bias)}, row))
+        return probabilities(lab.logits(row, {"logit_bias": dict.fromkeys(tokens, bias)}))
 
     rows, order = lab.rows.logits.astype(np.float64), ranking()
     left = rest = 0.0

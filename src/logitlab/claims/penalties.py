@@ -39,7 +39,7 @@ def _drops(lab: Lab, key: str, value: float) -> tuple[Floats, bool]:
     tokens = ranking()[_ROW, :5]
     context = Context(prompt=np.repeat(tokens, np.arange(1, 6, dtype=np.intp)))
     row = lab.rows.logits[_ROW].astype(np.float64)
-    after = lab.logits({key: value}, row, context)
+    after = lab.logits(row, {key: value}, context)
     changed = changed_bits(np.delete(row, tokens), np.delete(after, tokens))
     return row[tokens] - after[tokens], changed == 0
 
@@ -54,7 +54,7 @@ def _repeated_shares(lab: Lab, key: str, values: list[float]) -> Floats:
 def _prompt_mass(lab: Lab, key: str, values: list[float]) -> Floats:
     """Return the probability of each prompt's own tokens, one line for each value."""
     rows, context = lab.rows.logits, lab.context
-    after = (probabilities(lab.logits({key: value}, rows, context)) for value in values)
+    after = (probabilities(lab.logits(rows, {key: value}, context)) for value in values)
     return np.array([mass_of(probs, lab.rows.prompt_ids) for probs in after])
 
 
@@ -152,7 +152,7 @@ def _input(lab: Lab) -> Measured:
     tokens = ranking()[_ROW, :3]
     row = lab.rows.logits[_ROW].astype(np.float64)
     context = Context(prompt=tokens[[0, 2]], output=tokens[[1, 2]])
-    drops = (row - lab.logits({"frequency_penalty": 1.0}, row, context))[tokens]
+    drops = (row - lab.logits(row, {"frequency_penalty": 1.0}, context))[tokens]
     alone, both = _scopes(row)
     return Measured(
         bool(np.abs(drops - [1, 1, 2]).max() < 1e-12),
@@ -255,7 +255,7 @@ def _repetition_scale(lab: Lab) -> Measured:
     request = {"repetition_penalty": 1.2}
     before = probabilities(rows)
     unequal = max(float(np.abs(probabilities(rows + s) - before).max()) for s in shifts)
-    after = [probabilities(lab.logits(request, rows + shift, context)) for shift in shifts]
+    after = [probabilities(lab.logits(rows + shift, request, context)) for shift in shifts]
     mass = [mass_of(p, ids).mean() for p in after]
     plain = mass_of(before, ids).mean()
     distance = 0.5 * np.abs(after[1] - after[5]).sum(axis=-1)
@@ -295,7 +295,7 @@ def _repetition_equation(lab: Lab) -> Measured:
         row[ids.astype(np.intp)] = True
     positive, negative = int((rows[occurs] > 0).sum()), int((rows[occurs] < 0).sum())
     expected = np.where(occurs, np.where(rows > 0, rows / 1.3, rows * 1.3), rows)
-    after = lab.logits({"repetition_penalty": 1.3}, rows, lab.context)
+    after = lab.logits(rows, {"repetition_penalty": 1.3}, lab.context)
     worst = float(np.abs(after - expected).max())
     return Measured(
         worst < 1e-12 and positive > 0 and negative > 0,

@@ -127,7 +127,7 @@ def write(findings: Sequence[Finding], directory: str) -> list[Path]:
     return files
 
 
-def draw(picture: Picture) -> Any:
+def draw(picture: Picture, *, dark: bool = False) -> Any:
     """Return a picture as matplotlib axes, 800 pixels wide, as `logitlab.plot` makes them.
 
     Examples
@@ -139,7 +139,7 @@ def draw(picture: Picture) -> Any:
     from logitlab.plot import style
     from matplotlib.ticker import MaxNLocator
 
-    ax, look = style.canvas(None, 8, 4.5)
+    ax, look = style.canvas(style.axes(8, 4.5, dark=dark), 8, 4.5)
     scales = {
         "xscale": (ax.xaxis, picture.log_x, [picture.x]),
         "yscale": (ax.yaxis, picture.log_y, picture.y.values()),

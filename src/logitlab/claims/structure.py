@@ -154,8 +154,8 @@ def _instruct(lab: Lab) -> Measured:
 def _json_schema(lab: Lab) -> Measured:
     values = list(map(_json_value, _whole_texts(lab, {"max_tokens": 80, **_TALE})))
     valid = sum(map(_is_tale, values))
-    beyond = lab.room(_TALE, '{"hero":"Gretel","wishes":4}')
-    room = {"json_object": lab.room(_OBJECT, _GRETEL), "json_schema": lab.room(_TALE, _GRETEL)}
+    beyond = lab.room('{"hero":"Gretel","wishes":4}', _TALE)
+    room = {"json_object": lab.room(_GRETEL, _OBJECT), "json_schema": lab.room(_GRETEL, _TALE)}
     return Measured(
         0 < len(values) == valid and bool(room["json_schema"]) and not beyond,
         "{valid} of {ended} answers that end validate. Of an object with all in range and one with "
@@ -188,7 +188,7 @@ def _json_schema(lab: Lab) -> Measured:
 )
 def _available(lab: Lab) -> Measured:
     on, off = ({**_TALE, "structured_outputs": value} for value in (True, False))
-    absent, true = lab.room(_TALE, _GRETEL), lab.room(on, _GRETEL)
+    absent, true = lab.room(_GRETEL, _TALE), lab.room(_GRETEL, on)
     refusal, wrongly = lab.refusal(off), lab.refusal(on)
     alone = lab.refusal({"structured_outputs": False})
     choices = {
@@ -244,7 +244,7 @@ def _shape(lab: Lab) -> Measured:
     valid = sum(map(_is_call, calls))
     finished = sum(choice["finish_reason"] == "tool_calls" for choice in choices)
     names = {call["function"]["name"] for call in calls}
-    room = lab.room({**_TOOLS, "tool_choice": "required"}, _FIND)
+    room = lab.room(_FIND, {**_TOOLS, "tool_choice": "required"})
     return Measured(
         0 < len(choices) == finished <= valid == len(calls) and len(names) > 1,
         "{valid} of {calls} calls in {answers} answers have an id, one of {names} declared names "
@@ -289,7 +289,7 @@ def _answers(lab: Lab, choice: Any) -> list[tuple[str | None, list[str]]]:
 def _may(lab: Lab, choice: Any) -> list[bool]:
     """Say whether a text, either call, and both can be an answer."""
     request = {**_TOOLS, "tool_choice": choice}
-    return [bool(lab.room(request, text)) for text in (_MESSAGE, _NOW, _FIND, _BOTH)]
+    return [bool(lab.room(text, request)) for text in (_MESSAGE, _NOW, _FIND, _BOTH)]
 
 
 @CLAIMS.about(
@@ -298,7 +298,7 @@ def _may(lab: Lab, choice: Any) -> list[bool]:
 def _tool_choice_none(lab: Lab) -> Measured:
     def at_first(text: str) -> list[int]:
         requests = ({**_TOOLS, "tool_choice": choice} for choice in choices.values())
-        return [next(iter(lab.room(request, text)), 0) for request in requests]
+        return [next(iter(lab.room(text, request)), 0) for request in requests]
 
     answers = _answers(lab, "none")
     choices = {"none": "none", "auto": "auto", "required": "required", "named": _NOW_ALONE}
@@ -404,7 +404,7 @@ def _several(lab: Lab) -> Measured:
         [len(a.tool_calls) for a in lab.generate("The king", {**request, **more}, n=5)]
         for more in (_PARALLEL[0], _PARALLEL[2])
     )
-    rooms = [bool(lab.room({**request, **more}, _BOTH)) for more in _PARALLEL]
+    rooms = [bool(lab.room(_BOTH, {**request, **more})) for more in _PARALLEL]
     return Measured(
         max(many) > 1 and max(one) == 1 and rooms == [True, True, False],
         "Of 5 answers of at most 90 tokens, the longest has {many} calls without the key and {one} "

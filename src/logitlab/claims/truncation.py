@@ -17,7 +17,6 @@ from logitlab.claims.truth import (
     recorded_probs,
     survivors,
 )
-from logitlab.engines.compare import compare_engines
 
 __all__ = ["CLAIMS"]
 
@@ -29,7 +28,7 @@ def _equal_sets(
 ) -> tuple[int, int, Ints]:
     """Return on how many rows the survivors are those of an equation, of how many, and counts."""
     p = recorded_probs()
-    masks = np.array([survivors(lab.logits({key: value}, lab.rows.logits)) for value in values])
+    masks = np.array([survivors(lab.logits(lab.rows.logits, {key: value})) for value in values])
     equal = (masks == [keep(p, value) for value in values]).all(axis=-1)
     return int(equal.sum()), equal.size, masks.sum(axis=-1)
 
@@ -51,7 +50,7 @@ def _smallest_set(lab: Lab) -> Measured:
     mass = np.cumsum(p, axis=-1)
     equal, over, without = 0, [], []
     for value in (0.5, 0.9):
-        mask = np.take_along_axis(survivors(lab.logits({"top_p": value}, rows)), order, axis=-1)
+        mask = np.take_along_axis(survivors(lab.logits(rows, {"top_p": value})), order, axis=-1)
         least = (mass < value).sum(axis=-1, keepdims=True) + 1
         equal += int((mask == (np.arange(rows.shape[1]) < least)).all(axis=-1).sum())
         last = mask.sum(axis=-1, keepdims=True) - 1
@@ -74,7 +73,7 @@ def _smallest_set(lab: Lab) -> Measured:
 @CLAIMS.about("top_p", "lower", "A lower value makes the answer more predictable.")
 def _lower(lab: Lab) -> Measured:
     values = [0.1, 0.3, 0.5, 0.7, 0.9, 0.99]
-    cut = np.array([lab.logits({"top_p": value}, lab.rows.logits[::4]) for value in values])
+    cut = np.array([lab.logits(lab.rows.logits[::4], {"top_p": value}) for value in values])
     counts = survivors(cut).sum(axis=-1)
     entropy = entropies(cut)
     steps = (np.diff(counts, axis=0) >= 0) & (np.diff(entropy, axis=0) > -1e-12)
@@ -102,10 +101,10 @@ def _lower(lab: Lab) -> Measured:
 @CLAIMS.about("top_p", "dynamic", "It is like a top_k that adapts.")
 def _dynamic(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    cut = lab.logits({"top_p": 0.9}, rows)
+    cut = lab.logits(rows, {"top_p": 0.9})
     counts = survivors(cut).sum(axis=-1)
     same = sum(
-        changed_bits(lab.logits({"top_k": int(count)}, row), after) == 0
+        changed_bits(lab.logits(row, {"top_k": int(count)}), after) == 0
         for count, row, after in zip(counts, rows, cut, strict=True)
     )
     return Measured(
@@ -123,7 +122,7 @@ CLAIMS.add_neutral("top_p", 1.0, "By default all tokens can be chosen.")
 def _exact(lab: Lab) -> Measured:
     values = [1, 2, 5, 10, 40, 100, 1000]
     rank = np.argsort(ranking(), axis=-1)  # of each token: the inverse of the order
-    masks = np.array([survivors(lab.logits({"top_k": k}, lab.rows.logits)) for k in values])
+    masks = np.array([survivors(lab.logits(lab.rows.logits, {"top_k": k})) for k in values])
     equal = (masks == [rank < k for k in values]).all(axis=-1)
     mass = (recorded_probs() * masks).sum(axis=-1)
     return Measured(
@@ -151,8 +150,8 @@ def _exact(lab: Lab) -> Measured:
 def _one(lab: Lab) -> Measured:
     rows = lab.rows.logits
     best = ranking()[:, :1]
-    tokens = lab.draw({"top_k": 1, "temperature": 2, "seed": 5}, rows, size=50)
-    free = lab.draw({"temperature": 2, "seed": 5}, rows, size=50)
+    tokens = lab.draw(rows, {"top_k": 1, "temperature": 2, "seed": 5}, size=50)
+    free = lab.draw(rows, {"temperature": 2, "seed": 5}, size=50)
     share = float((tokens == best).mean())
     return Measured(
         share == 1,
@@ -171,8 +170,8 @@ def _one(lab: Lab) -> Measured:
 def _disabled(lab: Lab) -> Measured:
     rows = lab.rows.logits
     size = rows.shape[1]
-    changed = sum(changed_bits(lab.logits({"top_k": k}, rows), rows) for k in (0, size, size + 1))
-    compared = compare_engines(rows[3], {"top_k": 0})
+    changed = sum(changed_bits(lab.logits(rows, {"top_k": k}), rows) for k in (0, size, size + 1))
+    compared = lab.compare(rows[3], {"top_k": 0})
     all_left = int((compared.kept == size).sum())
     return Measured(
         changed == 0,
@@ -183,6 +182,46 @@ def _disabled(lab: Lab) -> Measured:
             "all_left": all_left,
             "refused": len(compared.refused),
             "engines": len(compared.engines) + len(compared.refused),
+        },
+    )
+
+
+@CLAIMS.about(
+    "top_k",
+    "ties",
+    "It limits at each step how many tokens there are to choose from.",
+    vague="where tokens are equal, as bfloat16 makes many, some engines keep more",
+)
+def _ties(lab: Lab) -> Measured:
+    k = 50
+    request = {"temperature": 1, "top_k": k, "top_p": 1, "min_p": 0}
+    parted = {"float32": 0, "bfloat16": 0}
+    kept: list[Ints] = []
+    for rows in (lab.rows, lab.tied_rows):
+        for row in rows.logits:
+            compared = lab.compare(row, request)
+            counts = compared.kept[compared.kept < len(row)]  # the rest has no top_k
+            parted[rows.dtype] += bool((counts != counts[0]).any())
+            if rows.dtype == "bfloat16":
+                kept.append(counts)
+    counts = np.array(kept)
+    tied = lab.tied_rows.logits
+    equal = (tied >= np.sort(tied, axis=-1)[:, -k, None]).sum(axis=-1)  # to the last, or above it
+    exactly, all_equal = (counts == k).all(axis=0), (counts == equal[:, None]).all(axis=0)
+    return Measured(
+        parted["float32"] == 0
+        and parted["bfloat16"] == (equal > k).sum() > 0
+        and bool((exactly ^ all_equal).all() and exactly.any() and all_equal.any()),
+        "Rounded to bfloat16, {parted} of {rows} rows are left with different numbers of tokens "
+        "after top_k 50 alone: {more} engines keep all that equal the last one, up to {most}, and "
+        "{others} exactly 50. In float32 it is {before} rows.",
+        {
+            "parted": parted["bfloat16"],
+            "rows": len(tied),
+            "more": all_equal.sum(),
+            "most": equal.max(),
+            "others": exactly.sum(),
+            "before": parted["float32"],
         },
     )
 
@@ -209,7 +248,7 @@ def _tenth(lab: Lab) -> Measured:
 )
 def _confidence(lab: Lab) -> Measured:
     p = recorded_probs()
-    mask = survivors(lab.logits({"min_p": 0.1}, lab.rows.logits))
+    mask = survivors(lab.logits(lab.rows.logits, {"min_p": 0.1}))
     best = p == p.max(axis=-1, keepdims=True)  # stays whatever the cutoff
     highest, lowest = float(p[~mask].max(initial=0)), float(p[mask & ~best].min(initial=1))
     return Measured(
@@ -258,7 +297,7 @@ def _formula(lab: Lab) -> Measured:
 )
 def _direction(lab: Lab) -> Measured:
     values = [1.0, 0.8, 0.5, 0.2, 0.1, 0.01, 0.001]
-    cut = np.array([lab.logits({"top_a": a}, lab.rows.logits) for a in values])
+    cut = np.array([lab.logits(lab.rows.logits, {"top_a": a}) for a in values])
     counts = survivors(cut).sum(axis=-1)
     growing = (np.diff(counts, axis=0) >= 0).all(axis=0)
     median = np.median(counts, axis=1)
@@ -294,9 +333,9 @@ def _direction(lab: Lab) -> Measured:
 def _adapts(lab: Lab) -> Measured:
     rows = lab.rows.logits
     best = recorded_probs().max(axis=-1)
-    cut = lab.logits({"top_a": 0.2}, rows)
+    cut = lab.logits(rows, {"top_a": 0.2})
     same = sum(
-        bool((survivors(lab.logits({"min_p": 0.2 * top}, row)) == survivors(after)).all())
+        bool((survivors(lab.logits(row, {"min_p": 0.2 * top})) == survivors(after)).all())
         for top, row, after in zip(best.tolist(), rows, cut, strict=True)
     )
     return Measured(
@@ -315,7 +354,7 @@ def _adapts(lab: Lab) -> Measured:
 )
 def _higher(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    low, high = (lab.logits({"top_a": a}, rows) for a in (0.1, 0.6))
+    low, high = (lab.logits(rows, {"top_a": a}) for a in (0.1, 0.6))
     inside = bool((survivors(high) <= survivors(low)).all())
     lost = entropies(low) - entropies(high)
     unchanged = int((survivors(high) == survivors(low)).all(axis=-1).sum())

@@ -1,4 +1,4 @@
-"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``claims``, ``sweep`` and more."""
+"""The command line: ``logitlab demo``, ``trace``, ``generate``, ``score``, ``sweep`` and more."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from logitlab.version import __version__
 
 __all__ = ["main"]
 
-_COMMANDS = ("trace", "generate", "chat", "engines", "claims", "sweep")
+_COMMANDS = (
+    *("trace", "generate", "score", "chat", "serve", "explore", "verify"),
+    *("engines", "claims", "sweep", "docs"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
-    0 is well, 1 that a claim failed or every engine refused, 2 a mistake, 130 an interruption.
+    0 is well, 1 that a claim failed, every engine refused or a required parameter is not honoured,
+    2 a mistake, or that nothing can be told, 130 an interruption.
     """
     _open_streams()
     arguments = None
@@ -87,8 +91,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="logitlab",
         description="A local laboratory for LLM sampling. Start with: logitlab demo",
-        epilog="Exit status: 0 is well, 1 that a claim failed or every engine refused, 2 a mistake "
-        "in the command or its files, 130 an interruption.",
+        epilog="Exit status: 0 is well, 1 that a claim failed, every engine refused or a required "
+        "parameter is not honoured, 2 a mistake in the command or its files or that an endpoint "
+        "cannot be told, 130 an interruption.",
     )
     parser.add_argument("--version", action="version", version=f"logitlab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")

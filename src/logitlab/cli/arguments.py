@@ -17,11 +17,12 @@ import numpy as np
 from logitlab.arrays import FloatArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.cli.forms import AGAIN, form_of, help_of, number_of, numbers_in, option_of
-from logitlab.datasets import load
+from logitlab.datasets import DTYPES, Recording, load
 from logitlab.draw import COUPLINGS
 from logitlab.engines.registry import ENGINES
 from logitlab.engines.rules import Note
 from logitlab.models import BUNDLED, load_vocabulary
+from logitlab.models.recording.files import ENDINGS, open_logits
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
@@ -33,6 +34,7 @@ __all__ = [
     "Row",
     "add_command",
     "add_coupling",
+    "add_dtype",
     "add_engine",
     "add_model",
     "add_options",
@@ -40,6 +42,7 @@ __all__ = [
     "add_row",
     "add_state",
     "bundled_row",
+    "bundled_rows",
     "ids_of",
     "in_words_of_options",
     "join_negative_values",
@@ -69,7 +72,9 @@ _OPTIONS = {  # of what functions of the library call otherwise
     "parameter": "--parameter",
     "path": "--model",
     "prompt": "--prompt-ids",
+    "pyodide": "--pyodide",
     "state": "--state",
+    "static": "--static",
     "vocabulary": "--vocabulary",
 }
 
@@ -135,17 +140,26 @@ def add_options(parser: Any, *options: tuple[str | None, ...]) -> None:
         parser.add_argument(name, help=words, **kind)
 
 
+def add_dtype(parser: Any) -> None:
+    """Add the option that rounds the bundled rows, to a parser or a group of its options."""
+    words = "of the bundled rows: float32, or bfloat16, with the ties that it makes (float32)"
+    parser.add_argument("--dtype", choices=DTYPES, help=words)
+
+
 def add_row(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose a row of logits."""
+    logits = parser.add_argument_group("logits")
     add_options(
-        parser.add_argument_group("logits"),
+        logits,
         ("--row", "N", "row of the recording or file (default 0)"),
         ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
-        ("--logits", "FILE", "your own .npy of shape (V,) or (n, V)"),
+        ("--logits", "FILE", f"your own, of shape (V,) or (n, V): {', '.join(ENDINGS)}"),
+        ("--array", "NAME", "which array of the file, if it has several"),
         ("--vocabulary", "FILE", "the tokenizer.json or .gguf that names your tokens"),
         ("--prompt-ids", "IDS", "the prompt's tokens before your row: 5,17,5"),
         ("--output-ids", "IDS", "the output's tokens after the prompt's, before the row: 8,9"),
     )
+    add_dtype(logits)
 
 
 def add_request(parser: argparse.ArgumentParser, roles: Collection[str] = ONE_TOKEN) -> None:
@@ -250,26 +264,37 @@ def row_of(arguments: argparse.Namespace) -> Row:
         if prompt is not None:
             hint = "A file of logits has no prompts: choose with --row."
             raise ParameterError("--prompt", "absent where --logits is given", prompt, hint)
+        if arguments.dtype is not None:
+            rule = "absent where --logits is given"
+            raise ParameterError("--dtype", rule, arguments.dtype, "A file has its own dtype.")
         return _row_of_file(arguments)
-    for option in ("--prompt-ids", "--vocabulary"):
+    for option in ("--array", "--prompt-ids", "--vocabulary"):
         value = getattr(arguments, _dest(option))
         if value is not None:
             raise ParameterError(option, "given together with --logits", value)
     if prompt is not None and row is not None:
         raise ParameterError("--row", "absent where --prompt is given", row)
-    index = _row_number(row, len(load())) if prompt is None else _row_of_prompt(prompt)
-    return bundled_row(index, ids_of(arguments.output_ids, "--output-ids", load().logits.shape[1]))
+    rows = bundled_rows(arguments.dtype)
+    index = _row_number(row, len(rows)) if prompt is None else _row_of_prompt(prompt)
+    output = ids_of(arguments.output_ids, "--output-ids", rows.logits.shape[1])
+    return bundled_row(index, output, rows)
 
 
 def _row_number(text: str | None, count: int) -> int:
     return whole("--row", "0" if text is None else text, Range(0, count - 1, integer=True))
 
 
-def bundled_row(index: int, output: Any = ()) -> Row:
+def bundled_rows(dtype: str | None = None) -> Recording:
+    """Return the bundled recording in the dtype that an option names."""
+    return load(dtype=DTYPES[0] if dtype is None else dtype)
+
+
+def bundled_row(index: int, output: Any = (), rows: Recording | None = None) -> Row:
     """Return a row of the bundled recording, after some tokens of an output."""
-    rows = load()
+    rows = rows or load()
+    rounded = "" if rows.dtype == DTYPES[0] else f", {rows.dtype}"
     return Row(
-        title=f"row {index}, {rows.kinds[index]}: {rows.prompts[index]!r}",
+        title=f"row {index}, {rows.kinds[index]}{rounded}: {rows.prompts[index]!r}",
         logits=rows.logits[index],
         context=Context(rows.prompt_ids[index], output),
         vocabulary=rows.vocabulary,
@@ -296,11 +321,7 @@ def ids_of(text: str | None, option: str, size: int | None = None) -> Any:
 
 def _row_of_file(arguments: argparse.Namespace) -> Row:
     file, row = arguments.logits, arguments.row
-    try:
-        array = np.lib.format.open_memmap(file, mode="r")
-    except Exception as error:  # numpy passes on whatever its parsers stumble over
-        reason = getattr(error, "strerror", None) or "Its contents are not those of a .npy file"
-        raise ParameterError("--logits", "a readable .npy file", file, f"{reason}.") from None
+    array = open_logits(file, arguments.array, path_key="--logits", name_key="--array")
     if array.ndim not in (1, 2) or not array.size:
         rule = "an array of shape (V,) or (n, V), not empty"
         raise ParameterError("--logits", rule, Seen(f"shape {array.shape}"))

@@ -14,7 +14,7 @@ __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Add ``chat``."""
+    """Add the command ``chat``: the body of a response to that of a request."""
     parser = add_command(
         commands,
         "chat",
@@ -30,17 +30,18 @@ def add(commands: Any) -> None:
 
 def _chat(arguments: argparse.Namespace) -> str | Iterator[str]:
     from logitlab.models import load
-    from logitlab.wire.chat import chat, chat_stream, error_body, events
+    from logitlab.wire.chat import chat, chat_stream, events
+    from logitlab.wire.errors import error_body
 
     request = json_of("request", arguments.request)
     model = load(arguments.model)
     if arguments.stream or (isinstance(request, dict) and request.get("stream") is True):
         try:
-            return events(chat_stream(request, model, engine=arguments.engine))
+            return events(chat_stream(model, request, engine=arguments.engine))
         except ParameterError as error:
             body = error_body(error)
     else:
-        body = chat(request, model, engine=arguments.engine)
+        body = chat(model, request, engine=arguments.engine)
     if "error" in body:
         print(as_json(body))
         raise SystemExit(2)

@@ -18,7 +18,7 @@ _WIDEST, _NARROWEST = 120, 72
 
 
 def add(commands: Any) -> None:
-    """Add ``claims``."""
+    """Add the command ``claims``: documented effects, as experiments with verdicts."""
     parser = add_command(
         commands,
         "claims",

@@ -37,7 +37,7 @@ _ALL_PAIRS = 3  # of more groups the table tells how they part from the first; -
 
 
 def add(commands: Any) -> None:
-    """Add ``engines``."""
+    """Add the command ``engines``: one request at several, or what they declare."""
     parser = add_command(
         commands,
         "engines",

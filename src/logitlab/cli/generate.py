@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import codecs
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +25,7 @@ from logitlab.cli.arguments import (
     state_of,
     whole,
 )
+from logitlab.cli.colours import coloured, has_colours
 from logitlab.cli.text import as_json, columns
 from logitlab.draw import resolve_seed
 from logitlab.generation.generate import generate_many, stream
@@ -35,16 +34,14 @@ from logitlab.models import Model, load
 from logitlab.progress import interruptible
 from logitlab.request.whole import check_answers
 
-__all__ = ["add"]
+__all__ = ["add", "add_json_schema", "add_schema", "text_of"]
 
 _MAX_TOKENS = 256
 _INTERRUPTED = 130  # the status that shells give to Ctrl-C
-# From hardly likely to certain: orange to blue, which the colour-blind can tell apart, too.
-_COLOURS = ((0.02, 202), (0.1, 214), (0.3, 250), (0.7, 75), (1.0, 33))
 
 
 def add(commands: Any) -> None:
-    """Add ``generate``."""
+    """Add the command ``generate``: a model writes."""
     parser = add_command(
         commands,
         "generate",
@@ -61,8 +58,7 @@ def add(commands: Any) -> None:
         ("--n", "N", "how many answers (1)"),
     )
     add_request(parser, (*ONE_TOKEN, "ending", "prompt"))
-    schema = "the text is JSON that is valid under this schema"
-    add_options(parser, ("--json-schema", "FILE", schema))
+    add_json_schema(parser)
     show = parser.add_argument_group("output")
     add_engine(show)
     add_coupling(show)
@@ -78,21 +74,13 @@ def add(commands: Any) -> None:
 
 def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
     request: dict[str, Any] = {"max_tokens": _MAX_TOKENS, **request_of(arguments)}
-    if arguments.json_schema is not None:
-        schema = json_of("--json-schema", arguments.json_schema)
-        if not isinstance(schema, dict | bool):
-            raise ParameterError("--json-schema", "a file with a JSON schema", schema)
-        if "response_format" in request:
-            rule, seen = "of keys that are given once", Seen("response_format")
-            raise ParameterError("--set", rule, seen, "--json-schema is one.")
-        form = {"name": "schema", "schema": schema}
-        request["response_format"] = {"type": "json_schema", "json_schema": form}
+    add_schema(request, arguments)
     if arguments.n is not None:
         if "n" in request:
             raise ParameterError("--set", "of keys that are given once", f"n={request['n']}")
         request["n"] = check_answers("--n", whole("--n", arguments.n, COUNT))
     sequence = whole("--sequence", arguments.sequence, SEQUENCES)
-    text = _stdin() if arguments.prompt == "-" else arguments.prompt
+    text = text_of("prompt", arguments.prompt)
     model = load(arguments.model)
     options: dict[str, Any] = {
         "engine": arguments.engine,
@@ -114,11 +102,34 @@ def _generate(arguments: argparse.Namespace) -> str | Iterator[str]:
     return _blocks(answers, model, arguments.show_probs)
 
 
-def _stdin() -> str:
+def add_json_schema(parser: argparse.ArgumentParser) -> None:
+    """Add the option that asks for JSON."""
+    words = "the text is JSON that is valid under this schema"
+    add_options(parser, ("--json-schema", "FILE", words))
+
+
+def add_schema(request: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Put the schema that ``--json-schema`` names into a request."""
+    if arguments.json_schema is None:
+        return
+    schema = json_of("--json-schema", arguments.json_schema)
+    if not isinstance(schema, dict | bool):
+        raise ParameterError("--json-schema", "a file with a JSON schema", schema)
+    if "response_format" in request:
+        rule, seen = "of keys that are given once", Seen("response_format")
+        raise ParameterError("--set", rule, seen, "--json-schema is one.")
+    form = {"name": "schema", "schema": schema}
+    request["response_format"] = {"type": "json_schema", "json_schema": form}
+
+
+def text_of(name: str, words: str) -> str:
+    """Return a text that an argument holds: "-" is what standard input says."""
+    if words != "-":
+        return words
     try:
         return sys.stdin.read().removeprefix("\ufeff").removesuffix("\n")
     except (AttributeError, OSError, UnicodeDecodeError):
-        raise ParameterError("prompt", "a text on standard input", Seen("none")) from None
+        raise ParameterError(name, "a text on standard input", Seen("none")) from None
 
 
 def _blocks(answers: Sequence[Generation], model: Model, shows: bool) -> Iterator[str]:
@@ -210,28 +221,8 @@ def _colours_of(answer: Generation, model: Model) -> str:
     assert answer.logprobs is not None
     probabilities = np.exp(answer.logprobs.logprobs).tolist()
     tokens = answer.tokens.tolist()
-    if not _has_colours():
+    if not has_colours():
         labels = map(model.vocabulary.label, tokens)
         pairs = zip(labels, probabilities, strict=True)
         return "\n".join(columns([[label, f"{p:.4f}"] for label, p in pairs]))
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    parts, lowest, left = [], 1.0, len(answer.text)
-    for i, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):
-        data = b"" if token in model.vocabulary.special else model.vocabulary[token]
-        # A character of several tokens is as likely as the least likely of them.
-        lowest = min(lowest, probability)
-        text = decoder.decode(data, final=i == len(tokens) - 1)[:left]
-        if text:
-            parts.append(_paint(text, lowest))
-            lowest, left = 1.0, left - len(text)
-    legend = " ".join(_paint(f"to {limit:g}", limit) for limit, _ in _COLOURS)
-    return f"{''.join(parts)}\n\nprobability: {legend}"
-
-
-def _has_colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-
-
-def _paint(text: str, probability: float) -> str:
-    colour = next(colour for limit, colour in _COLOURS if probability <= limit + 1e-9)
-    return f"\x1b[38;5;{colour}m{text}\x1b[0m"
+    return coloured(tokens, probabilities, model.vocabulary, len(answer.text))

@@ -25,11 +25,11 @@ class _Once:
 
 
 class _Store(_Once, argparse._StoreAction):
-    """Keeps a value."""
+    """An option with a value."""
 
 
 class _Flag(_Once, argparse._StoreTrueAction):
-    """Keeps that it is there."""
+    """An option without a value."""
 
 
 class Parser(argparse.ArgumentParser):

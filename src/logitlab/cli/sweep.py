@@ -14,8 +14,10 @@ from logitlab.checks import MOST_POINTS, MOST_WORKERS, ParameterError, Range, Se
 from logitlab.cli.arguments import (
     COUNT,
     add_command,
+    add_dtype,
     add_options,
     add_state,
+    bundled_rows,
     ids_of,
     number_of,
     option_of,
@@ -26,8 +28,8 @@ from logitlab.cli.arguments import (
 )
 from logitlab.cli.forms import AGAIN, help_of
 from logitlab.cli.outputs import check_outputs
-from logitlab.datasets import load
 from logitlab.engines.rules import Note
+from logitlab.models.recording.files import ENDINGS, open_logits
 from logitlab.models.recording.texts import beside
 from logitlab.request.params import DISTRIBUTION, PARAMETERS
 from logitlab.steps.context import Context
@@ -53,7 +55,7 @@ class _Axis(argparse.Action):
 
 
 def add(commands: Any) -> None:
-    """Add ``sweep``."""
+    """Add the command ``sweep``: metrics over a grid of parameters."""
     parser = add_command(
         commands,
         "sweep",
@@ -66,10 +68,12 @@ def add(commands: Any) -> None:
         "rows",
         nargs="?",
         metavar="ROWS",
-        help="a .npy file of logits, shape (n, V); the bundled rows by default",
+        help=f"a file of logits, shape (n, V): {', '.join(ENDINGS)}; the bundled rows by default",
     )
+    add_dtype(parser)
     add_options(
         parser,
+        ("--array", "NAME", "which array of the file, if it has several"),
         ("--prompt-ids", "IDS", "the prompt's tokens before every row of your own: 5,17,5"),
         ("--output-ids", "IDS", "the output's tokens after the prompt's, before every row"),
     )
@@ -238,14 +242,20 @@ def _rows_and_context(arguments: argparse.Namespace) -> tuple[Any, Context | Non
     """Return the rows and the tokens before them."""
     output = ids_of(arguments.output_ids, "--output-ids")
     if arguments.rows is None:
-        if arguments.prompt_ids is not None:
-            raise ParameterError("--prompt-ids", "given together with ROWS", arguments.prompt_ids)
-        recording = load()
+        for option in ("--array", "--prompt-ids"):
+            value = getattr(arguments, option[2:].replace("-", "_"))
+            if value is not None:
+                raise ParameterError(option, "given together with ROWS", value)
+        recording = bundled_rows(arguments.dtype)
         prompts = [ids.tolist() for ids in recording.prompt_ids]
         return recording.logits, Context(prompts, output)
+    if arguments.dtype is not None:
+        hint = "A file has its own dtype."
+        raise ParameterError("--dtype", "absent where ROWS is given", arguments.dtype, hint)
+    rows = open_logits(arguments.rows, arguments.array, path_key="rows", name_key="--array")
     if arguments.prompt_ids is None and arguments.output_ids is None:
-        return Path(arguments.rows), None
-    return Path(arguments.rows), Context(ids_of(arguments.prompt_ids, "--prompt-ids"), output)
+        return rows, None
+    return rows, Context(ids_of(arguments.prompt_ids, "--prompt-ids"), output)
 
 
 def _values(name: str, text: str) -> list[Any]:

@@ -43,7 +43,7 @@ _NEXT = "Next: logitlab trace --row 3 --temperature 1.5 --min-p 0.1"
 
 
 def add(commands: Any) -> None:
-    """Add ``demo`` and ``trace``."""
+    """Add the commands ``demo`` and ``trace``: what each step does to a row."""
     demo = commands.add_parser("demo", help="a real prompt, stage by stage, then seeded draws")
     demo.set_defaults(run=lambda _: _demo(commands.choices["trace"]))
     trace = add_command(
@@ -135,7 +135,7 @@ class _Fate:
         self.removed_by = trace.names[removals[0]] if len(removals) else None
 
     def sentence(self, row: Row) -> str:
-        """Say it."""
+        """Return how likely the token is and its rank, or what removes it."""
         label = f"{row.label(self.token)} (id {self.token})"
         if self.removed_by == "logits":
             return f"{label} cannot be drawn: the logits have removed it."

@@ -161,7 +161,7 @@ class Regex(Constraint):
         self.check()
 
     def grammar(self, vocabulary: Vocabulary | None) -> str:
-        """Return the grammar: one expression."""
+        """Return a grammar whose one rule is the pattern."""
         return f"start: /{restated('pattern', self.pattern)}/\n"
 
 

@@ -59,7 +59,7 @@ def _together(engine: Any) -> dict[str, str]:
 
 
 def _what_becomes_of(engine: Any, t: float) -> str:
-    """Say what a temperature becomes."""
+    """Return the temperature that the engine uses, "greedy", or "refused"."""
     try:
         used = engine.translate({"temperature": t}).values["temperature"]
     except ParameterError:

@@ -305,8 +305,8 @@ def aphrodite(p: Values) -> Chain:
     top-k, top-p. ``temperature_last`` moves temperature behind XTC. Temperature 0 switches off
     min-p, top-k, top-p, top-a, dynamic temperature and skew, but no other.
 
-    Both `SamplingOps.apply_logits_processors` and `Sampler._apply_sampler_order` call
-    `apply_penalties`: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
+    Both ``SamplingOps.apply_logits_processors`` and ``Sampler._apply_sampler_order`` call
+    ``apply_penalties``: a presence penalty of 0.5 subtracts 1. `aphrodite_once` shows what was
     meant. Top-a acts without a guard: above ``1 / p_max`` it leaves a row of NaN, which is an error
     here. Typical-p drops the token that takes the mass to p. N-sigma does nothing once a token is
     removed. Tail-free removes the least likely token in any case. Skew goes along token ids, and

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 from logitlab import metrics
@@ -49,6 +50,8 @@ class Comparison:
     source : ndarray, shape (..., V)
         The model's logits.
     context : Context or None
+    request : mapping of str to object
+        What was asked, as it was read.
     """
 
     engines: tuple[str, ...]
@@ -58,6 +61,7 @@ class Comparison:
     logits: FloatArray
     source: FloatArray
     context: Context | None
+    request: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def probs(self) -> NDArray[np.float64]:
@@ -183,12 +187,13 @@ def compare_engines(
 
     Parameters
     ----------
+    context, vocabulary
+        As of `sample`.
     logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32. Engines compute in float32.
+        float16, bfloat16, float32 or float64; 16 bits are taken as float32. Engines compute
+        in float32.
     request : SamplingParams or mapping
         A mapping is a request body, whose values may lie outside OpenRouter's ranges.
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
     state : mapping of str to float or array, optional
         The state of mirostat, at engines that have it; None takes the initial one. ``chains``
         shows which.
@@ -197,8 +202,6 @@ def compare_engines(
         the expectation over both.
     engines : str, Engine, or iterable of these
         By default one of each, without variants: `engines.ENGINES` lists all.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -271,4 +274,4 @@ def compare_engines(
     stacked = np.array(results) if results else np.empty((0, *array.shape), array.dtype)
     refused = {name: refused[name] for name in names if name in refused}
     notes = {name: translations[name].notes for name in chains}
-    return Comparison(tuple(chains), refused, notes, chains, stacked, array, context)
+    return Comparison(tuple(chains), refused, notes, chains, stacked, array, context, dict(given))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from logitlab.checks import check_choice, check_flag
+from logitlab.checks import Range, check_choice, check_flag, check_integer
 
 __all__ = ["Dialect"]
 
@@ -32,6 +32,17 @@ class Dialect:
         elsewhere that holds off end tokens alone.
     ignores_stops : bool
         Whether ``ignore_eos`` ignores ``stop_token_ids``, too, as at SGLang.
+    has_two_limits : bool
+        Whether ``max_completion_tokens`` counts where ``max_tokens`` stands beside it and says
+        otherwise, as the servers of vLLM, llama.cpp, mlx-lm and transformers have it: seen at all
+        four. Elsewhere that is refused, as OpenAI does.
+    has_one_answer : bool
+        Whether ``n`` is not read, and there is one answer whatever it says, as at the servers of
+        mlx-lm and transformers.
+    tops : int or None
+        How many of the most likely tokens stand beside each log-probability where
+        ``top_logprobs`` is absent, as at llama-server: there 0 of them means no log-probabilities
+        either, and ``logprobs`` may be that number itself. None is for servers that send none.
 
     Notes
     -----
@@ -52,16 +63,22 @@ class Dialect:
     --------
     >>> from logitlab import engines
     >>> engines.vllm.dialect
-    Dialect(stops_after='named', usage='asked', holds_stops=True, ignores_stops=False)
+    Dialect(stops_after='named', usage='asked', holds_stops=True, ignores_stops=False,
+            has_two_limits=True, has_one_answer=False, tops=None)
     """
 
     stops_after: Endings = "none"
     usage: Usage = "asked"
     holds_stops: bool = False
     ignores_stops: bool = False
+    has_two_limits: bool = False
+    has_one_answer: bool = False
+    tops: int | None = None
 
     def __post_init__(self) -> None:
         check_choice("stops_after", self.stops_after, get_args(Endings))
         check_choice("usage", self.usage, get_args(Usage))
-        check_flag("holds_stops", self.holds_stops)
-        check_flag("ignores_stops", self.ignores_stops)
+        for name in ("holds_stops", "ignores_stops", "has_two_limits", "has_one_answer"):
+            check_flag(name, getattr(self, name))
+        if self.tops is not None:
+            check_integer("tops", self.tops, Range(1, integer=True))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from logitlab.checks import ParameterError
@@ -23,7 +24,7 @@ from logitlab.steps.penalties import (
 from logitlab.steps.step import Step, words_of
 from logitlab.steps.truncation import TopK, TopP
 
-__all__ = ["LETTERS", "difference_tables"]
+__all__ = ["LETTERS", "active_steps", "difference_tables"]
 
 LETTERS = {
     "logit_bias": "B",
@@ -244,7 +245,7 @@ def _beyond(engines: list[Engine]) -> str:
 
 
 def _column(engine: Engine) -> list[str]:
-    return [str(len(_active(engine, {}))), *(_beyond_of(engine, key) for key in _BEYOND)]
+    return [str(len(active_steps(engine))), *(_beyond_of(engine, key) for key in _BEYOND)]
 
 
 def _beyond_of(engine: Engine, key: str) -> str:
@@ -274,14 +275,23 @@ def _place(engine: Engine, key: str) -> str:
     beside = key.partition("_")[0]
     parents = {"mirostat": "mirostat", "adaptive": "adaptive_target"}
     extra = {parents[beside]: USED[parents[beside]]} if beside in parents else {}
-    chains = [_active(engine, extra | {key: value}) for value in (_TRIED[key], NEUTRAL[key])]
+    chains = [active_steps(engine, extra | {key: value}) for value in (_TRIED[key], NEUTRAL[key])]
     pairs = zip(*chains, strict=False)
     place = next((i for i, (a, b) in enumerate(pairs) if a != b), min(map(len, chains)))
     return str(place + 1) if place < len(chains[0]) else ""
 
 
-def _active(engine: Engine, more: dict[str, Any]) -> list[Any]:
-    """Return the steps of a chain of all that an engine has."""
+def active_steps(engine: Engine, more: Mapping[str, Any] = MappingProxyType({})) -> list[Any]:
+    """Return the steps of a chain of all that an engine has, in its order.
+
+    What leaves others out, or changes how others cut, is not there: mirostat, adaptive-p.
+
+    Examples
+    --------
+    >>> from logitlab import engines
+    >>> [step.key for step in active_steps(engines.mlx_lm) if hasattr(step, "key")][-4:]
+    ['min_p', 'xtc_probability', 'top_k', 'temperature']
+    """
     chosen = {name: x for name, x in _TRIED.items() if name in engine.reads and name not in _ALONE}
     values = Values(**{**engine.absent, **engine.defaults, **_SWITCHES, **chosen, **more})
     return [step for step in engine.build(values) if not _is_neutral(step)]

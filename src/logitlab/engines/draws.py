@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits, given_back
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.draw import choose, mt19937
 from logitlab.engines.rules import ABSENT, Ignore, Target
@@ -118,7 +118,7 @@ def draw_rows(
             ends[tuple(falls)] = _ends(chain.branch(falls), array, context)
         fallen, rows, orders = ends[tuple(falls)]
         tokens.append(luck(Final(rows[place.row], orders[place.row], fallen), seed, place))
-    return np.array(tokens, np.int64).reshape(array.shape[:-1])[()]
+    return given_back(np.array(tokens, np.int64).reshape(array.shape[:-1])[()], logits)
 
 
 def _ends(

@@ -296,7 +296,7 @@ class Engine:
     ) -> tuple[Given, Translation]:
         """Return what a request gives, too."""
         if vocabulary_size is not None:
-            check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
+            vocabulary_size = check_integer("vocabulary_size", vocabulary_size, _VOCABULARY)
         lexicon = Lexicon.of(vocabulary)
         if lexicon is not None and vocabulary_size is None:
             vocabulary_size = len(lexicon.vocabulary)

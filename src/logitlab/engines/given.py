@@ -9,6 +9,7 @@ from logitlab.checks import ParameterError
 from logitlab.engines.rules import Note
 from logitlab.request.keys import check_key
 from logitlab.request.params import SamplingParams
+from logitlab.request.values import plain
 from logitlab.request.whole import READ
 
 __all__ = ["Given", "read_request"]
@@ -46,7 +47,7 @@ def read_request(request: Any) -> Given:
     if not isinstance(request, Mapping):
         hint = "SamplingParams.from_request reads a request body."
         raise ParameterError("request", "SamplingParams or a request body", request, hint)
-    given = Given({key: value for key, value in request.items() if value is not None})
+    given = Given({key: plain(key, x) for key, x in request.items() if x is not None})
     given.nulls = frozenset(key for key, value in request.items() if value is None)
     unread: dict[str, ParameterError] = {}
     for key, value in given.items():
@@ -72,7 +73,8 @@ def _is_readable(key: str, value: Any) -> bool:
     if isinstance(value, str):
         return kind == "boolean" or _is_number(value)
     if isinstance(value, bool | int):
-        return kind != "integer" or isinstance(value, bool) or READ[key].range is None
+        is_limit = key == "max_tokens"  # of 0, or below, some servers make something
+        return kind != "integer" or isinstance(value, bool) or READ[key].range is None or is_limit
     return isinstance(value, float) and kind != "float" and value - value == 0
 
 

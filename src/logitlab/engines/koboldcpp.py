@@ -26,7 +26,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.telling import Odd, Replace, Told
 from logitlab.engines.vocabulary_rules import Drop, InVocabulary
-from logitlab.numerics import Precision
+from logitlab.numerics import DOUBLE, Precision
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.candidate_order.chain import SortedChain
@@ -38,7 +38,7 @@ from logitlab.steps.mirostat import Mirostat, MirostatOne
 from logitlab.steps.penalties import PresencePenalty, RepetitionPenalty
 from logitlab.steps.sigma import TopNSigma
 from logitlab.steps.smoothing import Smoothing
-from logitlab.steps.step import DOUBLE, SparseStep, Step
+from logitlab.steps.step import SparseStep, Step
 from logitlab.steps.tail_free import Tfs
 from logitlab.steps.temperature import DynamicTemperature, Temperature
 from logitlab.steps.threshold import MinP, TopA

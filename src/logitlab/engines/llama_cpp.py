@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, Range
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import llama_cpp as llama_luck, llama_cpp_coin
 from logitlab.engines.llama_samplers import (
     SAMPLERS,
@@ -62,7 +63,7 @@ class _Wrap(Rule):
     signed: bool = True
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
-        """Return what these bits are."""
+        """Return the integer that the lowest 32 bits are, with a note where it is another."""
         used = low_bits(value, self.signed)
         if used == value or (not self.signed and used - value == 2**32):  # -1 is 2**32 - 1
             return value, None
@@ -70,7 +71,7 @@ class _Wrap(Rule):
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
-        """Say that it wraps."""
+        """Return that integers wrap."""
         return "modulo 2**32"
 
 
@@ -91,7 +92,7 @@ class _WrapIds(Rule):
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
-        """Say it."""
+        """Return that ids wrap."""
         return "ids modulo 2**32"
 
 
@@ -238,6 +239,7 @@ def _tempering(p: Values) -> Step:
     },
     aliases={"repeat_penalty": "repetition_penalty"},
     endings=("ignore_eos", "eos_token_id"),
+    dialect=Dialect(has_two_limits=True, tops=20),
     luck=llama_luck,
     coin=llama_cpp_coin,
     luck_note=_LLAMA_LUCK,
@@ -251,14 +253,15 @@ def llama_cpp(p: Values) -> SortedChain:
     values. Adaptive-p acts only where it is named, and then last. Mirostat switches off all of them
     but bias and temperature. An empty request has temperature 0.8, top_k 40, top_p 0.95 and min_p
     0.05. Values out of range are clamped silently, a few are refused, integers have 32 bits, and
-    what names no sampler is left out. Biases may be pairs, false bans a token, and the server
-    tokenises keys that are no ids: that needs a model that has a tokenizer. Breakers of DRY that
-    are texts do, too. ``ignore_eos`` bans the tokens of ``eos_token_id``, which are the model's.
+    what names no sampler is left out. Of ``max_tokens`` 0 writes one token, and a negative number
+    sets no limit. Biases may be pairs, false bans a token, and the server tokenises keys that are
+    no ids: that needs a model that has a tokenizer. Breakers of DRY that are texts do, too.
+    ``ignore_eos`` bans the tokens of ``eos_token_id``, which are the model's.
 
-    Ties go as `std::partial_sort` leaves them. What top-n-sigma masks remains a candidate, and
+    Ties go as ``std::partial_sort`` leaves them. What top-n-sigma masks remains a candidate, and
     counts for dynamic temperature; before typical-p it makes the entropy NaN, and what stays is as
-    a sort leaves it. Reported log-probabilities are the model's own, unless
-    ``post_sampling_probs`` is set.
+    a sort leaves it: of a ``typical_p`` below 0, which is 0 here, that may be a removed token
+    there. Reported log-probabilities are the model's own, unless ``post_sampling_probs`` is set.
     """
     ends = dict.fromkeys(p.eos_token_id, -math.inf) if p.ignore_eos else {}
     bias = LogitBias({**p.logit_bias, **ends})

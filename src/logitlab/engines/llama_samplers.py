@@ -77,7 +77,7 @@ class _KnownSamplers(Rule):
     """The server leaves out what names no sampler, with a warning in its log."""
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
-        """Leave that out."""
+        """Return the names of samplers alone, and tell which others there were."""
         if not isinstance(value, tuple):
             sentence = f"{key} {value!r} is ignored by {target.engine}: it is no list of names."
             return SAMPLERS, Note(key, "ignored", sentence, value, SAMPLERS)
@@ -92,7 +92,7 @@ class _KnownSamplers(Rule):
         return used, None
 
     def describe(self) -> str:
-        """Say it."""
+        """Return what becomes of other names."""
         return "names of no sampler are left out"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
     Ignore,
@@ -19,7 +20,7 @@ from logitlab.engines.rules import (
     integers,
 )
 from logitlab.engines.schemas import MLX_SERVER
-from logitlab.engines.telling import Told
+from logitlab.engines.telling import Odd, Told
 from logitlab.engines.together import Together, number
 from logitlab.request import tokens
 from logitlab.steps.bias import LogitBias
@@ -56,7 +57,8 @@ def _greedy(request: Mapping[str, Any]) -> str:
 
 
 def _without_xtc(request: Mapping[str, Any]) -> str:
-    return "" if number(request, "xtc_probability") > 0 else "XTC is off"
+    is_on = number(request, "xtc_probability") > 0 and not _greedy(request)
+    return "" if is_on else "XTC is off"
 
 
 def _threshold_is_wrong(request: Mapping[str, Any]) -> bool:
@@ -95,7 +97,9 @@ _MLX_RULES: dict[str, tuple[Rule, ...]] = {
             "`probability` has to be a float in the [0, 1] interval, but is {}",
         ),
     ),
-    "xtc_threshold": (LeftOut(_without_xtc, "without xtc_probability"),),
+    "xtc_threshold": (
+        LeftOut(_without_xtc, "without xtc_probability, and where temperature is 0"),
+    ),
     "repetition_penalty": (
         Refuse(lambda r: r < 0, "non-negative", "penalty must be a non-negative float, got {}"),
         Off(lambda r: r == 0, "0"),
@@ -132,6 +136,17 @@ _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
         *_MLX_RULES["xtc_threshold"],
     ),
     "repetition_penalty": (_at_least_0("repetition_penalty"), Off(lambda r: r == 0, "0")),
+    "stop": (
+        Odd(
+            lambda stop, request: (
+                "every such text is cut out of the answer, which ends only where the very tokens "
+                "come that spell one by itself; here it ends before the first"
+                if stop
+                else ""
+            ),
+            "cut out, and the end by tokens alone",
+        ),
+    ),
     "top_logprobs": (
         Refuse(lambda n: n < -1, "at least 0, or -1", "top_logprobs must be at least 0"),
         _at_most("top_logprobs", 11),
@@ -207,7 +222,7 @@ def _chain(p: Values, cached: int, least: int, protected: Sequence[int]) -> Chai
     luck_note=_MLX_LUCK,
 )
 def mlx_lm(p: Values) -> Chain:
-    """Return the chain of mlx-lm: `make_logits_processors`, then `make_sampler`.
+    """Return the chain of mlx-lm: ``make_logits_processors``, then ``make_sampler``.
 
     Penalties count the last 20 tokens of prompt and output (a context size of 0 counts all), in
     the order repetition, presence, frequency. Then the log-probabilities are taken that it
@@ -233,6 +248,7 @@ def mlx_lm(p: Values) -> Chain:
     logprobs="penalised",
     tops_alone=True,
     luck_note=_MLX_LUCK,
+    dialect=Dialect(has_two_limits=True, has_one_answer=True),
 )
 def mlx_lm_server(p: Values) -> Chain:
     """Return the chain of `mlx_lm`, to which the server adds limits: it refuses what is beyond.
@@ -241,6 +257,9 @@ def mlx_lm_server(p: Values) -> Chain:
     from the server's cache: all of it at first, and the last token where the same is asked again.
     The option ``cached_prompt`` is how many tokens come from there; the server's answer tells it
     as ``usage.prompt_tokens_details.cached_tokens``.
+
+    A stop string is cut out of the answer wherever it stands, but ends it only where its own tokens
+    come, those that it is spelt by alone: ``"e"`` leaves ``hundrd``, and the answer goes on.
 
     XTC protects the newline and the ends of the tokenizer: ``xtc_special_tokens`` and
     ``eos_token_id`` tell which those are. Its two values are to be fractions in JSON: the server

@@ -17,7 +17,7 @@ from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
 from logitlab.steps.step import Step, Transform, words_of
 
-__all__ = ["Parting", "partings"]
+__all__ = ["Parting", "option_sentences", "partings"]
 
 Program: TypeAlias = tuple[str, Chain, tuple[Note, ...]]
 Steps: TypeAlias = tuple[Transform, ...]
@@ -167,8 +167,8 @@ def _whereabouts(key: str, first: Program, second: Program) -> str:
     return f"{name} applies it {'first' if at == 0 else f'after {keys[at - 1]}'}"
 
 
-def _sentences(step: Step, is_sorted: bool) -> dict[str, str]:
-    """Return what there is to say of a step's options, by topic."""
+def option_sentences(step: Step, is_sorted: bool) -> dict[str, str]:
+    """Return what there is to say of a step's options, by topic, where a chain sorts or not."""
     last_n = getattr(step, "last_n", None)
     window = "" if last_n is None else f"the last {last_n} of "
     words = {
@@ -195,8 +195,8 @@ def _difference(first: tuple[Program, Transform], second: tuple[Program, Transfo
         if x.key == "logit_bias":
             return "other values arrive"
         return f"{a} uses {shown(x.value)}, {b} {shown(y.value)}"
-    ours = _sentences(x, isinstance(chain_a, SortedChain))
-    theirs = _sentences(y, isinstance(chain_b, SortedChain))
+    ours = option_sentences(x, isinstance(chain_a, SortedChain))
+    theirs = option_sentences(y, isinstance(chain_b, SortedChain))
     topics = [key for key in ours | theirs if ours.get(key) != theirs.get(key)]
     if not topics:
         return "sums are rounded differently"

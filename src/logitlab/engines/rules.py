@@ -226,7 +226,7 @@ class Rule(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """Say the rule in few words; "" if it is not worth a word."""
+        """Return the rule in few words, for a table; "" if it is not worth a word."""
 
 
 @dataclass(frozen=True)
@@ -236,13 +236,13 @@ class Ignore(Rule):
     why: str = "it has no such parameter"
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note]:
-        """Leave the value out."""
+        """Return `ABSENT`, and a note that says why."""
         return ABSENT, Note(
             key, "ignored", f"{key} is ignored by {target.engine}: {self.why}.", value
         )
 
     def describe(self) -> str:
-        """Say that it is ignored."""
+        """Return "ignored", whatever the reason."""
         return "ignored"
 
 
@@ -262,12 +262,12 @@ class LeftOut(Rule):
     when: str
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Leave the value out, if so."""
+        """Return `ABSENT` where the other keys of the request leave it out, else the value."""
         why = self.why(target.request)
         return Ignore(why).apply(key, value, target) if why else (value, None)
 
     def describe(self) -> str:
-        """Say when it is ignored."""
+        """Return when it is ignored."""
         return f"ignored {self.when}"
 
 
@@ -299,7 +299,7 @@ class Refuse(Rule):
     answers: str = ""
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Raise, or let the value pass."""
+        """Raise in the engine's words if the value is wrong, else return it as it is."""
         if self.sized and target.size is None:
             return value, None
         if not (self.wrong(value, target.size) if self.sized else self.wrong(value)):
@@ -311,7 +311,7 @@ class Refuse(Rule):
         raise refusal(key, rule, value, target.engine, says, self.answers or target.answers)
 
     def describe(self) -> str:
-        """Say what the value must be."""
+        """Return what the value must be."""
         return f"must be {self.rule}"
 
 
@@ -322,7 +322,7 @@ class Documented(Rule):
     key: str
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Raise, or let the value pass."""
+        """Raise if a number is outside the documented range, else return the value as it is."""
         accepts = PARAMETERS[self.key].accepts
         limits = accepts if isinstance(accepts, Range) else values.BIAS
         for number in value.values() if isinstance(value, Mapping) else (value,):
@@ -332,7 +332,7 @@ class Documented(Rule):
         return value, None
 
     def describe(self) -> str:
-        """Say the range."""
+        """Return the documented range, of the value or of those of a map."""
         limits = PARAMETERS[self.key].range
         return f"must be {limits}" if limits else f"must be a map to numbers {values.BIAS}"
 
@@ -342,7 +342,7 @@ class Unmodelled(Refuse):
     """The engine goes on, with a result that makes no sense and is not modelled."""
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Raise, or let the value pass."""
+        """Raise, saying what the engine does then, or return a value that is modelled."""
         if self.wrong(value, target.size) if self.sized else self.wrong(value):
             raise unmodelled(key, self.rule, value, target.engine, self.says)
         return value, None
@@ -379,7 +379,7 @@ class Clamp(Rule):
         return value if value == self.unless else type(value)(min(max(value, self.low), self.high))
 
     def describe(self) -> str:
-        """Say the ends."""
+        """Return one end where the other is open, or both."""
         if self.high == float("inf"):
             below = f"{self.low:g}"
             return f"raised to {below}" + (
@@ -409,7 +409,7 @@ class Off(Rule):
         return ABSENT if neutral is None else neutral, Note(key, "off", sentence, value, neutral)
 
     def describe(self) -> str:
-        """Say which."""
+        """Return the values that switch it off."""
         return f"{self.words} is off"
 
 
@@ -420,7 +420,7 @@ class Greedy(Rule):
     below: float
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Return 0 for those."""
+        """Return 0 for a temperature below the threshold, with a note."""
         if value >= self.below or value == 0:
             return value, None
         sentence = f"{key} {brief_number(value)} is greedy at {target.engine}"
@@ -428,7 +428,7 @@ class Greedy(Rule):
         return 0.0, Note(key, "changed", sentence, value, 0.0)
 
     def describe(self) -> str:
-        """Say the threshold."""
+        """Return the threshold."""
         return f"below {self.below:g} is greedy"
 
 
@@ -440,14 +440,14 @@ class Rename(Rule):
     why: str
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Let the value pass."""
+        """Return the value as it is; a note tells the name, unless it was sent under it."""
         if key in target.aliased:
             return value, None
         sentence = f"{key} reaches {target.engine} as {self.name}: {self.why}."
         return value, Note(key, "renamed", sentence, value, value)
 
     def describe(self) -> str:
-        """Say the other name."""
+        """Return the engine's own name."""
         return f"called {self.name}"
 
 
@@ -465,7 +465,7 @@ class Send(Rule):
         return used, Note(key, "renamed", f"{key} {numbers} by {target.engine}.", value, used)
 
     def describe(self) -> str:
-        """Say the other key."""
+        """Return the key under which the value is used."""
         return f"used as {self.key}"
 
 

@@ -51,6 +51,10 @@ class Schema:
         Keys that may not be null, and the server's text.
     answers : str
         What becomes of a request that it refuses, before the server's text.
+    limit_says : str
+        The server's text about a ``max_tokens`` below 1, with ``{}`` for the value.
+    is_unlimited : callable
+        Whether a ``max_tokens`` sets no limit.
     """
 
     number: Read | None = None
@@ -59,6 +63,8 @@ class Schema:
     bias: Callable[[Any, Encode | None], tuple[dict[int, Any], str]] | None = None
     nulls: Mapping[str, str] = field(default_factory=dict)
     answers: str = "refuses the request"
+    limit_says: str = ""
+    is_unlimited: Callable[[int], bool] = lambda limit: False
 
     def read(
         self,
@@ -82,6 +88,11 @@ class Schema:
             value = given[key]
             if not has(key) and self != PLAIN:
                 continue
+            if key == "max_tokens" and self.is_unlimited(value):
+                sentence = f"{key} {shown(value)} means no limit to {engine}."
+                notes.append(Note(key, "off", sentence, value))
+                del result[key]
+                continue
             used, left_out = self._read(key, value, engine, error, encode)
             result[key] = READ[key].typed(used)
             if left_out:
@@ -102,7 +113,10 @@ class Schema:
             raise error
         try:
             if read is not None:
-                return read(key, value), ""
+                number = read(key, value)
+                if key == "max_tokens" and number < 1 and self.limit_says:
+                    raise ValueError(self.limit_says.format(number))
+                return number, ""
             return self.bias(value, encode)  # type: ignore[misc]
         except OverflowError:  # an integer beyond all floats
             raise error from None
@@ -173,11 +187,13 @@ _VLLM_KEY = "logit_bias contains key(s) that cannot be converted to integer toke
 _NO_NUMBER = ("frequency_penalty", "presence_penalty")
 _NO_FLAG = ("logprobs", "parallel_tool_calls", "stream")
 
-VLLM_SERVER = Schema(lambda key, value: float(value), _whole, _lax_flag, _lax_bias(_VLLM_KEY))
+_PYDANTIC = Schema(lambda key, value: float(value), _whole, _lax_flag, _lax_bias(_VLLM_KEY))
+
+VLLM_SERVER = replace(_PYDANTIC, limit_says="max_tokens must be at least 1, got {}.")
 """pydantic as it is: ``"0.5"``, true and 4.0 are numbers, 2.7 is no integer."""
 
 SGLANG_SERVER = replace(
-    VLLM_SERVER,
+    _PYDANTIC,
     bias=_lax_bias("invalid literal for int() with base 10: {!r}"),
     nulls=dict.fromkeys(_NO_NUMBER, "Input should be a valid number")
     | dict.fromkeys(_NO_FLAG, "Input should be a valid boolean")
@@ -192,12 +208,10 @@ def low_bits(value: int, signed: bool = True) -> int:
     return bits - 2**32 if signed and bits >= 2**31 else bits
 
 
-TEXTGEN_SERVER = replace(
-    VLLM_SERVER, bias=_lax_bias("invalid literal for int() with base 10: {!r}")
-)
+TEXTGEN_SERVER = replace(_PYDANTIC, bias=_lax_bias("invalid literal for int() with base 10: {!r}"))
 """The same, with a bias whose keys become integers later."""
 
-TABBY_SERVER = VLLM_SERVER
+TABBY_SERVER = _PYDANTIC
 """pydantic as it is, too."""
 
 
@@ -213,6 +227,8 @@ def json_integer(key: str, value: Any) -> int:
     """Read as nlohmann::json does: the fraction is cut, what is too large becomes 0."""
     number = _json_number(key, value)
     whole = int(number) if abs(number) < 2**63 else 0
+    if key == "max_tokens":
+        return max(whole, 1)
     return min(max(whole, 0), 2) if key == "mirostat" else whole
 
 
@@ -278,7 +294,13 @@ def _json_tokens(token: Any, encode: Encode | None, named: bool) -> Sequence[int
     return (known,) if known >= 0 else ()
 
 
-LLAMA_SERVER = Schema(_json_number, json_integer, _json_flag, _json_bias)
+LLAMA_SERVER = Schema(
+    _json_number,
+    json_integer,
+    _json_flag,
+    _json_bias,
+    is_unlimited=lambda limit: not isinstance(limit, str) and limit <= -1,
+)
 """nlohmann::json: true is 1, and where an integer is wanted, 2.7 is 2."""
 
 
@@ -286,7 +308,8 @@ def _typed(kinds: str) -> Read:
     """Return what reads as ``isinstance`` does, to which a flag is an integer."""
 
     def read(key: str, value: Any) -> Any:
-        if not isinstance(value, bool):
+        # An integer is here for its range alone.
+        if not isinstance(value, bool) and not (kinds == "int" and isinstance(value, int)):
             raise ValueError(f"{key} must be of type {kinds}")
         return int(value)
 
@@ -312,7 +335,14 @@ _MLX_NULLS = {
 _MLX_NULLS |= {key: f"{key} must be of type int" for key in ("top_k", "max_tokens", "top_logprobs")}
 _MLX_NULLS |= {key: f"{key} must be of type bool" for key in ("logprobs", "stream")}
 
-MLX_SERVER = Schema(_typed(_FLOAT), _typed("int"), _typed("bool"), _mlx_bias, _MLX_NULLS)
+MLX_SERVER = Schema(
+    _typed(_FLOAT),
+    _typed("int"),
+    _typed("bool"),
+    _mlx_bias,
+    _MLX_NULLS,
+    limit_says="max_tokens must be at least 1",
+)
 """``isinstance``: true is 1, 4.0 is no integer, and null is no absent value."""
 
 
@@ -335,6 +365,7 @@ TRANSFORMERS_SERVE = Schema(
     lambda key, value: bool(value),
     _python_bias,
     answers="answers 500 without a text, and logs",
+    limit_says="`max_new_tokens` must be greater than 0, but is {}.",
 )
 """``float(…)`` and ``int(…)`` of whatever was sent; what they refuse, the server's log tells."""
 
@@ -354,6 +385,8 @@ def _go_field(kind: str) -> Read:
     """Return what reads a field as Go's ``encoding/json`` does: nothing but its own type."""
 
     def read(key: str, value: Any) -> Any:
+        if kind == "int" and type(value) is int:  # it is here for its range alone
+            return value
         found = "bool" if isinstance(value, bool) else "number"
         found = "string" if isinstance(value, str) else f"{found} {value}".partition(" True")[0]
         says = f"json: cannot unmarshal {found} into Go struct field "

@@ -122,7 +122,7 @@ class _Ten4(Rule):
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
-        """Say the unit."""
+        """Return the unit."""
         return "in units of 1e-4"
 
 
@@ -130,7 +130,7 @@ class _Named(Rule):
     """A sampler that the order leaves out comes first, before all that it names."""
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note | None]:
-        """Tell it."""
+        """Return the order as it is, and tell what it leaves out and what names no sampler."""
         known = set(_PRIORITY)
         first = [name for name in _PRIORITY if name not in value]
         others = [name for name in value if name not in known]
@@ -147,7 +147,7 @@ class _Named(Rule):
         return value, Note(key, "changed", sentence, value, value)
 
     def describe(self) -> str:
-        """Say it."""
+        """Return what becomes of samplers that it leaves out."""
         return "what it leaves out comes first"
 
 

@@ -47,7 +47,7 @@ class Together:
     goes_on: bool = False
 
     def check(self, request: Mapping[str, Any], target: Target) -> None:
-        """Raise, or let the request pass."""
+        """Raise in the engine's words if the request breaks the rule."""
         if self.key not in request or not self.wrong(request):
             return
         says, value = self.says.format_map(request), request[self.key]

@@ -86,7 +86,7 @@ class _Watermark(Rule):
     """What the fields of a ``WatermarkingConfig`` have to be."""
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Raise, or let it pass."""
+        """Raise for fields that the library refuses, or tell where it would stop later."""
         says = _watermark_says(value)
         if says:
             rule = "a map with greenlist_ratio in (0, 1) and context_width of at least 1"
@@ -103,7 +103,7 @@ class _Watermark(Rule):
         return value, Note(key, "beside", sentence, value, value)
 
     def describe(self) -> str:
-        """Say it."""
+        """Return what the fields have to be."""
         return "greenlist_ratio in (0, 1), context_width at least 1, selfhash for 40 tokens or more"
 
 
@@ -116,7 +116,7 @@ class _Whole(Rule):
         return math.nextafter(1, 0) if value == 1 else value, None
 
     def describe(self) -> str:
-        """Say it."""
+        """Return what 1 does."""
         return "1 keeps at most 100"
 
 
@@ -304,7 +304,7 @@ def _processors(p: Values) -> tuple[Step, ...]:
     luck_note=_GLOBAL,
 )
 def transformers(p: Values) -> Chain:
-    """Return the chain of `GenerationMixin.generate` with ``do_sample=True``.
+    """Return the chain of ``GenerationMixin.generate`` with ``do_sample=True``.
 
     Order: guidance, bias of sequences, repetition penalty over prompt and output, n-grams, bad
     words, least lengths, forced first and last token, length decay, suppressed tokens, temperature,
@@ -363,7 +363,21 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
                 "a map to numbers with a decimal point",
                 "`sequence_bias` has to be a dict with floats as values",
             ),
+            Refuse(
+                lambda bias: not bias,
+                "a map that is not empty",
+                "`sequence_bias` has to be a non-empty dictionary, or non-empty list of lists but "
+                "is {}.",
+            ),
             *_GENERATE_RULES["logit_bias"],
+        ),
+        "stop": (
+            Refuse(
+                lambda stop: not stop,
+                "an array of at least one string",
+                "Stop string preprocessing was unable to identify tokens matching one or more of "
+                "the supplied stop string(s).",
+            ),
         ),
         "temperature": WARPER_RULES["temperature"],
         "frequency_penalty": (
@@ -395,7 +409,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
     logprobs="none",
     endings=("eos_token_id",),
     luck_note=_GLOBAL,
-    dialect=Dialect(usage="finish"),
+    dialect=Dialect(usage="finish", has_two_limits=True, has_one_answer=True),
 )
 def transformers_serve(p: Values) -> Chain:
     """Return the chain of ``transformers serve``.

@@ -161,7 +161,7 @@ VLLM_ENDINGS = (
     "include_stop_str_in_output",
     "repetition_detection",
 )
-VLLM_DIALECT = Dialect(stops_after="named", holds_stops=True)
+VLLM_DIALECT = Dialect(stops_after="named", holds_stops=True, has_two_limits=True)
 
 
 def _too_many_logprobs(request: Mapping[str, Any]) -> bool:
@@ -295,7 +295,16 @@ def _held(key: str, kind: str, most: int) -> tuple[Rule, ...]:
     return limit, *VLLM_RULES[key]
 
 
-_RUNNER_V2 = VLLM_RULES | {
+_SERVED = VLLM_RULES | {
+    "stop": (
+        Refuse(
+            lambda stop: len(stop) > 4,
+            "an array of at most 4 strings",
+            "List should have at most 4 items after validation",
+        ),
+    ),
+}
+_RUNNER_V2 = _SERVED | {
     "logit_bias": _held("logit_bias", "a map", 1024),
     "allowed_token_ids": _held("allowed_token_ids", "an array", 1024),
     "stop_token_ids": _held("stop_token_ids", "an array", 128),
@@ -318,7 +327,7 @@ def vllm_penalties(p: Values) -> tuple[Step, ...]:
 @engine(
     title="vLLM 0.32.0, V1 sampler in torch",
     source=_VLLM,
-    rules=VLLM_RULES,
+    rules=_SERVED,
     options=VLLM_OPTIONS | DEVICE,
     luck=vllm_cpu,
     luck_note="on a CPU: mt19937 keys each step, SplitMix64 gives each token a Gumbel number",
@@ -389,7 +398,7 @@ def vllm_triton(p: Values) -> Chain:
     title="vLLM 0.32.0, FlashInfer 0.7.2",
     variant_of="vllm",
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
-    rules=VLLM_RULES,
+    rules=_SERVED,
     options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
     **_DECLARED,

@@ -69,7 +69,7 @@ class Drop(Rule):
     count: int
 
     def apply(self, key: str, value: Any, target: Target) -> Outcome:
-        """Keep the first entries."""
+        """Return the first entries, with a note where there are more."""
         if len(value) <= self.count:
             return value, None
         is_map = isinstance(value, Mapping)
@@ -80,5 +80,5 @@ class Drop(Rule):
         return used, Note(key, "changed", sentence, value, used)
 
     def describe(self) -> str:
-        """Say how many."""
+        """Return how many are read."""
         return f"first {self.count} entries"

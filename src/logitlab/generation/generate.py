@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
-from logitlab.arrays import IntArray
-from logitlab.checks import MOST_TEXTS, ParameterError, Range, Seen, check_integer
-from logitlab.draw import resolve_seed
+from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.engines.resolve import Request
 from logitlab.generation.loop import Loop
 from logitlab.generation.options import Options, shows_options
-from logitlab.generation.preparation import Prepared, prepare
-from logitlab.generation.prompts import Prompt, are_prompts, prompt_ids
+from logitlab.generation.preparation import prepare
+from logitlab.generation.prompts import Prompt, are_prompts
 from logitlab.generation.result import Generation, Piece
-from logitlab.generation.row import Row
+from logitlab.generation.row import Row, check_model, is_list, rows_of
 from logitlab.models.model import Model
 from logitlab.progress import Progress, interruptible
 
@@ -183,10 +181,10 @@ def generate_many(
     texts: list[Any] = list(prompts) if are_prompts(prompts) else [prompts]
     lists: dict[str, list[Any]] = {
         "prompts": texts,
-        "requests": list(requests) if _is_list(requests) else [requests],  # type: ignore[arg-type]
-        "seed": list(seed) if _is_list(seed) else [seed],
-        "constraint": list(constraint) if _is_list(constraint) else [constraint],
-        "state": list(state) if _is_list(state) else [state],
+        "requests": list(requests) if is_list(requests) else [requests],  # type: ignore[arg-type]
+        "seed": list(seed) if is_list(seed) else [seed],
+        "constraint": list(constraint) if is_list(constraint) else [constraint],
+        "state": list(state) if is_list(state) else [state],
     }
     count = max(map(len, lists.values()))
     for name, each in lists.items():
@@ -237,14 +235,14 @@ def resume(
     >>> whole.text == generate(model, "Once upon a time", seed=7, max_tokens=20).text
     True
     """
-    _check_model(model)
+    check_model(model)
     call = Options(batch_size=batch_size, progress=progress)
     begun = [generations] if isinstance(generations, Generation | np.ndarray) else generations
     begun = list(begun) if isinstance(begun, Iterable) else [begun]
     if isinstance(generations, str) or not all(isinstance(one, Generation) for one in begun):
         raise ParameterError("generations", "a sequence of Generation", generations)
     if max_tokens is not None:
-        check_integer("max_tokens", max_tokens, _AT_LEAST_ONE)
+        max_tokens = check_integer("max_tokens", max_tokens, _AT_LEAST_ONE)
     rows = {
         index: _resumed(index, model, earlier, max_tokens)
         for index, earlier in enumerate(begun)
@@ -269,11 +267,6 @@ def _resumed(index: int, model: Model, earlier: Generation, max_tokens: int | No
     return Row(index, model, prepared, earlier.prompt, earlier.seed, earlier.sequence, earlier)
 
 
-def _check_model(model: object) -> None:
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
-
-
 def _loop(
     model: Model,
     prompts: Sequence[Any],
@@ -282,46 +275,8 @@ def _loop(
     seeds: Sequence[Any],
     n: int | None,
 ) -> Loop:
-    """Return the loop of a call: for each request as many rows as there are answers to it."""
-    _check_model(model)
-    lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
-    for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
-        if _is_list(each):
-            raise ParameterError(name, f"one {name}", each, "generate_many takes lists.")
-    count = max(map(len, (prompts, requests, options, seeds)))
-    ready: list[Prepared] = []
-    for i in range(max(len(requests), len(options))):
-        try:
-            request, own = requests[i % len(requests)], options[i % len(options)]
-            ready.append(prepare(model, request, own, n))
-        except ParameterError as error:
-            raise (error.inside(f"request {i}") if len(requests) > 1 else error) from None
-    total = sum(ready[i % len(ready)].answers or 1 for i in range(count))
-    if total > MOST_TEXTS:
-        rule = f"so many that there are at most {MOST_TEXTS} texts"
-        raise ParameterError("n", rule, Seen(f"{total} texts"))
-    known: dict[tuple[int, int], IntArray] = {}
-    rows: list[Row] = []
-    for i in range(count):
-        prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
-        place = i % len(prompts), i % len(ready)
-        if place not in known:
-            try:
-                known[place] = prompt_ids(model, prompts[place[0]], prepared.tools)
-            except ParameterError as error:
-                where = f"prompt {place[0]}"
-                raise (error.inside(where) if len(prompts) > 1 else error) from None
-        used = resolve_seed(prepared.resolved.seed if own is None else own)
-        first = prepared.options.sequence
-        for j in range(prepared.answers or 1):
-            rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
+    rows = rows_of(model, prompts, requests, options, seeds, n)
     return Loop(model, rows, options[0].batch_size)
-
-
-def _is_list(value: object) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return isinstance(value, list | tuple | range)
 
 
 def _pieces(loop: Loop, raises: bool = False) -> Iterator[Piece]:

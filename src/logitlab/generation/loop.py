@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_array
+from logitlab.arrays import FloatArray, IntArray
 from logitlab.checks import ParameterError, Seen
 from logitlab.constraints import remove
+from logitlab.generation.history import at_states, context_of, draw_after
+from logitlab.generation.observing import observed
+from logitlab.generation.reading import next_logits
 from logitlab.generation.result import Piece
-from logitlab.models.model import Model, State
-from logitlab.numerics import log_softmax, widened
+from logitlab.models.model import Model
 from logitlab.sampling.logprobs import Logprobs, logprobs_of
-from logitlab.sampling.sample import draw_tokens
 from logitlab.sampling.sampler import Drawer
 from logitlab.steps.chain import Chain
 from logitlab.steps.context import Context
-from logitlab.steps.growing import GrowingContext
 
 if TYPE_CHECKING:
-    from logitlab.generation.row import Reading, Row
+    from logitlab.generation.preparation import Prepared
+    from logitlab.generation.row import Row
 
 __all__ = ["Loop"]
 
@@ -49,7 +51,8 @@ class Loop:
         self._batch_size = batch_size
         self._waiting = deque(row for row in rows if row.finish is None)
         self._active: list[Row] = []
-        self._drawers: dict[int, Drawer] = {}  # of each request without states
+        # Of each request without states, as long as there is one.
+        self._drawers: WeakKeyDictionary[Prepared, Drawer] = WeakKeyDictionary()
 
     @property
     def is_done(self) -> bool:
@@ -61,13 +64,54 @@ class Loop:
         while self._waiting and len(self._active) < self._batch_size:
             self._active.append(self._waiting.popleft())
         active = self._active
+        pieces = self.draw(active)
+        self.drawn += sum(piece.token is not None for piece in pieces)
+        for row in active:
+            if row.finish:
+                self.expected -= row.limit - row.length
+        self._active = [row for row in active if row.finish is None]
+        return pieces
+
+    def draw(
+        self, rows: Sequence[Row], broken: list[tuple[Row, Exception]] | None = None
+    ) -> list[Piece]:
+        """Draw one token for each of some rows, whoever chose them, in the order of their index.
+
+        Parameters
+        ----------
+        rows : sequence of Row
+            None of them finished. Which rows come together may change from token to token.
+        broken : list, optional
+            Where it is given, what goes wrong with a row is appended to it, and the others go on
+            as if that row had not been there; without it an error is raised.
+        """
+        if broken is None:
+            return self._drawn_together(rows, None)
+        try:
+            return self._drawn_together(rows, broken)
+        except Exception:  # the model's: which row it was is found out by asking each alone
+            pieces: list[Piece] = []
+            for row in rows:
+                for reading in row.readings:
+                    reading.state = None  # it may have been left half way: it is read anew
+                try:
+                    pieces += self._drawn_together([row], broken)
+                except Exception as error:
+                    broken.append((row, error))
+            return pieces
+
+    def _drawn_together(
+        self, active: Sequence[Row], broken: list[tuple[Row, Exception]] | None
+    ) -> list[Piece]:
+        """Read all rows at once, and draw for those of each request; raise what the model does."""
         guided = [row for row in active if row.prepared.guides]
-        logits = self._logits(
-            [(row.readings[0], row) for row in active] + [(row.readings[1], row) for row in guided]
-        )
-        groups: dict[int, list[int]] = {}
+        asked = [(row.readings[0], row.output) for row in active]
+        asked += [(row.readings[1], row.output) for row in guided]
+        logits = next_logits(self.model, asked)
+        groups: dict[tuple[int, int], list[int]] = {}
         for place, row in enumerate(active):
-            groups.setdefault(id(row.prepared), []).append(place)
+            alone = -1 if row.forced is None else place
+            groups.setdefault((id(row.prepared), alone), []).append(place)
         pieces: list[Piece] = []
         for places in groups.values():
             rows, here, other = active, logits, None
@@ -75,55 +119,16 @@ class Loop:
                 rows, here = [active[place] for place in places], logits[places]
             if rows[0].prepared.guides:
                 other = logits[[len(active) + guided.index(row) for row in rows]]
-            pieces += self._drawn(rows, here, other)
-        self.drawn += sum(piece.token is not None for piece in pieces)
+            try:
+                pieces += self._drawn(rows, here, other)
+            except Exception as error:
+                if broken is None:
+                    raise
+                broken += [(row, error) for row in rows]
         for row in active:
             if row.finish:
-                self.expected -= row.limit - row.length
                 row.readings, row.matcher = [], None  # what is kept of a text can be large
-        self._active = [row for row in active if row.finish is None]
         return sorted(pieces, key=lambda piece: piece.index) if len(pieces) > 1 else pieces
-
-    def _logits(self, asked: Sequence[tuple[Reading, Row]]) -> FloatArray:
-        """Return the logits of the next token of each reading, after the row's output."""
-        states: list[State] = []
-        tokens: list[Sequence[int]] = []
-        leaders: dict[bytes, int] = {}  # the texts that begin with a prompt share its reading
-        places: list[int] = []
-        followers: list[tuple[Reading, State]] = []
-        for reading, row in asked:
-            if reading.state is not None:
-                feed: Sequence[int] = [int(row.output[-1])]
-            elif row.length:
-                feed = self._replay(reading, row.output)
-            else:
-                key = reading.prompt.tobytes()
-                if key in leaders:
-                    places.append(leaders[key])
-                    followers.append((reading, states[leaders[key]]))
-                    continue
-                leaders[key] = len(states)
-                reading.state, feed = self.model.start(), reading.prompt.tolist()
-            assert reading.state is not None
-            places.append(len(states))
-            states.append(reading.state)
-            tokens.append(feed)
-        logits = check_array(self.model.advance(states, tokens), "the model's logits")
-        expected = len(states), len(self.model.vocabulary)
-        if logits.shape != expected:
-            rule = f"of shape {expected}, one row for each text"
-            raise ParameterError("the model's logits", rule, Seen(f"shape {logits.shape}"))
-        for reading, state in followers:
-            reading.state = state.copy()
-        return widened(logits[places] if followers else logits)
-
-    def _replay(self, reading: Reading, output: IntArray) -> Sequence[int]:
-        """Feed all but the last token as they were fed before, and return that one."""
-        reading.state = self.model.start()
-        feeds: list[list[int]] = [reading.prompt.tolist(), *([token] for token in output.tolist())]
-        for feed in feeds[:-1]:
-            self.model.advance([reading.state], [feed])
-        return feeds[-1]
 
     def _drawn(
         self, rows: Sequence[Row], logits: FloatArray, other: FloatArray | None
@@ -141,16 +146,8 @@ class Loop:
                 other = None if other is None else other[places]
         context = None
         if prepared.counts:
-            context = GrowingContext(
-                [row.prompt for row in rows],
-                [row.output for row in rows],
-                [row.everything for row in rows],
-                [row.counts for row in rows],
-                other,
-            )
-        chain, states = prepared.chain, [row.chain_state for row in rows]
-        if chain.stateful:
-            chain = chain.at({name: [each[name] for each in states] for name in chain.stateful})
+            context = context_of(rows, other)
+        chain, states = at_states(prepared.chain, rows), [row.chain_state for row in rows]
         try:
             tokens = self._choose(rows, logits, allowed, chain, context)
         except ParameterError as error:
@@ -188,28 +185,29 @@ class Loop:
     ) -> IntArray:
         """Return a token for each row, shape (n, 1), and let the rows see it."""
         prepared = rows[0].prepared
-        seeds = [row.seed for row in rows]
-        places = [(row.sequence, row.length) for row in rows]
-        observed, coupling = prepared.observed, prepared.options.coupling
-        if not observed:
-            drawer = self._drawers.get(id(prepared))
-            if drawer is None:
-                drawer = Drawer(prepared.resolved, allowed.shape[-1])
-                self._drawers[id(prepared)] = drawer
-            return drawer.draw_rows(allowed, context, seeds, places, coupling)
-        sequence, position = np.array(places, np.int64).T[:, :, None]
-        counts = {count for count in observed.values() if count is not None}
-        stages = {count: np.empty(position.shape) for count in counts}
-        tokens = draw_tokens(
-            allowed, chain, context, seeds, sequence, position, coupling, logprobs=stages
-        )
-        raw = np.empty(position.shape)
-        if None in observed.values():
-            raw = np.take_along_axis(log_softmax(logits), tokens, axis=-1)
-        parts = {name: raw if c is None else stages[c] for name, c in observed.items()}
-        for place, row in enumerate(rows):
-            row.observe({name: float(part[place, 0]) for name, part in parts.items()})
+        if rows[0].forced is not None:
+            return _forced(rows[0], logits, allowed, chain, context)
+        drawer = self._drawers.get(prepared)
+        if drawer is None:
+            drawer = self._drawers[prepared] = Drawer(prepared.resolved, allowed.shape[-1])
+        coupling, observed = prepared.options.coupling, prepared.observed
+        tokens, seen = draw_after(rows, logits, allowed, drawer, chain, context, coupling, observed)
+        if seen:
+            for row, logprobs in zip(rows, seen, strict=True):
+                row.observe(logprobs)
         return tokens
+
+
+def _forced(
+    row: Row, logits: FloatArray, allowed: FloatArray, chain: Chain, context: Context | None
+) -> IntArray:
+    """Return the token that is to come next whatever its probability, shape (1, 1)."""
+    assert row.forced is not None
+    tokens = row.forced[row.length : row.length + 1, None]
+    numbers = observed(row.prepared, row.seed, row.place, logits, allowed, tokens, chain, context)
+    if numbers is not None:
+        row.observe(numbers)
+    return tokens
 
 
 def _masked(rows: Sequence[Row], logits: FloatArray) -> tuple[FloatArray, list[int], list[Piece]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import math
 from collections.abc import Callable, Mapping
@@ -25,6 +24,7 @@ from logitlab.draw import COUPLINGS, SeedLike
 from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.resolve import REPORTS
 from logitlab.request.params import PARAMETERS
+from logitlab.request.values import copied
 from logitlab.steps.state import State, check_state
 
 __all__ = ["VERBOSITY_BIAS", "Options", "shows_options"]
@@ -93,7 +93,8 @@ class Options:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "engine", get(self.engine))
-        check_integer("sequence", self.sequence, _SEQUENCES)
+        sequence = check_integer("sequence", self.sequence, _SEQUENCES)
+        object.__setattr__(self, "sequence", sequence)
         check_choice("coupling", self.coupling, COUPLINGS)
         check_choice("logprobs_mode", self.logprobs_mode, REPORTS)
         bias = check_number("verbosity_bias", self.verbosity_bias)
@@ -101,10 +102,13 @@ class Options:
         check_flag("trace", self.trace)
         if self.constraint is not None and not isinstance(self.constraint, Constraint):
             raise ParameterError("constraint", "a Constraint or None", self.constraint)
+        state = {}
         for key, mu in check_state(self.state).items():
             if np.ndim(mu):
                 raise ParameterError("state", "a map with one number for each step", {key: mu})
-        check_integer("batch_size", self.batch_size, _BATCHES)
+            state[key] = float(mu)
+        batch_size = check_integer("batch_size", self.batch_size, _BATCHES)
+        object.__setattr__(self, "batch_size", batch_size)
         if self.progress is not None:
             check_flag("progress", self.progress)
         for key, value in self.parameters.items():
@@ -113,8 +117,8 @@ class Options:
                 seen, hint = Seen(f"{key}={value!r}"), suggestion(key, known)
                 raise ParameterError("keywords", "request parameters", seen, hint)
         # The caller's own may change before the text is resumed.
-        object.__setattr__(self, "parameters", copy.deepcopy(dict(self.parameters)))
-        object.__setattr__(self, "state", None if self.state is None else dict(self.state))
+        object.__setattr__(self, "parameters", copied(self.parameters))
+        object.__setattr__(self, "state", None if self.state is None else state)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Options:

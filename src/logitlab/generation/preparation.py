@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,13 +18,14 @@ from logitlab.generation.options import Options
 from logitlab.generation.prompts import prompt_ids
 from logitlab.models.model import Model
 from logitlab.request.params import SamplingParams
+from logitlab.request.values import copied
 from logitlab.request.whole import answers_of, check_answers
 from logitlab.steps.allow import MinTokens
 from logitlab.steps.chain import Chain
 from logitlab.steps.guidance import Guidance
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["Prepared", "prepare", "resolve_for", "unspelled"]
+__all__ = ["Prepared", "check_steps", "prepare", "resolve_for", "unspelled"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +133,7 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
     if constraint is not None:
         resolved = _constrained(resolved)
     chain = resolved.chain
-    _check_steps(chain)
+    check_steps(chain)
     chain.at(options.state)  # says what is wrong with it
     top = given.get("top_logprobs", 0)
     top = len(model.vocabulary) if top == -1 else top  # which vLLM and mlx-lm take
@@ -146,14 +146,15 @@ def prepare(model: Model, request: Request, options: Options, n: int | None = No
     reported = resolved.reported(options.logprobs_mode) if reports else None
     return Prepared(
         # The caller's own map may change before the text is resumed.
-        request=copy.deepcopy(request) if isinstance(request, Mapping) else request,
+        request=copied(request) if isinstance(request, Mapping) else request,
         options=options,
         resolved=replace(resolved, notes=(*resolved.notes, *notes)),
         counts=any(step.needs_context for step in chain),
         guides=guides,
         negative_prompt=_negative_prompt(model, given) if guides else None,
         constraint=constraint,
-        reported=(reported or Chain()) if reports else None,
+        # A chain without steps is still one: in single precision it rounds.
+        reported=(Chain() if reported is None else reported) if reports else None,
         is_raw=reported is None,
         top_logprobs=top,
         max_tokens=given.get("max_tokens"),
@@ -215,7 +216,8 @@ def _constraint(values: Mapping[str, Any], given: Constraint | None) -> Constrai
     raise ParameterError("constraint", "absent beside these", given, hint)
 
 
-def _check_steps(chain: Chain) -> None:
+def check_steps(chain: Chain) -> None:
+    """Raise `ParameterError` for a step with one value for each row of a batch."""
     for step in chain:
         value = getattr(step, "value", None)
         amounts = value.values() if isinstance(value, Mapping) else (value,)

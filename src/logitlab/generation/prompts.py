@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from logitlab.arrays import IntArray
-from logitlab.checks import ParameterError, Range, Seen
+from logitlab.checks import ParameterError, Range, Seen, plain_array
+from logitlab.foreign import is_array
 from logitlab.models.model import Message, Model, Tool
 
 __all__ = ["Prompt", "are_prompts", "prompt_ids"]
@@ -17,17 +18,22 @@ Prompt: TypeAlias = "str | Sequence[int] | IntArray | Sequence[Message]"
 
 def are_prompts(prompt: object) -> bool:
     """Whether it is a list of prompts: not a text, token ids, or messages."""
-    if isinstance(prompt, np.ndarray):
-        return prompt.ndim > 1
+    if is_array(prompt):
+        return len(getattr(prompt, "shape", ())) > 1
     if not isinstance(prompt, Sequence) or isinstance(prompt, str | bytes) or not prompt:
         return False
-    return isinstance(prompt[0], Sequence | np.ndarray) and not isinstance(prompt[0], bytes)
+    first = prompt[0]
+    if is_array(first):
+        return len(getattr(first, "shape", (1,))) > 0
+    return isinstance(first, Sequence) and not isinstance(first, bytes)
 
 
 def prompt_ids(model: Model, prompt: Any, tools: Sequence[Tool] = ()) -> IntArray:
     """Return the token ids of one prompt that leaves room for an answer, or raise."""
-    is_array = isinstance(prompt, np.ndarray) and prompt.ndim > 0
-    is_prompt = is_array or (isinstance(prompt, str | Sequence) and not isinstance(prompt, bytes))
+    if is_array(prompt) and len(getattr(prompt, "shape", (1,))) > 0:
+        prompt = plain_array("prompt", prompt, "token ids")
+    is_ids = isinstance(prompt, np.ndarray) and prompt.ndim > 0
+    is_prompt = is_ids or (isinstance(prompt, str | Sequence) and not isinstance(prompt, bytes))
     if not is_prompt or not len(prompt):
         raise ParameterError("prompt", "a text, token ids or chat messages, not empty", prompt)
     if isinstance(prompt, str):

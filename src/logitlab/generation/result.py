@@ -31,8 +31,8 @@ class Finish:
         As on OpenRouter's wire; "repetition" is vLLM's; "interrupted" where it was broken off, see
         `resume`; "error" where the text could not be continued under its constraint.
     cause : {"end token", "stop token", "stop string", "repetition", "max_tokens", "context", \
-"interrupted", "constraint"}
-        Which of the limits it was.
+"interrupted", "constraint", "forced"}
+        Which of the limits it was; "forced" where the text was given, and ends.
     sentence : str
         The same in words.
     stop : str, optional
@@ -55,6 +55,7 @@ class Finish:
         "context",
         "interrupted",
         "constraint",
+        "forced",
     ]
     sentence: str
     stop: str | None = None
@@ -80,7 +81,7 @@ class Usage:
 
     @property
     def total_tokens(self) -> int:
-        """Both together."""
+        """Tokens of the prompt and of the answer."""
         return self.prompt_tokens + self.completion_tokens
 
 

@@ -4,41 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from logitlab.arrays import IntArray
-from logitlab.checks import ParameterError
+from logitlab.checks import MOST_TEXTS, ParameterError, Seen
 from logitlab.constraints import ToolCall, Tools
+from logitlab.draw import resolve_seed
+from logitlab.foreign import is_array
 from logitlab.generation.endings import Repetition
-from logitlab.generation.preparation import Prepared, unspelled
+from logitlab.generation.history import History
+from logitlab.generation.options import Options
+from logitlab.generation.preparation import Prepared, prepare, unspelled
+from logitlab.generation.prompts import are_prompts, prompt_ids
+from logitlab.generation.reading import Reading
 from logitlab.generation.result import Finish, Generation
 from logitlab.generation.stop import StoppedText
-from logitlab.models.model import Model, State
+from logitlab.models.model import Model
 from logitlab.sampling.logprobs import Logprobs
-from logitlab.steps.growing import Tally
 from logitlab.steps.state import State as ChainState
 from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
-__all__ = ["Reading", "Row"]
+__all__ = ["Row", "check_model", "is_list", "rows_of"]
 
 
-class Reading:
-    """What a model has read of a text: a prompt, and the output.
-
-    Attributes
-    ----------
-    prompt : ndarray of int64, shape (P,)
-    state : State or None
-        None before the first token, and where it has to be read anew.
-    """
-
-    def __init__(self, prompt: IntArray) -> None:
-        self.prompt = prompt
-        self.state: State | None = None
-
-
-class Row:
+class Row(History):
     """A text in the making.
 
     Parameters
@@ -59,6 +50,8 @@ class Row:
         How many tokens were drawn.
     finish : Finish or None
         Why it ended, once it has.
+    forced : ndarray of int64, or None
+        All tokens that it is to have, see `force`.
     """
 
     def __init__(
@@ -73,9 +66,6 @@ class Row:
     ) -> None:
         self.index = index
         self.prepared = prepared
-        self.prompt = prompt
-        self.seed = seed
-        self.sequence = sequence
         self.readings = [Reading(prompt)]
         if prepared.guides:
             negative = prepared.negative_prompt
@@ -87,13 +77,12 @@ class Row:
             rule = f"given for {model.name}, whose context has no end"
             raise ParameterError("max_tokens", rule, None)
         self.limit = min(limits)
+        state = prepared.chain.known(prepared.options.state)
+        super().__init__(prompt, seed, sequence, state, prepared.counts, min(self.limit, 256))
         self.finish: Finish | None = None
+        self.forced: IntArray | None = None
         self.error: ParameterError | None = None
         self._model = model
-        self._output = np.empty(min(self.limit, 256), np.int64)
-        self.length = 0
-        if prepared.counts:
-            self.everything, self.counts = Tally(prompt), Tally()
         endings = prepared.endings
         self._text = StoppedText(prepared.stop, endings.keeps_stop)
         self.matcher = None
@@ -103,7 +92,6 @@ class Row:
             self.matcher = prepared.constraint.start(model.vocabulary, endings.end_ids)
         self._reports: list[Logprobs] = []
         self._traces: list[Trace] = []
-        self._states: list[ChainState] = [prepared.chain.known(prepared.options.state)]
         self._observed: list[dict[str, float]] = []
         if earlier is not None:
             for token in earlier.tokens.tolist():
@@ -116,18 +104,18 @@ class Row:
                 self._observed = _entries_of(earlier.observed or {})
 
     @property
-    def output(self) -> IntArray:
-        """The tokens drawn so far."""
-        return self._output[: self.length]
+    def place(self) -> tuple[int, int]:
+        """Which sequence it is, and how many tokens it has: what its random numbers depend on."""
+        return self.sequence, self.length
 
-    @property
-    def chain_state(self) -> ChainState:
-        """In which state the next token is drawn."""
-        return self._states[-1]
+    def force(self, tokens: IntArray) -> None:
+        """Let the text have these tokens, whatever their probability, and end after them."""
+        self.forced = tokens
+        self.limit = min(self.limit, len(tokens))
 
     def observe(self, logprobs: dict[str, float]) -> None:
         """Take the next state, after a token of these log-probabilities."""
-        self._states.append(self.prepared.chain.update(self.chain_state, logprobs))
+        self.advance(self.prepared.chain, logprobs)
         self._observed.append(logprobs)
 
     def add(self, token: int, report: Logprobs | None = None, trace: Trace | None = None) -> str:
@@ -139,13 +127,7 @@ class Row:
                 self.matcher.advance(token)
             except ParameterError as error:
                 return self.fail(error)
-        if self.length == len(self._output):
-            self._output = np.concatenate([self._output, np.empty_like(self._output)])
-        self._output[self.length] = token
-        self.length += 1
-        if self.prepared.counts:
-            self.everything.add(token)
-            self.counts.add(token)
+        self.append(token)
         if report is not None:
             self._reports.append(report)
         if trace is not None:
@@ -196,6 +178,9 @@ class Row:
             same = "the same token" if size == 1 else f"the same {size} tokens"
             sentence = f"It ended in {times} times {same}."
             return Finish("repetition", "repetition", sentence, complete=whole)
+        if self.forced is not None and self.length == len(self.forced):
+            sentence = "The text that was to be written ends here."
+            return Finish("stop", "forced", sentence, complete=whole)
         if self.prepared.max_tokens == self.limit:
             sentence = f"max_tokens {self.limit} was reached."
             return Finish("length", "max_tokens", sentence, is_cut=is_cut, complete=whole)
@@ -219,7 +204,7 @@ class Row:
         calls: list[ToolCall] = []
         if isinstance(self.prepared.constraint, Tools):
             content, calls = self.prepared.constraint.parse(text)
-            if finish.cause == "end token" and calls:
+            if finish.cause in ("end token", "forced") and calls:
                 finish = replace(finish, reason="tool_calls")
         return Generation(
             text=text,
@@ -240,6 +225,66 @@ class Row:
             states=_columns_of(self._states[: self.length + 1]),
             observed=_columns_of(self._observed[: self.length]),
         )
+
+
+def check_model(model: object) -> None:
+    """Raise for what is no model."""
+    if not isinstance(model, Model):
+        raise ParameterError("model", "a Model", model)
+
+
+def rows_of(
+    model: Model,
+    prompts: Sequence[Any],
+    requests: Sequence[Any],
+    options: Sequence[Options],
+    seeds: Sequence[Any],
+    n: int | None,
+) -> list[Row]:
+    """Return the rows of a call: for each request as many as there are answers to it.
+
+    Nothing is read by the model yet, so that whoever has a `Loop` of their own can take them.
+    """
+    check_model(model)
+    lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
+    for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
+        if is_list(each):
+            raise ParameterError(name, f"one {name}", each, "generate_many takes lists.")
+    count = max(map(len, (prompts, requests, options, seeds)))
+    ready: list[Prepared] = []
+    for i in range(max(len(requests), len(options))):
+        try:
+            request, own = requests[i % len(requests)], options[i % len(options)]
+            ready.append(prepare(model, request, own, n))
+        except ParameterError as error:
+            raise (error.inside(f"request {i}") if len(requests) > 1 else error) from None
+    total = sum(ready[i % len(ready)].answers or 1 for i in range(count))
+    if total > MOST_TEXTS:
+        rule = f"so many that there are at most {MOST_TEXTS} texts"
+        raise ParameterError("n", rule, Seen(f"{total} texts"))
+    known: dict[tuple[int, int], IntArray] = {}
+    rows: list[Row] = []
+    for i in range(count):
+        prepared, own = ready[i % len(ready)], seeds[i % len(seeds)]
+        place = i % len(prompts), i % len(ready)
+        if place not in known:
+            try:
+                known[place] = prompt_ids(model, prompts[place[0]], prepared.tools)
+            except ParameterError as error:
+                where = f"prompt {place[0]}"
+                raise (error.inside(where) if len(prompts) > 1 else error) from None
+        used = resolve_seed(prepared.resolved.seed if own is None else own)
+        first = prepared.options.sequence
+        for j in range(prepared.answers or 1):
+            rows.append(Row(len(rows), model, prepared, known[place], used, first + j))
+    return rows
+
+
+def is_list(value: object) -> bool:
+    """Whether several prompts, requests or seeds were given, and not one."""
+    if is_array(value):
+        return len(getattr(value, "shape", (1,))) > 0
+    return isinstance(value, list | tuple | range)
 
 
 def _entries_of(columns: Mapping[str, NDArray[np.float64]]) -> list[dict[str, float]]:

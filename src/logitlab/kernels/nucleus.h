@@ -67,13 +67,11 @@ static Left wide_nucleus(Row *row, double p, int ties)
     double half = (0.15 * fabs(off) + 2e-4) / density, mass_high;
     float high, low;
     at -= off / density;
-    for (int attempt = 0;; attempt++, half *= 4) {
+    for (int attempt = 0;; attempt++, half *= attempt > 1 ? 16 : 4) {
         high = (float)(at + half), low = (float)(at - half);
         if (attempt == 6 || !(low < high))
             return UNDECIDED;
-        mass_high = fence(row, high, low, list->ids, row->size / 2, &list->count);
-        if (mass_high < 0)
-            return UNDECIDED;
+        mass_high = fence(row, high, low, list->ids, &list->count);
         double between = 0;
         for (int64_t i = 0; i < list->count; i++)
             between += row->weights[list->ids[i]];

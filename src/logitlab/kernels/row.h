@@ -303,9 +303,8 @@ MANY double mass_above(const Row *row, float cut)
     return mass;
 }
 
-/* The same for each chunk; the tokens between that cut and a lower one are listed. Returns -1 if
- * there are more than a few. */
-MANY double fence(Row *row, float high, float low, int32_t *between, int64_t room, int64_t *count)
+/* The same for each chunk; the tokens between that cut and a lower one are listed. */
+MANY double fence(Row *row, float high, float low, int32_t *between, int64_t *count)
 {
     const f8 zero = {0}, upper = zero + high, lower = zero + low;
     double mass = 0;
@@ -321,13 +320,11 @@ MANY double fence(Row *row, float high, float low, int32_t *between, int64_t roo
             sum += sum8(select8(above, load8(w + 8 * i), zero));
         }
         mass += row->sums[c] = sum4(sum);
-        if (any8(some)) {
-            if (found + CHUNK > room)
-                return -1;
-            for (int i = 0; i < CHUNK; i++) {
-                between[found] = (int32_t)(c * CHUNK + i);
-                found += p[i] < high && p[i] >= low;
-            }
+        if (!any8(some))
+            continue;
+        for (int i = 0; i < CHUNK; i++) {
+            between[found] = (int32_t)(c * CHUNK + i);
+            found += p[i] < high && p[i] >= low;
         }
     }
     *count = found;

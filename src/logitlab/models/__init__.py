@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from logitlab.models.huggingface import Transformers as Transformers
     from logitlab.models.llama_cpp import LlamaCpp as LlamaCpp
     from logitlab.models.ngram import NGram as NGram
-    from logitlab.models.recording import Recorded as Recorded, Recorder as Recorder
+    from logitlab.models.recording import (
+        Recorded as Recorded,
+        Recorder as Recorder,
+        read_logits as read_logits,
+        write_logits as write_logits,
+    )
 
 
 class _Adapter(NamedTuple):
@@ -36,16 +41,19 @@ _ADAPTERS = {
     "Transformers": _Adapter("huggingface"),
 }
 
+_FILES = ("read_logits", "write_logits")
+
 BUNDLED = "grimm"
 """Name of the model that comes along."""
 
-__all__ = sorted(["BUNDLED", "Model", "State", "load", "load_vocabulary", *_ADAPTERS])
+__all__ = sorted(["BUNDLED", "Model", "State", "load", "load_vocabulary", *_ADAPTERS, *_FILES])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ADAPTERS:
+    module = "recording" if name in _FILES else getattr(_ADAPTERS.get(name), "module", None)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ADAPTERS[name].module}"), name)
+    return getattr(import_module(f"{__name__}.{module}"), name)
 
 
 def __dir__() -> list[str]:

@@ -108,9 +108,10 @@ class Transformers(Model):
         self._model = model.eval()
         self._tokenizer = tokenizer
         self._takes = set(inspect.signature(model.forward).parameters)
-        self._width = tokens_together
         if tokens_together is not None:
-            check_integer("tokens_together", tokens_together, Range(1, integer=True))
+            rule = Range(1, integer=True)
+            tokens_together = check_integer("tokens_together", tokens_together, rule)
+        self._width = tokens_together
         self._together = check_integer("rows_together", rows_together, Range(1, integer=True))
         if self._together > 1 and not self._can_pad():
             self._together = 1

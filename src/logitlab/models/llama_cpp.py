@@ -84,11 +84,14 @@ class LlamaCpp(Model):
     ) -> None:
         if not check_path("path", path).is_file():
             raise ParameterError("path", "an existing .gguf file", str(path))
-        for name, value in (("context_length", context_length), ("threads", threads)):
-            if value is not None:
-                check_integer(name, value, Range(1, integer=True))
-        check_integer("sequences", sequences, Range(1, 64, integer=True))
-        check_integer("tokens_together", tokens_together, Range(1, 4096, integer=True))
+        rule = Range(1, integer=True)
+        if context_length is not None:
+            context_length = check_integer("context_length", context_length, rule)
+        if threads is not None:
+            threads = check_integer("threads", threads, rule)
+        sequences = check_integer("sequences", sequences, Range(1, 64, integer=True))
+        rule = Range(1, 4096, integer=True)
+        tokens_together = check_integer("tokens_together", tokens_together, rule)
         check_flag("verbose", verbose)
         self._lib = lib = needs("llama-cpp", "llama_cpp")
         import logging

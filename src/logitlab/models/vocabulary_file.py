@@ -14,7 +14,7 @@ __all__ = ["file_vocabulary"]
 
 
 def file_vocabulary(path: str | PathLike[str]) -> Vocabulary:
-    """Do `logitlab.models.load_vocabulary`."""
+    """Return the vocabulary of a ``tokenizer.json`` or a ``.gguf`` file."""
     rule, place = "a tokenizer.json or a .gguf file", check_path("vocabulary", path)
     try:
         with place.open("rb") as file:

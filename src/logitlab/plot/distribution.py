@@ -11,8 +11,10 @@ import numpy as np
 from logitlab import metrics
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_number
 from logitlab.numerics import softmax
-from logitlab.plot.labels import check_vocabulary, labels
+from logitlab.plot.labels import check_vocabulary, labels, missing_fonts
+from logitlab.plot.room import predicted
 from logitlab.plot.source import Stages, row_of, stages_of, top_of
+from logitlab.plot.ticks import count, decimal, share
 from logitlab.steps.chain import Chain
 from logitlab.steps.step import Transform
 from logitlab.steps.trace import Trace
@@ -20,7 +22,8 @@ from logitlab.vocabulary import Vocabulary
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
-from numpy.typing import ArrayLike
+from matplotlib.text import Text
+from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["distribution", "draws", "ranks"]
 
@@ -71,7 +74,7 @@ def distribution(
     >>> trace = ll.engines.openrouter({"temperature": 0.8, "top_p": 0.9}).trace(rows.logits[3])
     >>> ax = ll.plot.distribution(trace, rows.vocabulary, top=10)
     >>> ax.get_title(loc="left")
-    '27 of 49152 kept, 0.210 removed, entropy 2.66 nats'
+    '27 of 49,152 tokens kept, 0.210 of the probability removed, entropy 2.66 nats'
     """
     check_vocabulary(vocabulary)
     stages = stages_of(source, position, before)
@@ -86,9 +89,9 @@ def distribution(
         ax.barh(y[~kept], first[~kept], 0.8, linewidth=0, **look.hatch)
     ax.barh(y[kept], last[kept], 0.42 if len(stages.names) > 1 else 0.8, color=look.kept)
     font = style.token_ticks(ax, labels(tokens, vocabulary))
-    for i, end in enumerate(np.maximum(first, last)):
+    texts = [
         ax.annotate(
-            f"{last[i]:.3f}" if kept[i] else "removed",
+            share(float(last[i])) if kept[i] else "removed",
             (end, i),
             (3, 0),
             textcoords="offset points",
@@ -96,9 +99,13 @@ def distribution(
             color=look.ink if kept[i] else look.faint,
             fontsize=min(font, 8),
         )
+        for i, end in enumerate(np.maximum(first, last))
+    ]
     hidden = int(metrics.support_size(stages.logits[-1])) - np.count_nonzero(kept)
-    rest = f" (not shown: {hidden} survivors with {1 - last.sum():.3f})" if hidden else ""
-    ax.set(xlim=(0, probs[:, tokens].max() * 1.13), xlabel=f"probability{rest}")
+    left = f"{count(hidden)} survivors with {share(1 - float(last.sum()))}"
+    ax.set_xlabel(f"probability (not shown: {left})" if hidden else "probability")
+    _fit_to_bars(ax, np.maximum(first, last), texts)
+    style.note(ax, missing_fonts(tokens, vocabulary))
     if len(stages.names) == 1:
         style.title(ax, stages.summary)
     else:
@@ -110,6 +117,17 @@ def distribution(
     return ax
 
 
+def _fit_to_bars(ax: Axes, ends: NDArray[np.float64], texts: Sequence[Text]) -> None:
+    """Let the axis reach as far as the bars and the numbers behind them, and no tick beyond 1."""
+    wide = predicted(ax).width
+    # Of an annotation the text alone: it stands 3 points behind its bar.
+    taken = [(Text.get_window_extent(text).width + ax.figure.dpi * 5 / 72) / wide for text in texts]
+    reach = max(end / max(1 - part, 0.25) for end, part in zip(ends, taken, strict=True))
+    ax.set_xlim(0, float(reach))
+    ticks = ax.xaxis.get_major_locator().tick_values(0, float(reach))
+    ax.set_xticks([x for x in ticks if 0 <= x <= min(float(reach), 1 + 1e-9)])
+
+
 def ranks(
     source: Any,
     cuts: Sequence[Transform] = (),
@@ -119,7 +137,8 @@ def ranks(
     """Draw probability against rank, both in logarithms, and where each truncation cuts.
 
     A cut that keeps no beginning of the sorted row, as typical-p and XTC, has two ends: a line at
-    the first and one at the last token that stays, and the ranks in words.
+    the first and one at the last token that stays, and the ranks in words. The curve goes on
+    tenfold below the last cut, and below 0.00001; how many tokens lie beyond is said.
 
     Parameters
     ----------
@@ -167,7 +186,7 @@ def ranks(
     ax.set(xscale="log", yscale="log", xlabel="rank", ylabel="probability")
     dot = "." if len(probs) == 1 else ""
     ax.plot(np.arange(1, len(probs) + 1), probs, color=look.ink, linewidth=1.5, marker=dot)
-    points = {}
+    points, lowest = {}, 1.0
     looks = zip(cycle(look.series), cycle(style.MARKERS))
     for (name, logits), (color, marker) in zip(left.items(), looks, strict=False):
         stays = logits[order] > -np.inf
@@ -176,15 +195,20 @@ def ranks(
         where = ""
         if last >= size:  # some before the last one went
             ends = sorted({first + 1, *ends}) if first else ends
-            where = f"ranks {first + 1} to {last + 1}, "
+            where = f"ranks {count(first + 1)} to {count(last + 1)}, "
         for rank in ends:
             ax.axvline(rank, color=color, linewidth=1, linestyle=(0, (4, 2)))
         mass = float(probs[stays[: len(probs)]].sum())
-        text = f"{name}: {size} token{'s' if size > 1 else ''}, {where}{mass:.3f}"
+        text = f"{name}: {count(size)} token{'s' if size > 1 else ''}, {where}{share(mass)}"
         heights = [probs[rank - 1] for rank in ends]
         [points[text]] = ax.plot(ends, heights, marker, color=color, markersize=7)
+        lowest = min(lowest, *heights)
+    floor = 10.0 ** np.floor(np.log10(min(1e-5, lowest / 10)))
+    if hidden := np.count_nonzero(probs < floor):
+        ax.set(ylim=(floor, probs[0] * 2), xlim=(0.8, (len(probs) - hidden) * 1.25))
+        ax.set_xlabel(f"rank (not shown: {count(hidden)} tokens below {decimal(floor)})")
     if points:
-        text = "where each truncation cuts: tokens and mass kept"
+        text = "where each truncation cuts: how many tokens it keeps, and their probability"
         style.legend(ax, text, points.values(), points)
     else:
         style.title(ax, Stages(("logits",), row[None]).summary)
@@ -243,7 +267,7 @@ def draws(
     >>> logits = ll.Temperature(2.0)([2.0, 1.0, 0.0])
     >>> ax = ll.plot.draws(ll.sample(logits, size=1000, seed=1), logits)
     >>> ax.get_title(loc="left")
-    '1000 draws: 3 of 3 counts within their 99% intervals'
+    '1,000 draws: 3 of 3 counts within their 99% intervals'
     """
     from scipy.stats import binom
 
@@ -255,9 +279,9 @@ def draws(
     if not 0 < check_number("confidence", confidence) < 1:
         raise ParameterError("confidence", "above 0 and below 1", confidence)
     probs, counts = softmax(row), np.bincount(ids.astype(np.intp), minlength=len(row))
-    count = check_integer("top", top, Range(1, 200, integer=True))
+    most = check_integer("top", top, Range(1, 200, integer=True))
     # What should never be drawn but was comes first of all.
-    bars = np.lexsort((-probs, -counts * (probs == 0)))[:count]
+    bars = np.lexsort((-probs, -counts * (probs == 0)))[:most]
     bars = bars[(probs[bars] > 0) | (counts[bars] > 0)]
     bars = bars[np.argsort(-probs[bars], kind="stable")]
     p, observed = probs[bars], counts[bars]
@@ -266,7 +290,7 @@ def draws(
     if others or observed.sum() < ids.size:
         p = np.append(p, max(1 - p.sum(), 0))
         observed = np.append(observed, ids.size - observed.sum())
-        names.append(f"{others} others")
+        names.append(f"{count(others)} others")
     low, high = binom.interval(confidence, ids.size, np.minimum(p, 1))
     inside = (low <= observed) & (observed <= high)
     y = np.arange(len(names))
@@ -283,5 +307,6 @@ def draws(
     if inside.all():
         del keys["drawn, outside"]
     within = f"{np.count_nonzero(inside)} of {len(names)} counts within their {share} intervals"
-    style.legend(ax, f"{ids.size} draws: {within}", keys.values(), keys)
+    style.note(ax, missing_fonts(bars, vocabulary))
+    style.legend(ax, f"{count(ids.size)} draws: {within}", keys.values(), keys)
     return ax

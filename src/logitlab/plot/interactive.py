@@ -11,8 +11,9 @@ from logitlab.checks import ParameterError, needs
 from logitlab.engines.engine import Engine
 from logitlab.engines.registry import get
 from logitlab.numerics import softmax
-from logitlab.plot.labels import check_vocabulary, labels
+from logitlab.plot.labels import check_vocabulary, labels, missing_fonts
 from logitlab.plot.source import Stages, row_of, top_of
+from logitlab.plot.ticks import decimals, share
 from logitlab.request.params import PARAMETERS
 from logitlab.steps.context import Context
 from logitlab.vocabulary import Vocabulary
@@ -24,13 +25,17 @@ __all__ = ["Live", "interactive"]
 _SLIDERS = {"temperature": 0.05, "top_k": 1, "top_p": 0.01, "min_p": 0.01, "top_a": 0.01}
 _PENALTIES = {"frequency_penalty": 0.1, "presence_penalty": 0.1, "repetition_penalty": 0.05}
 _ENDS = {"top_k": (0, 100), "repetition_penalty": (0.1, 2.0)}
+# Where the axis may end, times a power of ten: near the longest bar, and yet it seldom jumps.
+_LIMITS = (1.0, 2.0, 3.0, 5.0, 7.5, 10.0)
+_BESIDE = 1.13  # of it is for the numbers behind the bars
 
 
 class Live:
     r"""A picture of one distribution that is redrawn in a fraction of the usual time.
 
     The tokens, their labels and the model's own probabilities stay; a change draws the bars, their
-    numbers and the summary anew, on a copy of what stays.
+    numbers and the summary anew, on a copy of what stays. The axis ends near the longest bar, at
+    one of few places, each of which is drawn once.
 
     Parameters
     ----------
@@ -46,7 +51,7 @@ class Live:
     >>> live.draw({"temperature": 0})[:4]
     b'\x89PNG'
     >>> live.summary
-    '1 of 3 kept, 0.335 removed, entropy 0.00 nats'
+    '1 of 3 tokens kept, 0.335 of the probability removed, entropy 0.00 nats'
     """
 
     def __init__(
@@ -70,13 +75,30 @@ class Live:
         moving: dict[str, Any] = {"animated": True}
         self._bars = ax.barh(range(count), probs[self._tokens], 0.42, color=look.kept, **moving)
         self._numbers = [ax.text(0, i, "", va="center", fontsize=8, **moving) for i in range(count)]
-        ax.set(xlim=(0, 1.1), xlabel="probability")
+        for number in self._numbers:
+            number.set_in_layout(False)  # it may stand where the last axis, longer, had room
+        ax.set_xlabel("probability (pale: the model's own)")
+        style.note(ax, missing_fonts(self._tokens, vocabulary))
+        decimals(ax.xaxis)
         self._title = ax.set_title(" ", loc="left", fontsize=9.5, color=look.ink, **moving)
+        self._ax, self._longest = ax, float(probs.max())
+        self._grounds: dict[float, Any] = {}
         self.summary = ""
         canvas: Any = FigureCanvasAgg(style.figure_of(ax))
         self._canvas = canvas
-        self._canvas.draw()  # lays out once
-        self._ground = self._canvas.copy_from_bbox(ax.figure.bbox)
+        ax.set_xlim(0, _BESIDE)
+        self._canvas.draw()
+        style.figure_of(ax).set_layout_engine("none")  # laid out once: the axes stay where they are
+
+    def _lay_out(self, longest: float) -> None:
+        """Let the axis end behind a bar so long, and put down what stays."""
+        unit = 10.0 ** np.floor(np.log10(longest))
+        limit = next((one * unit for one in _LIMITS if one * unit >= longest), 1.0)
+        self._ax.set_xlim(0, limit * _BESIDE)
+        if limit not in self._grounds:
+            self._canvas.draw()
+            self._grounds[limit] = self._canvas.copy_from_bbox(self._ax.figure.bbox)
+        self._canvas.restore_region(self._grounds[limit])
 
     def draw(self, request: dict[str, Any]) -> bytes:
         """Return the picture for a request, as PNG.
@@ -88,13 +110,14 @@ class Live:
         """
         final = self._engine(request, vocabulary_size=len(self.row))(self.row, self._context)
         probs, kept = softmax(final)[self._tokens], final[self._tokens] > -np.inf
+        self._lay_out(max(self._longest, float(probs.max())))
+        space = 0.01 * self._ax.get_xlim()[1]
         for bar, number, p, left in zip(self._bars, self._numbers, probs, kept, strict=True):
             bar.set_width(p)
-            number.set(text=f"{p:.3f}" if left else "removed", x=p + 0.01)
+            number.set(text=share(float(p)) if left else "removed", x=p + space)
             number.set_color(self._look.ink if left else self._look.faint)
         self.summary = Stages(("before", "after"), np.stack([self.row, final])).summary
         self._title.set_text(self.summary)
-        self._canvas.restore_region(self._ground)
         for artist in (*self._bars, *self._numbers, self._title):
             artist.draw(self._canvas.get_renderer())
         return _png(np.asarray(self._canvas.buffer_rgba()))

@@ -1,48 +1,36 @@
-"""Tokens as labels: what no font at hand can show, or is too long, is shown another way."""
+"""Tokens as labels: what no font at hand can show, or is too long, or looks like another one."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from itertools import accumulate
 
 from logitlab.checks import ParameterError
+from logitlab.plot.scripts import FAMILIES, SCRIPTS, SPOKEN
 from logitlab.vocabulary import Vocabulary
 from matplotlib.font_manager import findfont, fontManager, get_font
 
-__all__ = ["check_vocabulary", "fonts", "label", "labels", "shortened"]
+__all__ = ["check_vocabulary", "fonts", "label", "labels", "legible", "missing_fonts", "shortened"]
 
-# The first comes along with matplotlib. The others are looked for, to show more scripts.
-_FONT_FAMILIES = (
-    "DejaVu Sans",
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "WenQuanYi Micro Hei",
-    "Microsoft YaHei",
-    "Yu Gothic",
-    "Malgun Gothic",
-    "PingFang SC",
-    "Hiragino Sans",
-    "Arial Unicode MS",
-    "Noto Sans",
-    "Noto Sans Arabic",
-    "Noto Sans Hebrew",
-    "Noto Sans Devanagari",
-    "Noto Sans Thai",
-    "Noto Sans Symbols2",
-)
 _GLYPH = re.compile(r"<[^<>\s]{1,10}>|.", re.DOTALL)
 _RUN = re.compile(r"(.)\1{3,}", re.DOTALL)
 _ASCII = {"␣": "_", "⏎": r"\n", "⇥": r"\t", "␍": r"\r", "◌": "o"}
+# Letters of Greek and Cyrillic that have the shape of Latin ones, and bars that are all alike.
+_ALIKE = str.maketrans(
+    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧνορАВЕЅІЈКМНОРСТУХаеорсухѕіјԁһ" + "I|−",
+    "ABEZHIKMNOPTYXvopABESIJKMHOPCTYXaeopcyxsijdh".replace("I", "l") + "ll-",
+)
 
 
 @cache
 def fonts() -> tuple[str, ...]:
     """Return the font families of labels: DejaVu Sans, then what is installed for other scripts."""
     installed = {entry.name for entry in fontManager.ttflist}
-    return tuple(name for name in _FONT_FAMILIES if name in installed)
+    return tuple(name for name in FAMILIES if name in installed)
 
 
 @cache
@@ -81,15 +69,61 @@ def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:
     """
     if vocabulary is None or token >= len(vocabulary):
         return f"#{token}"
-    text = "".join(map(_legible, vocabulary.label(int(token))))
+    text = legible(vocabulary.label(int(token)))
     if len(text) > length:
         text = _RUN.sub(lambda run: f"{run[1]}×{len(run[0])}", text)
     return shortened(text, length)
 
 
 def labels(tokens: Iterable[int], vocabulary: Vocabulary | None, length: int = 18) -> list[str]:
-    """Return the labels of several tokens."""
-    return [label(int(token), vocabulary, length) for token in tokens]
+    """Return the labels of several tokens: those that look alike have their id, too.
+
+    Examples
+    --------
+    >>> words = Vocabulary([b"...", "…".encode(), b"a" * 9 + b"b" * 9 + b"c" * 9])
+    >>> labels([0, 1, 2, 0], words)
+    ['... #0', '… #1', 'a×9b×9c×9', '... #0']
+    """
+    ids = [int(token) for token in tokens]
+    names = {token: label(token, vocabulary, length) for token in ids}
+    shapes = {token: _shape(name) for token, name in names.items()}
+    alike = Counter(shapes.values())
+    for token, name in names.items():
+        own = f"#{token}"
+        if alike[shapes[token]] > 1 and name != own:
+            names[token] = f"{shortened(name, max(length - len(own) - 1, 3))} {own}"
+    return [names[token] for token in ids]
+
+
+def _shape(name: str) -> str:
+    """Return what the eye sees of a label: the same text for labels that look alike."""
+    plain = unicodedata.normalize("NFKC", name).translate(_ALIKE)
+    return "".join("-" if unicodedata.category(c) == "Pd" else c for c in plain)
+
+
+def missing_fonts(tokens: Iterable[int], vocabulary: Vocabulary | None) -> str:
+    """Return a sentence that says which fonts would show these tokens, or nothing.
+
+    Characters of which nobody has a font, or that are no letters or symbols, are not told of.
+    """
+    if vocabulary is None:
+        return ""
+    ids = {int(token) for token in tokens if token < len(vocabulary)}
+    hidden = {c for i in ids for c in vocabulary.label(i) if ord(c) not in _covered()}
+    scripts = sorted({name for name in map(_script, hidden) if name})
+    wanted = dict.fromkeys(SCRIPTS[name] for name in scripts)
+    if not wanted:
+        return ""
+    names = ", ".join(SPOKEN.get(name, name.title()) for name in scripts)
+    return f"No font here shows {names}: install {', '.join(wanted)}."
+
+
+def _script(character: str) -> str:
+    """Return the script of a character that fonts are known for, as Unicode's names begin."""
+    if ord(character) >= 0x1F000 and unicodedata.category(character) == "So":
+        return "EMOJI"
+    name = unicodedata.name(character, "")
+    return next((script for script in SCRIPTS if name.startswith(f"{script} ")), "")
 
 
 def shortened(text: str, length: int) -> str:
@@ -113,7 +147,6 @@ def shortened(text: str, length: int) -> str:
     return "".join([*fitting(glyphs), "…", *fitting(glyphs[::-1])[::-1]])
 
 
-def _legible(character: str) -> str:
-    if ord(character) in _covered():
-        return character
-    return _ASCII.get(character, f"<U+{ord(character):04X}>")
+def legible(text: str) -> str:
+    """Return a text with code points instead of characters that no font here has."""
+    return "".join(c if ord(c) in _covered() else _ASCII.get(c, f"<U+{ord(c):04X}>") for c in text)

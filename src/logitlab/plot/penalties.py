@@ -11,7 +11,7 @@ from logitlab.arrays import IntArray
 from logitlab.checks import ParameterError
 from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request, resolve_alone
-from logitlab.plot.labels import check_vocabulary, fonts, labels
+from logitlab.plot.labels import check_vocabulary, fonts, labels, missing_fonts
 from logitlab.plot.source import row_of, stages_of
 from logitlab.steps.bias import LogitBias
 from logitlab.steps.context import Context, check_context
@@ -115,10 +115,11 @@ def penalties(
         )
         for token in tokens.tolist():
             changes[token] = max(float(change[token]), changes.get(token, 0.0), key=abs)
-    _label_tokens(ax, counts, changes, vocabulary, look)
+    named = _label_tokens(ax, counts, changes, vocabulary, look)
     ax.margins(x=0.12, y=0.1)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="times that the token has occurred", ylabel="change of its logit")
+    ax.set(xlabel="times that the token has occurred", ylabel="change of its logit, nats")
+    style.note(ax, missing_fonts(named, vocabulary))
     text = f"what each penalty does to the {np.count_nonzero(counts)} tokens of the context"
     style.legend(ax, text, ax.lines[1:], [repr(step) for _, step in steps])
     return ax
@@ -144,8 +145,8 @@ def _label_tokens(
     changes: dict[int, float],
     vocabulary: Vocabulary | None,
     look: style.Look,
-) -> None:
-    """Label the most frequent tokens at their largest changes, one label for each count."""
+) -> list[int]:
+    """Label the most frequent tokens at their largest changes, and return them."""
     reach = max(map(abs, changes.values()), default=0) / 12
     tokens: list[int] = []
     for token in sorted(changes, key=lambda token: (-counts[token], -abs(changes[token]))):
@@ -165,3 +166,4 @@ def _label_tokens(
             color=look.ink,
             **style.PLAIN,
         )
+    return tokens

@@ -1,7 +1,8 @@
-"""What is drawn: one row of logits, or the stages of one, out of whatever was given."""
+"""What is drawn: one row of logits, or the stages of one, and the request that made them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,17 +11,24 @@ from logitlab.arrays import FloatArray, IntArray, check_logits
 from logitlab.checks import ParameterError, Range, Seen, check_integer
 from logitlab.generation.result import Generation
 from logitlab.numerics import softmax
+from logitlab.plot.labels import legible
+from logitlab.plot.ticks import count, decimal, share
+from logitlab.steps.step import Step, Transform
 from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
-__all__ = ["Stages", "row_of", "stages_of", "top_of"]
+__all__ = ["Stages", "request_words", "row_of", "stages_of", "top_of"]
+
+_MOST_KEYS = 7  # of a request, in a title
+_LONGEST = 16  # characters of a value there
 
 
 class Stages(NamedTuple):
-    """Stages of one row: names, and logits of shape (S, V)."""
+    """Stages of one row: names, logits of shape (S, V), and the steps between them, if known."""
 
     names: tuple[str, ...]
     logits: FloatArray
+    steps: tuple[Transform, ...] = ()
 
     @property
     def probs(self) -> NDArray[np.float64]:
@@ -34,14 +42,58 @@ class Stages(NamedTuple):
         Examples
         --------
         >>> Stages(("before", "after"), np.log([[0.5, 0.5], [1e-9, 0.5]])).summary
-        '2 of 2 kept, 0.000 removed, entropy 0.00 nats'
+        '2 of 2 tokens kept, nothing removed, entropy 0.00 nats'
         """
         first, last = self.logits[0], self.logits[-1]
-        removed = (
-            f", {metrics.mass_removed(first, last):.3f} removed" if len(self.names) > 1 else ""
-        )
-        kept = f"{metrics.support_size(last)} of {len(last)} kept{removed}"
+        removed = ""
+        if len(self.names) > 1:
+            gone = float(metrics.mass_removed(first, last))
+            removed = f", {share(gone)} of the probability" if gone else ", nothing"
+            removed += " removed"
+        kept = f"{count(metrics.support_size(last))} of {count(len(last))} tokens kept{removed}"
         return f"{kept}, entropy {metrics.entropy(last):.2f} nats"
+
+
+def request_words(request: Mapping[Any, Any] | Iterable[Transform]) -> str:
+    """Return a request, or the steps of a chain, as a title says it: names and values.
+
+    Of a long value it says how long it is.
+
+    Examples
+    --------
+    >>> from logitlab import Temperature, TypicalP, Xtc
+    >>> request_words({"temperature": 2, "logit_bias": {7: 1.0}, "p_less": True})
+    'temperature 2, logit_bias of 1, p_less'
+    >>> request_words([Temperature(0.8), TypicalP(0.9), Xtc(0.5)])
+    'temperature 0.8, typical_p 0.9, Xtc(0.5)'
+    >>> request_words({})
+    'no parameters'
+    """
+    if isinstance(request, Mapping):
+        parts = [_part(str(key), value) for key, value in request.items()]
+    else:
+        parts = [_step(step) for step in request]
+    parts = [
+        part if len(part) <= 2 * _LONGEST else f"{part[: 2 * _LONGEST - 1]}…" for part in parts
+    ]
+    if len(parts) > _MOST_KEYS:
+        parts = [*parts[: _MOST_KEYS - 1], f"{len(parts) - _MOST_KEYS + 1} more"]
+    return legible(", ".join(parts)) or "no parameters"
+
+
+def _step(step: Transform) -> str:
+    is_key = isinstance(step, Step) and step.key.title().replace("_", "") == type(step).__name__
+    return _part(step.key, step.value) if is_key and isinstance(step, Step) else repr(step)
+
+
+def _part(key: str, value: Any) -> str:
+    if value is True:
+        return key
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        return f"{key} {decimal(float(value))}"
+    if isinstance(value, Sized) and not (isinstance(value, str) and len(value) <= _LONGEST):
+        return f"{key} of {len(value)}"
+    return f"{key} {value}"
 
 
 def row_of(logits: Any, name: str = "logits") -> FloatArray:
@@ -82,7 +134,7 @@ def stages_of(source: Any, position: int = 0, before: Any = None) -> Stages:
                 Seen(f"logits of shape {source.logits.shape}"),
                 "Trace one row: chain.trace(logits[0]).",
             )
-        return Stages(source.names, source.logits)
+        return Stages(source.names, source.logits, tuple(source.chain))
     row = row_of(source)
     if before is None:
         return Stages(("logits",), row[None])

@@ -43,7 +43,7 @@ def state(answer: Generation, *, step: str | None = None, ax: Axes | None = None
     >>> answer = ll.generate(model, "Once", {"mirostat": 2}, seed=7, max_tokens=50)
     >>> ax = ll.plot.state(answer)
     >>> ax.get_title(loc="left")
-    'mirostat: 12 tokens, mean 3.35 at τ 5'
+    'mirostat: the mean surprise of 12 tokens is 3.35, the target τ is 5'
     """
     if not isinstance(answer, Generation):
         raise ParameterError("answer", "a Generation, as by generate", answer)
@@ -68,8 +68,10 @@ def state(answer: Generation, *, step: str | None = None, ax: Axes | None = None
     goal = ax.axhline(course.target, color=look.ink, linewidth=1, ls=":")
     ax.set(xlabel="token", ylabel=course.quantity, xlim=(0.5, count + 0.5))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    title = f"{name}: {count} token{'s' * (count != 1)}, mean {means[-1]:.2f}"
-    title += f" at {course.target_word} {course.target:g}"
-    names = ["each token", course.word, "mean so far", course.target_word]
+    quantity, word = course.quantity.split(",")[0], course.target_word
+    target = word if word == "target" else f"target {word}"
+    title = f"{name}: the mean {quantity} of {count} token{'s' * (count != 1)} is {means[-1]:.2f}"
+    title += f", the {target} is {course.target:g}"
+    names = ["each token", f"{course.word}, moved by every token", "mean so far", target]
     style.legend(ax, title, [dots, limit, mean, goal], names)
     return ax

@@ -1,25 +1,48 @@
-"""How pictures look: colours, light and dark grounds, text that stays legible.
+"""How pictures look: axes on light and dark grounds, titles, legends, letters that stay legible.
 
-The colours are those of Okabe and Ito, which people with any kind of colour vision can tell apart;
-what they distinguish is told a second time by a hatch, a marker or a word. Nothing here touches
-``matplotlib.rcParams`` or a figure of pyplot's.
+Nothing here touches ``matplotlib.rcParams`` or a figure of pyplot's.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from logitlab.checks import ParameterError, check_flag
+from logitlab.plot.colours import (
+    DARK,
+    PALETTE,
+    REMOVED_HATCH,
+    Look,
+    engine_color,
+    ink_on,
+    look_on,
+)
 from logitlab.plot.labels import fonts
+from logitlab.plot.room import (
+    SLACK,
+    Margins,
+    cell_of,
+    fit_font,
+    keep_to_cell,
+    margins_of,
+    part_of,
+    predicted,
+    wrap,
+)
+from logitlab.plot.ticks import decimals
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, ScalarFormatter
+from matplotlib.transforms import ScaledTranslation
 
 __all__ = [
     "MARKERS",
@@ -39,102 +62,21 @@ __all__ = [
     "inches",
     "ink_on",
     "legend",
+    "note",
     "spread",
     "title",
     "token_ticks",
     "write",
 ]
 
-PALETTE = {
-    "blue": "#0072B2",
-    "orange": "#E69F00",
-    "green": "#009E73",
-    "vermilion": "#D55E00",
-    "purple": "#CC79A7",
-    "sky": "#56B4E9",
-    "yellow": "#F0E442",
-}
-"""M. Okabe and K. Ito, "Color Universal Design", 2008, https://jfly.uni-koeln.de/color/"""
-
 PLAIN: dict[str, Any] = {"parse_math": False, "usetex": False}
 """What every text that may hold a token is made with: no ``$`` in it is mathematics."""
-
-REMOVED_HATCH = "////"
 
 MARKERS = "osD^vP"
 """Points beside each other, told apart without colours."""
 
 STROKES = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1)), (0, (3, 1, 1, 1)))
 """Lines beside each other, told apart without colours."""
-
-
-class Look(NamedTuple):
-    """The colours that go with a ground.
-
-    Attributes
-    ----------
-    ground : str
-        The ground itself.
-    ink : str
-        Text and outlines.
-    faint : str
-        What should be seen last: grid lines, notes.
-    kept, removed : str
-        Tokens that a chain leaves, and those that it removes.
-    series : tuple of str
-        For lines beside each other.
-    """
-
-    ground: str
-    ink: str
-    faint: str
-    kept: str
-    removed: str
-    series: tuple[str, ...]
-
-    @property
-    def hatch(self) -> dict[str, Any]:
-        """How bars and patches of what is removed look."""
-        return {"facecolor": self.ground, "edgecolor": self.removed, "hatch": REMOVED_HATCH}
-
-
-_LIGHT = Look(
-    ground="#FFFFFF",
-    ink="#222222",
-    faint="#6B6B6B",
-    kept=PALETTE["blue"],
-    removed="#BBBBBB",
-    series=tuple(
-        PALETTE[name] for name in ("blue", "vermilion", "green", "purple", "orange", "sky")
-    ),
-)
-_DARK = Look(
-    ground="#0D1117",
-    ink="#E6E6E6",
-    faint="#9BA3AD",
-    kept=PALETTE["sky"],
-    removed="#5B626B",
-    series=tuple(
-        PALETTE[name] for name in ("sky", "orange", "green", "purple", "yellow", "vermilion")
-    ),
-)
-
-# One colour for each family; a variant has that of the engine it is a variant of.
-_ENGINE_COLORS = {
-    "vllm": PALETTE["blue"],
-    "sglang": PALETTE["orange"],
-    "transformers": PALETTE["purple"],
-    "llama": PALETTE["green"],
-    "mlx": PALETTE["vermilion"],
-    "kobold": PALETTE["sky"],
-    "aphrodite": PALETTE["yellow"],
-    # Beyond the seven: the names beside them tell these apart.
-    "ollama": "#8F8F2A",
-    "exllama": "#7C6BD6",
-    "tabby": "#7C6BD6",
-    "tgi": "#A66A2C",
-    "textgen": "#E0567A",
-}
 
 
 class ShownAxes(Axes):
@@ -193,8 +135,8 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
     FigureCanvasAgg(figure)
     ax = figure.add_subplot(axes_class=ShownAxes)
     if dark:
-        figure.set_facecolor(_DARK.ground)
-        ax.set_facecolor(_DARK.ground)
+        figure.set_facecolor(DARK.ground)
+        ax.set_facecolor(DARK.ground)
     return ax
 
 
@@ -202,12 +144,6 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, Look]:
     """Return the axes to draw on, new ones of that size where there are none, and their colours."""
     ax = axes(width, height) if ax is None else ax
     return ax, ground(ax)
-
-
-def ink_on(color: Any) -> str:
-    """Return black or white, whichever has the higher contrast: 4.58 at least (WCAG 2.2)."""
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-    return "#000000" if np.dot(linear, [0.2126, 0.7152, 0.0722]) > 0.179 else "#FFFFFF"
 
 
 def ground(ax: Axes) -> Look:
@@ -219,7 +155,7 @@ def ground(ax: Axes) -> Look:
     ax.tick_params(which="both", color=outer.faint, labelcolor=outer.ink)
     for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
         text.set_color(outer.ink)
-    return _look_on(ax.get_facecolor())
+    return look_on(ax.get_facecolor())
 
 
 def _check_axes(ax: object) -> None:
@@ -230,19 +166,7 @@ def _check_axes(ax: object) -> None:
 def around(ax: Axes) -> Look:
     """Return the colours for what stands around some axes, on the ground of their figure."""
     color = to_rgba(ax.figure.get_facecolor())
-    return _look_on(color if color[3] > 0 else ax.get_facecolor())
-
-
-def _look_on(color: Any) -> Look:
-    return _DARK if ink_on(color) == "#FFFFFF" else _LIGHT
-
-
-def engine_color(name: str, look: Look) -> str:
-    """Return the colour of an engine: the same in every picture."""
-    for family, color in _ENGINE_COLORS.items():
-        if name.startswith(family):
-            return color
-    return look.faint if name == "openai" else look.ink
+    return look_on(color if color[3] > 0 else ax.get_facecolor())
 
 
 def inches(ax: Axes) -> tuple[float, float]:
@@ -251,11 +175,6 @@ def inches(ax: Axes) -> tuple[float, float]:
     box = ax.get_position().transformed(ax.figure.transFigure)
     dpi = ax.figure.dpi
     return box.width / dpi, box.height / dpi
-
-
-def fit_font(available: float, lines: int, largest: float = 9, smallest: float = 4) -> float:
-    """Return the font size in points at which so many lines fit into so many inches."""
-    return float(min(largest, max(smallest, 72 * available / max(lines, 1) / 1.25)))
 
 
 def write(ax: Axes, x: float, y: float, text: str, **how: Any) -> Text:
@@ -303,42 +222,103 @@ def spread(wanted: Sequence[float], distance: float, low: float, high: float) ->
     return [places[i] for i in range(len(wanted))]
 
 
-def title(ax: Axes, text: str, pad: float = 6) -> None:
-    """Write the sentence that sums up a picture, above its left end, as large as fits."""
-    # A layout gives the axes all room that the labels beside them leave.
-    ticks = ax.get_yticklabels()
-    beside = max((len(t.get_text()) for t in ticks if not t.get_parse_math()), default=0)
-    size = 72 * (1.2 * inches(ax)[0] - 0.08 * beside) / (0.58 * len(text))
-    ax.set_title(
-        text,
-        loc="left",
-        color=around(ax).ink,
-        fontsize=float(np.clip(size, 5, 9.5)),
-        pad=pad,
-        **PLAIN,
-    )
+def title(ax: Axes, text: str) -> None:
+    """Write the sentence that sums up a picture, and give everything the room that there is.
+
+    It stands above the left end of the axes and of what is above them, in two lines at most where
+    letters of 7 points allow that. This comes last: all else that is drawn is measured.
+    """
+    _entitle(ax, text, _margins(ax))
 
 
 def legend(ax: Axes, text: str, handles: Collection[Artist], names: Collection[str]) -> None:
     """Write the title, and between it and the picture what colours and hatches mean."""
-    width = inches(ax)[0] / (0.068 * max(map(len, names)) + 0.5)
-    columns = int(np.clip(width, 1, len(names)))
-    box = ax.legend(
-        list(handles),
-        list(names),
-        fontsize=8,
-        labelcolor=around(ax).ink,
-        ncols=columns,
-        frameon=False,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        borderpad=0.1,
-        borderaxespad=0.3,
-        columnspacing=1.2,
-    )
-    for entry in box.get_texts():
-        entry.set(**PLAIN)
-    title(ax, text, pad=8 + 13 * -(-len(names) // columns))
+    margins = _margins(ax)
+    if names:
+        box = _keys(ax, margins, list(handles), list(names))
+        above = box.get_window_extent().y1 - ax.bbox.y1
+        margins = margins._replace(above=max(margins.above, float(above)))
+    _entitle(ax, text, margins)
+
+
+def _margins(ax: Axes) -> Margins:
+    """Write numbers at ticks as people read them, wrap the labels, and measure what is around."""
+    for axis in (ax.xaxis, ax.yaxis):
+        # Names have another formatter than numbers.
+        if isinstance(axis.get_major_formatter(), ScalarFormatter | LogFormatter):
+            decimals(axis)
+            if part_of(ax) < 1:
+                axis.set_tick_params(labelsize=10 * part_of(ax))
+                axis.label.set_fontsize(min(float(axis.label.get_fontsize()), 10 * part_of(ax)))
+    ax.set_title("", loc="left")
+    margins = margins_of(ax)
+    box, cell = predicted(ax, margins), cell_of(ax)
+    below, beside = ax.xaxis.label, ax.yaxis.label
+    before = below.get_text(), beside.get_text()
+    wrap(below, cell.x1 - box.x0 if below.get_horizontalalignment() == "left" else box.width)
+    wrap(beside, box.height)
+    return margins if before == (below.get_text(), beside.get_text()) else margins_of(ax)
+
+
+def _entitle(ax: Axes, text: str, margins: Margins) -> None:
+    room, pixels = cell_of(ax).x1 - predicted(ax, margins).x0, ax.figure.dpi / 72
+    how: dict[str, Any] = {"fontfamily": list(fonts()), "color": around(ax).ink, **PLAIN}
+    pad = margins.above / pixels + 5
+    for size, most in ((9.5, 1), (9.0, 1), (8.5, 1), (9.5, 2), (8.5, 2), (7.5, 2), (7.0, 2)):
+        shown = ax.set_title(text, loc="left", fontsize=size * part_of(ax), pad=pad, **how)
+        if wrap(shown, room) <= most:
+            break
+    tall = shown.get_window_extent().height + 5 * pixels
+    keep_to_cell(ax, margins._replace(above=margins.above + tall))
+
+
+def _keys(ax: Axes, margins: Margins, handles: list[Artist], names: list[str]) -> Legend:
+    """Write a legend above all else, in as few lines as there is room for."""
+    dpi, part = ax.figure.dpi, part_of(ax)
+    room = SLACK * (cell_of(ax).x1 - predicted(ax, margins).x0)
+    up = ScaledTranslation(0, margins.above / dpi, ax.figure.dpi_scale_trans)
+
+    def drawn(columns: int, size: float) -> Legend:
+        box = ax.legend(
+            handles,
+            names,
+            fontsize=size * part,
+            labelcolor=around(ax).ink,
+            ncols=columns,
+            frameon=False,
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            bbox_transform=ax.transAxes + up,
+            borderpad=0.1,
+            borderaxespad=0.3,
+            columnspacing=1.2,
+        )
+        for entry in box.get_texts():
+            entry.set(fontfamily=list(fonts()), **PLAIN)
+        return box
+
+    box = drawn(len(names), 8.0)
+    wide = [entry.get_window_extent().width for entry in box.get_texts()]
+
+    def width(columns: int, size: float) -> float:
+        # Each name has a piece of 2 letters and a gap of 0.8 before it, columns 1.2 between them.
+        rows = np.array_split(wide, columns)
+        letters = columns * 2.8 + (columns - 1) * 1.2 + 0.2
+        return float(sum(one.max() for one in rows) * size / 8 + letters * size * part * dpi / 72)
+
+    choices = [*itertools.product(range(len(names), 0, -1), (8.0, 7.0)), (1, 6.0)]
+    best = next((choice for choice in choices if width(*choice) <= room), choices[-1])
+    return box if best == choices[0] else drawn(*best)
+
+
+def note(ax: Axes, sentence: str, *, is_left: bool = False) -> None:
+    """Write a sentence below a picture, below what stands there already."""
+    if sentence:
+        lines = [line for line in (ax.get_xlabel(), sentence) if line]
+        how: dict[str, Any] = {"fontfamily": list(fonts()), **PLAIN}
+        if is_left:
+            how |= {"fontsize": 8 * part_of(ax), "color": around(ax).faint, "loc": "left"}
+        ax.set_xlabel("\n".join(lines), **how)
 
 
 def token_ticks(ax: Axes, names: Sequence[str], margin: float = 0) -> float:

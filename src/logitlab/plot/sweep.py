@@ -14,7 +14,8 @@ from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request, Resolved
 from logitlab.engines.rules import Note
 from logitlab.numerics import softmax
-from logitlab.plot.labels import check_vocabulary, fonts, labels
+from logitlab.plot.labels import check_vocabulary, fonts, labels, missing_fonts
+from logitlab.plot.results import draw_result
 from logitlab.plot.source import row_of, top_of
 from logitlab.request.keys import refuse_unknown
 from logitlab.steps.context import Context
@@ -27,8 +28,6 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["sweep"]
-
-_MOST_LINES = 6  # of more a map tells more
 
 
 def sweep(
@@ -51,7 +50,9 @@ def sweep(
         One row, or several: then lines are medians over the rows, with a band from the lower to
         the upper quartile, and colours are medians. The result of `logitlab.sweep` or
         `logitlab.simulate` is drawn as it is: up to six lines along its first numbers, or a map
-        over its two parameters.
+        over its two parameters; a histogram as up to three lines over its bins, or a map; engines
+        alone as a line from zero for each. Engines have their colours, and lines that are equal
+        say so.
     grid : mapping of str to sequence
         Parameters and their values: ``{"temperature": np.linspace(0, 2, 41)}``; none of a result,
         which has its own, and takes no engine and no ``top``. Three values and more of each of two
@@ -100,7 +101,7 @@ def sweep(
         for key, value in given.items():
             if value is not None:
                 raise ParameterError(key, "left out of a result, which has its own", value)
-        return _draw_result(logits, show, ax)
+        return draw_result(logits, show, ax)
     check_vocabulary(vocabulary)
     top = check_integer("top", top, Range(1, 20, integer=True))
     if show is not None and not (isinstance(show, str) and show == "probability"):
@@ -117,7 +118,7 @@ def sweep(
             reduce="rows",
             progress=False,
         )
-        return _draw_result(result, show, ax)
+        return draw_result(result, show, ax)
     row = row_of(logits)
     points = grid_of(grid or {})
     if len(points.values) > 1:
@@ -137,6 +138,7 @@ def sweep(
     ax, look = style.canvas(ax, 7, 4)
     _draw_tokens(ax, look, x[order], probs, tokens, labels(tokens, vocabulary))
     ax.set(xlabel=name, ylabel="probability")
+    style.note(ax, missing_fonts(tokens, vocabulary))
     style.title(ax, f"the most likely tokens along {name}")
     return ax
 
@@ -194,118 +196,3 @@ def _draw_tokens(
         )
     margin = 0.5 if x[0] == x[-1] else 0
     ax.set_xlim(x[0] - margin, x[-1] + margin)
-
-
-def _draw_result(result: Sweep, show: str | None, ax: Axes | None) -> Axes:
-    """Draw a metric of a sweep, the first one by default.
-
-    Along the first axis of numbers there is a line for each combination of the others, if these are
-    few, with what `simulate` knows of its error as a band; rows are drawn as their median, with a
-    band from the lower to the upper quartile. Three values and more of each of two parameters make
-    a map.
-    """
-    metric = next(iter(result.values)) if show is None else show
-    check_choice("show", metric, result.values)
-    values, axes = result.values[metric], dict(result.axes)
-    band = (result.low[metric], result.high[metric]) if metric in result.low else None
-    if "row" in axes:
-        del axes["row"]
-        lower, values, upper = np.quantile(values, [0.25, 0.5, 0.75], axis=-1)
-        band = (lower, upper) if result.rows > 1 else None
-    along = next((key for key in axes if _is_numeric(axes[key])), next(iter(axes)))
-    name, unit = metric.replace("_", " "), result.units[metric]
-    label = f"{name} in {unit}" if unit else name
-    is_map = len(axes) == 2 and all(_is_numeric(a) and len(a) > 2 for a in axes.values())
-    if values.size // max(len(axes[along]), 1) <= _MOST_LINES and not is_map:
-        beside = f" (with {', '.join(result.zipped)})" if result.zipped else ""
-        title = f"{name}, {_rows_summary(result)}{beside}"
-        return _draw_lines(axes, along, values, band, label, title, ax)
-    if len(axes) != 2:
-        raise ParameterError(
-            "result",
-            f"one of two axes, or of {_MOST_LINES} lines",
-            result,
-            "Sweep fewer values, or draw some of them.",
-        )
-    title = f"{name}, {_rows_summary(result)}".replace(" and quartiles", "")
-    return _draw_map(axes, values, label, title, ax)
-
-
-def _rows_summary(result: Sweep) -> str:
-    if result.rows == 1:
-        return "one row"
-    words = {"row": "median and quartiles", "quantile": "quantiles", "bin": "counts"}
-    number = next((words[axis] for axis in words if axis in result.axes), "mean")
-    return f"{number} of {result.rows} rows"
-
-
-def _is_numeric(values: Any) -> bool:
-    return all(isinstance(value, int | float | np.number) for value in values)
-
-
-def _draw_lines(
-    axes: dict[str, Any],
-    along: str,
-    values: NDArray[np.float64],
-    band: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
-    label: str,
-    title: str,
-    ax: Axes | None,
-) -> Axes:
-    ax, look = style.canvas(ax, 7, 4)
-    numeric, count = _is_numeric(axes[along]), len(axes[along])
-    x = np.asarray(axes[along], np.float64) if numeric else np.arange(count)
-    order = np.argsort(x, kind="stable")
-    x = x[order]
-
-    def lines(array: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.moveaxis(array, list(axes).index(along), -1).reshape(-1, count)[:, order]
-
-    if band is not None:
-        for low, high, color in zip(*map(lines, band), look.series, strict=False):
-            ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
-    marker = "" if numeric and count > 1 else "o"
-    for line, color, stroke in zip(lines(values), look.series, style.STROKES, strict=False):
-        ax.plot(x, line, c=color, ls=stroke, linewidth=1.8, marker=marker)
-    if not numeric:
-        ax.set_xticks(x, [str(value) for value in axes[along]], **style.PLAIN)
-    if np.nanmax(values, initial=0) > 100 * max(np.nanmin(values, initial=np.inf), 1):
-        ax.set_yscale("log")
-    ax.set(xlabel=along, ylabel=label)
-    others = [[f"{key} {_brief(value)}" for value in axes[key]] for key in axes if key != along]
-    if others:
-        style.legend(ax, title, ax.lines, list(map(", ".join, itertools.product(*others))))
-    else:
-        style.title(ax, title)
-    return ax
-
-
-def _draw_map(
-    axes: dict[str, Any], values: NDArray[np.float64], label: str, title: str, ax: Axes | None
-) -> Axes:
-    """Draw values of shape (y, x) as colours, with a scale beside them."""
-    from matplotlib.colors import LogNorm, Normalize
-
-    ax, look = style.canvas(ax, 7, 4.5)
-    lowest, most = np.nanmin(values), np.nanmax(values)
-    norm = (LogNorm if lowest > 0 and most > 100 * max(lowest, 1) else Normalize)(lowest, most)
-    # Cells of equal size, however the values are spaced.
-    mesh = ax.pcolormesh(values, cmap="cividis", norm=norm)
-    width, height = style.inches(ax)
-    (first, y), (second, x) = ((key, [_brief(one) for one in axes[key]]) for key in axes)
-    # At 10 points a character is 0.09 inch wide, and a line 0.2 inch high.
-    least = 0.09 * max(map(len, x)) + 0.12
-    for axis, names, room in ((ax.xaxis, x, 0.85 * width / least), (ax.yaxis, y, height / 0.25)):
-        places = np.arange(0, len(names), -(-len(names) // max(1, int(room))))
-        axis.set_ticks(places + 0.5, [names[i] for i in places], **style.PLAIN)
-    scale = ax.figure.colorbar(mesh, ax=ax)
-    scale.set_label(label, color=look.ink)
-    scale.ax.tick_params(which="both", color=look.faint, labelcolor=look.ink)
-    scale.outline.set_visible(False)
-    ax.set(xlabel=second, ylabel=first)
-    style.title(ax, title)
-    return ax
-
-
-def _brief(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float | np.floating) else str(value)

@@ -2,7 +2,7 @@
 
 Each parameter is declared once, by `parameter`, in `page` or `beyond`: its range, its default, what
 kind of effect it has, one sentence, and where it comes from. Validation, engines, the command line,
-sliders and the tables in the README all read that declaration.
+sliders and the tables of the documentation all read that declaration.
 """
 
 from __future__ import annotations
@@ -98,7 +98,8 @@ class SamplingParams(BeyondParameters, PageParameters):
     def __post_init__(self) -> None:
         for key, value in {"extra": self.extra, **self.given()}.items():
             known = PARAMETERS.get(key)
-            object.__setattr__(self, key, known.check(value) if known else values.extra(value))
+            taken = known.check(values.plain(key, value)) if known else values.extra(value)
+            object.__setattr__(self, key, taken)
         for key, value in self.extra.items():
             check_key(key, value)
         for key in PARAMETERS.keys() & self.extra.keys():

@@ -169,7 +169,7 @@ repetition_map = _map(
 
 
 def repetition_detection(key: str, value: Any) -> Mapping[str, Any]:
-    """Take those that vLLM takes."""
+    """Return the sizes and counts of patterns, in the ranges that vLLM takes."""
     taken = repetition_map(key, value)
     most, least = taken.get("max_pattern_size", 0), taken.get("min_pattern_size", 0)
     if not 0 <= least <= most:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
+import numpy as np
 from logitlab.checks import (
     Check,
     FrozenDict,
@@ -24,6 +25,7 @@ from logitlab.checks import (
     check_number,
     check_token,
 )
+from logitlab.foreign import as_python
 
 __all__ = [
     "BIAS",
@@ -31,11 +33,13 @@ __all__ = [
     "any_version",
     "bias_entries",
     "choice",
+    "copied",
     "extra",
     "flag",
     "hashable",
     "logit_bias",
     "mirostat",
+    "plain",
     "response_format",
     "stop",
     "text",
@@ -46,15 +50,24 @@ __all__ = [
 BIAS = Range(-100, 100)
 
 
+def plain(key: str, value: Any) -> Any:
+    """Return a value with Python's numbers, and lists of them, for the arrays in it."""
+    try:
+        return as_python(value, str(key))
+    except Exception as error:
+        hint = f"{' '.join(str(error).split()).rstrip('.')}."
+        raise ParameterError(str(key), "a number, or numbers", value, hint) from None
+
+
 def flag(key: str, value: Any) -> bool:
-    """Take true or false."""
-    if not isinstance(value, bool):
+    """Return true or false; 0, 1 and words are refused."""
+    if not isinstance(value, bool | np.bool_):
         raise ParameterError(key, "true or false", value)
-    return value
+    return bool(value)
 
 
 def choice(*choices: str) -> Check:
-    """Take one of some words."""
+    """Return what takes one of some words, as the check of a parameter."""
 
     def check(key: str, value: Any) -> str:
         check_choice(key, value, choices)
@@ -203,7 +216,7 @@ def any_version(key: str, value: Any) -> int:
 
 
 def mirostat(key: str, value: Any) -> int:
-    """Take 0, 1 or 2."""
+    """Return 0, 1 or 2, the algorithms that there are."""
     version = check_integer(key, value, Range(integer=True))
     if version not in (0, 1, 2):
         raise ParameterError(key, "0, 1 or 2", value)
@@ -211,7 +224,7 @@ def mirostat(key: str, value: Any) -> int:
 
 
 def text(key: str, value: Any) -> str:
-    """Take a text."""
+    """Return a text as it is; anything else is refused."""
     if not isinstance(value, str):
         raise ParameterError(key, "a text", value)
     return value
@@ -221,12 +234,24 @@ def extra(value: Any) -> dict[str, Any]:
     """Take a map of keys that are no parameters."""
     if not isinstance(value, Mapping):
         raise ParameterError("extra", "a map of further request keys", value)
-    return deep_copy("extra", value)
+    return {key: _deep_copy(key, entry) for key, entry in value.items()}
+
+
+def copied(request: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a request that later changes of the caller's do not reach, without arrays."""
+    return {key: _deep_copy(key, plain(key, value)) for key, value in request.items()}
 
 
 def deep_copy(key: str, value: Mapping[str, Any]) -> dict[str, Any]:
     """Return a map that later changes of the caller's do not reach."""
+    return dict(_deep_copy(key, dict(value)))
+
+
+def _deep_copy(key: Any, value: Any) -> Any:
     try:
-        return copy.deepcopy(dict(value))
+        return copy.deepcopy(value)
     except RecursionError:
-        raise ParameterError(key, "nested less deeply", Seen("too many levels")) from None
+        raise ParameterError(str(key), "nested less deeply", Seen("too many levels")) from None
+    except Exception as error:  # as of a lock, or of a tensor with a history
+        hint = f"{' '.join(str(error).split())[:200].rstrip('.')}."
+        raise ParameterError(str(key), "a value that can be copied", value, hint) from None

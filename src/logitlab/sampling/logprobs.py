@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_array, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_array, check_logits, given_back
 from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
 from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve
@@ -69,25 +69,20 @@ def logprobs(
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
+    logits, context, state, vocabulary
+        As of `sample`.
     tokens : array_like of int, shape (...) or (..., n)
         One token per row or several, as `sample` returns them.
     request : SamplingParams, mapping, Transform or None
         Matters where what is drawn from is reported, and for its ``top_logprobs``.
     engine : str or Engine, optional
         Whose chain the parameters mean, and who reports, where no mode is given.
-    context : Context, optional
-    state : mapping of str to float or array, optional
-        The state of mirostat; None takes the initial one.
     top_logprobs : int, optional
         How many of the most likely tokens to report, 0 to V. None takes the request's, or 0.
     mode : {"raw", "processed"}, optional
         "raw" reports the model's own distribution, before any parameter, as vLLM does;
         "processed" the one that was drawn from. None is what the engine reports; without an
         engine the model's own, of a request that shapes no distribution.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -133,9 +128,9 @@ def logprobs(
     rows = ids.reshape(math.prod(batch), width)
     chosen, top, top_values = _report(array, rows, chain, context, count)
     return Logprobs(
-        chosen.reshape(ids.shape)[()],
-        top.reshape(*batch, count),
-        top_values.reshape(*batch, count),
+        given_back(chosen.reshape(ids.shape)[()], logits),
+        given_back(top.reshape(*batch, count), logits),
+        given_back(top_values.reshape(*batch, count), logits),
         resolved.notes,
     )
 

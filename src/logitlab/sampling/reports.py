@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from logitlab.arrays import IntArray, check_array, check_logits
+from logitlab.arrays import IntArray, check_array, check_logits, given_back
 from logitlab.checks import Range, check_integer
 from logitlab.engines.registry import EngineLike
 from logitlab.engines.resolve import Request, resolve, resolve_alone
@@ -63,11 +63,8 @@ def plan(
 
     Parameters
     ----------
-    request : SamplingParams, mapping, Transform or None
-    engine : str or Engine
-        Whose chain the request means.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
+    request, engine, vocabulary
+        As of `sample`.
 
     Returns
     -------
@@ -98,19 +95,11 @@ def greedy(
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
+    logits, engine, context, state, vocabulary
+        As of `sample`.
     request : SamplingParams, mapping, Transform or None
         Bias, penalties, coins and typical_p can change the answer. Temperature can only by
         rounding, where it makes two neighbouring numbers equal; other truncations cannot.
-    engine : str or Engine
-        Whose chain the parameters mean.
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
-    state : mapping of str to float or array, optional
-        The state of mirostat; None takes the initial one.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -129,8 +118,7 @@ def greedy(
     array = widened(check_logits(logits))
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     chain = resolved.chain.at(state, array.shape[:-1])
-    tokens: IntArray = chain(array, context).argmax(axis=-1)
-    return tokens
+    return given_back(chain(array, context).argmax(axis=-1), logits)
 
 
 def survivors(
@@ -147,19 +135,10 @@ def survivors(
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, mapping, Transform or None
-    engine : str or Engine
-        Whose chain the parameters mean.
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
-    state : mapping of str to float or array, optional
-        The state of mirostat; None takes the initial one.
+    logits, request, engine, context, state, vocabulary
+        As of `sample`.
     threads : int
         Rows are spread over so many threads, which changes no bit, and seldom pays.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------
@@ -179,7 +158,7 @@ def survivors(
     (array([0, 1]), array([0.66666667, 0.33333333]))
     """
     array = widened(check_array(logits))
-    check_integer("threads", threads, _THREAD_COUNT)
+    threads = check_integer("threads", threads, _THREAD_COUNT)
     count = math.prod(array.shape[:-1])
     tokens: list[IntArray] = [np.empty(0, np.int64)] * count
     logprobs: list[NDArray[np.float64]] = [np.empty(0)] * count
@@ -208,17 +187,8 @@ def distribution(
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
-    request : SamplingParams, mapping, Transform or None
-    engine : str or Engine
-        Whose chain the parameters mean.
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
-    state : mapping of str to float or array, optional
-        The state of mirostat; None takes the initial one.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
+    logits, request, engine, context, state, vocabulary
+        As of `sample`.
 
     Returns
     -------
@@ -241,7 +211,7 @@ def distribution(
     resolved = resolve_alone(request, engine, size=array.shape[-1], vocabulary=vocabulary)
     chain = resolved.chain.at(state, array.shape[:-1])
     if chain.coins:
-        return chain.distribution(check_logits(array), context)
+        return given_back(chain.distribution(check_logits(array), context), logits)
     result = np.zeros(array.shape)
     flat = result.reshape(-1, array.shape[-1])
 
@@ -254,7 +224,7 @@ def distribution(
             flat[row, final.tokens[place, alive]] = softmax(final.logits[place, alive])
 
     run_chain(fill, array, chain, context)
-    return result
+    return given_back(result, logits)
 
 
 def trace(
@@ -271,19 +241,13 @@ def trace(
 
     Parameters
     ----------
-    logits : array_like, shape (..., V)
-    request : SamplingParams, mapping, Transform or None
-    engine : str or Engine
-        Whose chain the parameters mean.
-    context : Context, optional
-        The tokens so far; needed if there is a penalty.
+    logits, request, engine, context, vocabulary
+        As of `sample`.
     state : mapping of str to float or array, optional
         The state of mirostat; None takes the initial one. The chain of the trace shows which.
     coins : bool, optional
         How the coins of XTC fall: True has it act, False not; None gives the mixture, from there
         on.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
 
     Returns
     -------

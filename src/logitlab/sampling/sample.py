@@ -17,7 +17,7 @@ from logitlab.steps.context import Context
 from logitlab.steps.step import Step
 from numpy.typing import NDArray
 
-__all__ = ["draw_tokens"]
+__all__ = ["draw_tokens", "report_stage"]
 
 
 def draw_tokens(
@@ -72,7 +72,7 @@ def draw_tokens(
         run_chain(draw, logits, chain, context, threads, drawing)
         for count, report in reports.items():
             if count < len(chain):
-                _report_stage(report, tokens, logits, chain[:count], context)
+                report_stage(report, tokens, logits, chain[:count], context)
         return tokens
     batch = logits.shape[:-1]
     rows = logits.reshape(-1, logits.shape[-1])
@@ -116,14 +116,14 @@ def draw_tokens(
     return tokens
 
 
-def _report_stage(
+def report_stage(
     report: NDArray[np.float64],
     tokens: IntArray,
     logits: FloatArray,
     chain: Chain,
     context: Context | None,
 ) -> None:
-    """Fill in the log-probabilities of drawn tokens in what a chain makes of the logits."""
+    """Fill in the log-probabilities of tokens, shape (n, m), in what a chain makes of n rows."""
 
     def fill(final: Final) -> None:
         report[final.rows] = _logprobs_of(final, tokens[final.rows])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 from logitlab import kernels
-from logitlab.arrays import FloatArray, IntArray, check_array, per_row
+from logitlab.arrays import FloatArray, IntArray, check_array, given_back, per_row
 from logitlab.checks import MOST_DRAWS, ParameterError, Range, check_choice, check_integer
 from logitlab.draw import COUPLINGS, SeedLike, resolve_seed, uniforms
 from logitlab.engines.registry import ENGINES, EngineLike
@@ -18,6 +17,7 @@ from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import VocabularyLike
 from logitlab.request.params import SamplingParams
+from logitlab.request.values import copied
 from logitlab.sampling.fast_path import Plan, plan_of
 from logitlab.sampling.ready import Ready
 from logitlab.sampling.sample import draw_tokens
@@ -194,12 +194,12 @@ class Drawer:
         position: ArrayLike,
         threads: int,
     ) -> tuple[IntArray, int]:
-        """Do `draw` for any batch."""
+        """Return what `draw` does, whatever the batch, size or places."""
         batch, chain = array.shape[:-1], self.chain
         if state is not None or chain.stateful:
             chain = chain.at(state, batch)
         check_choice("coupling", coupling, COUPLINGS)
-        check_integer("threads", threads, _THREADS)
+        threads = check_integer("threads", threads, _THREADS)
         count = 1 if size is None else check_integer("size", size, _SIZES)
         number = math.prod(batch)
         if count * number > MOST_DRAWS:
@@ -249,7 +249,7 @@ class Sampler(Resolved):
         resolved = resolve(request, engine, vocabulary=vocabulary)
         vars(self).update(vars(resolved))
         # A map may change after this.
-        self._request = copy.deepcopy(dict(request)) if isinstance(request, Mapping) else request
+        self._request = copied(request) if isinstance(request, Mapping) else request
         self._vocabulary = vocabulary
         self._drawers: dict[int, Drawer] = {}
 
@@ -304,9 +304,10 @@ class Sampler(Resolved):
         """
         array = check_array(logits)
         drawer = self._drawers.get(array.shape[-1]) or self._drawer(array.shape[-1])
-        return drawer.draw(
+        tokens, _ = drawer.draw(
             array, context, state, seed, size, coupling, sequence, position, threads
-        )[0]
+        )
+        return tokens if array is logits else given_back(tokens, logits)
 
 
 def sampler(
@@ -319,12 +320,8 @@ def sampler(
 
     Parameters
     ----------
-    request : SamplingParams, mapping, Transform or None
-        Parameters, or a chain; None is an empty request.
-    engine : str or Engine
-        Whose chain the parameters mean.
-    vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
+    request, engine, vocabulary
+        As of `sample`.
 
     Returns
     -------
@@ -373,7 +370,7 @@ def sample(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64; float16 is taken as float32.
+        float16, bfloat16, float32 or float64; 16 bits are taken as float32.
     request : SamplingParams, mapping, Transform or None
         Parameters, or a chain; None is an empty request.
     engine : str or Engine
@@ -426,6 +423,8 @@ def sample(
     tokens, used = drawer.draw(
         array, context, state, seed, size, coupling, sequence, position, threads
     )
+    if array is not logits:
+        tokens = given_back(tokens, logits)
     chain = drawer.chain
     return Draws(tokens, used, chain.known(state) if chain.stateful else None, drawer.notes)
 

@@ -36,7 +36,7 @@ def near_probability(logits: ArrayLike, target: ArrayLike, *, at_least: float = 
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Removed tokens stay removed.
+        Removed tokens stay removed.
     target : array_like, broadcasting to the batch shape (...)
         a, at most 1. Below 0 it changes nothing.
     at_least : float
@@ -45,7 +45,7 @@ def near_probability(logits: ArrayLike, target: ArrayLike, *, at_least: float = 
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, at most 5.
+        At most 5.
 
     Raises
     ------

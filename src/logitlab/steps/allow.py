@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, check_left
 from logitlab.checks import Range
-from logitlab.numerics import Precision
+from logitlab.numerics import DOUBLE, Precision
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds, check_ids
-from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
+from logitlab.steps.step import Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
 __all__ = [
@@ -56,14 +56,13 @@ def allowed_token_ids(logits: ArrayLike, ids: Sequence[int] | None) -> FloatArra
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     ids : sequence of int, or None
         Token ids in [0, V), in any order. None allows all.
 
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -95,7 +94,7 @@ def suppress_tokens(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     ids : sequence of int
         Token ids.
     outside : {"refused", "ignored"}
@@ -104,7 +103,6 @@ def suppress_tokens(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -143,7 +141,7 @@ def min_tokens(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     n : array_like of int, broadcasting to the batch shape (...)
         At least 0. 0 changes nothing.
     context : Context
@@ -158,7 +156,6 @@ def min_tokens(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, per_row
 from logitlab.checks import ParameterError, Range, TokenMap, check_token
-from logitlab.numerics import LARGEST, Precision, scatter
+from logitlab.numerics import DOUBLE, LARGEST, Precision, scatter
 from logitlab.steps.context import Context
-from logitlab.steps.step import DOUBLE, SparseStep
+from logitlab.steps.step import SparseStep
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["LogitBias", "logit_bias"]
@@ -23,7 +23,7 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     bias : mapping of int to array_like
         From token ids in [0, V) to finite numbers, or to arrays that broadcast to the batch shape
         (...). 0 and tokens that are not named change nothing, ``-inf`` removes a token.
@@ -31,7 +31,6 @@ def logit_bias(logits: ArrayLike, bias: Mapping[int, ArrayLike]) -> FloatArray:
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

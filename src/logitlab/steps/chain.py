@@ -10,7 +10,7 @@ from itertools import product
 from typing import Any, NamedTuple, Self, overload
 
 import numpy as np
-from logitlab.arrays import FloatArray, IntArray, check_logits
+from logitlab.arrays import FloatArray, IntArray, check_logits, given_back
 from logitlab.checks import ParameterError, Seen, check_choice, check_flag
 from logitlab.numerics import PRECISIONS, cast_finite, log_softmax, map_rows, softmax, widened
 from logitlab.steps.context import Context, check_context
@@ -168,16 +168,16 @@ class Chain(Transform):
         Parameters
         ----------
         logits : array_like, shape (..., V)
-            float16, float32 or float64.
+            float16, bfloat16, float32 or float64.
         context : Context, optional
             The tokens so far; needed if a step counts tokens.
 
         Returns
         -------
         ndarray, shape (..., V)
-            A new array of the same dtype, removed tokens at ``-inf``. Every step computes in
-            float64 and rounds once, to float32 where the input is float16 and to its dtype
-            otherwise.
+            A new array, removed tokens at ``-inf``: torch's or jax's where ``logits`` are, else
+            numpy's. Every step computes in float64 and rounds once: to the dtype of the input, but
+            to float32 where that has 16 bits or fewer.
 
         Raises
         ------
@@ -190,11 +190,13 @@ class Chain(Transform):
         check_context(context, array)
         if self.coins:
             branches = self.branches()
-            return _mixture(branches, [branch.chain(array, context) for branch in branches])
-        wide = self._entered(array)
-        for stage in self._stages(wide, context, ours=wide is not array):
-            wide = stage
-        return self._left(wide, array)
+            left = _mixture(branches, [branch.chain(array, context) for branch in branches])
+        else:
+            wide = self._entered(array)
+            for stage in self._stages(wide, context, ours=wide is not array):
+                wide = stage
+            left = self._left(wide, array)
+        return given_back(left, logits)
 
     def distribution(
         self, logits: ArrayLike, context: Context | None = None
@@ -218,7 +220,7 @@ class Chain(Transform):
         """
         array = widened(check_logits(logits))
         parts = (b.weight[..., None] * softmax(b.chain(array, context)) for b in self.branches())
-        return np.asarray(sum(parts))
+        return given_back(np.asarray(sum(parts)), logits)
 
     def __getstate__(self) -> dict[str, Any]:
         # Without what was worked out of it.
@@ -375,9 +377,10 @@ class Chain(Transform):
         return self.of(*(s.for_rows(batch, rows) if isinstance(s, Step) else s for s in self.steps))
 
     def _left(self, wide: FloatArray, array: FloatArray) -> FloatArray:
-        """Return what came of some logits, as new ones in their dtype."""
-        if wide.dtype != array.dtype:
-            return _cast(wide, array.dtype)
+        """Return what came of some logits, as new ones in their dtype, float32 at least."""
+        dtype = np.promote_types(array.dtype, np.float32)
+        if wide.dtype != dtype:
+            return _cast(wide, dtype)
         return wide.copy() if np.may_share_memory(wide, array) else wide
 
     def _entered(self, array: FloatArray) -> FloatArray:

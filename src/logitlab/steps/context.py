@@ -19,6 +19,7 @@ from logitlab.checks import (
     plain_array,
     shown,
 )
+from logitlab.foreign import is_array
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -308,11 +309,19 @@ def _padded(name: str, value: Any) -> Any:
     """Return nested sequences of unequal lengths as one array, padded with -1 at the end."""
     if isinstance(value, str | bytes):
         raise ParameterError(name, "token ids", value, "Turn text into ids first.")
+    if is_array(value) and type(value) is not np.ndarray:
+        lists = getattr(value, "to_pylist", None) or getattr(value, "to_list", None)
+        if lists is not None:  # a column of pyarrow, polars or pandas, perhaps of lists
+            value = lists()
     if not isinstance(value, Sequence):
         return value
-    if not any(isinstance(item, Sequence | np.ndarray) for item in value):
+    if not any(isinstance(item, Sequence) or is_array(item) for item in value):
         return plain_array(name, value, "token ids") if len(value) else np.empty(0, np.int64)
     rows = [plain_array(name, _padded(name, item), "token ids") for item in value]
+    # What is empty has no dtype of its own: torch and numpy call it a float.
+    rows = [row if row.size else row.astype(np.int64) for row in rows]
+    if not any(row.ndim for row in rows):
+        return np.stack(rows)
     if len({row.ndim for row in rows}) > 1 or any(row.ndim == 0 for row in rows):
         raise ParameterError(name, "token ids nested equally deep", value)
     shape = np.max([row.shape for row in rows], axis=0)

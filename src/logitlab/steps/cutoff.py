@@ -40,8 +40,7 @@ def epsilon_cutoff(logits: ArrayLike, epsilon: ArrayLike, *, exempt: str = "maxi
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     epsilon : array_like, broadcasting to the batch shape (...)
         At least 0. 0 keeps all; beyond the probability of the most likely token only that one
         stays. Equality keeps.
@@ -52,7 +51,6 @@ def epsilon_cutoff(logits: ArrayLike, epsilon: ArrayLike, *, exempt: str = "maxi
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------
@@ -136,8 +134,7 @@ def eta_cutoff(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     eta : array_like, broadcasting to the batch shape (...)
         At least 0. 0 keeps all. Equality keeps.
     exempt : {"maxima", "first"}
@@ -149,7 +146,6 @@ def eta_cutoff(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------
@@ -249,8 +245,7 @@ def p_less(logits: ArrayLike, on: ArrayLike = 1, *, normalised: bool = False) ->
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     on : array_like of int, broadcasting to the batch shape (...)
         0 keeps all, 1 cuts.
     normalised : bool
@@ -260,8 +255,8 @@ def p_less(logits: ArrayLike, on: ArrayLike = 1, *, normalised: bool = False) ->
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``. The most likely token always
-        stays, because no average of probabilities is above the largest of them.
+        The most likely token always stays, because no average of probabilities is above the largest
+        of them.
 
     Raises
     ------

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import Range
-from logitlab.numerics import LARGEST, Precision, scatter
+from logitlab.numerics import DOUBLE, LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenSequences
 from logitlab.steps.repeats import Breakers, continuations
-from logitlab.steps.step import DOUBLE, SparseStep, Words, option
+from logitlab.steps.step import SparseStep, Words, option
 from numpy.typing import ArrayLike
 
 __all__ = ["Dry", "dry"]
@@ -61,7 +61,7 @@ def dry(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     multiplier : array_like, broadcasting to the batch shape (...)
         m, any finite number. 0 changes nothing, a negative one rewards repetition.
     context : Context
@@ -93,8 +93,7 @@ def dry(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype. The exponent goes no further than the dtype of the arithmetic
-        can hold the power.
+        The exponent goes no further than the dtype of the arithmetic can hold the power.
 
     Raises
     ------

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range
-from logitlab.numerics import LARGEST, Precision, cast_finite, log_softmax
+from logitlab.numerics import DOUBLE, LARGEST, Precision, cast_finite, log_softmax
 from logitlab.steps.context import Context
-from logitlab.steps.step import DOUBLE, Step
+from logitlab.steps.step import Step
 from numpy.typing import ArrayLike
 
 __all__ = ["Guidance", "guidance_scale"]
@@ -25,7 +25,7 @@ def guidance_scale(logits: ArrayLike, scale: ArrayLike, context: Context | None)
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     scale : array_like, broadcasting to the batch shape (...)
         g, any finite number: 1 changes nothing, 0 gives the unconditional distribution; above 1
         the prompt counts more, below 0 the reverse of it.
@@ -35,8 +35,8 @@ def guidance_scale(logits: ArrayLike, scale: ArrayLike, context: Context | None)
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype. Removed tokens stay removed. A token that only the
-        unconditional logits have removed keeps its log-probability c.
+        Removed tokens stay removed. A token that only the unconditional logits have removed keeps
+        its log-probability c.
 
     Raises
     ------

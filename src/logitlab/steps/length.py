@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range
-from logitlab.numerics import LARGEST, Precision, scatter
+from logitlab.numerics import DOUBLE, LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds
-from logitlab.steps.step import DOUBLE, SparseStep, option
+from logitlab.steps.step import SparseStep, option
 from numpy.typing import ArrayLike
 
 __all__ = ["LengthDecay", "length_decay"]
@@ -33,7 +33,7 @@ def length_decay(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     factor : array_like, broadcasting to the batch shape (...)
         Any finite number. 1 changes nothing, below 1 an end becomes less likely. A logit of 0 stays
         at 0, whatever the factor.
@@ -47,7 +47,6 @@ def length_decay(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

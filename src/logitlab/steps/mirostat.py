@@ -46,8 +46,7 @@ def max_surprise(logits: ArrayLike, bits: ArrayLike) -> FloatArray:
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     bits : array_like, broadcasting to the batch shape (...)
         mu, any finite number. Below the surprise of the most likely token only that one stays, the
         lowest id on ties.
@@ -55,7 +54,6 @@ def max_surprise(logits: ArrayLike, bits: ArrayLike) -> FloatArray:
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------
@@ -150,7 +148,7 @@ def zipf_top_k(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed are no neighbours.
+        Tokens already removed are no neighbours.
     bits : array_like, broadcasting to the batch shape (...)
         mu, any finite number.
     m : int
@@ -166,7 +164,7 @@ def zipf_top_k(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed ones at ``-inf``. Of equal tokens the lower ids stay.
+        Of equal tokens the lower ids stay.
 
     Raises
     ------

@@ -9,10 +9,10 @@ from typing import ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray, IntArray, check_left
 from logitlab.checks import Range
-from logitlab.numerics import Precision
+from logitlab.numerics import DOUBLE, Precision
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds
-from logitlab.steps.step import DOUBLE, SparseStep, option
+from logitlab.steps.step import SparseStep, option
 from numpy.typing import ArrayLike
 
 __all__ = ["NoRepeatNgram", "no_repeat_ngram"]
@@ -32,7 +32,7 @@ def no_repeat_ngram(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     size : array_like of int, broadcasting to the batch shape (...)
         n, at least 0. 0 changes nothing, 1 removes every token that occurs.
     context : Context
@@ -47,7 +47,6 @@ def no_repeat_ngram(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from logitlab.arrays import FloatArray, check_logits
-from logitlab.numerics import cast_finite, map_rows, shifted
+from logitlab.numerics import cast_finite, in_own_dtype, map_rows, shifted
 from logitlab.steps.context import Context
 from logitlab.steps.step import Transform
 from numpy.typing import ArrayLike
@@ -33,9 +34,12 @@ class LogSoftmax(Transform):
     array([-0.69314718, -0.69314718])
     """
 
+    needs_context: ClassVar[bool] = False
+
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
         """Return normalised logits of the same shape and dtype."""
-        return map_rows(_normalised, check_logits(logits))
+        array = check_logits(logits)
+        return in_own_dtype(map_rows(_normalised, array), array, logits)
 
 
 def _normalised(rows: FloatArray) -> FloatArray:

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 from logitlab.arrays import FloatArray
 from logitlab.checks import Range
-from logitlab.numerics import LARGEST, Precision, scatter
+from logitlab.numerics import DOUBLE, LARGEST, Precision, scatter
 from logitlab.steps.context import Context, TokenCounts, needed_context
-from logitlab.steps.step import DOUBLE, SparseStep, Words, option
+from logitlab.steps.step import SparseStep, Words, option
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -73,7 +73,7 @@ def repetition_penalty(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     r : array_like, broadcasting to the batch shape (...)
         At least 0. 1 changes nothing, above 1 penalises, below 1 rewards repetition. 0 means the
         limit of ever smaller values: the largest positive logit among the context's tokens beats
@@ -100,7 +100,6 @@ def repetition_penalty(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -149,7 +148,7 @@ def frequency_penalty(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     alpha : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 changes nothing, negative values reward repetition.
     context : Context
@@ -176,7 +175,6 @@ def frequency_penalty(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -219,7 +217,7 @@ def presence_penalty(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     alpha : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 changes nothing, negative values reward repetition.
     context : Context
@@ -230,7 +228,6 @@ def presence_penalty(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -378,7 +375,8 @@ class FrequencyPenalty(_Penalty):
     ) -> NDArray[Any]:
         if self.amount != "share":
             return value
-        counted = np.bincount(seen.row, seen.count, minlength=logits.size // logits.shape[-1])
+        row = seen.row.astype(np.intp, copy=False)  # as bincount takes it where int has 32 bits
+        counted = np.bincount(row, seen.count, minlength=logits.size // logits.shape[-1])
         return np.asarray(value / counted[seen.row].astype(value.dtype))
 
     def _penalised(

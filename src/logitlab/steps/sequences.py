@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray, check_left, per_row
 from logitlab.checks import Range
-from logitlab.numerics import LARGEST, Precision, scatter
+from logitlab.numerics import DOUBLE, LARGEST, Precision, scatter
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import SequenceMap, TokenSequences, check_ids
-from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
+from logitlab.steps.step import Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
 __all__ = ["BadWords", "SequenceBias", "bad_words", "sequence_bias"]
@@ -42,7 +42,7 @@ def sequence_bias(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     bias : mapping of tuple of int to array_like
         From sequences of token ids in [0, V) to finite numbers, or to arrays that broadcast to the
         batch shape (...). 0 changes nothing, ``-inf`` bans the sequence.
@@ -54,7 +54,6 @@ def sequence_bias(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------
@@ -91,7 +90,7 @@ def bad_words(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     words : sequence of sequences of int
         Token ids in [0, V).
     context : Context
@@ -102,7 +101,6 @@ def bad_words(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

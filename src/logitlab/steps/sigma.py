@@ -34,7 +34,7 @@ def top_n_sigma(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     n : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 and below switch it off.
     deviation : {"population", "sample"}
@@ -47,7 +47,6 @@ def top_n_sigma(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def skew(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass.
+        As of `Transform`.
     amount : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 changes nothing, a positive one makes the less likely tokens more
         likely, a negative one less.
@@ -49,7 +49,7 @@ def skew(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype: log-probabilities, unless the amount is 0.
+        Log-probabilities, unless the amount is 0.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def smoothing(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     factor : array_like, broadcasting to the batch shape (...)
         f, at least 0. 0 changes nothing.
     curve : float
@@ -44,7 +44,6 @@ def smoothing(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

@@ -28,7 +28,7 @@ from logitlab.checks import (
     check_number,
     shown,
 )
-from logitlab.numerics import BLOCK, PRECISIONS, Precision, blocks, log_softmax
+from logitlab.numerics import BLOCK, DOUBLE, Precision, blocks, in_own_dtype, log_softmax, widened
 from logitlab.steps.context import Context
 from logitlab.steps.ids import SequenceMap, TokenIds, TokenSequences
 from logitlab.steps.state import Course
@@ -47,8 +47,6 @@ __all__ = [
     "words_of",
 ]
 
-DOUBLE = PRECISIONS["double"]
-
 Rule: TypeAlias = "Range | TokenMap | TokenIds | TokenSequences | SequenceMap"
 """What the value of a step can be: numbers, or token ids."""
 
@@ -63,10 +61,11 @@ class _Kind(ABCMeta):
 
 
 class Transform(metaclass=_Kind):
-    """A pure function from logits to logits.
+    """A pure function from logits to logits, as `top_p` is one.
 
-    `Chain` accepts any subclass: implement ``__call__(logits, context)``, return a new array of
-    the same shape and dtype, and let ``-inf`` stand for removed tokens.
+    It takes logits of shape (..., V), floats of 16, 32 or 64 bits as `logitlab.arrays` tells, whose
+    leading axes are the batch, and returns a new array of that shape and dtype. ``-inf`` stands for
+    a removed token, which holds no mass. `Chain` takes any that implements this ``__call__``.
 
     Attributes
     ----------
@@ -125,7 +124,7 @@ def words_of(step: Transform) -> dict[str, Words]:
     'keeps all equal tokens'
     """
     named = {entry.name: entry.metadata.get("words", {}) for entry in _fields(type(step))}
-    words = {name: table.get(getattr(step, name)) for name, table in named.items()}
+    words = {name: table.get(getattr(step, name)) for name, table in named.items() if table}
     return {name: each for name, each in words.items() if each is not None}
 
 
@@ -201,7 +200,7 @@ class Step(Transform):
 
     def __call__(self, logits: ArrayLike, context: Context | None = None) -> FloatArray:
         """Return new logits."""
-        return self.apply(check_logits(logits), context)
+        return in_own_dtype(self.apply(array := check_logits(logits), context), array, logits)
 
     @abstractmethod
     def apply(
@@ -350,7 +349,7 @@ class Truncation(RowStep):
         self, rows: FloatArray, value: NDArray[Any], dtype: type[Any] = np.float64
     ) -> FloatArray:
         """Return the logits, ``-inf`` where a token does not stay."""
-        mask = self.keep(rows, value, dtype)
+        mask = self.keep(widened(rows), value, dtype)  # many times as fast as of float16
         # A table is several times faster than np.where, which guesses at every token.
         bound = np.array([-np.inf, np.inf], rows.dtype).take(mask.view(np.uint8))
         return np.minimum(rows, bound, out=bound)
@@ -394,7 +393,7 @@ class SparseStep(Step):
     def apply(
         self, logits: FloatArray, context: Context | None, precision: Precision = DOUBLE
     ) -> FloatArray:
-        """Return an edited copy."""
+        """Return a copy in which few tokens are edited."""
         result = logits.copy()
         self.edit(result, context, precision)
         return result

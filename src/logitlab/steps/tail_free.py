@@ -56,7 +56,7 @@ def tfs(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     z : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 1 keeps all, 0 keeps the most likely token.
     crossing : {"keep", "drop"}
@@ -76,7 +76,6 @@ def tfs(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -30,7 +30,7 @@ def temperature(logits: ArrayLike, t: ArrayLike, *, reciprocal: bool = False) ->
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     t : array_like, broadcasting to the batch shape (...)
         At least 0. 1 changes nothing, below 1 sharpens, above 1 flattens. 0 is greedy: only the
         most likely token stays, the lowest id on ties.
@@ -40,9 +40,8 @@ def temperature(logits: ArrayLike, t: ArrayLike, *, reciprocal: bool = False) ->
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype. No temperature is too small: where a quotient would overflow
-        the dtype, the row is shifted so that its largest logit is 0, and what is still too low
-        keeps its order at the lower end.
+        No temperature is too small: where a quotient would overflow the dtype, the row is shifted
+        so that its largest logit is 0, and what is still too low keeps its order at the lower end.
 
     Raises
     ------
@@ -115,7 +114,7 @@ def dynamic_temperature(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed do not count among the n.
+        Tokens already removed do not count among the n.
     spread : array_like, broadcasting to the batch shape (...)
         Any finite number. 0 is `temperature` alone; a negative one turns the map round, so that a
         sure model is hot.
@@ -130,8 +129,8 @@ def dynamic_temperature(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype. A temperature of 0 is greedy, as in `temperature`; a row with
-        one token left is what it was, up to a factor.
+        A temperature of 0 is greedy, as in `temperature`; a row with one token left is what it was,
+        up to a factor.
 
     Raises
     ------

@@ -13,11 +13,11 @@ from logitlab.checks import (
     Range,
     Seen,
 )
-from logitlab.numerics import Precision
+from logitlab.numerics import DOUBLE, Precision
 from logitlab.steps.allow import FORMS, force
 from logitlab.steps.context import Context, needed_context
 from logitlab.steps.ids import TokenIds, check_ids
-from logitlab.steps.step import DOUBLE, Rule, SparseStep, Words, option
+from logitlab.steps.step import Rule, SparseStep, Words, option
 from numpy.typing import ArrayLike
 
 __all__ = ["ThinkingBudget", "thinking_token_budget"]
@@ -46,7 +46,7 @@ def thinking_token_budget(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     budget : array_like of int, broadcasting to the batch shape (...)
         At least 0; -1 changes nothing.
     context : Context
@@ -60,7 +60,6 @@ def thinking_token_budget(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype.
 
     Raises
     ------

@@ -40,7 +40,7 @@ def min_p(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     p : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 0 keeps all, 1 keeps only the maxima.
     space : {"logits", "probs"}
@@ -54,7 +54,6 @@ def min_p(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------
@@ -160,7 +159,7 @@ def top_a(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     a : array_like, broadcasting to the batch shape (...)
         At least 0. 0 keeps all.
     space : {"logits", "probs"}
@@ -171,7 +170,6 @@ def top_a(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -46,8 +46,7 @@ def top_h(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     alpha : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 1 keeps all, 0 keeps one. Equality keeps.
     entropy : {"survivors", "terms"}
@@ -63,7 +62,6 @@ def top_h(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -94,7 +94,7 @@ def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArra
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     k : array_like of int, broadcasting to the batch shape (...)
         At least 0. 0 and k >= V keep all; 1 keeps the most likely token.
     ties : {"lowest", "highest", "all", "introsort"}
@@ -106,7 +106,6 @@ def top_k(logits: ArrayLike, k: ArrayLike, *, ties: str = "lowest") -> FloatArra
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------
@@ -199,8 +198,7 @@ def top_p(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     p : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 1 keeps all, 0 keeps one. The token that takes the mass to p or beyond stays;
         at exact equality no further one does.
@@ -218,7 +216,6 @@ def top_p(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

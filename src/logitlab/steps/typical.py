@@ -43,8 +43,7 @@ def typical_p(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64. Tokens already removed hold no mass: the survivors'
-        probabilities add up to 1.
+        As of `Transform`.
     p : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 1 keeps all, 0 keeps the most typical one. The token that takes the mass to p or
         beyond stays; at exact equality no further one does.
@@ -60,7 +59,6 @@ def typical_p(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype, removed tokens at ``-inf``.
 
     Raises
     ------

@@ -16,10 +16,10 @@ import numpy as np
 from logitlab.arrays import BoolArray, FloatArray, IntArray
 from logitlab.checks import ParameterError, Range, Seen, check_flag, check_integer
 from logitlab.draw import mt19937
-from logitlab.numerics import Precision, scatter
+from logitlab.numerics import DOUBLE, Precision, scatter
 from logitlab.steps.candidate_order.sorts import sort
 from logitlab.steps.context import Context, needed_context
-from logitlab.steps.step import DOUBLE, SparseStep, Words, option
+from logitlab.steps.step import SparseStep, Words, option
 from logitlab.steps.truncation import TIES
 from numpy.typing import ArrayLike
 
@@ -56,7 +56,7 @@ def watermark(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     bias : array_like, broadcasting to the batch shape (...)
         What is added, any finite number. 0 changes nothing.
     context : Context
@@ -76,7 +76,7 @@ def watermark(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype. Removed tokens stay removed.
+        Removed tokens stay removed.
 
     Raises
     ------

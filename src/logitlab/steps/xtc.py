@@ -62,7 +62,7 @@ def xtc(
     Parameters
     ----------
     logits : array_like, shape (..., V)
-        float16, float32 or float64.
+        As of `Transform`.
     probability : array_like, broadcasting to the batch shape (...)
         In [0, 1]. 0 changes nothing, 1 always excludes.
     threshold : float
@@ -84,7 +84,7 @@ def xtc(
     Returns
     -------
     ndarray, shape (..., V)
-        New logits of the same dtype; log-probabilities where the probability is neither 0 nor 1.
+        Log-probabilities where the probability is neither 0 nor 1.
 
     Raises
     ------

@@ -14,7 +14,9 @@ from zlib import crc32
 
 import numpy as np
 from logitlab.arrays import FloatArray, check_array
-from logitlab.checks import ParameterError, Seen, check_path
+from logitlab.checks import ParameterError, Seen
+from logitlab.foreign import is_array
+from logitlab.models.recording.files import open_logits
 from logitlab.models.recording.recorded import Recorded
 from logitlab.steps.context import Context
 from numpy.typing import NDArray
@@ -110,6 +112,8 @@ class Rows:
         self.array = _two_axes(array)
         self.shape: tuple[int, int] = self.array.shape
         self.file = _file_of(self.array)
+        if self.file is None:
+            self.array = check_array(self.array, "rows")  # in this machine's order of bytes
         if context is not None and array.ndim > 2:
             context = context.for_rows(array.shape[:-1], slice(None))
         self.context = context
@@ -163,7 +167,7 @@ class Stream:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is known beforehand."""
+        """What a checkpoint compares before the stream is read."""
         return {"rows": "a stream of chunks", "tokens": self.shape[1]}
 
     def chunks(self, size: int, done: Mapping[Span, int]) -> Iterator[Chunk]:
@@ -211,13 +215,16 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     if isinstance(rows, Recorded):
         return Rows(rows.logits, context)
     if isinstance(rows, str | PathLike):
-        return Rows(_map_file(check_path("rows", rows)), context)
+        return Rows(open_logits(rows, path_key="rows", name_key=None), context)
     if isinstance(rows, list | tuple) and _are_chunks(rows):
         rows = iter(rows)
-    if hasattr(rows, "__array__") or isinstance(rows, Sequence):
+    if isinstance(rows, np.memmap):  # stays in its file, in whatever order of bytes
+        check_array(rows[:0] if rows.ndim > 1 and rows.size else rows, "rows")
+        return Rows(rows, context)
+    if is_array(rows) or isinstance(rows, Sequence):
         return Rows(check_array(cast(Any, rows), "rows"), context)
     if not isinstance(rows, Iterable):
-        rule = "an array, the path of a .npy file, a recording, or an iterable of chunks"
+        rule = "an array, the path of a file, a recording, or an iterable of chunks"
         raise ParameterError("rows", rule, rows)
     if context is not None:
         hint = "Give pairs of a chunk and its Context instead."
@@ -231,19 +238,6 @@ def _are_chunks(items: Sequence[Any]) -> bool:
         return True
     shapes = [getattr(item, "shape", ()) for item in items]
     return all(len(shape) == 2 for shape in shapes) and len(set(shapes)) > 1
-
-
-def _map_file(path: Path) -> FloatArray:
-    if not path.is_file():
-        raise ParameterError("rows", "an existing .npy file", str(path))
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # numpy passes on whatever its parsers stumble over
-        hint = " ".join(str(error).split())
-        raise ParameterError("rows", "a .npy file of logits", str(path), hint) from None
-    # A file of another byte order is turned around chunk by chunk.
-    check_array(array[:0] if array.ndim > 1 and array.size else array, "rows")
-    return array
 
 
 def _two_axes(array: FloatArray) -> FloatArray:

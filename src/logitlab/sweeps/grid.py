@@ -23,6 +23,7 @@ from logitlab.engines.registry import get
 from logitlab.engines.resolve import Request, Resolved, resolve
 from logitlab.engines.rules import Note
 from logitlab.engines.spelling import Lexicon
+from logitlab.foreign import is_array
 from logitlab.request.params import DISTRIBUTION
 from logitlab.steps.chain import Chain
 from logitlab.steps.state import State, check_state
@@ -89,7 +90,7 @@ def grid_of(grid: Mapping[str, Any], zipped: bool = False) -> Grid:
     for key, column in grid.items():
         if not isinstance(key, str):
             raise ParameterError("grid", "a map whose keys are names of parameters", key)
-        if isinstance(column, np.ndarray):
+        if is_array(column):
             column = plain_array(key, column, "a sequence of at least one value")
         count = column.size if isinstance(column, np.ndarray) else 0
         if isinstance(column, Sequence):

@@ -76,9 +76,10 @@ def sweep(
     Parameters
     ----------
     rows : array_like, path, Recorded or iterable
-        Logits of shape (..., V), or the path of a .npy file of them, which stays on the disk, or a
-        recorded run, or chunks of shape (n, V) one after the other, each perhaps in a pair with
-        its `Context`. float16 is taken as float32.
+        Logits of shape (..., V), or the path of a file of them, of any format of
+        `logitlab.models.read_logits` (a .npy or .safetensors file stays on the disk), or a recorded
+        run, or chunks of shape (n, V) one after the other, each perhaps in a pair with its
+        `Context`. float16 is taken as float32.
     grid : mapping of str to sequence
         Parameters that shape the distribution, engines' own ones too, with their values;
         "engine" is one of them, whose values are names.
@@ -114,7 +115,7 @@ def sweep(
     progress : bool, optional
         Whether to show a bar on standard error; None does where that is a terminal.
     vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
+        As of `sample`.
 
     Returns
     -------
@@ -228,7 +229,7 @@ def simulate(
     executor, chunk, in_flight, checkpoint, progress
         As in `sweep`.
     vocabulary : Model or Vocabulary, optional
-        What spells the texts of a request, such as ``bad_words``, in token ids.
+        As of `sample`.
 
     Returns
     -------
@@ -264,14 +265,15 @@ def simulate(
         rows, grid, engine, request, context, state, zipped, vocabulary
     )
     measures = measures_of(metrics, DRAWN)
-    check_integer("draws", draws, _DRAWS)
-    check_integer("chunk", chunk, _CHUNK_SIZES)
+    draws = check_integer("draws", draws, _DRAWS)
+    chunk = check_integer("chunk", chunk, _CHUNK_SIZES)
     here = min(chunk, source.shape[0] or chunk)
     if draws * here > MOST_DRAWS:
         rule = f"at most {MOST_DRAWS // here} for chunks of {here} rows"
         raise ParameterError("draws", rule, draws, "Take a smaller chunk.")
     check_choice("coupling", coupling, COUPLINGS)
-    if not 0 < check_number("confidence", confidence, _FRACTION) < 1:
+    confidence = check_number("confidence", confidence, _FRACTION)
+    if not 0 < confidence < 1:
         raise ParameterError("confidence", "between 0 and 1", confidence)
     seed = values_of(request).get("seed") if seed is None else seed
     if seed is None and checkpoint is not None:
@@ -333,11 +335,11 @@ def _run(
     if executor is not None and not isinstance(executor, Executor):
         hint = "Of a dask Client that is client.get_executor()."
         raise ParameterError("executor", "a concurrent.futures.Executor", executor, hint)
-    check_integer("chunk", chunk, _CHUNK_SIZES)
+    chunk = check_integer("chunk", chunk, _CHUNK_SIZES)
     if progress is not None:
         check_flag("progress", progress)
     if in_flight is not None:
-        check_integer("in_flight", in_flight, _CHUNK_SIZES)
+        in_flight = check_integer("in_flight", in_flight, _CHUNK_SIZES)
     if executor is not None and not is_local(executor):
         _ = job.payload  # says at once what cannot be sent
     limit = 1 if executor is None else in_flight or 2 * _workers(executor)

@@ -13,9 +13,9 @@ from logitlab.generation.preparation import unspelled
 from logitlab.models.model import Model
 from logitlab.sampling.logprobs import Logprobs
 
-__all__ = ["Reports"]
+__all__ = ["NO_LOGPROB", "Reports"]
 
-_NO_LOGPROB = -9999.0  # JSON has no -inf: OpenAI's documented placeholder
+NO_LOGPROB = -9999.0  # JSON has no -inf: OpenAI's documented placeholder
 
 
 class Reports:
@@ -75,7 +75,7 @@ class Reports:
         data = self._vocabulary[token]
         return {
             "token": data.decode("utf-8", "replace"),
-            "logprob": logprob if logprob > -math.inf else _NO_LOGPROB,
+            "logprob": logprob if logprob > -math.inf else NO_LOGPROB,
             "bytes": list(data),
         }
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logitlab.checks import ParameterError, Seen, check_flag
+from logitlab.checks import ParameterError, Seen, check_flag, check_type
 from logitlab.constraints import constraint_of_values
 from logitlab.engines.engine import Engine
+from logitlab.engines.registry import ENGINES, get
 from logitlab.generation.endings import Endings
 from logitlab.generation.options import Options
 from logitlab.generation.preparation import resolve_for
@@ -17,13 +19,15 @@ from logitlab.models.messages import check_messages
 from logitlab.models.model import Model
 from logitlab.request.whole import answers_of
 
-__all__ = ["Task"]
+__all__ = ["Task", "provided"]
 
 # Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
 # engine may look at some of them, too.
-_KEYS = ("messages", "prompt", "model", "max_completion_tokens")
+_KEYS = ("messages", "prompt", "model", "max_completion_tokens", "provider")
 _KEYS_OF_BOTH = ("stream", "stream_options")
 _STREAM_OPTIONS = ("include_usage",)
+_PROVIDER = {"order", "allow_fallbacks"}
+_SIGNS = re.compile("[^a-z0-9]+")
 
 
 class Task:
@@ -34,7 +38,7 @@ class Task:
     request : mapping
     model : Model
     engine : Engine
-        Whose rules alone judge its parameters.
+        Whose rules alone judge its parameters, unless its ``provider`` names another.
     logprobs_mode : {"engine", "raw", "processed"}
     streams : bool
         Whether it is answered by and by, whatever the body says.
@@ -51,12 +55,17 @@ class Task:
         How many answers it asks for.
     silent : frozenset of int
         Tokens that leave nothing in a text.
+    logprobs_mode : str
+    has_flags : bool
+        Whether ``logprobs`` is a flag in such a request, and no number.
 
     Raises
     ------
     ParameterError
         For whatever is wrong with it.
     """
+
+    has_flags = True
 
     def __init__(
         self,
@@ -67,19 +76,24 @@ class Task:
         *,
         streams: bool = False,
     ) -> None:
-        _check_type("request", request, Mapping, "a map, the body of a request")
-        _check_type("model", model, Model, "a Model to answer")
-        self.model = model
+        if not isinstance(model, Model):
+            hint = "The model comes first, then the request."
+            raise ParameterError("model", "a Model to answer", model, hint)
+        check_type("request", request, Mapping, "a map, the body of a request")
+        self.model, self.logprobs_mode = model, logprobs_mode
         body = {key: value for key, value in request.items() if value is not None}
+        engine, passed_over = provided(body.get("provider"), engine)
         # What is null goes along: an engine may refuse it.
         own = {key: value for key, value in request.items() if isinstance(key, str)}
         parameters = {key: value for key, value in own.items() if key not in _KEYS}
         limit = body.get("max_completion_tokens")
-        if limit is not None:
-            if body.get("max_tokens", limit) != limit:
-                rule = "equal to max_tokens where both are given"
-                raise ParameterError("max_completion_tokens", rule, limit)
-            parameters["max_tokens"] = limit
+        passed_over += self._take_limit(limit, parameters, engine)
+        self._told: list[str] = []
+        if self.has_flags and engine.dialect.tops is not None:
+            self._take_tops(parameters, engine)
+        if engine.dialect.has_one_answer:
+            asked = parameters.pop("n", None)
+            passed_over += [] if asked is None or (type(asked) is int and asked == 1) else ["n"]
         check_flag("stream", body.get("stream", False))
         if streams:
             parameters["stream"] = True
@@ -87,26 +101,55 @@ class Task:
         try:
             self.resolved = resolve_for(model, parameters, options)
         except ParameterError as error:
-            if limit is None or "max_tokens" in body or error.name != "max_tokens":
+            if limit is None or body.get("max_tokens") == limit or error.name != "max_tokens":
                 raise
             raise type(error)("max_completion_tokens", *error.args[1:]) from None
         self.count = answers_of(self.resolved.given) or 1
         self.constraint = constraint_of_values(self.resolved.given)
         self.silent = Endings.of(self.resolved.endings).silent
-        self._name = _check_type("model", body.get("model", model.name), str, "the name of a model")
-        self._unread = [str(key) for key in body.keys() - own.keys()]
+        self._name = check_type("model", body.get("model", model.name), str, "the name of a model")
+        self._unread = [str(key) for key in body.keys() - own.keys()] + passed_over
         self._read_stream_options(body.get("stream_options", {}))
-        if "prompt" in body and "messages" not in body:
-            self.prompt: Any = _check_type("prompt", body["prompt"], str, "a text")
-        else:
-            self.prompt = check_messages(body.get("messages"))
-            self._unread += ["prompt"] if "prompt" in body else []
+        self.prompt: Any = self._read_prompt(body)
         self.conversation = _digest(self.prompt)
         self._identity = _digest(body)
 
+    def _take_limit(self, limit: Any, parameters: dict[str, Any], engine: Engine) -> list[str]:
+        """Let ``max_completion_tokens`` be the limit, and return what is passed over for it."""
+        if limit is None:
+            return []
+        before, parameters["max_tokens"] = parameters.get("max_tokens"), limit
+        if before is None or before == limit:
+            return []
+        if engine.dialect.has_two_limits:
+            return ["max_tokens"]
+        rule = "equal to max_tokens where both are given"
+        raise ParameterError("max_completion_tokens", rule, limit)
+
+    def _take_tops(self, parameters: dict[str, Any], engine: Engine) -> None:
+        """Let ``logprobs`` say how many there are of the most likely tokens, and 0 that of it."""
+        asked, name = parameters.get("logprobs"), engine.name
+        tops = parameters.get("top_logprobs")
+        if not isinstance(asked, int) or asked < 1:  # true is 1
+            return
+        if tops is None:
+            usual = engine.dialect.tops if asked is True else asked
+            tops = parameters["top_logprobs"] = min(usual or 0, len(self.model.vocabulary))
+            self._told.append(f"top_logprobs is absent: {name} reports {tops}.")
+        elif isinstance(tops, int) and tops == 0:
+            del parameters["logprobs"], parameters["top_logprobs"]
+            self._told.append(f"logprobs is ignored by {name} beside a top_logprobs of 0.")
+
+    def _read_prompt(self, body: Mapping[str, Any]) -> Any:
+        """Return the text, or the messages where there are any."""
+        if "prompt" in body and "messages" not in body:
+            return check_type("prompt", body["prompt"], str, "a text")
+        self._unread += ["prompt"] if "prompt" in body else []
+        return check_messages(body.get("messages"))
+
     def _read_stream_options(self, options: Any) -> None:
         """See whether a stream tells its usage, and where."""
-        _check_type("stream_options", options, Mapping, "a map")
+        check_type("stream_options", options, Mapping, "a map")
         asks = options.get("include_usage")
         if asks is not None:
             check_flag("stream_options.include_usage", asks)
@@ -169,17 +212,58 @@ class Task:
                 "seed": answers[0].seed,
                 "finish": [answer.finish.sentence for answer in answers],
                 "ignored": self.ignored,
-                "notes": [n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH],
+                "notes": [
+                    *(n.sentence for n in answers[0].notes if n.key not in _KEYS_OF_BOTH),
+                    *self._told,
+                ],
                 **({"state": states} if any(states) else {}),
             }
         }
 
 
-def _check_type(name: str, value: Any, kind: Any, rule: str) -> Any:
-    """Return a value of some type, or raise `ParameterError`."""
-    if not isinstance(value, kind):
-        raise ParameterError(name, rule, value)
-    return value
+def provided(provider: Any, engine: Engine) -> tuple[Engine, list[str]]:
+    """Return whose engine a request asks for, and what of its ``provider`` nobody reads.
+
+    Parameters
+    ----------
+    provider : mapping or None
+        As OpenRouter has it: the first name in its ``order`` that an engine has is taken. Without
+        one it is the usual engine, unless ``allow_fallbacks`` is false. [1]_
+    engine : Engine
+        The usual one.
+
+    Raises
+    ------
+    ParameterError
+        For what is no such map, and where no engine is left.
+
+    References
+    ----------
+    .. [1] OpenRouter, "Provider routing", https://openrouter.ai/docs/features/provider-routing
+
+    Examples
+    --------
+    >>> from logitlab import engines
+    >>> provided({"order": ["somebody", "llama.cpp"]}, engines.openrouter)
+    (<Engine llama_cpp: llama.cpp...>, [])
+    """
+    if provider is None:
+        return engine, []
+    check_type("provider", provider, Mapping, "a map")
+    given = {key: value for key, value in provider.items() if value is not None}
+    order = check_type("provider.order", given.get("order", []), list, "an array of names")
+    falls = given.get("allow_fallbacks", True)
+    check_flag("provider.allow_fallbacks", falls)
+    for name in order:
+        check_type("provider.order", name, str, "an array of names")
+        key = _SIGNS.sub("_", name.lower())
+        if key in ENGINES:
+            unread = sorted(f"provider.{key}" for key in given.keys() - _PROVIDER)
+            return get(key), unread
+    if order and not falls:
+        rule = f"of engines ({', '.join(ENGINES)}), one at least"
+        raise ParameterError("provider.order", rule, order)
+    return engine, ["provider"] if given else []
 
 
 def _digest(value: Any) -> str:

@@ -11,7 +11,8 @@ from logitlab.checks import ParameterError, check_choice, needs
 from logitlab.engines.registry import EngineLike, get
 from logitlab.engines.resolve import REPORTS
 from logitlab.models.model import Model
-from logitlab.wire.chat import chat, chat_stream, error_body, events
+from logitlab.wire.chat import chat, chat_stream, events
+from logitlab.wire.errors import error_body
 
 __all__ = ["transport"]
 
@@ -96,9 +97,9 @@ def transport(
             text = content.decode("utf-8", "replace")
             return respond(error_body(ParameterError("request", "JSON", text)))
         if not (isinstance(request, dict) and request.get("stream")):
-            return respond(chat(request, model, **options))
+            return respond(chat(model, request, **options))
         try:
-            stream = Events(chat_stream(request, model, **options))
+            stream = Events(chat_stream(model, request, **options))
         except ParameterError as error:
             return respond(error_body(error))
         return library.Response(200, headers={"content-type": "text/event-stream"}, stream=stream)

@@ -135,6 +135,8 @@ def run(case: Case, variant: str) -> Array | str:
         ids, logits = candidates(case, variant)
     except ValueError as error:
         return f"invalid_argument: {error}"
+    if len(ids) == 1:  # it is drawn, even where it has been removed
+        logits = np.zeros_like(logits)
     if not np.isfinite(logits.max()):
         return "NaN row"
     return _probs(len(case.logits), ids, logits)

@@ -237,7 +237,8 @@ class TestPlain:
             ),
             (
                 lambda: Recorded(np.zeros((2, 5), int), Counting.vocabulary),
-                "logits must be float16, float32 or float64, got int64. Write floats: [2.0, 1.0].",
+                "logits must be float16, bfloat16, float32 or float64, got int64. "
+                "Write floats: [2.0, 1.0].",
             ),
             (
                 lambda: Recorded(np.zeros((2, 6)), Counting.vocabulary),
@@ -254,7 +255,7 @@ class TestPlain:
             ),
             (
                 lambda: Recorded("no such.npy", Counting.vocabulary),
-                "path must be an existing .npy file, got 'no such.npy'.",
+                "path must be an existing file of logits, got 'no such.npy'.",
             ),
         ],
     )

@@ -44,13 +44,13 @@ def _xtc_least(lab: Lab) -> Measured:
     thresholds = [0.01, 0.05, 0.1, 0.2, 0.5]
     right, gone = 0, []
     for threshold in thresholds:
-        mask = survivors(lab.logits({"xtc_probability": 1.0, "xtc_threshold": threshold}, rows))
+        mask = survivors(lab.logits(rows, {"xtc_probability": 1.0, "xtc_threshold": threshold}))
         removed = _top_choices(threshold)
         right += int((mask == ~removed).all(axis=-1).sum())
         gone.append(removed.sum(axis=-1))
     odd = [np.zeros(5), np.array([30.0, 0, 0]), np.array([1.0]), np.array([2.0, 2, -np.inf])]
     left = [
-        int(survivors(lab.logits({"xtc_probability": 1.0, "xtc_threshold": t}, row)).sum())
+        int(survivors(lab.logits(row, {"xtc_probability": 1.0, "xtc_threshold": t})).sum())
         for row in odd
         for t in (0.0, 0.1, 0.5)
     ]
@@ -91,7 +91,7 @@ def _xtc_coin(lab: Lab) -> Measured:
     count, level, times = 2000, 1.0, []
     for q in (0.2, 0.5, 0.8):
         request = {"xtc_probability": q, "xtc_threshold": 0.05, "seed": 11}
-        drawn = lab.draw(request, lab.rows.logits[row], size=count)
+        drawn = lab.draw(lab.rows.logits[row], request, size=count)
         times.append(int(removed[row][drawn].sum()))
         expected = np.array([mass * (1 - q), 1 - mass * (1 - q)]) * count
         level = min(level, chi_square(np.array([times[-1], count - times[-1]]), expected))
@@ -121,13 +121,13 @@ def _xtc_coin(lab: Lab) -> Measured:
 def _xtc_tail(lab: Lab) -> Measured:
     rows, p = lab.rows.logits, recorded_probs()
     request = {"xtc_probability": 1.0, "xtc_threshold": 0.1}
-    after = lab.logits(request, rows).astype(np.float64)
+    after = lab.logits(rows, request).astype(np.float64)
     mask, acts = survivors(after), _top_choices(0.1).any(axis=-1)
     moved = np.ma.masked_array(after - rows, ~mask)
     odds = float((moved.max(axis=-1) - moved.min(axis=-1)).max())
     tail = np.where(p < 0.001, p, 0).sum(axis=-1)[acts]
     risen = np.where(p < 0.001, probabilities(after), 0).sum(axis=-1)[acts]
-    cut = probabilities(lab.logits({**request, "min_p": 0.02}, rows))
+    cut = probabilities(lab.logits(rows, {**request, "min_p": 0.02}))
     still = float(np.where(p < 0.001, cut, 0).sum(axis=-1)[acts].mean())
     return Measured(
         odds < 1e-4 and bool((risen > tail).all()) and still < tail.mean(),
@@ -163,7 +163,7 @@ def _min_p_heat(lab: Lab) -> Measured:
     shares = {
         name: [
             float(
-                (probabilities(lab.logits({"temperature": t, **cut}, rows)) * unlikely)
+                (probabilities(lab.logits(rows, {"temperature": t, **cut})) * unlikely)
                 .sum(-1)
                 .mean()
             )
@@ -201,7 +201,7 @@ def _mean_share(tokens: Any, logits: Any) -> float:
 
 def _spread_and_cost(lab: Lab, rows: Any, request: Any) -> tuple[float, float]:
     """Return the mean entropy of what is left, and the mean surprise of the model at it."""
-    cut = lab.logits(request, rows)
+    cut = lab.logits(rows, request)
     cost = -(probabilities(cut) * np.log(recorded_probs()[::2])).sum(axis=-1)
     return float(entropies(cut).mean()), float(cost.mean())
 
@@ -225,11 +225,11 @@ def _min_p_controlled(lab: Lab) -> Measured:
     alone = measured("temperature", [0.5, 0.6, 0.7, 0.8, 0.9])
     gain, loss = np.interp(spread, *top_p) - cost, cost - np.interp(spread, *alone)
     # On one row both are beginnings of the sorted row: whatever min_p leaves, a top_p does, too.
-    cut = lab.logits({"min_p": 0.1}, rows)
+    cut = lab.logits(rows, {"min_p": 0.1})
     counts = survivors(cut).sum(axis=-1)
     sums = np.cumsum(np.take_along_axis(recorded_probs()[::2], ranking()[::2], axis=-1), axis=-1)
     same = sum(
-        changed_bits(lab.logits({"top_p": float(total[n - 1] - 1e-9)}, row), after) == 0
+        changed_bits(lab.logits(row, {"top_p": float(total[n - 1] - 1e-9)}), after) == 0
         for row, total, n, after in zip(rows, sums, counts, cut, strict=True)
     )
     return Measured(

@@ -33,7 +33,7 @@ def _surprise() -> Floats:
 
 def _kept(lab: Lab, rows: Any, **request: Any) -> Any:
     """Return which tokens a request leaves."""
-    return survivors(lab.logits(request, rows))
+    return survivors(lab.logits(rows, request))
 
 
 def _medians(masks: Any) -> list[float]:

@@ -48,7 +48,7 @@ def _dynamic_entropy(lab: Lab) -> Measured:
     worst, heats = 0.0, []
     for exponent in (1.0, 2.0):
         request = {"dynatemp_range": 0.8, "dynatemp_exponent": exponent}
-        after = lab.logits(request, rows)
+        after = lab.logits(rows, request)
         heat = np.ptp(rows, axis=-1) / np.ptp(after, axis=-1)
         expected = 0.2 + 1.6 * (height / np.log(rows.shape[1])) ** exponent
         worst = max(worst, float(np.abs(heat - expected).max()))
@@ -88,7 +88,7 @@ def _dynamic_entropy(lab: Lab) -> Measured:
 def _smoothing_even(lab: Lab) -> Measured:
     rows = lab.rows.logits.astype(np.float64)
     factor = 0.3
-    after = lab.logits({"smoothing_factor": factor}, rows)
+    after = lab.logits(rows, {"smoothing_factor": factor})
     gap, new = (x.max(axis=-1, keepdims=True) - x for x in (rows, after))
     near = gap < 1 / factor
     raised, lowered = (new <= gap)[near], (new >= gap)[~near]
@@ -133,7 +133,7 @@ def _curve_overtakes(lab: Lab) -> Measured:
     rows = lab.rows.logits.astype(np.float64)
     curves = [1.0, 2.0, 3.0, 3.5, 4.0, 5.0]
     after = [
-        lab.logits({"smoothing_factor": 0.3, "smoothing_curve": c}, rows).max(axis=-1)
+        lab.logits(rows, {"smoothing_factor": 0.3, "smoothing_curve": c}).max(axis=-1)
         for c in curves
     ]
     # The best logit stays where it is: a greater one has overtaken it.
@@ -163,17 +163,17 @@ def _curve_overtakes(lab: Lab) -> Measured:
 )
 def _temperature_last(lab: Lab) -> Measured:
     rows = lab.rows.logits
-    cold = survivors(lab.logits({"min_p": 0.05}, rows))
+    cold = survivors(lab.logits(rows, {"min_p": 0.05}))
     heats = [0.5, 1.5, 2.0]
     same, counts = [], []
     for last in (True, False):
         masks = [
-            survivors(lab.logits({"min_p": 0.05, "temperature": t, "temperature_last": last}, rows))
+            survivors(lab.logits(rows, {"min_p": 0.05, "temperature": t, "temperature_last": last}))
             for t in heats
         ]
         same.append(int(np.all([mask == cold for mask in masks], axis=(0, 2)).sum()))
         counts.append(float(np.median(masks[-1].sum(axis=-1))))
-    hot = lab.logits({"min_p": 0.05, "temperature": 2.0, "temperature_last": True}, rows)
+    hot = lab.logits(rows, {"min_p": 0.05, "temperature": 2.0, "temperature_last": True})
     flatter = bool((entropies(hot) >= entropies(np.where(cold, rows, -np.inf)) - 1e-6).all())
     return Measured(
         same[0] == len(rows) > same[1] and flatter,
@@ -204,7 +204,7 @@ def _skew_direction(lab: Lab) -> Measured:
     amounts = [-1.0, -0.5, 0.0, 0.5, 1.0]
     worst, best = 0.0, []
     for amount in amounts:
-        after = probabilities(lab.logits({"skew": amount}, rows))
+        after = probabilities(lab.logits(rows, {"skew": amount}))
         sums = np.cumsum(np.take_along_axis(after, order, axis=-1), axis=-1)
         worst = max(worst, float(np.abs(sums - before ** np.exp(amount)).max()))
         best.append(np.take_along_axis(after, order[:, :1], axis=-1)[:, 0])
@@ -236,7 +236,7 @@ def _dry_drop(lab: Lab, length: int, **request: object) -> float:
     """Return what DRY takes from the token that would go on with a repetition."""
     context, token = _repeating(length)
     row = lab.rows.logits[_ROW].astype(np.float64)
-    return float(row[token] - lab.logits({"dry_multiplier": 0.8, **request}, row, context)[token])
+    return float(row[token] - lab.logits(row, {"dry_multiplier": 0.8, **request}, context)[token])
 
 
 @CLAIMS.about(
@@ -305,7 +305,7 @@ def _dry_spares(lab: Lab) -> Measured:
     rows, context = lab.rows.logits, lab.context
     seen = sum(len(set(map(int, prompt))) for prompt in lab.rows.prompt_ids)
     dry, other = (
-        int((lab.logits(request, rows, context) != rows).sum())
+        int((lab.logits(rows, request, context) != rows).sum())
         for request in ({"dry_multiplier": 0.8}, {"repetition_penalty": 1.1})
     )
     repeats = _dry_drop(lab, 5)

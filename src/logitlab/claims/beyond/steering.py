@@ -142,15 +142,15 @@ def _adaptive_near(lab: Lab) -> Measured:
     targets = [0.05, 0.2, 0.4, 0.8]
     right, worst = 0, 0.0
     for target in targets:
-        after = lab.logits({"adaptive_target": target}, rows)
+        after = lab.logits(rows, {"adaptive_target": target})
         far = np.abs(p - target) / 0.3
         chosen = np.take_along_axis(far, after.argmax(axis=-1)[:, None], axis=-1)[:, 0]
         right += int((chosen == far.min(axis=-1)).sum())
         worst = max(worst, float(np.abs(after - (5 - 10 * far**2 / (1 + far))).max()))
     cases = len(targets) * len(rows)
-    after = probabilities(lab.logits({"adaptive_target": 0.2}, rows[_ROW]))
+    after = probabilities(lab.logits(rows[_ROW], {"adaptive_target": 0.2}))
     best = ranking()[_ROW, :10]
-    cut = probabilities(lab.logits({"adaptive_target": 0.2, "top_k": 10}, rows[_ROW]))
+    cut = probabilities(lab.logits(rows[_ROW], {"adaptive_target": 0.2, "top_k": 10}))
     return Measured(
         right == cases and worst < 1e-9,
         "In {right} of {cases} cases (targets 0.05 to 0.8) the token nearest to the target becomes "
@@ -237,10 +237,10 @@ def _guidance_equation(lab: Lab) -> Measured:
     p, other = recorded_probs()[::2], recorded_probs()[1::2]
     worst = 0.0
     for scale in (-1.0, 0.0, 0.5, 1.5, 3.0):
-        guided = probabilities(lab.logits({"guidance_scale": scale}, rows, context))
+        guided = probabilities(lab.logits(rows, {"guidance_scale": scale}, context))
         power = scale * np.log(p) + (1 - scale) * np.log(other)
         worst = max(worst, float(np.abs(guided - probabilities(power)).max()))
-    changed = changed_bits(lab.logits({"guidance_scale": 1.0}, rows, context), rows)
+    changed = changed_bits(lab.logits(rows, {"guidance_scale": 1.0}, context), rows)
     best = int((probabilities(power).argmax(axis=-1) == p.argmax(axis=-1)).sum())
     return Measured(
         worst < 1e-9 and changed == 0,

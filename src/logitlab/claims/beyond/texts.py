@@ -69,7 +69,7 @@ def _decay_grows(lab: Lab) -> Measured:
     for end in range(4):
         for length in (0, 5, 6, 10, 20):
             context = Context(output=np.full(length, 3))
-            after = lab.logits({**request, "eos_token_id": end}, row, context)
+            after = lab.logits(row, {**request, "eos_token_id": end}, context)
             expected = row[end] + abs(row[end]) * (1.2 ** max(length - 5, 0) - 1)
             worst = max(worst, abs(float(after[end]) - expected))
             still = max(still, abs(float(after[2])))
@@ -109,9 +109,9 @@ def _allowed_only(lab: Lab) -> Measured:
     inside = wished = 0
     for row, ids, best in zip(rows, allowed.tolist(), order[:, 0].tolist(), strict=True):
         request = {"logit_bias": {best: 100}, "temperature": 2, "seed": 4}
-        drawn = lab.draw({**request, "allowed_token_ids": ids}, row, size=50)
+        drawn = lab.draw(row, {**request, "allowed_token_ids": ids}, size=50)
         inside += int(np.isin(drawn, ids).sum())
-        wished += int((lab.draw(request, row, size=50) == best).sum())
+        wished += int((lab.draw(row, request, size=50) == best).sum())
     draws = 50 * len(rows)
     return Measured(
         inside == draws == wished,

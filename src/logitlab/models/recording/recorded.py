@@ -14,6 +14,7 @@ from logitlab.arrays import FloatArray, check_array
 from logitlab.checks import ParameterError, Range, Seen, check_integer, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
+from logitlab.models.recording.files import open_logits
 from logitlab.models.recording.texts import (
     FORMAT,
     PathState,
@@ -39,8 +40,9 @@ class Recorded(Model):
 
     Parameters
     ----------
-    logits : array_like of float, shape (N, V), or path of a .npy file
-        A file stays on the disk: only the rows that are asked for are read.
+    logits : array_like of float, shape (N, V), or path of a file of one
+        Of any format of `read_logits`. A .npy file stays on the disk: only the rows that are asked
+        for are read.
     vocabulary : Vocabulary
         The V tokens.
     end_ids : iterable of int
@@ -91,7 +93,8 @@ class Recorded(Model):
             rule = f"of {columns} tokens, as many as the logits have columns"
             raise ParameterError("vocabulary", rule, vocabulary)
         if context_length is not None:
-            check_integer("context_length", context_length, Range(1, integer=True))
+            length = Range(1, integer=True)
+            context_length = check_integer("context_length", context_length, length)
         column = Range(0, columns - 1, integer=True)
         self.name = name
         self.vocabulary = vocabulary
@@ -220,17 +223,12 @@ class Recorded(Model):
 
 
 def _row_array(logits: ArrayLike | str | PathLike[str]) -> FloatArray:
-    """Return logits of shape (N, V), those of a file without reading them."""
-    if isinstance(logits, str | PathLike):
-        path = check_path("path", logits)
-        if not path.is_file():
-            raise ParameterError("path", "an existing .npy file", str(path))
-        try:
-            logits = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError) as error:
-            hint = " ".join(str(error).split())
-            raise ParameterError("path", "a .npy file of logits", str(path), hint) from None
-    array = check_array(logits)
+    """Return the rows, shape (N, V), of an array or a file."""
+    array = (
+        open_logits(logits, name_key=None)
+        if isinstance(logits, str | PathLike)
+        else check_array(logits)
+    )
     if array.ndim != 2:
         raise ParameterError("logits", "of shape (N, V)", Seen(f"shape {array.shape}"))
     return array

@@ -16,7 +16,7 @@ from typing import Any, Self
 from zlib import crc32
 
 import numpy as np
-from logitlab.arrays import FloatArray
+from logitlab.arrays import FloatArray, check_array
 from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.models.inputs import check_tokens, own_states
 from logitlab.models.model import Message, Model, State, Tool
@@ -136,7 +136,8 @@ class Recorder(Model):
             raise ParameterError("recorder", "open", Seen("a closed one"))
         ids = check_tokens(states, tokens, len(self.vocabulary))
         both = own_states(states, _RecorderState)
-        logits = self.model.advance([state.inner for state in both], ids)
+        answer = self.model.advance([state.inner for state in both], ids)
+        logits = check_array(answer, "the model's logits")
         self._check(logits, len(both))
         for state, new, row in zip(both, ids, logits, strict=True):
             self._record(state, new, row)

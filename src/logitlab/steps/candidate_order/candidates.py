@@ -91,6 +91,7 @@ class Candidates:
         Those are as many as it tells, and at least as many as are to be kept.
         """
         if self.is_sorted or near.sum() < self.min_keep:
+            self.sort()  # all of them, not only as many as stay: ties fall otherwise
             count = max(int(near.sum()), min(self.min_keep, len(self.order)))
             self.take_first(count)
         else:
@@ -188,7 +189,7 @@ class KoboldCandidates(Candidates):
     """The candidates of one row, and what KoboldCpp does to them.
 
     Its samplers were llama.cpp's once. Where those sort on their own account they do so by
-    `std::sort`, and what is masked there is left out here.
+    ``std::sort``, and what is masked there is left out here.
     """
 
     def sort(self) -> None:

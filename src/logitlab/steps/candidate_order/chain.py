@@ -25,7 +25,7 @@ class SortedChain(OrderedChain):
     """A `Chain` in single precision whose candidates stand in an order, which decides on ties.
 
     llama.cpp and KoboldCpp keep candidates in an array. It starts in the order of token ids;
-    truncations sort it where it is not sorted, by `std::partial_sort` or a bucket sort, which
+    truncations sort it where it is not sorted, by ``std::partial_sort`` or a bucket sort, which
     leave equal logits in an odd order of their own; penalties make it unsorted again.
 
     Parameters
@@ -33,7 +33,7 @@ class SortedChain(OrderedChain):
     *steps : Transform
         Those to which the order matters without options: it decides which of equal tokens stay.
     like : {"llama.cpp", "koboldcpp", "ollama"}
-        Whose samplers the steps are. KoboldCpp's sort by `std::sort` but in top-k, and leave out
+        Whose samplers the steps are. KoboldCpp's sort by ``std::sort`` but in top-k, and leave out
         what llama.cpp's mask. Ollama's own sort first, by Go's heap or its quicksort; top-p keeps
         one token more at exact equality.
     min_keep : int

@@ -1,0 +1,1 @@
+"""Does an endpoint do what it is asked? Races between hypotheses, with a stated error."""

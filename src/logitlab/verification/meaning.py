@@ -1,0 +1,198 @@
+"""What the log-probabilities are of: the model's row, or what samplers have made of it.
+
+Temperature 1/2 doubles the differences of what is reported after it; cuts leave fewer tokens in
+reports that come after them; penalties move what was said in reports after them. Differences are
+compared, since a constant is lost, and with a tolerance for the noise. Lists are taken as they are:
+unsorted, with -9999 for minus infinity, and shorter than asked for.
+
+    temperature   cuts     penalties
+    not seen      unseen   unseen      raw
+    not seen      unseen   seen        penalised
+    seen          unseen               tempered
+    seen          seen                 processed
+    not seen      seen                 filtered: or processed, if temperature is ignored
+
+All of it is reported by the server, and proves nothing of what is drawn. Where a parameter is
+ignored it is not seen in reports, whatever they are of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from logitlab.verification.answer import Answer, Token
+from logitlab.verification.bases import MOST_TOKENS
+from logitlab.verification.finding import Finding
+from logitlab.verification.observed import Observed
+from logitlab.verification.penalties_read import are_moved, pairs, tolerance
+from logitlab.verification.penalty_prompts import PROMPTS, frame_of, said_of
+from logitlab.verification.penalty_rules import VALUES
+from logitlab.verification.study import Study
+
+__all__ = ["meaning", "slope"]
+
+_HALF = 0.5
+_CUTS = {"top_k": 3, "top_p": 0.3, "min_p": 0.5}
+_LEFT = 3  # tokens that these leave, at most
+_COMPARED = 8
+_LENGTH = 32
+_MILD = {"frequency_penalty": 1.0, "presence_penalty": 1.0, "repetition_penalty": 1.5}
+_SURE = 0.15
+
+
+def meaning(study: Study) -> None:
+    """Find what is reported. Sets `Study.meaning`, and adds to the finding "logprobs".
+
+    It wants `Study.observed`, and takes 2 requests, and up to 8 more where neither temperature nor
+    cuts are seen.
+    """
+    if not study.logprobs or not study.observed:
+        return
+    seen = _subject(study)
+    first = study.requests, study.tokens
+    words: list[str] = []
+    cut = _shortest(study)
+    try:
+        shown = _are_cuts_shown(study, seen)
+        ratio = _tempering(study, seen)
+        if ratio is None or shown is None:
+            words.append("its reports could not be compared")
+        elif ratio > 1 + _SURE:
+            study.meaning = "processed" if shown else "tempered"
+            words.append(f"temperature {_HALF} shows as {1 / ratio:.2g}")
+        elif abs(ratio - 1) > _SURE:
+            words.append(f"temperature {_HALF} shows as {1 / ratio:.2g}")
+        elif shown:
+            study.meaning = "filtered"
+        else:
+            study.meaning = "penalised" if _are_penalties_shown(study) else "raw"
+    finally:
+        found = study.findings.get("logprobs", Finding("honoured", "reported"))
+        most = study.tops
+        count = max(each.reported for each in study.observed.values())
+        told = [study.meaning, f"the {count} likeliest of a token"]
+        if cut is not None:
+            told.append(f"neutral is cut to {cut} tokens" + (f" of {most}" if most else ""))
+        study.findings["logprobs"] = replace(
+            found,
+            kind="reported",
+            requests=found.requests + study.requests - first[0],
+            tokens=found.tokens + study.tokens - first[1],
+            detail="; ".join([*told, *words]),
+        )
+
+
+def slope(row: Mapping[Token, float], base: Observed) -> tuple[float, float] | None:
+    """Return by what the differences of a report are a multiple of the neutral ones.
+
+    Parameters
+    ----------
+    row : mapping of token to float
+    base : Observed
+
+    Returns
+    -------
+    float, float
+        The factor of least squares over the likeliest tokens, and the largest error in nats; None
+        where fewer than three tokens are told.
+
+    Examples
+    --------
+    >>> base = Observed("", ("a", "b", "c"), np.log([0.5, 0.3, 0.1]))
+    >>> factor, error = slope({"a": 0.0, "c": 2 * np.log(0.2), "b": 2 * np.log(0.6)}, base)
+    >>> round(factor, 6), error < 1e-9
+    (2.0, True)
+    """
+    kept = [n for n, token in enumerate(base.tokens[:_COMPARED]) if token in row]
+    if len(kept) < 3:
+        return None
+    x = base.logprobs[kept] - base.logprobs[kept].mean()
+    y = np.array([row[base.tokens[n]] for n in kept])
+    y = y - y.mean()
+    if x @ x == 0:
+        return None
+    factor = float(x @ y / (x @ x))
+    return factor, float(np.abs(y - factor * x).max())
+
+
+def _subject(study: Study) -> Observed:
+    """Return a distribution of which much is told, and which differs much."""
+    half = sorted(study.observed.values(), key=lambda seen: seen.rest)
+    half = half[: max(3, len(half) // 2)]
+    # With few tokens there is nothing to compare; with even ones no slope.
+    return max(half, key=lambda seen: float(np.ptp(seen.logprobs[:_COMPARED])) * seen.reported)
+
+
+def _first(answer: Answer) -> Mapping[Token, float]:
+    positions = answer.positions()
+    return positions[0].top if positions else {}
+
+
+def _tempering(study: Study, seen: Observed) -> float | None:
+    """Return by how much temperature 1/2 stretches a report; 1 where it cannot be asked for."""
+    if "temperature" not in study.neutral:
+        return 1.0
+    answer = study.ask(seen.prompt, temperature=_HALF)
+    if answer.refused:
+        return 1.0
+    found = slope(_first(answer), seen)
+    # A report of few tokens is after cuts that leave no more, and tells nothing.
+    if found is None or found[1] > tolerance(study) / min(1, _HALF):
+        return None
+    return found[0]
+
+
+def _are_cuts_shown(study: Study, seen: Observed) -> bool | None:
+    """Whether a report has fewer tokens where they are cut off; None where it told none."""
+    cuts: dict[str, Any] = {key: value for key, value in _CUTS.items() if key in study.neutral}
+    if not cuts:
+        return False
+    answer = study.ask(seen.prompt, **cuts)
+    if answer.refused:
+        return False
+    told = len(_first(answer))
+    return 0 < told <= _LEFT < seen.reported if told else None
+
+
+def _are_penalties_shown(study: Study) -> bool:
+    """Whether what was said is reported higher where all penalties reward it.
+
+    Two answers have to begin alike: the likeliest tokens do, and equal seeds where temperature is
+    ignored. Rewards keep in a short list what penalties would move out of it.
+    """
+    keys = [key for key in VALUES if key in study.neutral]
+    if not keys:
+        return False
+    frame, slack = frame_of(study), tolerance(study)
+    alike: dict[str, Any] = {"temperature": 0.0} if "temperature" in study.neutral else {}
+    sent: dict[str, Any] = {key: VALUES[key][-1] for key in keys}
+    for number, prompt in enumerate(PROMPTS):
+        seeded = alike | {"seed": number + 1}
+        without = study.ask(prompt, _LENGTH, **seeded)
+        if without.refused:
+            seeded = alike
+            without = study.ask(prompt, _LENGTH, **seeded)
+        answer = study.ask(prompt, _LENGTH, **seeded, **sent)
+        if answer.refused:
+            sent = {key: _MILD[key] for key in keys}
+            answer = study.ask(prompt, _LENGTH, **seeded, **sent)
+        if answer.refused:
+            return False
+        said = said_of(study, prompt, frame, answer)
+        if are_moved(pairs(without, answer), said, slack):
+            return True
+    return False
+
+
+def _shortest(study: Study) -> int | None:
+    """Return to how many tokens neutral reports are cut, if that is all there is in each."""
+    asked = study.tops
+    counts = {seen.reported for seen in study.observed.values() if seen.rest < 1e-3}
+    whole = len(counts) == 1 and len(study.observed) > 1
+    count = next(iter(counts), 0)
+    all_short = all(seen.reported == count for seen in study.observed.values())
+    # Of a list that leaves something out the last is not counted.
+    return count if whole and all_short and asked and count < min(asked - 1, MOST_TOKENS) else None

