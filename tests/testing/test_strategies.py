@@ -48,7 +48,7 @@ def test_they_are_the_ones_of_these_tests() -> None:
             lambda: testing.requests(["top_p"]),  # type: ignore[arg-type]
             "keys must be names of parameters, each by itself, got ['top_p'].",
         ),
-        (lambda: testing.requests(size=0), "size must be an integer in [1, 4096], got 0."),
+        (lambda: testing.requests(size=0), "size must be an integer in [1, 262144], got 0."),
         (
             lambda: testing.requests(required="no"),  # type: ignore[arg-type]
             "required must be True or False, got 'no'.",
@@ -62,10 +62,10 @@ def test_they_are_the_ones_of_these_tests() -> None:
             "dtype must be float16, float32 or float64, got 'bfloat16'.",
         ),
         (lambda: testing.rows(batch="x"), "batch must be a shape, such as () or (2, 3), got 'x'."),
-        (lambda: testing.rows(min_size=0), "min_size must be an integer in [1, 4096], got 0."),
+        (lambda: testing.rows(min_size=0), "min_size must be an integer in [1, 262144], got 0."),
         (
             lambda: testing.rows(max_size=2.5),  # type: ignore[arg-type]
-            "max_size must be an integer in [1, 4096], got 2.5.",
+            "max_size must be an integer in [1, 262144], got 2.5.",
         ),
         (
             lambda: testing.rows(min_size=5, max_size=3),
@@ -75,7 +75,7 @@ def test_they_are_the_ones_of_these_tests() -> None:
             lambda: testing.contexts((-1,), 5),
             "batch must be a shape, such as () or (2, 3), got (-1,).",
         ),
-        (lambda: testing.contexts((), 0), "size must be an integer in [1, 4096], got 0."),
+        (lambda: testing.contexts((), 0), "size must be an integer in [1, 262144], got 0."),
     ],
 )
 def test_what_no_strategy_has_is_refused_where_it_is_made(make: Any, message: str) -> None:
@@ -96,6 +96,14 @@ def test_they_shrink_to_what_is_small() -> None:
 def test_a_wide_vocabulary_has_all_its_ids() -> None:
     far = find(testing.contexts((), 2000), lambda context: context.output.max(initial=0) > 1500)
     assert 1500 < far.output.max() < 2000
+
+
+@given(testing.contexts((2, 2), 9001), testing.rows(batch=(3,), min_size=1 << 18, max_size=1 << 18))
+def test_wide_ones_are_no_more_than_hypothesis_can_draw(context: ll.Context, row: Any) -> None:
+    assert context.unconditional is not None
+    assert context.unconditional.shape == (2, 2, 9001)
+    assert row.shape == (3, 1 << 18)
+    assert np.isfinite(row).any(axis=-1).all()
 
 
 def test_without_hypothesis_the_check_works_and_the_strategies_say_what_installs_it() -> None:

@@ -37,7 +37,9 @@ _DTYPE = st.sampled_from(DTYPES)
 # Ties, signed zeros, one-hot rows, the far ends, gaps below the smallest normal number.
 _SPECIAL = (0.0, -0.0, 1.0, -1.0, 2.0, 1e4, -1e4, 6e-8, 1.2e-7, -6e-8, -np.inf)
 
-_SIZES = Range(1, 1 << 12, integer=True)  # hypothesis draws no more than 8 kB for a test
+_SIZES = Range(1, 1 << 18, integer=True)
+
+_DRAWN = 1 << 11  # entries of one array: hypothesis draws no more than 8 kB for a test
 
 UNIT = (0.0, 1.0, 0.5, 0.9, 1e-3)
 """Values between 0 and 1 that are to be met often."""
@@ -57,11 +59,14 @@ def _bytes(length: int) -> st.SearchStrategy[bytes]:
 
 
 def picks(draw: st.DrawFn, shape: tuple[int, ...], count: int) -> np.ndarray[Any, Any]:
-    """Return indices below ``count``: drawn as bytes, many times faster than one by one."""
+    """Return indices below ``count``: drawn as bytes, many times faster than one by one.
+
+    More than 2,048 of them repeat what was drawn.
+    """
     kind = np.dtype(np.uint8 if count <= 1 << 8 else "<u4")
-    drawn = draw(_bytes(math.prod(shape) * kind.itemsize))
+    drawn = draw(_bytes(min(math.prod(shape), _DRAWN) * kind.itemsize))
     indices = np.frombuffer(drawn, kind).astype(np.int64)
-    return np.asarray(indices.reshape(shape) % count)
+    return np.resize(indices % count, shape)
 
 
 @cache
@@ -92,7 +97,7 @@ def rows(
         The batch shape, () for a single row; by default that, or up to three axes of one or two
         rows.
     min_size, max_size : int
-        Of the vocabulary.
+        Of the vocabulary, at most 262,144. Beyond 2,048 entries an array repeats what was drawn.
 
     Returns
     -------
