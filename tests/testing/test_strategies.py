@@ -9,7 +9,7 @@ from typing import Any
 import logitlab as ll
 import numpy as np
 import pytest
-from hypothesis import find, given, strategies as st
+from hypothesis import HealthCheck, find, given, settings, strategies as st
 from logitlab import ParameterError, engines, testing
 
 import strategies
@@ -98,6 +98,7 @@ def test_a_wide_vocabulary_has_all_its_ids() -> None:
     assert 1500 < far.output.max() < 2000
 
 
+@settings(suppress_health_check=[HealthCheck.large_base_example])
 @given(testing.contexts((2, 2), 9001), testing.rows(batch=(3,), min_size=1 << 18, max_size=1 << 18))
 def test_wide_ones_are_no_more_than_hypothesis_can_draw(context: ll.Context, row: Any) -> None:
     assert context.unconditional is not None

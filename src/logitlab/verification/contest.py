@@ -104,9 +104,7 @@ class Contest:
             (part, setting, self.backgrounds.weight(setting, key) / len(rule.parts(key)))
             for rule in rules.values()
             for part in rule.parts(key)
-            for setting in (
-                beside if part.always is None else self.backgrounds.others(key, part.always)
-            )
+            for setting in self._beside(part, beside)
         ]
         self._answers, self._prior = dict(answers), prior
         self._begin()
@@ -123,6 +121,11 @@ class Contest:
             plain = [(rule, beside[0], 1.0) for rule in dict.fromkeys(r for r, *_ in self._rows)]
             chosen = self._worth(self._cells(every, plain), [rule for rule, *_ in plain])
             self.table = self._cells(chosen, self._rows)
+
+    def _beside(self, part: Rule, beside: list[Setting]) -> list[Setting]:
+        """Return what may be in force beside a rule: the less where it moves the neutral value."""
+        neutral, own = part.neutral(self.key), (NEUTRAL[self.key],) * 2
+        return beside if neutral == own else self.backgrounds.others(self.key, neutral)
 
     def _begin(self) -> None:
         rows = [(rule.name, weight) for rule, _, weight in self._rows]

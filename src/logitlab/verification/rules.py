@@ -58,14 +58,14 @@ for any value between them and the neutral one."""
 
 # Between which lie the bounds below which a value may not be, and above.
 _FLOORS: dict[str, tuple[float, ...]] = {
-    "temperature": (0.05, 0.4, 0.7, 1.0),
+    "temperature": (0.05, 0.4, 0.7, 1.0, 1.25, 2.0),
     "top_p": (0.05, 0.3, 0.6, 1.0),
     "top_k": (1, 5, 10, 100),
     "min_p": (0.02, 0.1, 0.4, 0.9),
     "top_a": (0.02, 0.2, 1.0),
 }
 _CAPS: dict[str, tuple[float, ...]] = {
-    "temperature": (0.4, 1.0, 1.25, 2.0),
+    "temperature": (0.05, 0.4, 1.0, 1.25, 2.0),
     "top_p": (0.05, 0.3, 0.6, 0.98),
     "top_k": (1, 5, 10, 40),
     "min_p": (0.0, 0.1, 0.4, 0.9),
@@ -90,7 +90,7 @@ DEFAULTS: dict[str, tuple[Span, ...]] = {
 # What a bound may make of a neutral value besides.
 MOVED: dict[str, tuple[Span, ...]] = {
     "temperature": ((0.05, 0.2), (0.85, 1.0), (1.0, 1.15), (1.15, 1.4), (1.4, 2.0)),
-    "top_p": ((0.05, 0.25), (0.25, 0.5), (0.96, 1.0)),
+    "top_p": ((0.05, 0.12), (0.12, 0.25), (0.25, 0.35), (0.35, 0.42), (0.42, 0.5), (0.96, 1.0)),
     "top_k": ((1, 3), (4, 9)),
     "min_p": ((0.0, 0.02), (0.1, 0.3), (0.3, 0.9)),
     "top_a": ((0.0, 0.05), (0.05, 0.3), (0.3, 1.0)),
@@ -208,7 +208,7 @@ def rules(
         high = [span and (span[0], span[1] - 1) for span in high]
     neutral = NEUTRAL[key]
     found = [Rule("honoured", "honoured")]
-    for default in ((neutral, neutral), *DEFAULTS[key]):
+    for default in ((neutral, neutral), *DEFAULTS[key], *MOVED[key]):
         found.append(Rule(f"ignored ({_span(key, default)})", "ignored", always=default))
     for floor, cap in product(low, high):
         if floor is None and cap is None:

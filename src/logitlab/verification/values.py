@@ -139,7 +139,7 @@ class ParameterRace:
             if further:
                 _decide(self.contest, further)
                 if not _is_some_known(self.contest):
-                    _decide(self.contest, further)
+                    _decide(self.contest, further, partly=True)
                 if _verdict(self.key, self.contest) == "clamped":
                     self.bounds = _bounds(self.study, self.key, self.contest, further)
                     self.races += 1
@@ -157,8 +157,11 @@ class ParameterRace:
         )
 
 
-def _decide(contest: Contest, budget: int) -> None:
-    """Go on for each claim, the nearest first, that what is left of the budget can decide."""
+def _decide(contest: Contest, budget: int, *, partly: bool = False) -> None:
+    """Go on for each claim, the nearest first, that what is left of the budget can decide.
+
+    Or for claims of which it can refute a part.
+    """
     known = contest.rules
     questions = [
         {name: str(rule.keeps(sent)) for name, rule in known.items()}
@@ -175,7 +178,7 @@ def _decide(contest: Contest, budget: int) -> None:
     while questions and contest.alive:
         reaches = [contest.reach(question) for question in questions]
         nearest = min(range(len(reaches)), key=reaches.__getitem__)
-        if reaches[nearest] > budget:
+        if reaches[nearest] > budget and not partly:
             break
         question = questions.pop(nearest)
         if reaches[nearest] > 0:
