@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from logitlab.verification.race import Cell, Race
-from logitlab.verification.rules import DEFAULTS, KEYS, MOVED, NEUTRAL, Rule, Setting, Span
+from logitlab.verification.rules import DEFAULTS, HIDDEN, KEYS, MOVED, NEUTRAL, Rule, Setting, Span
 from logitlab.verification.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["Backgrounds"]
 _PRIOR = 20.0  # of neutral against each other background
 _NOTHING = 0.7  # the weight of no combination of those below
 _OFF = 0.9  # that a default is off which is not of the combination
+_COOLED = 0.1  # that reports have been divided by a temperature
 _KEPT = _SETTLED = 0.45  # that one of it is in force, or known to be off
 
 # What engines and widespread models combine, where it is more than one of the defaults.
@@ -56,6 +57,9 @@ class Backgrounds:
         The rules that are left of each parameter whose race is over, in parts.
     races : dict of str to int
         How many races have told these, each with its own error, where that was not one.
+    hidden : list of Setting
+        The temperatures that reports may have been divided by already where that is ignored which
+        is sent: they show only where a truncation cuts that comes before.
 
     Examples
     --------
@@ -75,6 +79,7 @@ class Backgrounds:
         self.race = Race({name: name for name in self.settings}, alpha, {"neutral": _PRIOR})
         self.rules: dict[str, Sequence[Rule]] = {}
         self.races: dict[str, int] = {}
+        self.hidden: list[Setting] = [{"temperature": span, "reported": span} for span in HIDDEN]
         self.expected = Settings([[setting] for setting in self.settings.values()])
 
     def weight(self, setting: Setting, key: str = "") -> float:
@@ -84,6 +89,8 @@ class Backgrounds:
         these has the part of the weight that it had among all that there might be: the weights of
         all settings of the other parameters make 1, and what is not left is lost.
         """
+        if "reported" in setting:
+            return _COOLED / len(HIDDEN)
         found = 0.0
         for bundle in ({}, *_TOGETHER):
             chances = (
@@ -91,7 +98,7 @@ class Backgrounds:
             )
             share = (1 - _NOTHING) / len(_TOGETHER) if bundle else _NOTHING
             found += share * math.prod(chances)
-        return found
+        return found * (1 - _COOLED)
 
     def _add(self, setting: Setting) -> None:
         parts = (

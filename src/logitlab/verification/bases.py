@@ -36,6 +36,7 @@ _MARK = re.compile(r"\s*(<\|.*\|>|</?s>|<(bos|eos|pad|unk|end_of_turn|start_of_t
 _LEAST_TOKENS = 3
 MOST_TOKENS = 100
 _STILL = 1e-4  # nats, a scatter that only printing explains
+_SURE = 5  # deviations of the scatter
 _PAIRS = 3  # prompts that are asked twice in any case
 _BACKGROUND = 20  # more neutral requests, for the race of backgrounds
 _POOLED = 10
@@ -72,6 +73,11 @@ def bases(study: Study, requests: int = _BACKGROUND) -> None:
                 ask(prompt)
     finally:
         study.observed = _learnt(study, told)
+    if _are_one(study):
+        study.notes.append(
+            "Every prompt is followed by the same distribution, as if it was not read: much cannot "
+            "be told from one alone. Plain completions may tell more: plain=True, --plain."
+        )
     cells = {prompt: backgrounds.cell(seen) for prompt, seen in study.observed.items()}
 
     def draw(prompt: str, position: Position | None) -> Drawn:
@@ -96,6 +102,16 @@ def bases(study: Study, requests: int = _BACKGROUND) -> None:
                 prompt, known.central, known.envelope, category, known.reference
             )
     backgrounds.race.run(cells, again, requests)
+
+
+def _are_one(study: Study) -> bool:
+    """Whether all prompts of a chat are followed by one distribution."""
+    rows = list(study.observed.values())
+    return (study.chat and len(rows) > 1) and all(
+        seen.tokens == rows[0].tokens
+        and np.abs(seen.logprobs - rows[0].logprobs).max() < _SURE * math.hypot(seen.sigma, _STILL)
+        for seen in rows
+    )
 
 
 def drift(study: Study, count: int = 2) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 from logitlab.verification.answer import Position
 from logitlab.verification.backgrounds import Backgrounds
 from logitlab.verification.race import Cell, Drawn, Race, growths
-from logitlab.verification.rules import HIDDEN, NEUTRAL, Rule, Setting, Span
+from logitlab.verification.rules import NEUTRAL, Rule, Setting, Span
 from logitlab.verification.settings import Settings
 from logitlab.verification.study import Study
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ __all__ = ["Contest", "Send"]
 
 # Reports that do not depend on what is asked for: each answer's is what it was drawn from.
 OWN = ("raw", "penalised")
+# Reports of what truncations were given; those of any other meaning may be of what they have left.
+_BEFORE_CUTS = (*OWN, "tempered")
 
 
 # A rule, what is in force beside it, and its part of the rule's weight.
@@ -99,7 +101,7 @@ class Contest:
         self.is_refuted = False
         self.log: list[tuple[Send, Position | None]] = []
         self._expected: dict[tuple[float, int], Settings] = {}
-        beside = self.backgrounds.others(key) if after is None else after.beside
+        beside = self._others() if after is None else after.beside
         self._rows = [
             (part, setting, self.backgrounds.weight(setting, key) / len(rule.parts(key)))
             for rule in rules.values()
@@ -125,7 +127,11 @@ class Contest:
     def _beside(self, part: Rule, beside: list[Setting]) -> list[Setting]:
         """Return what may be in force beside a rule: the less where it moves the neutral value."""
         neutral, own = part.neutral(self.key), (NEUTRAL[self.key],) * 2
-        return beside if neutral == own else self.backgrounds.others(self.key, neutral)
+        return beside if neutral == own else self._others(neutral)
+
+    def _others(self, at: Span | None = None) -> list[Setting]:
+        found = self.backgrounds.others(self.key, at)
+        return [*found, *self.backgrounds.hidden] if self._may_be_cooled and {} in found else found
 
     def _begin(self) -> None:
         rows = [(rule.name, weight) for rule, _, weight in self._rows]
@@ -175,6 +181,12 @@ class Contest:
         return list(found.values()) or [{}]
 
     @property
+    def hidden(self) -> list[Setting]:
+        """What is left of the temperatures that reports may have been divided by already."""
+        known = self.backgrounds.hidden
+        return [each for each in known if each in self.beside] if self._may_be_cooled else known
+
+    @property
     def parts(self) -> list[Rule]:
         """The parts of rules that are left."""
         self.retire()
@@ -195,7 +207,12 @@ class Contest:
         """Whether reports may have been divided by a temperature that cuts do not see."""
         known = self.backgrounds.rules.get("temperature", ())
         is_ignored = not known or any(rule.answer == "ignored" for rule in known)
-        return is_ignored and self.key not in ("temperature", "top_k")
+        return is_ignored and self._is_cut and self.key not in ("temperature", "top_k")
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether reports may be of what truncations have left."""
+        return self.study.meaning not in _BEFORE_CUTS
 
     @property
     def _top_ks(self) -> list[int]:
@@ -211,8 +228,11 @@ class Contest:
             found.append(Send(prompt, NEUTRAL[self.key]))
             cuts = [k for k in self._top_ks if 2 < k <= seen.reported]
             for sent in self.sent:
-                found.append(Send(prompt, sent))
-                if self.key == "temperature" and sent > 1:
+                is_hot = self.key == "temperature" and sent > 1
+                # Of tokens that a truncation has taken from the report some may come back.
+                if not (is_hot and self._is_cut):
+                    found.append(Send(prompt, sent))
+                if is_hot:
                     found.append(Send(prompt, sent, among=True))
                 if self.key == "temperature" and sent > 0:
                     found += [Send(prompt, sent, top_k) for top_k in cuts]
@@ -224,10 +244,28 @@ class Contest:
         if self.key == "temperature" and self.study.meaning not in OWN and neutral[0] > 0:
             spans = list(dict.fromkeys([*spans, _relative(rule, send.sent, neutral)]))
         cut: Setting = {"top_k": (send.top_k,) * 2} if send.top_k else {}
-        found: list[Setting] = [{**beside, self.key: span, **cut} for span in spans]
-        if self._may_be_cooled and not beside:
-            found.append({**found[0], "temperature": HIDDEN, "reported": HIDDEN})
-        return found
+        if self._is_cut:
+            beside = {key: _left_of(key, span) for key, span in beside.items()}
+            spans += self._relative_cuts(rule, spans[0], neutral)
+        return [{**beside, self.key: span, **cut} for span in spans]
+
+    def _relative_cuts(self, rule: Rule, used: Span, neutral: Span) -> list[Span]:
+        """Return a cut relative to a report of what the neutral value has left, if it may be one.
+
+        A report that has been cut to a mass m by top_p is cut by another one to its m-th part. Of
+        top_a the threshold is m times as high, for the likeliest token is.
+        """
+        off, least = (NEUTRAL[self.key],) * 2, 1.0
+        if self.key == "top_a":
+            left = self.backgrounds.rules.get("top_p", ())
+            least = min((each.neutral("top_p")[0] for each in left), default=1.0)
+        if self.key not in ("top_p", "top_a") or (neutral == off and least == 1):
+            return []
+        if used == neutral:
+            return [off]
+        if self.key == "top_a":
+            return [(0.0 if neutral != off else used[0] * least, used[1])]
+        return [(used[0], min(1.0, used[1] / neutral[0]))]
 
     def _cells(self, sends: Sequence[Send], rows: Sequence[Row]) -> dict[Send, Cell]:
         """Return what is expected, with every chain run once for each prompt."""
@@ -372,6 +410,13 @@ class Contest:
     def possible(self) -> dict[Send, Cell]:
         """The requests that were not refused."""
         return {send: cell for send, cell in self.table.items() if send.sent not in self.refused}
+
+
+def _left_of(key: str, span: Span) -> Span:
+    """Return what may be left to cut for a truncation that has cut the report already."""
+    if key == "top_p":
+        return (span[0], 1.0)
+    return (0.0, span[1]) if key == "top_a" else span
 
 
 def _relative(rule: Rule, sent: float, neutral: Span) -> Span:

@@ -35,7 +35,7 @@ from logitlab.verification.study import Study
 __all__ = ["meaning", "slope"]
 
 _HALF = 0.5
-_CUTS = {"top_k": 3, "top_p": 0.3, "min_p": 0.5}
+_CUTS = {"top_k": 3, "top_p": 0.05, "min_p": 0.5}
 _LEFT = 3  # tokens that these leave, at most
 _COMPARED = 8
 _LENGTH = 32

@@ -33,11 +33,14 @@ ASSUMPTIONS: tuple[str, ...] = (
     "beyond it.",
     "Where neutral values are sent, a bound or a default moves at most one of them, or those of a "
     "combination that engines and widespread models are known by.",
-    "Where a temperature that is sent is ignored, reports may have been divided by one from .55 to "
-    "1, but not if another truncation is in force as well.",
+    "Where a temperature that is sent is ignored, reports of what truncations have left may have "
+    "been divided by one from .55 to 1, but not if another truncation is in force as well; in all "
+    "other reports truncations see the temperature that is reported.",
+    "In reports of what truncations have left, no other bound or default cuts a neutral request "
+    "where top_p or top_a is examined, but for top_p.",
     "Of repetition_penalty: raw logits are 6 to 40 above the log-probabilities, and tokens of a "
     "template stand there at most 4 times.",
-    "Clamped temperatures are moved to a least one from .05 to 1, or to a greatest from .4 to 2.",
+    "Clamped temperatures are moved to a least one from .05 to 2, or to a greatest from .05 to 2.",
     "Clamps are monotone: a value that is used proves all between it and the neutral one.",
     "Noise from request to request is normal, with the scatter that was seen in the reports of "
     "repeated requests, and shifts each mean by at most 2.5 standard errors; if an answer brings "

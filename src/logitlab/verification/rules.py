@@ -95,7 +95,7 @@ MOVED: dict[str, tuple[Span, ...]] = {
     "min_p": ((0.0, 0.02), (0.1, 0.3), (0.3, 0.9)),
     "top_a": ((0.0, 0.05), (0.05, 0.3), (0.3, 1.0)),
 }
-HIDDEN: Span = (0.55, 1.0)
+HIDDEN: tuple[Span, ...] = ((0.55, 0.7), (0.7, 0.85), (0.85, 1.0))
 """Temperatures that reports may have been divided by already, where what is sent is ignored.
 
 It shows only where a truncation cuts that comes before."""

@@ -24,8 +24,8 @@ __all__ = ["ORDER", "ParameterRace", "values"]
 
 _SOON = 24  # requests that the first answers about a temperature may take
 
-ORDER = ("top_k", "temperature", "top_p", "min_p", "top_a")
-"""top_k cuts off what is not known of a row, and so comes first."""
+ORDER = ("top_k", "temperature", "min_p", "top_p", "top_a")
+"""top_k cuts off what is not known of a row, and min_p does not look at it: they come first."""
 
 
 def values(
@@ -149,6 +149,8 @@ class ParameterRace:
             if self.study.backgrounds is not None:
                 self.study.backgrounds.rules[self.key] = self.contest.parts
                 self.study.backgrounds.races[self.key] = self.races
+                if self.contest.parts:
+                    self.study.backgrounds.hidden = self.contest.hidden
 
     def conclude(self) -> None:
         """Add the finding."""
