@@ -27,7 +27,8 @@ def _every(key: str) -> list[Setting]:
 @pytest.mark.parametrize("key", KEYS)
 def test_the_weights_of_all_that_may_be_in_force_make_one(key: str) -> None:
     backgrounds = Backgrounds(1e-3)
-    weights = [backgrounds.weight(setting, key) for setting in _every(key)]
+    every = [*_every(key), *backgrounds.hidden]
+    weights = [backgrounds.weight(setting, key) for setting in every]
     assert sum(weights) == pytest.approx(1)
     assert min(weights) > 0
     assert backgrounds.weight({}, key) == max(weights) > 0.4

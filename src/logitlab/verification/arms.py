@@ -7,7 +7,7 @@ Nothing has to be known about the model. Three hypotheses are tested, each by an
 
 * *ignored*: both arms are draws of one unknown distribution (`TwoArms`, of whether a text is the
   first of the second arm, which itself is not counted);
-* *one text*, or two that are nearly as likely (`OneText.against_one`);
+* *one text*, or three that are nearly as likely (`OneText.against_one`);
 * *spread*: no text has more than 70 % of the second arm (`OneText.against_spread`).
 
 "Honoured" needs that the first and the third are refuted and the second is not; "not honoured",

@@ -29,6 +29,7 @@ __all__ = ["OneText", "TwoArms", "chance_of_pairs", "clopper_pearson", "share"]
 
 _SHARP = 0.97
 _MOST = 0.7
+_NEAR = 3  # texts that are nearly as likely
 _FIRST = 1 / 8
 _OTHERS = 3
 
@@ -42,9 +43,9 @@ def _krichevsky(a: int, b: int) -> float:
     return math.lgamma(a + 0.5) + math.lgamma(b + 0.5) - math.log(math.pi) - math.lgamma(a + b + 1)
 
 
-def _likeliest(a: int, b: int) -> float:
-    """Return the log-probability of such a sequence under its own share, the largest there is."""
-    return sum(n * math.log(n / (a + b)) for n in (a, b) if n)
+def _likeliest(*counts: int) -> float:
+    """Return the log-probability of such a sequence under its own shares, the largest there is."""
+    return sum(n * math.log(n / sum(counts)) for n in counts if n)
 
 
 class TwoArms:
@@ -118,27 +119,27 @@ class OneText:
     Attributes
     ----------
     against_one : float
-        The largest evidence in nats so far against "one text, or two that are nearly as likely".
+        The largest evidence in nats so far against "one text, or three that are nearly as likely".
     against_spread : float
         That against "no text has more than 70 %".
 
     Notes
     -----
-    *One text.* A server that is greedy gives one text; where two are nearly as likely, the noise
-    of batches exchanges them. So this hypothesis is: two texts B and C, with probabilities q and
-    1 - q, and any other with at most .01 in all. For given B and C the outcomes are coded as B, C,
-    another one of the texts seen so far, or another new one. The numerator predicts the next
-    outcome from all before: something new with the share of the texts seen once [1]_,
+    *One text.* A server that is greedy gives one text; where some are nearly as likely, the noise
+    of batches exchanges them. So this hypothesis is: three texts B, C and D, with any
+    probabilities, and any other with at most .01 in all. For given ones the outcomes are coded as
+    B, C, D, another one of the texts seen so far, or another new one. The numerator predicts the
+    next outcome from all before: something new with the share of the texts seen once [1]_,
     ν = (s + ½) / (N + 1), and a text seen before with (1 - ν) times its share; of ν, an eighth is
-    B's and an eighth C's while they are new. It adds up to one at most, and
+    that of each of the three while it is new. It adds up to one at most, and
 
-    .. math:: E = \min_{B, C}\; \frac{\prod \text{predicted}}
-                  {\max_q q^{n_B} (1 - q)^{n_C}\; .01^{\,n - n_B - n_C}}
+    .. math:: E = \min_{B, C, D}\; \frac{\prod \text{predicted}}
+                  {\max_q q_B^{n_B} q_C^{n_C} q_D^{n_D}\; .01^{\,n - n_B - n_C - n_D}}
 
-    is at most the e-process of the true B and C.
+    is at most the e-process of the true ones.
 
     *Many answers of one request* may go elsewhere as a whole, with probability .01. So a request is
-    one outcome: whether at least 3 of its answers are not one of its two most frequent. Under the
+    one outcome: whether at least 3 of its answers are not one of its three most frequent. Under the
     hypothesis that has at most the probability .01 and the binomial chance of 3 in n at .01; it
     gives a factor of a half over that, and the contrary a half. No request is more than 50.
 
@@ -174,7 +175,7 @@ class OneText:
     def add(self, *texts: str) -> None:
         """See one more answer of the arm, or all those of one request."""
         if len(texts) > 1:
-            others = len(texts) - sum(n for _, n in Counter(texts).most_common(2))
+            others = len(texts) - sum(n for _, n in Counter(texts).most_common(_NEAR))
             chance = FOREIGN + _at_least(_OTHERS, len(texts), FOREIGN)
             is_scattered = others >= _OTHERS
             self._log_requests += math.log(0.5 / min(chance, 1) if is_scattered else 0.5)
@@ -202,19 +203,19 @@ class OneText:
         self._alone[text] += 1
 
     def _log_one(self) -> float:
-        """Return the evidence of answers that came alone, for those two it is least for."""
+        """Return the evidence of answers that came alone, for those texts it is least for."""
         # Among the new texts, and among the others, those that came most often fit best.
         counts = self._alone
         by_count = sorted(counts, key=lambda text: -counts[text])
         new = [text for text in by_count if text in self._new]
         old = [text for text in by_count if text not in self._new]
         best = math.inf
-        for pair in combinations([*new[:2], *old[:2], None, None], 2):
-            b, c = (counts[text] if text is not None else 0 for text in pair)
-            coded = sum(text in self._new for text in pair)
+        for near in combinations([*new[:_NEAR], *old[:_NEAR], *[None] * _NEAR], _NEAR):
+            own = [counts[text] for text in near if text is not None]
+            coded = sum(text in self._new for text in near)
             log_e = self._log_q + coded * math.log(_FIRST)
-            log_e += (len(new) - coded) * math.log(1 - 2 * _FIRST)
-            log_e -= _likeliest(b, c) + (counts.total() - b - c) * math.log(FOREIGN)
+            log_e += (len(new) - coded) * math.log(1 - _NEAR * _FIRST)
+            log_e -= _likeliest(*own) + (counts.total() - sum(own)) * math.log(FOREIGN)
             best = min(best, log_e)
         return best
 
