@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_number
+from logitlab.checks import ParameterError, Range, Seen, check_number, counted
 from logitlab.cli.arguments import COUNT, add_command, add_options, whole
 from logitlab.cli.forms import number_of
 from logitlab.cli.outputs import check_outputs
@@ -199,8 +199,6 @@ def _tell_required(result: Any, required: str) -> None:
 def _tell_estimate(
     requests: int, read: int, written: int, cap: int, price: tuple[float, float] | None
 ) -> None:
-    from logitlab.verification.wording import counted
-
     cost = ""
     if price is not None:
         cost = f": about {_money((read * price[0] + written * price[1]) / 1e6)}"

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, counted
 from logitlab.progress import Progress
 from logitlab.verification.answer import Answer
 from logitlab.verification.bases import PROMPTS
@@ -24,7 +24,7 @@ from logitlab.verification.penalty_prompts import words
 from logitlab.verification.reading import counted_tokens
 from logitlab.verification.result import Verification
 from logitlab.verification.study import Spent, Study
-from logitlab.verification.wording import counted, harmless
+from logitlab.verification.wording import harmless
 
 __all__ = ["Examination"]
 

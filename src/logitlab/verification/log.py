@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from logitlab.checks import ParameterError, check_path
+from logitlab.checks import ParameterError, brief, check_path
+from logitlab.verification.address import Address
 from logitlab.verification.answer import Answer
 from logitlab.verification.endpoint import Reply, plain_body
+from logitlab.verification.hiding import Hiding
 from logitlab.verification.missing import missing
 from logitlab.verification.reading import answer_of
 from logitlab.verification.study import Spent
@@ -149,6 +151,7 @@ def read_log(path: Any) -> Past:
             "" if by is None else f", by logitlab {harmless(str(by))}, and this is {__version__}"
         )
         raise ParameterError("resume", rule, str(path), f"It has {seen}{writer}.")
+    _check_endpoint(header, path)
     entries: list[tuple[dict[str, Any], Reply]] = []
     pieces: dict[str, list[bytes] | None] = {}
     for number, each in enumerate(read[1:], 2):
@@ -160,6 +163,18 @@ def read_log(path: Any) -> Past:
         else:
             entries.append(_entry(each, number, path))
     return Past(path, header, tuple(entries), pieces, whole, is_torn)
+
+
+def _check_endpoint(header: Mapping[str, Any], path: Path) -> None:
+    """Raise for a first line that names no endpoint, or one with a password in it."""
+    url = header.get("endpoint")
+    try:
+        if url is not None:
+            Address.of(url)
+    except ParameterError as error:
+        shown = error.value if isinstance(url, str) else brief(url)
+        hint = f"Its first line has {shown} as the endpoint."
+        raise ParameterError("resume", "a log of logitlab verify", str(path), hint) from None
 
 
 def _line(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -184,7 +199,7 @@ def _entry(line: dict[str, Any], number: int, path: Path) -> tuple[dict[str, Any
     ):
         hint = f"Line {number} is not a request with its answer."
         raise ParameterError("resume", "a log of logitlab verify", str(path), hint)
-    return body, Reply(status, document, retries)
+    return body, Reply(status, Hiding().document(document), retries)
 
 
 def _split(line: dict[str, Any], number: int, path: Path) -> dict[str, list[bytes] | None]:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from logitlab.checks import counted
 from logitlab.verification.finding import Claim, Finding
 from logitlab.verification.observed import ASSUMPTIONS
 from logitlab.verification.outcome import Outcome
-from logitlab.verification.wording import counted, harmless
+from logitlab.verification.wording import harmless
 from logitlab.version import __version__
 
 __all__ = ["SCHEMA", "document", "markdown", "terminal"]

@@ -7,11 +7,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from logitlab.checks import ParameterError, suggestion
+from logitlab.checks import ParameterError, counted, suggestion
 from logitlab.request.params import PARAMETERS
 from logitlab.verification.outcome import KNOWN, Outcome
 from logitlab.verification.report import document, markdown, terminal
-from logitlab.verification.wording import counted
 
 __all__ = ["Verification", "names_of"]
 
