@@ -58,10 +58,12 @@ class Finding:
     ----------
     verdict : str
         The answer that is left; ``"cannot_tell"`` where several are.
-    kind : str
-        ``"proven"``, ``"observed"`` or ``"reported"``.
+    kind : str or None
+        ``"proven"``, ``"observed"`` or ``"reported"``; None of ``"cannot_tell"``, whatever it is
+        given: nothing is known then.
     error : float
-        The most that the chance of a wrong verdict is; 0 where it is not proven.
+        The most that the chance is that a race excluded what is true, and so that of a verdict
+        which is proven; 0 where there was no race.
     relies : float
         The part of it that is that of other findings, which it takes for granted.
     claims : tuple of Claim
@@ -84,7 +86,7 @@ class Finding:
     """
 
     verdict: Verdict
-    kind: Kind
+    kind: Kind | None
     error: float = 0.0
     claims: tuple[Claim, ...] = ()
     alive: Mapping[str, float] = field(default_factory=dict)
@@ -97,3 +99,12 @@ class Finding:
     scope: str | None = None
     history: tuple[tuple[int, Mapping[str, float]], ...] = field(default=(), repr=False)
     relies: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.verdict == "cannot_tell":
+            object.__setattr__(self, "kind", None)
+
+    @property
+    def is_raced(self) -> bool:
+        """Whether a race excluded something, with its error: what is left may be no verdict."""
+        return self.kind in ("proven", None) and self.error > 0

@@ -65,7 +65,7 @@ class Hiding:
 
     def __init__(self, key: str | None = None) -> None:
         self._is_long = key is not None and len(key) >= _SHORT
-        self._pattern = re.compile(_pattern(key) if self._is_long else re.escape(key or ""))
+        self._pattern = re.compile(_pattern(key or "") if self._is_long else re.escape(key or ""))
         self._has_key = bool(key)
 
     def __repr__(self) -> str:
@@ -148,7 +148,8 @@ def _is_bytes(value: Any) -> bool:
 
 def _cut(text: str, cuts: Sequence[tuple[int, int]]) -> str:
     """Return a text without some parts of it, which may overlap."""
-    parts, end = [], 0
+    parts: list[str] = []
+    end = 0
     for low, high in sorted(cuts):
         if high > end:
             parts += [text[end:low], _HIDDEN] if low >= end and (low > end or not parts) else []

@@ -7,18 +7,24 @@ from contextlib import closing, nullcontext, suppress
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, brief, check_flag, check_integer, check_number
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    brief,
+    check_flag,
+    check_integer,
+    check_number,
+)
 from logitlab.progress import Progress, interruptible
-from logitlab.request.params import PARAMETERS
 from logitlab.verification.address import Address
-from logitlab.verification.battery import QUICK, is_examined
 from logitlab.verification.endpoint import Endpoint, key_from
 from logitlab.verification.examination import Examination
-from logitlab.verification.log import Past, read_log
-from logitlab.verification.outcome import KNOWN, OTHERS
-from logitlab.verification.result import Verification, names_of
+from logitlab.verification.log import Past, check_new, read_log
+from logitlab.verification.names import only_names
+from logitlab.verification.result import Verification
 
-__all__ = ["verify"]
+__all__ = ["examined", "verify"]
 
 _DEFAULTS: dict[str, Any] = {
     "model": None,
@@ -33,6 +39,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 """What a log keeps, so that the report can be made again from it alone."""
 
+_OFFLINE = "No request is sent."
 _FIXED = ("model", "provider", "plain", "prompts", "seed")
 """Settings that all requests of a log follow, and that cannot be others later."""
 
@@ -155,6 +162,38 @@ def verify(
         "plain": plain,
         "seed": seed,
     }
+    how = {"tokenizer": tokenizer, "key": key, "jobs": jobs, "log": log, "resume": resume}
+    how |= {"timeout": timeout, "retries": retries, "client": client, "progress": progress}
+    return examined(endpoint, given, **how)
+
+
+def examined(
+    endpoint: Any,
+    given: Mapping[str, Any],
+    *,
+    tokenizer: Any = None,
+    key: str | None = None,
+    jobs: int = 1,
+    log: Any = None,
+    resume: Any = None,
+    timeout: float = 120.0,
+    retries: int = 4,
+    client: Any = None,
+    progress: bool | None = False,
+    begun: Callable[[Mapping[str, Any], int], None] = lambda settings, recorded: None,
+) -> Verification:
+    """Examine an endpoint as `verify` does, and tell somebody of it before the first request.
+
+    Parameters
+    ----------
+    endpoint, tokenizer, key, jobs, log, resume, timeout, retries, client, progress
+        As of `verify`.
+    given : mapping
+        The other settings of `verify`; those that are left out, or None, are not given.
+    begun : callable
+        Told the settings, and how many answers a log has, once everything was checked that can be
+        without a request.
+    """
     past = None if resume is None else read_log(resume)
     settings = _settings(given, past)
     jobs = check_integer("jobs", jobs, Range(1, 64, integer=True))
@@ -165,26 +204,51 @@ def verify(
     if log is not None and past is not None:
         hint = "New answers are added to that log."
         raise ParameterError("log", "left out where a log is resumed", str(log), hint)
+    if log is not None:
+        check_new(log)
     asked = None if endpoint is None else _asked(endpoint)
-    secret = key_from(key, asked if isinstance(asked, Address) else None) if asked else None
-    pieces = None if tokenizer is None else _pieces(tokenizer)
     if asked is None and past is None:
         raise ParameterError("endpoint", "given where there is no log to resume", None)
-    with Progress("requests", progress) as bar, interruptible() as is_interrupted:
-        run = Examination(settings, past, bar, is_interrupted)
-        how = {"retries": retries, "timeout": timeout, "jobs": jobs, "client": client}
-        speaker = None if asked is None else Endpoint(asked, secret, **how)
-        with nullcontext() if speaker is None else closing(speaker):
+    for name, value in (("key", key), ("client", client)) if asked is None else ():
+        if value is not None:
+            seen = Seen("one") if name == "key" else value
+            raise ParameterError(name, "left out where no endpoint is given", seen, _OFFLINE)
+    secret = key_from(key, asked if isinstance(asked, Address) else None) if asked else None
+    pieces = None if tokenizer is None else _pieces(tokenizer)
+    how = {"retries": retries, "timeout": timeout, "jobs": jobs, "client": client}
+    speaker = None if asked is None else Endpoint(asked, secret, **how)
+    run = Examination(settings, past)
+    with nullcontext() if speaker is None else closing(speaker):
+        run.meet(speaker)
+        begun(settings, len(past.entries) if past else 0)
+        with Progress("requests", progress) as bar, interruptible() as is_interrupted:
+            run.bar, run.is_interrupted = bar, is_interrupted
             return run(speaker, log, pieces)
 
 
 def _settings(given: Mapping[str, Any], past: Past | None) -> dict[str, Any]:
     """Return checked settings: those given, else those of a log, else the defaults."""
-    kept = past.header.get("settings") if past else None
-    kept = kept if isinstance(kept, Mapping) else {}
+    if past is None:
+        return _checked(given, {})
+    kept = past.header.get("settings", {})
+    hint = "Its first line has no settings."
+    if isinstance(kept, Mapping):
+        try:
+            _checked({}, kept)
+        except ParameterError as error:
+            hint = f"Its settings are none: {error}"
+        else:
+            return _checked(given, kept, is_kept=True)
+    raise ParameterError("resume", "a log of logitlab verify", str(past.path), hint)
+
+
+def _checked(
+    given: Mapping[str, Any], kept: Mapping[str, Any], is_kept: bool = False
+) -> dict[str, Any]:
+    """Return settings, or raise for the first that is wrong, or not as it was kept."""
     settings = {
         key: next(
-            (each for each in (given[key], kept.get(key)) if each is not None),
+            (each for each in (given.get(key), kept.get(key)) if each is not None),
             default,
         )
         for key, default in _DEFAULTS.items()
@@ -194,24 +258,14 @@ def _settings(given: Mapping[str, Any], past: Past | None) -> dict[str, Any]:
     settings["alpha"] = check_number("alpha", settings["alpha"], Range(1e-12, 0.5))
     settings["cap"] = check_integer("cap", settings["cap"], Range(1, 10**6, integer=True))
     settings["seed"] = check_integer("seed", settings["seed"], Range(0, 2**63 - 1, integer=True))
-    only = names_of("only", settings["only"], [*KNOWN, *OTHERS, *PARAMETERS])
-    if given["only"] is not None and not only:
-        hint = "Leave it out for all of them."
-        raise ParameterError("only", "at least one parameter", given["only"], hint)
-    for each in only:
-        if not is_examined(each):
-            hint = "No request that is sent would tell of it."
-            raise ParameterError("only", "parameters that are examined", each, hint)
-    settings["only"] = list(only)
-    others = sorted({*only} - {*QUICK})
-    if settings["quick"] and others:
-        rule = f"among {', '.join(QUICK)}, which is all that a quick examination looks at"
-        raise ParameterError("only", rule, others[0])
+    # No name at all is none of a caller, and all of a log.
+    only = given.get("only") if given.get("only") is not None else settings["only"] or None
+    settings["only"] = list(only_names("only", only, bool(settings["quick"])))
     for name in ("model", "provider"):
         if settings[name] is not None and not (isinstance(settings[name], str) and settings[name]):
             raise ParameterError(name, "a name", settings[name])
     settings["prompts"] = _texts(settings["prompts"])
-    for name in _FIXED if past else ():
+    for name in _FIXED if is_kept else ():
         if name in kept and settings[name] != kept[name]:
             is_none = kept[name] is None
             rule = "left out, as in the log" if is_none else f"that of the log, {brief(kept[name])}"
