@@ -38,6 +38,11 @@ class Claim:
         The value that was used instead, where only one is left.
     log_e : float
         The evidence in nats against the strongest rival of the claim.
+
+    Examples
+    --------
+    >>> Claim(1.5, "clamped", used=1.0).verdict
+    'not_honoured'
     """
 
     sent: Any
@@ -83,6 +88,13 @@ class Finding:
         Of a penalty what it counts, of a seed where it repeats.
     history : tuple of (int, mapping)
         The evidence in nats against each hypothesis after each request, for pictures.
+
+    Examples
+    --------
+    >>> found = Finding("honoured", "proven", 0.001, (Claim(0.5, "honoured"),), requests=12)
+    >>> found.verdict, found.kind, found.claims[0].sent
+    ('honoured', 'proven', 0.5)
+    >>> Finding("cannot_tell", "proven", 0.001).kind
     """
 
     verdict: Verdict

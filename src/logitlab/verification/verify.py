@@ -87,11 +87,12 @@ def verify(
     model : str, optional
         As the server calls it; needed where it offers several.
     alpha : float, optional
-        The error of each race, 1e-3 by default.
+        The error of each race, from 1e-12 to 0.5, 1e-3 by default.
     cap : int, optional
-        The most requests, 800 by default.
+        The most requests, 1 at least, 800 by default.
     only : str or iterable of str, optional
-        The parameters that are wanted, instead of all.
+        The parameters that are wanted, instead of all: names, or a text with commas between them.
+        ``"beyond"`` stands for all samplers beyond the page.
     quick : bool, optional
         Only top_k, top_p, min_p and temperature: about 100 requests.
     prompts : iterable of str, optional
@@ -105,11 +106,11 @@ def verify(
     key : str, optional
         The key, or ``env:NAME`` for the variable that holds it. By default OpenRouter and OpenAI
         get those of ``OPENROUTER_API_KEY`` and ``OPENAI_API_KEY``, and nobody else gets any. It is
-        not printed, and not logged.
+        not printed, and not logged; where an answer repeats it, in whatever escapes, it is hidden.
     plain : bool, optional
         Ask for completions of a prompt, and not for chats.
     jobs : int
-        Requests that may be sent at a time.
+        Requests that may be sent at a time, 64 at most.
     seed : int, optional
         Of the choices that the examination makes, 0 by default.
     log : path, optional
@@ -118,10 +119,10 @@ def verify(
         The log of an earlier run. Its settings are taken where none are given, and its answers
         before any is asked for; new ones are added to it.
     timeout : float
-        Seconds for a request and its response.
+        Seconds for a request and its response, a day at most.
     retries : int
-        How often a request is sent again after 408, 409, 425, 429, 5xx and lost connections. Other
-        errors are answers.
+        How often, 20 times at most, a request is sent again after 408, 409, 425, 429, 5xx and lost
+        connections. Other errors are answers.
     client : httpx.Client, optional
         Carries the requests, for proxies and certificates of one's own; the standard library does
         without it. No proxy of the environment is asked.
@@ -136,9 +137,11 @@ def verify(
     Raises
     ------
     ParameterError
-        For a bad URL or setting, and a log that is none.
+        For a bad URL or setting, one that has no effect where no endpoint is given, and a log that
+        is none. Nothing is asked before all of these are looked at.
     EndpointError
-        For an endpoint that answers nothing, or what nobody can read.
+        For an endpoint that answers nothing, or what nobody can read, in the first requests; for a
+        function that raises anything but what clients raise for a refusal.
 
     Notes
     -----
@@ -150,6 +153,18 @@ def verify(
     J. Ville, "Étude critique de la notion de collectif", 1939; L. Wasserman, A. Ramdas and
     S. Balakrishnan, "Universal inference", PNAS 117, 2020; P. Grünwald, R. de Heide and W. Koolen,
     "Safe testing", JRSS B 86, 2024.
+
+    Examples
+    --------
+    A provider that drops ``n`` and honours the rest:
+
+    >>> import logitlab as ll
+    >>> model = ll.models.NGram.bundled()
+    >>> def provider(body):
+    ...     return ll.chat(model, {key: value for key, value in body.items() if key != "n"})
+    >>> result = ll.verify(provider, only="n")
+    >>> result.parameters["n"].verdict, result.parameters["n"].kind, result.honoured("n")
+    ('ignored', 'observed', False)
     """
     given = {
         "model": model,
