@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -120,6 +121,26 @@ def test_parts_of_a_document_do_not_make_the_key(document: Any) -> None:
     assert Hiding(KEY).document({"a": [1, 2.5, None, True, "b"]}) == {
         "a": [1, 2.5, None, True, "b"]
     }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\\" * 200_000,
+        "".join("\\" * 4 + f"u{ord(letter):04x}" for letter in KEY[:-1]) * 500,
+        "".join(f"\\\\\\n{letter}" for letter in KEY[:-1]) * 500,
+        ("s" + " \\n" * 50) * 2000,
+        "%3a%2f%2f" * 30_000,
+        "%2525252525" * 20_000,
+        "&amp;amp;amp;" * 20_000,
+        "://" * 50_000,
+        "?key=" * 50_000,
+    ],
+)
+def test_no_text_takes_long(text: str) -> None:
+    begun = time.monotonic()
+    Hiding(KEY).document([text])
+    assert time.monotonic() - begun < 5  # it takes a second at most
 
 
 def test_a_short_key_is_hidden_in_texts_and_nowhere_else() -> None:

@@ -20,6 +20,7 @@ from hypothesis import given, settings, strategies as st
 from logitlab import EndpointError
 from logitlab.verification import battery
 from logitlab.verification.answer import Answer
+from logitlab.verification.calls import calls_of
 from logitlab.verification.endpoint import Endpoint
 from logitlab.verification.exchange import Dropped, Response
 from logitlab.verification.identity import Identity
@@ -290,6 +291,27 @@ def test_entries_that_pad_a_list_are_no_tokens() -> None:
     tokens = [{"id": 5, "piece": "a"}, {"id": -1, "piece": ""}, {"id": -1, "piece": "b"}]
     assert pieces_of({"tokens": tokens}, "a") == [b"a"]
     assert pieces_of({"tokens": [5, -1, -1], "token_strs": ["a", "", "x"]}, "a") == [b"a"]
+
+
+def test_parts_of_a_content_are_texts_or_told() -> None:
+    parts = [{"text": "a"}, {"type": "image"}, {"text": None}, 5, {"text": "b"}]
+    assert answer_of(200, {"choices": [{"message": {"content": parts}}]}).text() == "ab"
+    with pytest.raises(EndpointError, match=r"an int as choices\[0\]\.message\.content\[0\]\.text"):
+        answer_of(200, {"choices": [{"message": {"content": [{"text": 5}]}}]})
+
+
+@pytest.mark.parametrize("told", [-5, 1.5, "5", True, float("nan"), 10**400, None, [1], {}])
+def test_of_a_refusal_nothing_but_its_words_is_read(told: Any) -> None:
+    usage = {"prompt_tokens": told, "completion_tokens": told}
+    answer = Answer(400, {"choices": told, "usage": usage, "error": "no"})
+    assert (answer.choices, answer.text(), answer.positions(), answer.words) == ([], "", [], "no")
+    assert answer.tokens == (int(told == 1.5),) * 2
+
+
+@pytest.mark.parametrize("made", [5, 1.5, True, "x", {"function": {}}, [5], [{"function": 5}]])
+def test_calls_that_are_none_are_none(made: Any) -> None:
+    message = {"content": "hi", "tool_calls": made}
+    assert calls_of(answer_of(200, {"choices": [{"message": message}]})) == []
 
 
 class Broken(Mapping[str, Any]):

@@ -10,6 +10,7 @@ import pytest
 from logitlab import ParameterError, Verification
 from logitlab.verification.finding import Claim, Finding
 from logitlab.verification.identity import Identity
+from logitlab.verification.names import only_names, required_names
 from logitlab.verification.outcome import Spending
 from logitlab.verification.report import markdown, terminal
 
@@ -254,6 +255,11 @@ def test_wrong_names_are_told() -> None:
     for bad in (5, [5]):
         with pytest.raises(ParameterError, match="keys must be names of parameters"):
             RESULT.honoured(bad)  # type: ignore[arg-type]
+
+
+def test_whatever_a_report_has_can_be_wanted_and_required() -> None:
+    assert only_names("only", "reasoning_effort,dialects,beyond")
+    assert required_names("keys", "reasoning_effort,verbosity") == ("reasoning_effort", "verbosity")
 
 
 def test_the_cost_is_that_of_tokens_read_and_written() -> None:

@@ -63,7 +63,8 @@ def calls_of(answer: Answer) -> list[str]:
     """
     message = answer.choices[0].get("message") if answer.choices else None
     made = message.get("tool_calls") if isinstance(message, Mapping) else None
-    functions = [call.get("function") for call in made or () if isinstance(call, Mapping)]
+    listed = made if isinstance(made, list) else []
+    functions = [call.get("function") for call in listed if isinstance(call, Mapping)]
     cut = ending(answer) == "length"
     return [
         str(function["name"])

@@ -11,9 +11,13 @@ from typing import Any
 __all__ = ["Hiding", "without_passwords"]
 
 _HIDDEN = "[key]"
+_LONGEST = 1000  # letters of a name and a password; what has no bound takes too long
 _SHORT = 8  # shorter keys, such as EMPTY, stand in many a text, and are hidden as they are alone
-_SEPARATORS = "\"'`,;+|\\"
-"""What may stand between the parts of a key that is split; white space, too."""
+_SEPARATORS = "\"'`,;+|"
+"""What may stand between the parts of a key that is split; white space and backslashes, too."""
+
+_SLASHES = r"\\{1,8}"
+"""How often a letter may be escaped: 8 are three times."""
 
 _NAMES = (
     r"(?:api[_-]?key|apikey|key|(?:[a-z]+[_-]?)?token|password|passwd|pwd|pass|secret|"
@@ -22,7 +26,8 @@ _NAMES = (
 _AT = r"(?:@|%(?:25)*40)"
 _IS, _AND = r"(?:=|%(?:25)*3d)", r"(?:[?&;]|%(?:25)*(?:3f|26|3b))"
 _LOGIN = re.compile(
-    rf"((?::|%(?:25)*3a)(?:/|\\+/|%(?:25)*2f){{2}})[^\s/?#\"'<>]*{_AT}", re.IGNORECASE
+    rf"((?::|%(?:25)*3a)(?:/|\\+/|%(?:25)*2f){{2}})[^\s/?#\"'<>]{{0,{_LONGEST}}}{_AT}",
+    re.IGNORECASE,
 )
 _QUERY = re.compile(rf"({_AND}{_NAMES}{_IS})(?:(?!{_AND})[^\s\"'<>#,)\]}}])+", re.IGNORECASE)
 
@@ -158,11 +163,14 @@ def _cut(text: str, cuts: Sequence[tuple[int, int]]) -> str:
 
 
 def _pattern(key: str) -> str:
-    """Return the pattern of a key in all its forms."""
+    """Return the pattern of a key in all its forms.
+
+    Its parts give nothing back that they have taken, so that no text takes long to search.
+    """
     space = "".join(re.escape(sign) for sign in _SEPARATORS if sign not in key)
-    slash = "" if "\\" in key else r"|\\+[nrt/\"']"
-    # A letter's own backslashes are no separators: the longest form of it is tried first.
-    between = rf"(?:[\s\u200b-\u200d\u2060{space}]{slash})*?"
+    # A backslash that begins the escape of a letter is of that.
+    slash = "" if "\\" in key else r"|\\[nrt]|\\(?!\\{0,8}(?:u00|x)[0-9A-Fa-f]{2})"
+    between = rf"(?>[\s\u200b-\u200d\u2060{space}]{slash})*+"
     forms = [between.join(map(_letter, key))]
     data = key.encode()
     for place in range(3):  # where the key begins in a group of three bytes
@@ -184,13 +192,13 @@ def _letter(letter: str) -> str:
     both = "".join(f"[{d}{d.upper()}]" if d.isalpha() else d for d in f"{code:02x}")
     named = html.escape(letter)
     forms = [
-        rf"\\+(?:u00|x){both}",
-        rf"%(?:25)*{both}",
-        rf"&(?:amp;)*#(?:0*{code}|[xX]0*{both});",
+        rf"{_SLASHES}(?:u00|x){both}",
+        rf"%(?:25){{0,4}}{both}",
+        rf"&(?:amp;){{0,4}}#(?:0*{code}|[xX]0*{both});",
         re.escape(letter),
     ]
     if named != letter:
         forms.insert(0, re.escape(named))
     if not letter.isalnum():
-        forms.insert(0, rf"\\+{re.escape(letter)}")
-    return f"(?:{'|'.join(forms)})"
+        forms.insert(0, rf"{_SLASHES}{re.escape(letter)}")
+    return f"(?>{'|'.join(forms)})"

@@ -115,7 +115,9 @@ def _names(name: str, given: Any, known: Collection[str]) -> tuple[str, ...]:
     for each in names:
         if not isinstance(each, str):
             raise ParameterError(name, _RULE, each)
-        if each not in known:
+        # Such as reasoning_effort, which the page does not have.
+        is_stage = each not in (_BEYOND, *OTHERS) and not is_beyond(each)
+        if each not in known and not is_stage:
             raise ParameterError(name, _RULE, each, _meant(each, known))
     return tuple(dict.fromkeys(names))
 

@@ -284,8 +284,13 @@ def _choice(choice: Any, path: str) -> dict[str, Any]:
     if message is not None:
         content = _typed(message, dict, f"{path}.message").get("content")
         if isinstance(content, list):  # parts, of which those of text count
-            parts = [part.get("text") for part in content if isinstance(part, dict)]
-            message = {**message, "content": "".join(each for each in parts if each)}
+            where = f"{path}.message.content"
+            texts = [
+                _typed(part["text"], str, f"{where}[{i}].text")
+                for i, part in enumerate(content)
+                if isinstance(part, dict) and part.get("text") is not None
+            ]
+            message = {**message, "content": "".join(texts)}
         elif content is not None:
             _typed(content, str, f"{path}.message.content")
     elif choice.get("text") is not None:
