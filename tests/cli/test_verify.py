@@ -326,7 +326,7 @@ def test_an_option_that_nothing_would_come_of_is_told(
     option: str, value: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert status("--from", "log", option, value) == 2
-    shown = "another" if option == "--key-env" else repr(value)
+    shown = "a name" if option == "--key-env" else repr(value)
     assert capsys.readouterr().err == (
         f"logitlab: error: {option} must be left out where --from has no URL, got {shown}. "
         "No request is sent: the report is made from the log alone.\n"

@@ -327,3 +327,14 @@ def test_numbers_of_numpy_are_logged_as_numbers(tmp_path: Path) -> None:
     replay([{"seed": np.int64(5)}])
     log.close()
     assert read_log(tmp_path / "log").entries[0][0] == {"seed": 5}
+
+
+def test_what_has_no_effect_on_a_log_alone_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    verify(lab, log=path, cap=12)
+    for name, value, shown in (("key", "sk-secret", "a key"), ("client", 5, "5")):
+        with pytest.raises(ParameterError) as error:
+            verify(resume=path, **{name: value})  # type: ignore[arg-type]
+        assert str(error.value) == (
+            f"{name} must be left out where no endpoint is given, got {shown}. No request is sent."
+        )

@@ -177,7 +177,7 @@ def _check_offline(arguments: argparse.Namespace) -> None:
     for option in ("--key-env", "--timeout", "--jobs"):
         value = getattr(arguments, option[2:].replace("-", "_"))
         if value is not None:
-            seen = Seen("another") if option == "--key-env" else value
+            seen = Seen("a name") if option == "--key-env" else value
             hint = "No request is sent: the report is made from the log alone."
             raise ParameterError(option, "left out where --from has no URL", seen, hint)
 

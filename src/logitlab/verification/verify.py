@@ -226,7 +226,7 @@ def examined(
         raise ParameterError("endpoint", "given where there is no log to resume", None)
     for name, value in (("key", key), ("client", client)) if asked is None else ():
         if value is not None:
-            seen = Seen("one") if name == "key" else value
+            seen = Seen("a key") if name == "key" else value
             raise ParameterError(name, "left out where no endpoint is given", seen, _OFFLINE)
     secret = key_from(key, asked if isinstance(asked, Address) else None) if asked else None
     pieces = None if tokenizer is None else _pieces(tokenizer)
