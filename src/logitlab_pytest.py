@@ -91,6 +91,9 @@ _WORDS = {"engine": "by whose rules, such as vllm", "gives": "what it returns, i
           " inferred", "arrays": "what it takes: numpy, torch, jax or mlx", "arithmetic": "what it"
           " computes in, such as float32"}  # fmt: skip
 
+_NUMBERS = {"error": "chance of a false alarm", "seed": "of the rows", "calls": "how often it is"
+            " called"}  # fmt: skip
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options for a sampler."""
@@ -104,16 +107,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--logitlab-like",
-        default="{}",
+        default=None,
         metavar="JSON",
         help="what it is to do: a request, or a list of these for one that takes a request",
     )
     for name, words in _WORDS.items():
         group.addoption(f"--logitlab-{name}", default=None, help=words)
     group.addoption("--logitlab-batch", action="store_true", help="whether it takes several rows")
-    group.addoption("--logitlab-error", type=float, default=None, help="chance of a false alarm")
-    group.addoption("--logitlab-seed", type=int, default=None, help="of the rows")
-    group.addoption("--logitlab-calls", type=int, default=None, help="how often it is called")
+    for name, words in _NUMBERS.items():  # read by `_number`, which says what is wrong
+        group.addoption(f"--logitlab-{name}", default=None, metavar="N", help=words)
 
 
 class _Law(pytest.Item):
@@ -146,24 +148,37 @@ class _Law(pytest.Item):
 def pytest_configure(config: pytest.Config) -> None:
     """Load the samplers and check the options, before anything is collected or workers begin."""
     names = config.getoption("--logitlab-sampler")
-    options = {
-        name: config.getoption(f"--logitlab-{name}")
-        for name in (*_WORDS, "batch", "error", "seed", "calls")
-    }
-    options = {name: value for name, value in options.items() if value not in (None, False)}
+    options = {name: config.getoption(f"--logitlab-{name}") for name in (*_WORDS, *_NUMBERS)}
+    options = {name: value for name, value in options.items() if value is not None}
+    if config.getoption("--logitlab-batch"):
+        options["batch"] = True
+    like = config.getoption("--logitlab-like")
     if not names:
-        given = [*options, *(["like"] if config.getoption("--logitlab-like") != "{}" else [])]
+        given = [*options, *(["like"] if like is not None else [])]
         if given:
             raise pytest.UsageError(f"--logitlab-{given[0]} needs --logitlab-sampler")
         return
     try:
-        like = json.loads(config.getoption("--logitlab-like"))
-    except ValueError as error:
+        like = {} if like is None else json.loads(like)
+    except (ValueError, RecursionError) as error:
         raise pytest.UsageError(f"--logitlab-like must be JSON: {error}") from None
+    options = {
+        name: _number(value) if name in _NUMBERS else value for name, value in options.items()
+    }
     found = {name: _load(name, str(config.invocation_params.dir)) for name in names}
     for name, sampler in found.items():
         _check(name, sampler, like, options)
     config.stash[_SAMPLERS] = found, like, options
+
+
+def _number(text: str) -> Any:
+    """Return the number that a text is, or the text itself for the checks to refuse."""
+    for kind in (int, float):
+        try:
+            return text if "_" in text else kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def _check(name: str, sampler: Any, like: Any, options: Mapping[str, Any]) -> None:

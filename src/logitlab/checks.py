@@ -34,11 +34,13 @@ __all__ = [
     "check_path",
     "check_token",
     "check_type",
+    "counted",
     "nearest",
     "needs",
     "plain_array",
     "shown",
     "suggestion",
+    "with_article",
 ]
 
 
@@ -117,22 +119,43 @@ def brief(value: object) -> str:
         return repr(value.item())
     if is_array(value):
         kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
-        article = "an" if kind[0] in "aeiou" else "a"
         try:
             shape: Any = value.shape  # type: ignore[attr-defined]
-            return f"{article} {kind} of shape {tuple(shape)}"
+            return f"{with_article(kind)} of shape {tuple(shape)}"
         except Exception:  # it has none, or, as torch's nested tensors, none that it could tell
-            return f"{article} {kind}"
+            return with_article(kind)
     if isinstance(value, int) and abs(value) >= 10**40:
         return f"an integer of {value.bit_length()} bits"
     try:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # too long for Python to print, or nested too deeply
-        text = f"a {type(value).__name__}"
+        text = with_article(type(value).__name__)
     if len(text) <= 120:
         return text
     space = text.rfind(" ", 80, 118)  # no word is cut where that can be helped
     return text[: space + 1 if space > 0 else 117] + "..."
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> counted(1, "request"), counted(1200, "request")
+    ('1 request', '1,200 requests')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def with_article(noun: str) -> str:
+    """Return a noun with its article, by its first letter.
+
+    Examples
+    --------
+    >>> with_article("list"), with_article("int")
+    ('a list', 'an int')
+    """
+    return f"{'an' if noun[:1].lower() in [*'aeiou'] else 'a'} {noun}"
 
 
 def shown(value: Any) -> str:

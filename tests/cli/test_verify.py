@@ -53,8 +53,8 @@ def test_a_table_an_estimate_and_the_cost(
     assert told.out.startswith(f"{server.url}, model grimm\n")
     assert "temperature  honoured  proven, 0.001" in told.out
     assert "sent again" in told.out  # the failures that are played
-    assert told.err.startswith("About 24 requests, at most 800; about 840 tokens to read and 55 ")
-    assert "to write: about 0.0014.\n" in told.err
+    assert told.err.startswith("About 24 requests, at most 800; about 432 tokens to read and 55 ")
+    assert "to write: about 0.00098.\n" in told.err
     assert " written, which cost 0.00" in told.out
     assert KEY not in told.out + told.err
 
@@ -231,11 +231,11 @@ def test_the_picture_is_written(server: Background, tmp_path: Path) -> None:
         (["http://h/v1", "--require", ""], "--require must be at least one parameter, got ''."),
         (
             ["http://h/v1", "--only", "top_k", "--require", "top_k,seed"],
-            "--require must be among top_k, which is all that --only examines, got 'seed'.",
+            "--require must be among top_k, which is all that is examined, got 'seed'.",
         ),
         (
             ["http://h/v1", "--quick", "--require", "seed"],
-            "--require must be among top_k, top_p, min_p, temperature, which is all that --quick",
+            "--require must be among top_k, top_p, min_p, temperature, which is all that a quick",
         ),
         (
             ["http://h/v1", "--require", "skew"],
@@ -268,6 +268,95 @@ def test_mistakes_are_told_and_leave_with_2(
     told = capsys.readouterr()
     assert f"logitlab: error: {message}" in told.err
     assert told.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--alpha", "2"], "--alpha must be in [1e-12, 0.5], got 2"),
+        (["--log", "there"], "--log must be a file that is not there yet, got 'there'."),
+        (["--log", "no/such"], "--log must be a file in an existing folder, got 'no/such'."),
+        (["--from", "no"], "--from must be a log that can be read, got 'no'. No such file"),
+        (["--from", "there"], "--from must be a log of logitlab verify, got 'there'. Its first li"),
+        (["--from", "old", "--model", "b"], "--model must be that of the log, 'a', got 'b'."),
+        (["--from", "old", "--require", "seed"], "--require must be among top_k, which is all th"),
+        (["--from", "other"], "endpoint must be that of the log, http://h/v1, got http://127"),
+        (["--from", "wrong"], "--from must be a log of logitlab verify, got 'wrong'. Its settings"),
+        (["--price", "-1,2"], "--price must be in [0, "),
+        (["--jobs", "x"], "--jobs must be an integer in [1, 64], got 'x'."),
+        (["--timeout", "nan"], "--timeout must be in [0.001, 86400], got nan."),
+        (["--seed", "-1"], "--seed must be an integer in [0, "),
+        (["--require", "seed", "--quick"], "--require must be among top_k"),
+        (["--require", "beyond"], "--require must be names of parameters, such as temperature,top"),
+        (["--key-env", "NO_SUCH_KEY"], "--key-env must be the name of a variable"),
+        (["--plot", "a.xyz"], "--plot must be a file that ends in one of"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_announced_or_asked(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_network(*_: Any, **__: Any) -> None:
+        raise AssertionError("nothing may be asked")
+
+    monkeypatch.setattr(socket, "create_connection", no_network)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").write_text("{}\n")
+    head = {"log": "logitlab verify", "schema": 1, "endpoint": "http://127.0.0.1:1/v1"}
+    (tmp_path / "other").write_text(json.dumps({**head, "endpoint": "http://h/v1"}) + "\n")
+    settings = {"only": ["top_k"], "model": "a"}
+    (tmp_path / "old").write_text(json.dumps({**head, "settings": settings}) + "\n")
+    (tmp_path / "wrong").write_text(json.dumps({**head, "settings": {"cap": 0}}) + "\n")
+    assert status("http://127.0.0.1:1/v1", *words) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("logitlab: error: ")
+    assert message in told.err.replace("URL must be that", "endpoint must be that")
+    assert len(told.err.splitlines()) == 1
+    assert told.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*("old", "other", "there", "wrong")]
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--key-env", "LAB_KEY"), ("--timeout", "120"), ("--jobs", "1")]
+)
+def test_an_option_that_nothing_would_come_of_is_told(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status("--from", "log", option, value) == 2
+    shown = "a name" if option == "--key-env" else repr(value)
+    assert capsys.readouterr().err == (
+        f"logitlab: error: {option} must be left out where --from has no URL, got {shown}. "
+        "No request is sent: the report is made from the log alone.\n"
+    )
+
+
+def test_a_report_that_tells_nothing_leaves_with_2(
+    server: Background, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log"
+    head = {"log": "logitlab verify", "schema": 1, "endpoint": "http://h/v1"}
+    log.write_text(json.dumps(head) + "\n")
+    assert status("--from", str(log)) == 2
+    told = capsys.readouterr()
+    assert told.err == "logitlab: error: Nothing could be told: the log has no more answers.\n"
+    assert "It ended early: the log has no more answers." in told.out
+    assert status("--from", str(log), "--json") == 2
+    found = json.loads(capsys.readouterr().out)["parameters"]["top_k"]
+    assert (found["verdict"], found["kind"]) == ("cannot_tell", None)
+    assert status(server.url, "--key-env", "LAB_KEY", "--quiet", "--cap", "1") == 2
+
+
+def test_the_estimate_of_a_log_that_goes_on_is_of_what_is_left(
+    server: Background, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log, words = tmp_path / "log", ["--key-env", "LAB_KEY"]
+    assert status(server.url, "--log", str(log), "--cap", "12", *words) == 0
+    assert "About 12 requests, at most 12;" in capsys.readouterr().err
+    assert status(server.url, "--from", str(log), "--cap", "800", *words) == 0
+    assert "About 12 requests, at most 788; about 216 tokens" in capsys.readouterr().err
 
 
 def test_a_log_that_is_there_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -192,3 +192,12 @@ def test_a_wrong_request_is_told_in_the_words_of_the_call(
     with pytest.raises(ParameterError) as error:
         testing.check(sampler, like)
     assert str(error.value).endswith(message)
+
+
+def test_ids_that_are_padded_to_the_size_of_the_vocabulary_are_ids() -> None:
+    def padded(row: Any) -> Any:
+        found = ids(row)
+        return np.pad(found, (0, len(row) - len(found)), constant_values=-1)
+
+    assert testing.check(padded, LIKE, rows="few-tokens").gives == "survivors"
+    assert testing.check(padded, LIKE, rows="few-tokens", gives="survivors").rows

@@ -40,7 +40,7 @@ def test_a_penalty_is_proven_to_act_and_never_to_be_ignored() -> None:
     acts = findings["presence_penalty"]
     assert (acts.verdict, acts.kind, acts.error) == ("honoured", "proven", 1e-3)
     assert acts.not_excluded == {"another value": np.inf}
-    assert "Applied" in acts.detail
+    assert acts.detail.startswith("It is applied; ")
     assert [claim.verdict for claim in acts.claims] == ["cannot_tell"]  # how strongly
     idle = findings["frequency_penalty"]
     assert idle.verdict == "cannot_tell"

@@ -36,7 +36,9 @@ def test_honoured_ignored_and_refused(dialect: str) -> None:
             if fault == "refused":
                 assert found.says == f"Unsupported parameter: '{key}'."
         if not fault:
-            assert study.findings["max_tokens"].detail == "At 2: 2 2 tokens; at 7: 7 7 tokens."
+            assert (
+                study.findings["max_tokens"].detail == "At 2: 2 and 2 tokens; at 7: 7 and 7 tokens."
+            )
             assert study.requests == 18
 
 
@@ -95,8 +97,8 @@ def test_a_stop_that_stays_in_the_text_is_one() -> None:
     assert found.verdict == "honoured"
     assert found.claims[0].sent == ["e"]
     assert found.detail == (
-        "0 of 7 answers go on after 'e', which all 4 neutral ones have; they end by 'stop'."
-        " The stop stays in the text."
+        "0 of 7 answers go on after the stop string 'e', which all 4 neutral answers have; most "
+        "name 'stop' as the reason of their end. The string stays at the end of the text."
     )
 
 

@@ -57,7 +57,7 @@ def test_as_many_log_probabilities_are_asked_for_as_there_are(most: int) -> None
     study = met(Server(most=most))
     assert study.logprobs == {"logprobs": True, "top_logprobs": min(most, 200)}
     assert study.findings["logprobs"].verdict == "honoured"
-    assert study.findings["logprobs"].detail == f"{min(most, 200)} per token"
+    assert study.findings["logprobs"].detail == f"{min(most, 200)} log-probabilities per token"
     assert study.neutral == {key: values[0] for key, values in NEUTRAL.items()}
     assert study.notes == []
     assert study.chat
@@ -70,7 +70,7 @@ def test_where_there_are_none() -> None:
     assert study.findings["logprobs"].says == "top_logprobs must be at most -1"
     study = met(lambda body: answer("hi"))
     assert study.findings["logprobs"].verdict == "ignored"
-    assert study.findings["logprobs"].detail == "none are reported"
+    assert study.findings["logprobs"].detail == "no log-probabilities are reported"
     assert study.logprobs == {}
 
 
@@ -109,7 +109,7 @@ def test_log_probabilities_of_the_drawn_token_alone_are_told() -> None:
 
     found = met(function).findings["logprobs"]
     assert (found.verdict, found.detail) == (
-        "not_honoured", "of no tokens but those that were drawn"
+        "not_honoured", "of the drawn tokens alone"
     )  # fmt: skip
 
 

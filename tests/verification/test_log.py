@@ -269,7 +269,7 @@ def test_a_log_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
         ("", "It is empty."),
         ("\n", "It is empty."),
         ('{"log": "logitlab ver', "Its first line breaks off."),
-        ("{}\n", "resume must be a log of logitlab verify, got "),
+        ("{}\n", "Its first line begins no log."),
         ("[1]\n", "Line 1 is not a JSON object."),
         ('{"log": "logitlab verify", "schema": 9}\n', "resume must be a log of the schema 1, got"),
         ('{"log": "logitlab verify"}\n', "It has none."),
@@ -284,6 +284,18 @@ def test_a_log_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
         ('{"log": "logitlab verify", "schema": 1}\nx\n{}\n', "Line 2 is not a JSON object."),
         ('{"log": "logitlab verify", "schema": 1}\n{}\n', "Line 2 is not a request with its an"),
         ('{"log": "logitlab verify", "schema": 1}\n{"pieces": 5}\n', "Line 2 is no text with"),
+        (
+            '{"log": "logitlab verify", "schema": 1, "endpoint": 5}\n',
+            "Its first line has 5 as the endpoint.",
+        ),
+        (
+            '{"log": "logitlab verify", "schema": 1, "settings": [1]}\n',
+            "Its first line has no settings.",
+        ),
+        (
+            '{"log": "logitlab verify", "schema": 1, "settings": {"alpha": "x"}}\n',
+            "Its settings are none: alpha must be a number in [1e-12, 0.5], got 'x'.",
+        ),
     ],
 )
 def test_what_is_no_log_is_told(tmp_path: Path, text: str, message: str) -> None:
@@ -315,3 +327,14 @@ def test_numbers_of_numpy_are_logged_as_numbers(tmp_path: Path) -> None:
     replay([{"seed": np.int64(5)}])
     log.close()
     assert read_log(tmp_path / "log").entries[0][0] == {"seed": 5}
+
+
+def test_what_has_no_effect_on_a_log_alone_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    verify(lab, log=path, cap=12)
+    for name, value, shown in (("key", "sk-secret", "a key"), ("client", 5, "5")):
+        with pytest.raises(ParameterError) as error:
+            verify(resume=path, **{name: value})  # type: ignore[arg-type]
+        assert str(error.value) == (
+            f"{name} must be left out where no endpoint is given, got {shown}. No request is sent."
+        )

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
 import math
+import random
+from array import array
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import logitlab as ll
+import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from logitlab import EndpointError
+from logitlab.verification import battery
 from logitlab.verification.answer import Answer
+from logitlab.verification.calls import calls_of
 from logitlab.verification.endpoint import Endpoint
 from logitlab.verification.exchange import Dropped, Response
 from logitlab.verification.identity import Identity
+from logitlab.verification.pieces import pieces_of
 from logitlab.verification.reading import (
     answer_of,
     counted_tokens,
@@ -22,6 +34,7 @@ from logitlab.verification.reading import (
 )
 
 from verification.sockets import said
+from verification.stages import STAGES
 
 READ: list[Any] = []  # so that the test below cannot pass for want of answers
 
@@ -35,7 +48,8 @@ JSON = st.recursive(
 )
 
 
-TEXT = st.text(max_size=5)
+# Half of a surrogate pair is a text of JSON, too.
+TEXT = st.text(max_size=5) | st.sampled_from(["\ud800", "a\udfff"])
 NUMBER = st.floats(-30, 0)
 
 
@@ -218,3 +232,201 @@ def test_words_of_a_server_are_one_line_that_steers_nothing() -> None:
 )
 def test_an_error_in_a_200_has_the_status_that_it_names(error: Any, status: int) -> None:
     assert status_of(200, {"error": error}) == status
+
+
+def reported(entry: dict[str, Any], text: str = "a") -> dict[str, Any]:
+    return {"choices": [{"message": {"content": text}, "logprobs": {"content": [entry]}}]}
+
+
+@pytest.mark.parametrize(
+    "number", [np.float32(-1.5), np.float64(-1.5), np.array(-1.5), -1.5, np.int8(-1)]
+)
+@pytest.mark.parametrize("data", [b"a", bytearray(b"a"), memoryview(b"a"), array("B", [97])])
+def test_numbers_and_buffers_of_other_libraries_are_read(number: Any, data: Any) -> None:
+    top = {"token": "?", "logprob": number, "bytes": data}
+    given = reported({**top, "bytes": np.frombuffer(b"a", np.uint8), "top_logprobs": (top,)})
+    given["usage"] = {"prompt_tokens": np.int64(7)}
+    given["created"] = datetime.now(UTC)
+    [answer] = Endpoint(lambda body: given).send([{}])
+    [position] = answer.positions()
+    assert position.token == b"a"
+    assert position.top == {b"a": float(number)}
+    assert answer.tokens == (7, 0)
+
+
+@pytest.mark.parametrize("wrong", [{1}, frozenset("a"), {(1, 2): 3}, {b"a": 1}])
+def test_what_json_cannot_hold_is_told(wrong: Any) -> None:
+    with pytest.raises(EndpointError, match="an object that is not JSON: ") as error:
+        Endpoint(lambda body: said("hi", more=wrong)).send([{}])
+    assert any(name in str(error.value) for name in ("set", "keys must be"))
+
+
+@pytest.mark.parametrize("value", [{1}, object(), float("nan"), 1j])
+def test_a_request_that_json_cannot_hold_is_told_by_its_key(value: Any) -> None:
+    with pytest.raises(ll.ParameterError, match="stop must be what JSON can hold, got"):
+        Endpoint(lambda body: said("hi")).send([{"n": 1, "stop": [value]}])
+
+
+def test_a_request_may_hold_numbers_and_buffers() -> None:
+    seen: list[Any] = []
+
+    def keeps(body: dict[str, Any]) -> dict[str, Any]:
+        seen.append(body)
+        return said("hi")
+
+    Endpoint(keeps).send(
+        [{"a": [np.int32(3), memoryview(array("d", [1.5]))], "b": np.ones(2, bool)}]
+    )
+    assert seen == [{"a": [3, [1.5]], "b": [True, True]}]
+
+
+def test_entries_that_pad_a_list_are_no_tokens() -> None:
+    pad = {"token": "", "id": -1, "logprob": 0.0}
+    entry = {"token": "a", "id": 5, "logprob": -1.0}
+    given = reported({**entry, "top_logprobs": [entry, pad, {**pad, "id": None, "token_id": -1}]})
+    given["choices"][0]["logprobs"]["content"].append(pad)
+    answer = answer_of(200, given)
+    assert [each.token for each in answer.positions()] == [b"a"]
+    assert answer.positions()[0].top == {b"a": -1.0}
+    tokens = [{"id": 5, "piece": "a"}, {"id": -1, "piece": ""}, {"id": -1, "piece": "b"}]
+    assert pieces_of({"tokens": tokens}, "a") == [b"a"]
+    assert pieces_of({"tokens": [5, -1, -1], "token_strs": ["a", "", "x"]}, "a") == [b"a"]
+
+
+def test_parts_of_a_content_are_texts_or_told() -> None:
+    parts = [{"text": "a"}, {"type": "image"}, {"text": None}, 5, {"text": "b"}]
+    assert answer_of(200, {"choices": [{"message": {"content": parts}}]}).text() == "ab"
+    with pytest.raises(EndpointError, match=r"an int as choices\[0\]\.message\.content\[0\]\.text"):
+        answer_of(200, {"choices": [{"message": {"content": [{"text": 5}]}}]})
+
+
+@pytest.mark.parametrize("told", [-5, 1.5, "5", True, float("nan"), 10**400, None, [1], {}])
+def test_of_a_refusal_nothing_but_its_words_is_read(told: Any) -> None:
+    usage = {"prompt_tokens": told, "completion_tokens": told}
+    answer = Answer(400, {"choices": told, "usage": usage, "error": "no"})
+    assert (answer.choices, answer.text(), answer.positions(), answer.words) == ([], "", [], "no")
+    assert answer.tokens == (int(told == 1.5),) * 2
+
+
+@pytest.mark.parametrize("made", [5, 1.5, True, "x", {"function": {}}, [5], [{"function": 5}]])
+def test_calls_that_are_none_are_none(made: Any) -> None:
+    message = {"content": "hi", "tool_calls": made}
+    assert calls_of(answer_of(200, {"choices": [{"message": message}]})) == []
+
+
+class Broken(Mapping[str, Any]):
+    """A mapping, and an exception's body, in which everything raises."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise ZeroDivisionError
+
+    def __iter__(self) -> Any:
+        raise ZeroDivisionError
+
+    def __len__(self) -> int:
+        raise ZeroDivisionError
+
+
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+class OddError(Exception):
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError
+
+
+def with_status(error: Exception, status: Any, body: Any = None) -> Exception:
+    error.status_code, error.body = status, body  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (KeyError("x"), "The function raises KeyError: 'x'."),
+        (StopIteration(), "The function raises StopIteration."),
+        (MuteError(), "The function raises MuteError."),
+        (OddError, "The function raises OddError."),
+        (ll.ParameterError("x", "y", 1), "The function raises ParameterError: x must be y, got 1."),
+        (with_status(Exception("no"), "400"), "The function raises Exception: no."),
+        (with_status(Exception("no"), True), "The function raises Exception: no."),
+        (with_status(Exception(), 400, Broken()), "an object that is not JSON"),
+        (with_status(MuteError(), 400), "simplest request: 400, MuteError."),
+        (with_status(Exception("no"), 400, {1: {2: {3}}}), "an object that is not JSON"),
+        (with_status(Exception("no"), 400, {1: {2: 3}}), "simplest request: 400, {'1': {'2': 3}}."),
+    ],
+)
+def test_whatever_a_function_raises_is_told(error: Any, told: str) -> None:
+    def function(body: Any) -> Any:
+        raise error
+
+    with pytest.raises(EndpointError) as raised:
+        ll.verify(function)
+    assert told in str(raised.value)
+
+
+def deep(levels: int) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for _ in range(levels):
+        document = {"a": document}
+    return document
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        Broken(),
+        SimpleNamespace(status_code="x", json=lambda: said("hi")),
+        SimpleNamespace(status_code=200, json=lambda: 1 // 0),
+        SimpleNamespace(to_dict=lambda: 1 // 0),
+        OddError,
+        deep(100),
+        deep(100_000),
+    ],
+)
+def test_an_object_of_any_kind_is_told(given: Any) -> None:
+    with pytest.raises(EndpointError, match=r"^The (function returns|endpoint answers with) a"):
+        Endpoint(lambda body: given() if given is OddError else given).send([{}])
+
+
+FINISHED: list[int] = []
+VALUES = [
+    None, "x", b"x", [], {}, [[1]], float("nan"), 10**400, -5, "-1.5", True, 1.5, math.inf, 2**63,
+    np.float32(1.5), np.array([1, 2]), memoryview(b"ab"), array("d", [1.0]), {1: 2}, {(1, 2): 3},
+    object(), {3}, "\ud800", "\x1b[31m", {"a": {"b": []}}, [None], ["x", None], [{}],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_examination_survives_any_value_in_any_place(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a report, or with a message that names what is wrong."""
+    monkeypatch.setattr(battery, "STAGES", STAGES)
+    rng, model = random.Random(seed), ll.models.NGram.bundled()
+    from_when, place, value = rng.randrange(12), rng.random(), rng.choice(VALUES)
+    count = 0
+
+    def function(body: dict[str, Any]) -> Any:
+        nonlocal count
+        count += 1
+        given = copy.deepcopy(ll.chat(model, body))
+        if count > from_when:
+            found = places(given)
+            # The last places are those of the usage; between lie a few hundred log-probabilities.
+            container, key = found[int(place * (40 if seed % 2 else len(found))) % len(found)]
+            container[key] = value
+        return given
+
+    with contextlib.suppress(EndpointError):
+        result = ll.verify(function, cap=20)
+        FINISHED.append(seed)
+        json.dumps(result.to_dict(), allow_nan=False)
+        assert str(result)
+        assert result.markdown()
+
+
+def test_some_of_these_examinations_came_to_their_end() -> None:
+    assert not FINISHED or 3 < len(FINISHED) < 40

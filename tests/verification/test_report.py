@@ -10,6 +10,7 @@ import pytest
 from logitlab import ParameterError, Verification
 from logitlab.verification.finding import Claim, Finding
 from logitlab.verification.identity import Identity
+from logitlab.verification.names import only_names, required_names
 from logitlab.verification.outcome import Spending
 from logitlab.verification.report import markdown, terminal
 
@@ -75,7 +76,7 @@ order             honoured     proven, 0.001  temperature last                  
 
 proven: by a race with that error; observed: in answers that anybody can read; reported: by the
 server itself.
-They hold where answers are independent, the server stays as it is, and its log-probabilities are
+Races hold where answers are independent, the server stays as it is, and its log-probabilities are
 right within their noise.
 The answers name 2 deployments.
 It ended early: the cap of 42 requests is reached."""
@@ -194,6 +195,22 @@ def test_json_holds_everything_and_is_json() -> None:
     assert set(document["parameters"]) == set(FINDINGS)
 
 
+def test_what_cannot_be_told_is_of_no_kind_but_its_races_count() -> None:
+    found = Finding("cannot_tell", "proven", 0.001, detail="clamped, or not")
+    assert found.kind is None
+    assert found.is_raced
+    result = Verification({"top_k": found, "n": Finding("cannot_tell", "observed")})
+    assert result.error == 0.001
+    for entry in result.to_dict()["parameters"].values():
+        assert entry["kind"] is None
+    assert result.to_dict()["order"]["kind"] is None
+    for text in (str(result), result.markdown()):
+        assert "proven" not in text
+        assert "observed" not in text
+        assert "1 race, wrong with a chance of 0.001 at most" in text
+        assert "hold where answers are independent" in text
+
+
 def test_the_error_of_all_together_is_the_sum_of_the_proofs() -> None:
     assert RESULT.error == pytest.approx(0.002 + 0.001 + 0.001 + 0.001)
     many = Verification({str(n): Finding("honoured", "proven", 0.3) for n in range(9)})
@@ -225,9 +242,24 @@ def test_wrong_names_are_told() -> None:
         RESULT.honoured("temprature")
     with pytest.raises(ParameterError, match="keys must be at least one parameter, got ''"):
         RESULT.honoured("")
+    with pytest.raises(ParameterError, match=r"got 'beyond'\. It stands for all samplers beyond"):
+        RESULT.honoured("beyond")
+    with pytest.raises(ParameterError, match=r"got 'dialects'\. That is a finding about no param"):
+        RESULT.honoured("dialects")
+    with pytest.raises(ParameterError, match=r"Did you mean top_p, top_k, top_a or top_n_sigma\?"):
+        RESULT.honoured("top")
+    with pytest.raises(ParameterError, match=r"Did you mean frequency_penalty, presence_penalty"):
+        RESULT.honoured("penalties")
+    with pytest.raises(ParameterError, match=r"got 'temp'\. Did you mean temperature\?"):
+        RESULT.honoured("temp")
     for bad in (5, [5]):
         with pytest.raises(ParameterError, match="keys must be names of parameters"):
             RESULT.honoured(bad)  # type: ignore[arg-type]
+
+
+def test_whatever_a_report_has_can_be_wanted_and_required() -> None:
+    assert only_names("only", "reasoning_effort,dialects,beyond")
+    assert required_names("keys", "reasoning_effort,verbosity") == ("reasoning_effort", "verbosity")
 
 
 def test_the_cost_is_that_of_tokens_read_and_written() -> None:

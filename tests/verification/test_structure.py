@@ -48,7 +48,8 @@ def test_forms_of_providers(dialect: str) -> None:
         if not fault:
             assert study.findings["structured_outputs"].verdict == "honoured"
             assert found.detail == (
-                "json_object: 7 of 7, 0 of 4 at neutral; json_schema: 7 of 7, 0 of 4 at neutral."
+                "json_object: 7 of 7 as asked, 0 of 4 at neutral; "
+                "json_schema: 7 of 7 as asked, 0 of 4 at neutral."
             )
 
 

@@ -15,6 +15,7 @@ import httpx
 import logitlab as ll
 import pytest
 from logitlab import EndpointError, ParameterError, verify
+from logitlab.server import Background
 from logitlab.verification import battery
 from logitlab.verification.identity import Identity, Watch
 
@@ -292,9 +293,24 @@ def test_the_estimate_is_of_what_is_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     assert 250 < whole[0] < 500
     assert 60 < quick[0] < 170
     assert one[0] < 25
-    assert whole[1] == 35 * whole[0]
+    assert whole[1] == 18 * whole[0]
     assert battery.estimate(None, 10)[0] == 10
     assert battery.estimate(None, 10)[2] < whole[2] / 10
+
+
+@pytest.mark.parametrize("only", ["seed,stop,n,max_tokens", "top_k", "tools,response_format"])
+def test_the_estimate_is_not_off_by_more_than_two(
+    only: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    if "tools" in only:
+        pytest.importorskip("llguidance")
+    requests, read, written = battery.estimate(battery.keys_of(only.split(","), False), 800)
+    with Background(MODEL, engine="vllm") as server:
+        spent = verify(server.url, only=only).spending
+    assert requests / 2 <= spent.requests <= 2 * requests
+    assert read / 2 <= spent.prompt_tokens <= 2 * read
+    assert written / 2 <= spent.completion_tokens <= 2 * written
 
 
 def test_stages_are_functions_of_their_modules(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, Seen, check_number
+from logitlab.checks import ParameterError, Range, Seen, check_number, counted
 from logitlab.cli.arguments import COUNT, add_command, add_options, whole
 from logitlab.cli.forms import number_of
 from logitlab.cli.outputs import check_outputs
 from logitlab.cli.text import as_json
-from logitlab.request.params import PARAMETERS
 
 __all__ = ["add"]
 
@@ -37,8 +36,9 @@ def add(commands: Any) -> None:
         _verify,
         help="does an endpoint do what it is asked?",
         description="Examine an endpoint of OpenAI's form: which parameters it honours, ignores, "
-        "clamps or refuses, by proof where that is possible. With --require the status is 0 if "
-        "all of these are honoured, 1 if one is not, 2 if that cannot be told.",
+        "clamps or refuses, by proof where that is possible. The status is 2 if nothing could be "
+        "told. With --require it is 0 if all of these are honoured, 1 if one is not, 2 if that "
+        "cannot be told.",
     )
     parser.add_argument(
         "url", nargs="?", metavar="URL", help="such as http://127.0.0.1:8080/v1; none with --from"
@@ -49,7 +49,7 @@ def add(commands: Any) -> None:
         ("--provider", "NAME", "whom a router has to ask, and nobody else"),
         ("--key-env", "NAME", "the environment variable that holds the key"),
         ("--plain", None, "ask for completions of a prompt, and not for chats"),
-        ("--timeout", "SECONDS", "for a request and its response (120)", "120"),
+        ("--timeout", "SECONDS", "for a request and its response (120)"),
     )
     what = parser.add_argument_group("what is examined")
     add_options(
@@ -59,7 +59,7 @@ def add(commands: Any) -> None:
         ("--require", "KEYS", "parameters that have to be honoured, which the status tells"),
         ("--alpha", "X", "the error of each proof (0.001)"),
         ("--cap", "N", "the most requests (800)"),
-        ("--jobs", "N", "requests that are sent at a time (1)", "1"),
+        ("--jobs", "N", "requests that are sent at a time (1)"),
         ("--seed", "N", "of the choices that are made (0)"),
         ("--price", "IN,OUT", "of a million tokens read and written, to tell the cost"),
     )
@@ -108,16 +108,18 @@ def _verify(arguments: argparse.Namespace) -> Iterator[str]:
     if arguments.require is not None:
         _tell_required(result, arguments.require)
         raise SystemExit(_STATUS[result.honoured(arguments.require)])
+    if all(found.verdict == "cannot_tell" for found in result.findings.values()):
+        why = f": {result.stopped}" if result.stopped else ""
+        print(f"logitlab: error: Nothing could be told{harmless(why)}.", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _examined(arguments: argparse.Namespace) -> tuple[Any, float | None]:
     """Return the report and what it cost, where a price is given."""
     from logitlab.verification.address import Address
-    from logitlab.verification.battery import estimate, keys_of
     from logitlab.verification.endpoint import key_from
-    from logitlab.verification.outcome import KNOWN, OTHERS
-    from logitlab.verification.result import names_of
-    from logitlab.verification.verify import verify
+    from logitlab.verification.names import only_names, required_names
+    from logitlab.verification.verify import examined
 
     if arguments.plot is not None:
         _check_plot(arguments.plot)
@@ -126,67 +128,65 @@ def _examined(arguments: argparse.Namespace) -> tuple[Any, float | None]:
     check_outputs(outputs, {"--from": source})
     if arguments.url is None and source is None:
         raise ParameterError("URL", "given where there is no --from", None)
+    if arguments.url is None:
+        _check_offline(arguments)
     address = None if arguments.url is None else Address.of(arguments.url)
     key = None if arguments.key_env is None else f"env:{arguments.key_env}"
     if address is not None:
         key_from(key, address)  # wrong ones are told before anything else is
-    known = [*KNOWN, *PARAMETERS]
-    only = names_of("--only", arguments.only or (), [*known, *OTHERS])
-    if arguments.only is not None and not only:
-        hint = "Leave it out for all of them."
-        raise ParameterError("--only", "at least one parameter", arguments.only, hint)
-    required = names_of("--require", arguments.require or (), known)
-    if arguments.require is not None and not required:
-        raise ParameterError("--require", "at least one parameter", arguments.require)
-    _check_required(required, only, arguments.quick)
+    only = only_names("--only", arguments.only, arguments.quick)
+    if arguments.require is not None:
+        required_names("--require", arguments.require, only, arguments.quick)
     price = _price(arguments.price)
-    cap = None if arguments.cap is None else whole("--cap", arguments.cap, COUNT)
-    settings: dict[str, Any] = {
+    given = {
         "model": arguments.model,
         "provider": arguments.provider,
         "only": only or None,
         "quick": arguments.quick or None,
         "plain": arguments.plain or None,
-        "cap": cap,
-        "jobs": whole("--jobs", arguments.jobs, Range(1, 64, integer=True)),
+        "cap": None if arguments.cap is None else whole("--cap", arguments.cap, COUNT),
+    }
+    if arguments.alpha is not None:
+        given["alpha"] = check_number("--alpha", number_of(arguments.alpha))
+    if arguments.seed is not None:
+        given["seed"] = whole("--seed", arguments.seed, Range(0, 2**63 - 1, integer=True))
+    how: dict[str, Any] = {
         "log": arguments.log,
         "resume": source,
         "key": key,
-        "timeout": number_of(arguments.timeout),
         "progress": False if arguments.quiet else None,
     }
-    if arguments.alpha is not None:
-        settings["alpha"] = check_number("--alpha", number_of(arguments.alpha))
-    if arguments.seed is not None:
-        settings["seed"] = whole("--seed", arguments.seed, Range(0, 2**63 - 1, integer=True))
-    if arguments.url is not None and not arguments.quiet:
-        counts = estimate(keys_of(only, arguments.quick), 800 if cap is None else cap)
-        _tell_estimate(*counts, 800 if cap is None else cap, price)
-    result = verify(arguments.url, **settings)
+    if arguments.jobs is not None:
+        how["jobs"] = whole("--jobs", arguments.jobs, Range(1, 64, integer=True))
+    if arguments.timeout is not None:
+        how["timeout"] = number_of(arguments.timeout)
+
+    def begun(settings: Mapping[str, Any], recorded: int) -> None:
+        if arguments.require is not None:  # a log may have examined less
+            only, quick = settings["only"], settings["quick"]
+            required_names("--require", arguments.require, only, quick)
+        if arguments.url is not None and not arguments.quiet:
+            _tell_estimate(settings, recorded, price)
+
+    result = examined(arguments.url, given, begun=begun, **how)
     return result, None if price is None else result.spending.cost(price)
 
 
-def _check_required(required: Sequence[str], only: Sequence[str], quick: bool) -> None:
-    """Raise for a parameter that has to be honoured, and will not be examined."""
-    from logitlab.verification.battery import QUICK, is_beyond, is_examined
-
-    chosen = only or (QUICK if quick else ())
-    for key in required:
-        if not is_examined(key):
-            hint = "No request that is sent would tell of it."
-            raise ParameterError("--require", "parameters that are examined", key, hint)
-        is_chosen = key in chosen or key == "logprobs" or ("beyond" in chosen and is_beyond(key))
-        if chosen and not is_chosen:
-            option = "--only" if only else "--quick"
-            rule = f"among {', '.join(chosen)}, which is all that {option} examines"
-            raise ParameterError("--require", rule, key)
+def _check_offline(arguments: argparse.Namespace) -> None:
+    """Raise for an option that says something of requests, where none is sent."""
+    for option in ("--key-env", "--timeout", "--jobs"):
+        value = getattr(arguments, option[2:].replace("-", "_"))
+        if value is not None:
+            seen = Seen("a name") if option == "--key-env" else value
+            hint = "No request is sent: the report is made from the log alone."
+            raise ParameterError(option, "left out where --from has no URL", seen, hint)
 
 
 def _tell_required(result: Any, required: str) -> None:
     """Print why a parameter that has to be honoured is not known to be."""
-    from logitlab.verification.result import names_of
+    from logitlab.verification.names import required_names
 
-    for key in names_of("--require", required, [*PARAMETERS, *result.parameters, "beyond"]):
+    for key in required_names("--require", required, found=result.parameters):
         found = result.parameters.get(key)
         if found is None:
             print(f"--require {key}: it was not examined.", file=sys.stderr)
@@ -197,10 +197,17 @@ def _tell_required(result: Any, required: str) -> None:
 
 
 def _tell_estimate(
-    requests: int, read: int, written: int, cap: int, price: tuple[float, float] | None
+    settings: Mapping[str, Any], recorded: int, price: tuple[float, float] | None
 ) -> None:
-    from logitlab.verification.wording import counted
+    """Print what will be asked, and about what it costs."""
+    from logitlab.verification.battery import estimate, keys_of
 
+    cap = settings["cap"]
+    requests, read, written = estimate(keys_of(settings["only"], settings["quick"]), cap)
+    if recorded:
+        share = max(0.0, 1 - recorded / requests)
+        requests, read, written = (round(each * share) for each in (requests, read, written))
+        cap = max(0, cap - recorded)
     cost = ""
     if price is not None:
         cost = f": about {_money((read * price[0] + written * price[1]) / 1e6)}"

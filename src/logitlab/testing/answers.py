@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from logitlab.checks import counted, with_article
 from logitlab.foreign import as_numpy, is_array
 from logitlab.testing.calling import Unreadable
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ def _array(value: Any) -> Array:
 
 def _named(value: Any) -> str:
     name = "tuple" if isinstance(value, tuple) else type(value).__name__
-    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
+    return with_article(name)
 
 
 def _is_several(part: Any) -> bool:
@@ -65,7 +66,7 @@ def _apart(answer: Any, count: int, batch: bool) -> list[Any]:
     if nothing and len(nothing) < len(parts):
         raise Unreadable(f"returns {_named(answer)} in which number {nothing[0]} is None")
     if len(parts) != count:
-        raise Unreadable(f"returns {_counted(len(parts), 'answer')} for {_counted(count, 'row')}")
+        raise Unreadable(f"returns {counted(len(parts), 'answer')} for {counted(count, 'row')}")
     return parts
 
 
@@ -74,7 +75,7 @@ def kind_of(answer: Any, batch: bool, size: int, sized: bool) -> str:
     part = _array(_apart(answer, 2, batch)[0])
     if part.dtype.kind == "b":
         if not part.ndim:
-            raise Unreadable(f"returns one bool for {_counted(size, 'token')}")
+            raise Unreadable(f"returns one bool for {counted(size, 'token')}")
         return "survivors"
     if part.dtype.kind in "iu":
         _check_no_flags(part, size)
@@ -89,7 +90,8 @@ def kind_of(answer: Any, batch: bool, size: int, sized: bool) -> str:
 
 def _check_no_flags(part: Array, size: int) -> None:
     """Raise for integers that are a number for each token: neither ids nor a mask."""
-    if part.shape in ((size,), (1, size)) and size > 1 and len(np.unique(part)) < part.size:
+    ids = part[part >= 0]  # -1 pads, and is no id
+    if part.shape in ((size,), (1, size)) and size > 1 and len(np.unique(ids)) < ids.size:
         raise Unreadable(
             f"returns {size} integers for {size} tokens, some of them equal: a mask is of bools, "
             "ids stand once each, and numbers need gives='logits' or gives='probabilities'"
@@ -98,15 +100,9 @@ def _check_no_flags(part: Array, size: int) -> None:
 
 def _wrong_shape(array: Array, size: int) -> str:
     if array.size == 1 and array.dtype.kind == "f":
-        return f"returns one float for {_counted(size, 'token')}: ids are integers"
-    what = (
-        _counted(array.size, "number") if array.ndim == 1 else f"an answer of shape {array.shape}"
-    )
-    return f"returns {what} for {_counted(size, 'token')}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+        return f"returns one float for {counted(size, 'token')}: ids are integers"
+    what = counted(array.size, "number") if array.ndim == 1 else f"an answer of shape {array.shape}"
+    return f"returns {what} for {counted(size, 'token')}"
 
 
 def read(
@@ -123,7 +119,7 @@ def _read_one(array: Array, gives: str, size: int, draws: int) -> Array:
     if gives == "tokens":
         if array.size != draws:
             are = "is" if draws == 1 else "are"
-            drawn = _counted(array.size, "token")
+            drawn = counted(array.size, "token")
             raise Unreadable(f"returns {drawn}, where {draws} {are} asked for")
         if array.dtype.kind == "b" or (array != np.trunc(array)).any():
             raise Unreadable(f"returns {array.dtype} numbers, where token ids are due")

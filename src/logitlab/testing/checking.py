@@ -35,6 +35,14 @@ class Checked:
         The chance that a sampler that is right would not have passed.
     is_complete : bool
         Whether there were calls enough for all rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from logitlab import testing
+    >>> seen = testing.check(lambda row: np.argmax(row), {"temperature": 0}, rows="one-hot")
+    >>> seen.gives, seen.rows, seen.is_complete
+    ('tokens', 2, True)
     """
 
     gives: str
@@ -69,7 +77,7 @@ def check(
     seed: int = 0,
     calls: int = 2000,
 ) -> Checked:
-    """Hand rows that break samplers to a sampler, and raise if one of the answers is wrong.
+    r"""Hand rows that break samplers to a sampler, and raise if one of the answers is wrong.
 
     Parameters
     ----------
@@ -101,12 +109,12 @@ def check(
         What it computes in: this alone says how much rounding is allowed, see
         `logitlab.testing.rounding`. More precise arithmetic passes, too.
     error : float
-        The chance that a right sampler of tokens fails, of all tests together. No chance is
-        involved in other answers.
+        The chance that a right sampler of tokens fails, of all tests together, from 1e-12 to 0.5.
+        No chance is involved in other answers.
     seed : int
         Of the rows.
     calls : int
-        How often the sampler is called at most, the search for a small row included.
+        How often the sampler is called at most, 10 at least, the search for a small row included.
 
     Returns
     -------
@@ -124,6 +132,18 @@ def check(
     Where rounding in the stated arithmetic can decide whether a token stays, both answers pass.
     Rows whose probabilities are exact leave it nothing to decide, and are among all kinds: there an
     error of one token is found. A probability below the arithmetic's normal numbers may be 0.
+
+    Of n draws :math:`c` fall into a set of tokens whose probability lies in
+    :math:`[p_-, p_+]`, whatever rounding does. With :math:`X_p` binomial the sampler is wrong where
+
+    .. math:: P(X_{p_+} \ge c) < a \quad\text{or}\quad P(X_{p_-} \le c) < a,
+
+    and :math:`a` is the error divided by the number of all tests.
+
+    References
+    ----------
+    N. J. Higham, "Accuracy and Stability of Numerical Algorithms", 2nd edition, SIAM, 2002, for the
+    bounds of rounding; C. J. Clopper and E. S. Pearson, Biometrika 26, 1934, for the exact test.
 
     Examples
     --------

@@ -144,6 +144,9 @@ LAWS: dict[str, Callable[..., None]] = {
 }
 """Laws by name, each a function of a sampler, a request and the options of `check`.
 
+It returns nothing, and raises as `check` does: `SamplerError` for a sampler that breaks the law,
+`ParameterError` for a request or an option that is wrong.
+
 Examples
 --------
 >>> import pytest
@@ -151,4 +154,5 @@ Examples
 >>> @pytest.mark.parametrize("law", testing.LAWS)
 ... def test_my_sampler(law):
 ...     testing.LAWS[law](my_sampler, {"top_p": 0.9}, batch=True)
+>>> testing.LAWS["removed-stays-removed"](lambda row: row, {"top_p": 0.9}, rows="masked")
 """

@@ -49,6 +49,14 @@ class Aims:
 
 Kind: TypeAlias = Callable[[np.random.Generator, Aims], Iterator[Any]]
 KINDS: dict[str, Kind] = {}
+"""Kinds of rows by name, each a function of a generator and the `Aims` of a chain to rows, (V,).
+
+Examples
+--------
+>>> rows = [np.asarray(row) for row in KINDS["equal"](np.random.default_rng(0), Aims())]
+>>> rows[0], len(rows)
+(array([0.5, 0.5]), 8)
+"""
 
 
 def _kind(make: Kind) -> Kind:

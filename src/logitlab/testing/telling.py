@@ -31,6 +31,17 @@ class SamplerError(AssertionError):
     engine : str
     chain : Chain
         What that means.
+
+    Examples
+    --------
+    >>> from logitlab import testing
+    >>> try:
+    ...     testing.check(lambda row: row, {"top_k": 1}, rows="ties")
+    ... except testing.SamplerError as error:
+    ...     print(error.sentence)
+    ...     print(error.row.shape, error.engine, error.chain)
+    keeps token 1, number 2 of the most likely: top_k is 1
+    (2,) openrouter Chain(TopK(1))
     """
 
     def __init__(

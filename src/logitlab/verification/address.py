@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from logitlab.checks import ParameterError, Seen, brief
 from logitlab.verification.wording import harmless
@@ -54,8 +54,8 @@ class Address:
         Raises
         ------
         ParameterError
-            For another scheme, no host, a bad port, a name and password, a query, or spaces. What
-            may be a secret is not in the message.
+            For another scheme, no host, a bad port, a name and password, a query, or spaces, and
+            for these two in percent-encoding. What may be a secret is not in the message.
         """
         if not isinstance(url, str):
             raise ParameterError("endpoint", f"{_RULE}, or a function of a request's body", url)
@@ -114,6 +114,10 @@ def _check(url: str, parts: SplitResult) -> None:
     if parts.username is not None or parts.password is not None:
         hint = "A key is taken from an environment variable: key='env:NAME', --key-env NAME."
         raise ParameterError("endpoint", "a URL without name and password", _harmless(url), hint)
+    host = re.sub(r"\[.*\]", "", parts.netloc)  # a zone in brackets may have one
+    if "%" in host or re.search(r"[@?#]", _decoded(parts.path)):
+        hint = "A host has no percent signs; a path has no @, ? and #, encoded or not."
+        raise ParameterError("endpoint", "a URL of a host and a path", _harmless(url), hint)
     if parts.query or parts.fragment:
         rule = "a URL without a query" if parts.query else "a URL without a fragment"
         sign = "?" if parts.query else "#"
@@ -123,16 +127,23 @@ def _check(url: str, parts: SplitResult) -> None:
 
 def _harmless(url: str) -> Seen:
     """Return a URL without what may be a secret in it."""
-    url = harmless(url)
+    url = _decoded(harmless(url))
     front = re.split(r"[?#]", url)[0]
     more = f"{url[len(front)]}…" if front != url else ""
     hidden = re.sub(r"^([a-z]+:/+|/*).*@", r"\1…@", front, flags=re.IGNORECASE)
     return Seen(brief(hidden + more).strip("'\"") or "nothing")
 
 
+def _decoded(url: str) -> str:
+    """Return a URL whose percent signs are read, however often they were written."""
+    while (found := unquote(url)) != url:
+        url = found
+    return harmless(url)
+
+
 def _with_scheme(url: str) -> Seen:
     """Return an address that lacks its scheme with the likely one, and without secrets."""
-    url = re.sub(r"^https?:?/*(?=.)", "", url, flags=re.IGNORECASE).rpartition("@")[2]
+    url = re.sub(r"^https?:?/*(?=.)", "", _decoded(url), flags=re.IGNORECASE).rpartition("@")[2]
     host = re.split(r"[:/?#]", url)[0]
     is_near = not re.search(r"\.[a-z]+$", host) or ":" in url
     return _harmless(f"{'http' if is_near else 'https'}://{url}")

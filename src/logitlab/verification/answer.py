@@ -52,8 +52,8 @@ class Answer:
 
     @property
     def choices(self) -> list[Mapping[str, Any]]:
-        """The choices, of chat or of plain completions."""
-        found = self.body.get("choices")
+        """The choices, of chat or of plain completions; a refusal has none."""
+        found = None if self.refused else self.body.get("choices")
         return [each for each in found if isinstance(each, Mapping)] if found else []
 
     def text(self, choice: int = 0) -> str:
@@ -77,7 +77,14 @@ class Answer:
 
     @property
     def tokens(self) -> tuple[int, int]:
-        """The tokens of the prompt and of the completion, as the server counts them."""
+        """The tokens of the prompt and of the completion, as the server counts them, else 0."""
         usage = self.body.get("usage")
         told = usage if isinstance(usage, Mapping) else {}
-        return int(told.get("prompt_tokens") or 0), int(told.get("completion_tokens") or 0)
+        read, written = (told.get(key) for key in ("prompt_tokens", "completion_tokens"))
+        return _count(read), _count(written)
+
+
+def _count(told: Any) -> int:
+    """Return a number of tokens that somebody tells, 0 for what is none."""
+    is_number = isinstance(told, int | float) and not isinstance(told, bool)
+    return int(told) if is_number and 0 <= told < 1 << 53 else 0

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from logitlab.verification import bases
 from logitlab.verification.finding import Finding
 from logitlab.verification.handshake import handshake
 from logitlab.verification.outcome import KNOWN, OTHERS
@@ -18,7 +17,7 @@ __all__ = ["QUICK", "STAGES", "Stage", "estimate", "examine", "is_beyond", "is_e
 QUICK = ("top_k", "top_p", "min_p", "temperature")
 """The parameters of a quick examination."""
 
-_READ = 35  # tokens of a prompt in the form of a chat, about
+_READ = 18  # tokens of a prompt: 9 without a template, 35 in the form of some chats
 
 
 class Stage(NamedTuple):
@@ -64,11 +63,11 @@ _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
 
 STAGES = (
     Stage("bases.bases", (), "logprobs", 31, 31),
-    Stage("meaning.meaning", ("logprobs",), "logprobs", 2, 2),
+    Stage("meaning.meaning", ("logprobs",), "logprobs", 8, 130),
     Stage("values.values", _RACED, "logprobs", 100, 100, "each"),
     Stage("arms.arms", _RACED, "text", 110, 110, "keys"),
     Stage("distinct.distinct", _PENALTIES, "text", 70, 3400, "keys"),
-    *(Stage("penalties.penalty", (key,), "logprobs", 12, 330, key) for key in _PENALTIES),
+    *(Stage("penalties.penalty", (key,), "logprobs", 18, 620, key) for key in _PENALTIES),
     Stage("bias.bias", ("logit_bias",), "draws", 12, 12),
     Stage("seeds.seeds", ("seed",), "draws", 31, 330),
     Stage("endings.limits", ("max_tokens",), "", 4, 18),
@@ -76,8 +75,8 @@ STAGES = (
     Stage("endings.choices", ("n",), "", 3, 6),
     Stage("endings.accepted", ("verbosity", "reasoning_effort"), "", 2, 2),
     Stage("structure.formats", ("response_format", "structured_outputs"), "", 18, 430),
-    Stage("calls.calls", ("tools", "tool_choice"), "", 26, 620),
-    Stage("calls.parallel", ("parallel_tool_calls",), "", 7, 175),
+    Stage("calls.calls", ("tools", "tool_choice"), "", 26, 1240),
+    Stage("calls.parallel", ("parallel_tool_calls",), "", 7, 350),
     Stage("beyond.beyond", ("beyond",), "logprobs", 60, 60),
     Stage("dialects.dialects", ("dialects", "order"), "logprobs", 31, 31),
     Stage("defaults.defaults", ("defaults",), "logprobs", 40, 40),
@@ -222,6 +221,7 @@ def _leave(study: Study, keys: Collection[str], why: str) -> None:
 
 def unchanged(study: Study) -> None:
     """See at the end whether neutral requests are still answered as at the beginning."""
+    bases: Any = import_module(f"{__package__}.bases")
     moved = bases.drift(study)
     if moved > 0:
         far = "beyond what is reported" if math.isinf(moved) else f"by {moved:.2f} nats"

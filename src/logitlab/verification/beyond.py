@@ -330,7 +330,9 @@ def _later(study: Study) -> None:
     )
     if not works:
         for key in keys:
-            words = "no text is known that would repeat itself: frequency_penalty does not help"
+            words = (
+                "it needs a text that repeats itself, and a negative frequency_penalty makes none"
+            )
             study.findings[key] = Finding("cannot_tell", "observed", detail=words)
         return
     for key in keys:

@@ -63,7 +63,8 @@ def calls_of(answer: Answer) -> list[str]:
     """
     message = answer.choices[0].get("message") if answer.choices else None
     made = message.get("tool_calls") if isinstance(message, Mapping) else None
-    functions = [call.get("function") for call in made or () if isinstance(call, Mapping)]
+    listed = made if isinstance(made, list) else []
+    functions = [call.get("function") for call in listed if isinstance(call, Mapping)]
     cut = ending(answer) == "length"
     return [
         str(function["name"])
@@ -139,7 +140,7 @@ def calls(study: Study) -> None:
             if name != "none" or "auto" not in refused
         }
         auto = [each for each in map(_has_call, begged) if each is not None]
-        seen = f"{sum(auto)} of {len(auto)} where it should"
+        seen = f"{sum(auto)} of {len(auto)} where the prompt asks for a call"
         judged["auto"] = "honoured" if auto and all(auto) else "cannot_tell", seen
         spent = study.requests - before[0], study.tokens - before[1]
         study.findings["tool_choice"] = several(judged, refused, spent)
@@ -156,7 +157,9 @@ def _tools(answers: list[Answer], refused: Mapping[str, str]) -> Finding:
     if not answers and refused:
         words = next(iter(refused.values()))
         return replace(finding, verdict="refused", says=words, detail="")
-    return replace(finding, verdict="cannot_tell", detail=f"{detail} The model may not know how.")
+    return replace(
+        finding, verdict="cannot_tell", detail=f"{detail} The model may not know how to call."
+    )
 
 
 def parallel(study: Study) -> None:
@@ -180,5 +183,5 @@ def parallel(study: Study) -> None:
         study.findings[key] = Finding(
             "refused" if words is not None else verdict, "observed", 0.0,
             (Claim(False, "refused" if words is not None else verdict),), requests=spent[0],
-            tokens=spent[1], detail=f"A single call: {seen}.", says=words,
+            tokens=spent[1], detail=f"Answers with a single call: {seen}.", says=words,
         )  # fmt: skip

@@ -328,9 +328,7 @@ def _report(study: Study, contest: _Contest, votes: _Votes, first: tuple[int, in
     scopes = {
         key: str(study.findings[key].scope)
         for key in _SCOPED
-        if key in study.findings
-        and study.findings[key].scope
-        and study.findings[key].kind == "proven"
+        if key in study.findings and study.findings[key].scope and study.findings[key].is_raced
     }
     alive = [
         name
@@ -361,12 +359,12 @@ def _report(study: Study, contest: _Contest, votes: _Votes, first: tuple[int, in
     )
     by_name = {name: most[names[0]] for names in contest.classes for name in names}
     likely = [name for name, _ in ranking if name in alive]
-    told = f"{len(alive)} of {sum(map(len, contest.classes))} are left"
+    told = f"{len(alive)} of {sum(map(len, contest.classes))} engines are left"
     if not contest.sent:
-        told = "no two values are proven that could be combined"
+        told = "no two parameters are proven whose values could be combined"
     if votes.refused or votes.taken:
         both = [name for name in likely if name in votes.agreeing]
-        told += "; by what is refused: " + (", ".join(both) if both else "none of these")
+        told += "; " + (", ".join(both) if both else "none of these") + " would refuse the same"
     found = Finding(
         "cannot_tell" if alive else "none_of_these",
         "proven",

@@ -157,13 +157,14 @@ class _Penalised:
                 "refused", "observed", 0.0, (Claim(value, "refused"),), requests=spent[0],
                 tokens=spent[1], says=self.says, refused_values={str(value): self.says},
             )  # fmt: skip
-        seen = f"More different words than usual: {a0} of {a0 + b0} at neutral, {a1} of {a1 + b1}."
+        seen = f"More different words than usual: {a0} of {a0 + b0} at neutral, "
+        seen += f"{a1} of {a1 + b1} with it."
         verdict: Verdict = "cannot_tell"
         alive = {"honoured": 0.0, "another value": 0.0}
         left = {"another value": math.inf}
         if log_e >= self.limit and a1 * (a0 + b0) > a0 * (a1 + b1):
             verdict = "honoured"
-            detail = f"Applied, how strongly is not told. {seen}"
+            detail = f"It is applied; how strongly, the words do not tell. {seen}"
         elif log_e >= self.limit:
             verdict, alive, left = "none_of_these", {}, {}
             detail = f"It acts, but not as a penalty. {seen}"

@@ -11,7 +11,7 @@ each limit; ``n`` is counted in three, and whether the choices differ is seen.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +53,7 @@ def limits(study: Study, *, prompt: str = _LONG) -> None:
     >>> study = Study(send, chat=False)
     >>> limits(study)
     >>> study.findings["max_tokens"].verdict, study.findings["max_tokens"].detail
-    ('honoured', 'At 2: 2 2 tokens; at 7: 7 7 tokens.')
+    ('honoured', 'At 2: 2 and 2 tokens; at 7: 7 and 7 tokens.')
     """
     before = study.requests, study.tokens
     least = max(_LIMITS[0], study.least)
@@ -146,7 +146,7 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
     if verdict == "not_honoured" and min(least) > high.value:
         verdict = "ignored"
     parts = [
-        f"at {each.value}: {' '.join('?' if n is None else str(n) for n in each.counts)} tokens"
+        f"at {each.value}: {_listed(['?' if n is None else n for n in each.counts])} tokens"
         for each in limited
         if each.answers
     ]
@@ -155,7 +155,7 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
         full = len(low.sizes) == len(high.sizes) == _EACH
         if full and max(low.sizes) < min(high.sizes):
             verdict = "honoured"
-            parts.append("nobody counts them, but the answers are cut, and sooner at the lower")
+            parts.append("nobody counts them, but the answers are cut, and earlier at the lower")
     detail = "; ".join(parts)
     words = {str(each.value): each.refused for each in limited if each.refused is not None}
     claims = tuple(
@@ -166,6 +166,12 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
         detail=f"{detail[:1].upper()}{detail[1:]}." if detail else "",
         says=next(iter(words.values()), None), refused_values=words,
     )  # fmt: skip
+
+
+def _listed(numbers: Sequence[object]) -> str:
+    """Return numbers as words list them: 2, 2 and 2."""
+    *front, last = map(str, numbers)
+    return f"{', '.join(front)} and {last}" if front else last
 
 
 def stops(study: Study, *, prompt: str = _LONG) -> None:
@@ -222,12 +228,17 @@ def _stops_found(stop: str, answers: list[Answer], usual: int, spent: tuple[int,
     detail = "Too few neutral answers have a text."
     if texts:
         words = Counter(map(ending, answers)).most_common(1)[0][0]
-        detail = f"{went_on} of {len(texts)} answers go on after {stop!r}, which all"
-        detail += f" {_PILOT} neutral ones have; they end by {words!r}."
+        many = (
+            "1 answer goes"
+            if len(texts) == went_on == 1
+            else f"{went_on} of {len(texts)} answers go"
+        )
+        detail = f"{many} on after the stop string {stop!r}, which all {_PILOT} neutral answers"
+        detail += f" have; most name {words!r} as the reason of their end." if words else " have."
         if not went_on and verdict == "not_honoured":
-            detail += " The stop is taken out of the text, which goes on."
+            detail += " The string is taken out of the text, which goes on."
         elif any(text.endswith(stop) for text in texts):
-            detail += " The stop stays in the text."
+            detail += " The string stays at the end of the text."
     return Finding(
         verdict, "observed", 0.0, (Claim([stop], verdict),) if stop else (),
         requests=spent[0], tokens=spent[1], detail=detail,
@@ -269,10 +280,11 @@ def choices(study: Study) -> None:
             if got:
                 verdict = "honoured" if min(got) == max(got) == 2 else "not_honoured"
                 verdict = "ignored" if max(got) == 1 else verdict
-            detail = f"{' '.join(map(str, got))} choices"
-            detail += f"; two of a request differ in {differ} of {len(got)}." if differ else "."
-            if got and min(got) > 1 and not differ:
-                detail = f"{detail[:-1]}, and two of a request are always the same."
+            each = f"Where 2 are asked for, {_listed(got)} choices come" if got else ""
+            detail = f"{each}." if each else ""
+            if got and min(got) > 1:
+                told = f"they differ in {differ} of {len(got)} answers"
+                detail = f"{each}; {told if differ else 'they are always the same'}."
             claims: tuple[Claim, ...] = (Claim(2, verdict),)
             same = got and verdict == "honoured" and not differ
             study.findings["n"] = Finding(

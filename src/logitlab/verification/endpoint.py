@@ -11,21 +11,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, counted, with_article
 from logitlab.verification.address import Address
 from logitlab.verification.answer import Answer
 from logitlab.verification.delays import Delays, is_passing
 from logitlab.verification.errors import EndpointError
 from logitlab.verification.exchange import ByClient, ByHand, Dropped, Exchange, Response
+from logitlab.verification.hiding import Hiding
 from logitlab.verification.pieces import ROUTES, asked_for, pieces_of
-from logitlab.verification.reading import answer_of, document_of, given_document, status_of
-from logitlab.verification.wording import counted, harmless
+from logitlab.verification.plain import plain
+from logitlab.verification.reading import (
+    answer_of,
+    document_of,
+    given_document,
+    given_error,
+    status_of,
+)
 
 __all__ = ["Endpoint", "Reply", "key_from", "plain_body"]
 
-_HIDDEN = "[key]"
-_KEPT_SHORT = 8  # shorter keys, such as EMPTY, stand in many a text
 _BUSY = (408, 409, 425, 429)
 _UNPAID = (401, 402)  # whatever is asked: no answer to a parameter
 
@@ -48,8 +52,8 @@ class Endpoint:
         A function takes a request's body and returns its answer: a mapping, (status, mapping), or
         an object of a client. An exception with a ``status_code``, as clients raise, is an answer.
     key : str, optional
-        Sent as a bearer token. It is in no message, no repr and no answer: an endpoint that
-        repeats it is not quoted.
+        Sent as a bearer token. It is in no message, no repr and no answer: what an endpoint repeats
+        of it is hidden, in whatever form, see `Hiding`.
     retries : int
         How often a request is sent again, after 408, 409, 425, 429, 5xx and lost connections
         alone.
@@ -89,8 +93,10 @@ class Endpoint:
     _exchange: Exchange | None = field(default=None, init=False, repr=False)
     _lock: Any = field(default_factory=threading.Lock, init=False, repr=False)
     _good: dict[str, Any] | None = field(default=None, init=False, repr=False)
+    _hiding: Hiding = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._hiding = Hiding(self.key)
         if isinstance(self.asked, Address):
             made = ByHand if self.client is None else ByClient
             rest = () if self.client is None else (self.client,)
@@ -232,12 +238,9 @@ class Endpoint:
         self, method: str, path: str, body: dict[str, Any] | None
     ) -> tuple[int, dict[str, Any], str | None]:
         response = self._response(method, path, body)
-        if self.key is not None:  # before anything is cut, and again behind escapes
-            hidden = response.content.replace(self.key.encode(), _HIDDEN.encode())
-            response = response._replace(content=hidden)
-        document = document_of(response)
+        document = document_of(response, self._hiding.text)
         status = status_of(response.status, document)
-        return status, self._without_key(document), response.retry_after
+        return status, self._hiding.document(document), response.retry_after
 
     def _response(self, method: str, path: str, body: dict[str, Any] | None) -> Response:
         """Return a response, after redirects on the same host."""
@@ -257,7 +260,7 @@ class Endpoint:
             target = response.location or ""
             origin, there = _split(target)
             if origin not in ("", self.asked.origin) or not there.startswith("/"):
-                other = self._quoted(origin or "nowhere")
+                other = self._hiding.text(origin or "nowhere")
                 raise EndpointError(
                     f"{self.asked.url} redirects to {other}, which is not followed: "
                     "give that address, if it is the endpoint's."
@@ -274,35 +277,10 @@ class Endpoint:
         except EndpointError:
             raise
         except Exception as error:
-            status = getattr(error, "status_code", None)
-            if type(status) is not int or not 400 <= status < 600:
-                words = harmless(str(error))[:300].rstrip(".")
-                raise EndpointError(
-                    f"The function raises {type(error).__name__}: {words}."
-                ) from error
-            said = getattr(error, "body", None)
-            if isinstance(said, Mapping):  # OpenAI's client takes the envelope off
-                document = dict(said) if "error" in said else {"error": dict(said)}
-            else:
-                document = {"error": {"message": str(error)}}
-            return given_document((status, document))
-        return given_document(given)
-
-    def _without_key(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self._quoted(value)
-        if self.key is not None and isinstance(value, list):
-            return [self._without_key(each) for each in value]
-        if self.key is not None and isinstance(value, dict):
-            long = len(self.key) >= _KEPT_SHORT
-            return {
-                (self._quoted(key) if long else key): self._without_key(each)
-                for key, each in value.items()
-            }
-        return value
-
-    def _quoted(self, text: str) -> str:
-        return text if self.key is None else text.replace(self.key, _HIDDEN)
+            status, document = given_error(error)
+        else:
+            status, document = given_document(given)
+        return status, self._hiding.document(document)
 
 
 def key_from(source: str | None, address: Address | None) -> str | None:
@@ -335,7 +313,7 @@ def key_from(source: str | None, address: Address | None) -> str | None:
         raise ParameterError(
             "key",
             "a text, or env:NAME",
-            Seen(f"{'an' if type(source).__name__[0] in 'aeiou' else 'a'} {type(source).__name__}"),
+            Seen(with_article(type(source).__name__)),
         )
     if source.startswith("env:"):
         source = os.environ.get(source[4:], "").strip()
@@ -363,12 +341,17 @@ def _split(target: str) -> tuple[str, str]:
 
 
 def plain_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body as JSON has it, numbers of numpy among its values as Python's."""
+    """Return a body as JSON has it: numbers and arrays among its values as Python's own.
 
-    def as_python(value: Any) -> Any:
-        if isinstance(value, np.generic | np.ndarray):
-            return value.tolist()
-        raise TypeError(f"a {type(value).__name__} in a request")
-
-    plain: dict[str, Any] = json.loads(json.dumps(body, default=as_python))
-    return plain
+    Raises
+    ------
+    ParameterError
+        For what JSON cannot hold, with the key of the request that it stands under.
+    """
+    found: dict[str, Any] = {}
+    for key, value in body.items():
+        try:
+            found[key] = json.loads(json.dumps(value, default=plain, allow_nan=False))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ParameterError(str(key), "what JSON can hold", value) from error
+    return found

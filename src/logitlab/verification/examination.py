@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Seen
+from logitlab.checks import ParameterError, Seen, counted
 from logitlab.progress import Progress
 from logitlab.verification.answer import Answer
 from logitlab.verification.bases import PROMPTS
@@ -24,7 +24,7 @@ from logitlab.verification.penalty_prompts import words
 from logitlab.verification.reading import counted_tokens
 from logitlab.verification.result import Verification
 from logitlab.verification.study import Spent, Study
-from logitlab.verification.wording import counted, harmless
+from logitlab.verification.wording import harmless
 
 __all__ = ["Examination"]
 
@@ -45,10 +45,15 @@ class Examination:
     bar : Progress, optional
     is_interrupted : callable, optional
         Whether somebody wants it to end.
+
+    Attributes
+    ----------
+    header : dict
+        The first line of its log; of one that is resumed its own.
     """
 
     settings: dict[str, Any]
-    past: Past | None
+    past: Past | None = None
     bar: Progress = field(default_factory=lambda: Progress("requests", False))
     is_interrupted: Callable[[], bool] = lambda: False
     watch: Watch = field(default_factory=Watch)
@@ -58,6 +63,7 @@ class Examination:
     tokens: tuple[int, int] = (0, 0)
     expected: int = 0
     url: str | None = None
+    header: dict[str, Any] = field(default_factory=dict)
     is_met: bool = False
 
     def __call__(
@@ -69,7 +75,7 @@ class Examination:
             speaker.is_stopped = self.check_going
         notes: list[str] = []
         self._choose_model(speaker)
-        header = self._header(speaker)
+        header = self.header
         written: Log | None = None
         if log is not None:
             written = Log(log, header)
@@ -111,7 +117,7 @@ class Examination:
             return known.get(text)
 
         def met(study: Study) -> None:
-            self.meet(study)
+            self.settle(study)
             is_wanted = only is None or any("penalty" in key for key in only)
             if study.pieces is None and is_wanted and told(study.prompts[0]) is not None:
                 study.pieces = lambda text: told(text) or words(text)
@@ -198,7 +204,7 @@ class Examination:
             self.watch.see(reply.document)
         self.bar.update(self.answers, max(self.answers, self.expected))
 
-    def meet(self, study: Study) -> None:
+    def settle(self, study: Study) -> None:
         """Pin a router to whoever answered first."""
         self.is_met = True
         self.watch.settle()
@@ -208,8 +214,14 @@ class Examination:
             study.extra = study.extra | _pinned(provider)
             study.notes.append(f"The router was pinned to {provider}, which answered most.")
 
-    def _header(self, speaker: Endpoint | None) -> dict[str, Any]:
-        """Return the first line of a log; of one that is resumed its own."""
+    def meet(self, speaker: Endpoint | None) -> None:
+        """Take whoever is asked for the endpoint, before anything is.
+
+        Raises
+        ------
+        ParameterError
+            For another than the log has.
+        """
         kept = self.past.header if self.past is not None else {}
         started = datetime.now(UTC).isoformat(timespec="seconds")
         url = kept.get("endpoint") if speaker is None else speaker.url
@@ -217,7 +229,7 @@ class Examination:
             rule = f"that of the log, {kept.get('endpoint') or 'a function'}"
             raise ParameterError("endpoint", rule, Seen(url or "a function"))
         self.url = url
-        return {
+        self.header = {
             "endpoint": url,
             "started": str(kept.get("started", started)),
             "settings": self.settings,

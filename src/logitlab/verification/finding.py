@@ -38,6 +38,11 @@ class Claim:
         The value that was used instead, where only one is left.
     log_e : float
         The evidence in nats against the strongest rival of the claim.
+
+    Examples
+    --------
+    >>> Claim(1.5, "clamped", used=1.0).verdict
+    'not_honoured'
     """
 
     sent: Any
@@ -58,10 +63,12 @@ class Finding:
     ----------
     verdict : str
         The answer that is left; ``"cannot_tell"`` where several are.
-    kind : str
-        ``"proven"``, ``"observed"`` or ``"reported"``.
+    kind : str or None
+        ``"proven"``, ``"observed"`` or ``"reported"``; None of ``"cannot_tell"``, whatever it is
+        given: nothing is known then.
     error : float
-        The most that the chance of a wrong verdict is; 0 where it is not proven.
+        The most that the chance is that a race excluded what is true, and so that of a verdict
+        which is proven; 0 where there was no race.
     relies : float
         The part of it that is that of other findings, which it takes for granted.
     claims : tuple of Claim
@@ -81,10 +88,17 @@ class Finding:
         Of a penalty what it counts, of a seed where it repeats.
     history : tuple of (int, mapping)
         The evidence in nats against each hypothesis after each request, for pictures.
+
+    Examples
+    --------
+    >>> found = Finding("honoured", "proven", 0.001, (Claim(0.5, "honoured"),), requests=12)
+    >>> found.verdict, found.kind, found.claims[0].sent
+    ('honoured', 'proven', 0.5)
+    >>> Finding("cannot_tell", "proven", 0.001).kind
     """
 
     verdict: Verdict
-    kind: Kind
+    kind: Kind | None
     error: float = 0.0
     claims: tuple[Claim, ...] = ()
     alive: Mapping[str, float] = field(default_factory=dict)
@@ -97,3 +111,12 @@ class Finding:
     scope: str | None = None
     history: tuple[tuple[int, Mapping[str, float]], ...] = field(default=(), repr=False)
     relies: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.verdict == "cannot_tell":
+            object.__setattr__(self, "kind", None)
+
+    @property
+    def is_raced(self) -> bool:
+        """Whether a race excluded something, with its error: what is left may be no verdict."""
+        return self.kind in ("proven", None) and self.error > 0

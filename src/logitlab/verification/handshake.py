@@ -164,7 +164,7 @@ def _logprobs(study: Study, prompt: str) -> None:
             words = answer.words
             continue
         if tops:
-            detail = f"{max(map(len, tops))} per token"
+            detail = f"{max(map(len, tops))} log-probabilities per token"
             found = Finding("honoured", "observed", detail=detail)
         else:
             study.logprobs = {}
@@ -187,8 +187,8 @@ def _without_numbers(answer: Answer) -> Finding:
         detail = f"tokens are listed, but with {seen} in the place of numbers"
         return Finding("not_honoured", "observed", detail=detail)
     if entries:
-        return Finding("not_honoured", "observed", detail="of no tokens but those that were drawn")
-    return Finding("ignored", "observed", detail="none are reported")
+        return Finding("not_honoured", "observed", detail="of the drawn tokens alone")
+    return Finding("ignored", "observed", detail="no log-probabilities are reported")
 
 
 def _spelt(value: Any) -> str:

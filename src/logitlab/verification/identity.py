@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from logitlab.verification.wording import counted, harmless
+from logitlab.checks import counted
+from logitlab.verification.wording import harmless
 
 __all__ = ["Identity", "Watch"]
 

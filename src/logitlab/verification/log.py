@@ -10,16 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from logitlab.checks import ParameterError, check_path
+from logitlab.checks import ParameterError, brief, check_path
+from logitlab.verification.address import Address
 from logitlab.verification.answer import Answer
 from logitlab.verification.endpoint import Reply, plain_body
+from logitlab.verification.hiding import Hiding
 from logitlab.verification.missing import missing
 from logitlab.verification.reading import answer_of
 from logitlab.verification.study import Spent
 from logitlab.verification.wording import harmless
 from logitlab.version import __version__
 
-__all__ = ["SCHEMA", "Log", "Past", "Replay", "read_log"]
+__all__ = ["SCHEMA", "Log", "Past", "Replay", "check_new", "read_log"]
 
 SCHEMA = 1
 """Of the lines of a log, and of the JSON of a report."""
@@ -76,11 +78,7 @@ class Log:
         self._header: Mapping[str, Any] | None = None  # until the first answer comes
         try:
             if past is None:
-                if self.path.is_dir():
-                    raise ParameterError("log", "a file", str(path), "That is a folder.")
-                if self.path.exists() and self.path.stat().st_size:
-                    hint = "resume, or --from, goes on with a log; nothing is overwritten."
-                    raise ParameterError("log", "a file that is not there yet", str(path), hint)
+                check_new(path)
                 self._file = open(self.path, "w", encoding="utf-8")  # noqa: SIM115
                 self._header = {
                     "log": _MARK, "schema": SCHEMA, "logitlab": __version__, **header
@@ -116,6 +114,26 @@ class Log:
             self.path.unlink(missing_ok=True)
 
 
+def check_new(path: Any) -> None:
+    """Raise `ParameterError` for a file that a log cannot be written to: nothing is overwritten."""
+    file = check_path("log", path)
+    hint = ""
+    try:
+        if file.is_dir():
+            raise ParameterError("log", "a file", str(path), "That is a folder.")
+        if file.exists() and file.stat().st_size:
+            hint = "resume, or --from, goes on with a log; nothing is overwritten."
+            raise ParameterError("log", "a file that is not there yet", str(path), hint)
+        if not file.parent.is_dir():
+            hint = "Its folder is not there."
+        elif not os.access(file if file.exists() else file.parent, os.W_OK):
+            hint = "Permission denied."
+    except OSError as error:
+        hint = f"{error.strerror or 'It cannot be had'}."
+    if hint:
+        raise ParameterError("log", "a file that can be written", str(path), hint)
+
+
 def read_log(path: Any) -> Past:
     """Return what a log holds.
 
@@ -139,7 +157,7 @@ def read_log(path: Any) -> Past:
     read = [_line(line, number, path) for number, line in enumerate(lines, 1)]
     header = read[0] if read else {}
     if header.get("log") != _MARK:
-        hint = "" if read else "Its first line breaks off."
+        hint = f"Its first line {'begins no log' if read else 'breaks off'}."
         raise ParameterError("resume", "a log of logitlab verify", str(path), hint)
     if header.get("schema") != SCHEMA:
         rule = f"a log of the schema {SCHEMA}"
@@ -149,6 +167,7 @@ def read_log(path: Any) -> Past:
             "" if by is None else f", by logitlab {harmless(str(by))}, and this is {__version__}"
         )
         raise ParameterError("resume", rule, str(path), f"It has {seen}{writer}.")
+    _check_endpoint(header, path)
     entries: list[tuple[dict[str, Any], Reply]] = []
     pieces: dict[str, list[bytes] | None] = {}
     for number, each in enumerate(read[1:], 2):
@@ -160,6 +179,18 @@ def read_log(path: Any) -> Past:
         else:
             entries.append(_entry(each, number, path))
     return Past(path, header, tuple(entries), pieces, whole, is_torn)
+
+
+def _check_endpoint(header: Mapping[str, Any], path: Path) -> None:
+    """Raise for a first line that names no endpoint, or one with a password in it."""
+    url = header.get("endpoint")
+    try:
+        if url is not None:
+            Address.of(url)
+    except ParameterError as error:
+        shown = error.value if isinstance(url, str) else brief(url)
+        hint = f"Its first line has {shown} as the endpoint."
+        raise ParameterError("resume", "a log of logitlab verify", str(path), hint) from None
 
 
 def _line(line: bytes, number: int, path: Path) -> dict[str, Any]:
@@ -184,7 +215,7 @@ def _entry(line: dict[str, Any], number: int, path: Path) -> tuple[dict[str, Any
     ):
         hint = f"Line {number} is not a request with its answer."
         raise ParameterError("resume", "a log of logitlab verify", str(path), hint)
-    return body, Reply(status, document, retries)
+    return body, Reply(status, Hiding().document(document), retries)
 
 
 def _split(line: dict[str, Any], number: int, path: Path) -> dict[str, list[bytes] | None]:

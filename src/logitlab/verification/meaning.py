@@ -73,9 +73,12 @@ def meaning(study: Study) -> None:
         found = study.findings.get("logprobs", Finding("honoured", "reported"))
         most = study.tops
         count = max(each.reported for each in study.observed.values())
-        told = [study.meaning, f"the {count} likeliest of a token"]
+        told = [study.meaning, f"of the {count} likeliest tokens"]
         if cut is not None:
-            told.append(f"neutral is cut to {cut} tokens" + (f" of {most}" if most else ""))
+            told.append(
+                f"at neutral {cut} tokens are told"
+                + (f" of {most} that are asked for" if most else "")
+            )
         study.findings["logprobs"] = replace(
             found,
             kind="reported",

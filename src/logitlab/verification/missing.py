@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logitlab.checks import brief
-from logitlab.verification.wording import counted, harmless
+from logitlab.checks import brief, counted
+from logitlab.verification.wording import harmless
 from logitlab.version import __version__
 
 __all__ = ["missing"]

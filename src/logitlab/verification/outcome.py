@@ -76,9 +76,12 @@ class Outcome:
 
     @property
     def error(self) -> float:
-        """The chance that any of the proofs is wrong, at most: the sum of their own errors."""
+        """The chance that any race is wrong, at most: the sum of their own errors.
+
+        A race that leaves several answers counts, too: it has excluded the others.
+        """
         found = (*self.parameters.values(), *self.others.values())
-        return min(1.0, sum(each.error - each.relies for each in found if each.kind == "proven"))
+        return min(1.0, sum(each.error - each.relies for each in found if each.is_raced))
 
     @property
     def findings(self) -> dict[str, Finding]:

@@ -93,7 +93,7 @@ def penalty(study: Study, key: str, budget: int = 60) -> None:
         return
     race = _PenaltyRace(study, key)
     if not race.after:
-        words = "what is in force beside it is nothing that is known"
+        words = "nothing that is known explains what is in force beside it"
         study.findings[key] = Finding("cannot_tell", "observed", detail=words)
         return
     try:

@@ -26,7 +26,8 @@ def pieces_of(document: Mapping[str, Any], text: str) -> list[bytes] | None:
     ----------
     document : mapping
         With ``tokens`` that have a ``piece`` each, a text or a list of bytes, as llama.cpp's server
-        answers; or with ``token_strs``, as vLLM's, in which ``Ġ`` and ``▁`` stand for a space.
+        answers; or with ``token_strs``, as vLLM's, in which ``Ġ`` and ``▁`` stand for a space. A
+        negative id pads the list, and is no token.
     text : str
 
     Examples
@@ -37,10 +38,13 @@ def pieces_of(document: Mapping[str, Any], text: str) -> list[bytes] | None:
     [b'The', b' x']
     >>> pieces_of({"tokens": [5, 9]}, "The x")
     """
+    entries = document.get("tokens")
+    entries = entries if isinstance(entries, list) else []
     told: Any = document.get("token_strs")
+    if isinstance(told, list) and len(told) == len(entries):
+        told = [each for each, entry in zip(told, entries, strict=True) if not _is_padding(entry)]
     if told is None:
-        entries = document.get("tokens")
-        told = entries if isinstance(entries, list) else []
+        told = [each for each in entries if not _is_padding(each)]
         told = [each.get("piece") if isinstance(each, Mapping) else None for each in told]
     spellings: tuple[Callable[[str], str], ...] = (
         lambda piece: piece,
@@ -52,6 +56,12 @@ def pieces_of(document: Mapping[str, Any], text: str) -> list[bytes] | None:
         if whole and len(whole) == len(pieces) and b"".join(whole) == text.encode():
             return whole
     return None
+
+
+def _is_padding(entry: Any) -> bool:
+    """Whether an entry, an id or a mapping with one, stands for no token."""
+    number = entry.get("id") if isinstance(entry, Mapping) else entry
+    return type(number) is int and number < 0
 
 
 def _piece(told: Any, spelling: Callable[[str], str]) -> bytes | None:

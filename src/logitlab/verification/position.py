@@ -70,7 +70,8 @@ def positions_of(content: Sequence[Mapping[str, Any]]) -> list[Position]:
     """Read ``logprobs.content``.
 
     A token is its bytes. Where a server does not tell those, some name the token as its tokenizer
-    spells it: ``Ġ`` for a space in byte-level BPE, which spells the whole answer, or ``▁``.
+    spells it: ``Ġ`` for a space in byte-level BPE, which spells the whole answer, or ``▁``. An
+    entry with a negative id pads a list, and is no token.
 
     Examples
     --------
@@ -78,7 +79,8 @@ def positions_of(content: Sequence[Mapping[str, Any]]) -> list[Position]:
     >>> positions_of([{"token": "ues", "logprob": -2.0, "top_logprobs": top}])
     [Position(token=b'ues', top={b' care': -1.0, b'ues': -2.0})]
     """
-    entries = [each for entry in content for each in (entry, *(entry.get("top_logprobs") or ()))]
+    content = [entry for entry in content if not _is_padding(entry)]
+    entries = [each for entry in content for each in (entry, *_tops(entry))]
     names = [_name(each) for each in entries if each.get("bytes") is None]
     spelling = byte_level if any("Ġ" in name for name in names) else piece
 
@@ -91,12 +93,21 @@ def positions_of(content: Sequence[Mapping[str, Any]]) -> list[Position]:
             token(entry),
             {
                 token(each): float(each["logprob"])
-                for each in entry.get("top_logprobs") or ()
+                for each in _tops(entry)
                 if each.get("logprob") is not None and each["logprob"] > _IMPOSSIBLE
             },
         )
         for entry in content
     ]
+
+
+def _tops(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [each for each in entry.get("top_logprobs") or () if not _is_padding(each)]
+
+
+def _is_padding(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry stands for no token: servers fill lists up with -1."""
+    return any(type(entry.get(key)) is int and entry[key] < 0 for key in ("id", "token_id"))
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -5,18 +5,29 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from inspect import isawaitable
 from typing import Any
 
+from logitlab.checks import with_article
 from logitlab.verification.answer import Answer
 from logitlab.verification.errors import EndpointError
 from logitlab.verification.exchange import Dropped, Response
+from logitlab.verification.hiding import without_passwords
+from logitlab.verification.plain import plain
 from logitlab.verification.wording import harmless
 
-__all__ = ["answer_of", "counted_tokens", "document_of", "given_document", "status_of"]
+__all__ = [
+    "answer_of",
+    "counted_tokens",
+    "document_of",
+    "given_document",
+    "given_error",
+    "status_of",
+]
 
 _MOST_DEPTH = 64
+_QUOTED = 4096  # of a text whose beginning is quoted
 _MOST = 1e-3  # nats, a log-probability above 0 that rounding explains
 _PASSING = {
     "rate_limit_exceeded": 429,
@@ -31,7 +42,9 @@ _PASSING = {
 _COUNTS = ("prompt_tokens", "completion_tokens")
 
 
-def document_of(response: Response) -> dict[str, Any]:
+def document_of(
+    response: Response, hidden: Callable[[str], str] = lambda text: text
+) -> dict[str, Any]:
     """Return the JSON object of a response, whatever content type it says.
 
     Parameters
@@ -39,6 +52,9 @@ def document_of(response: Response) -> dict[str, Any]:
     response : Response
         Of an error that is no JSON the text becomes the message of one: a refusal counts in
         whatever words it comes.
+    hidden : callable
+        Returns a text that is quoted without what nobody may read: it is asked before anything is
+        cut.
 
     Raises
     ------
@@ -58,7 +74,7 @@ def document_of(response: Response) -> dict[str, Any]:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         if is_error:
-            return {"error": {"message": " ".join(text.split())[:500] or "no words"}}
+            return {"error": {"message": " ".join(hidden(text).split())[:500] or "no words"}}
         if response.kind == "text/event-stream" or text.startswith("data:"):
             raise EndpointError(
                 "The endpoint answers with a stream of events, which nobody asked for."
@@ -71,8 +87,8 @@ def document_of(response: Response) -> dict[str, Any]:
             ) from None
         if text.lstrip().startswith("{"):
             raise Dropped("the answer breaks off") from None
-        kind = response.kind if "json" not in response.kind else ""
-        begins = json.dumps(harmless(text[:80])[:30], ensure_ascii=False)
+        kind = hidden(harmless(response.kind))[:80] if "json" not in response.kind else ""
+        begins = json.dumps(harmless(hidden(text[:_QUOTED])[:80])[:30], ensure_ascii=False)
         raise EndpointError(
             f"The endpoint answers with {kind or 'what begins'} {begins}, and not with JSON. "
             "Is the address that of an API?"
@@ -80,7 +96,7 @@ def document_of(response: Response) -> dict[str, Any]:
     if isinstance(document, dict) and _depth_is_plain(document, _MOST_DEPTH):
         return document
     if is_error:
-        return {"error": {"message": text[:500]}}
+        return {"error": {"message": hidden(text)[:500]}}
     raise EndpointError(f"The endpoint answers with {_kind(document)}, and not with a JSON object.")
 
 
@@ -103,23 +119,94 @@ def given_document(given: Any) -> tuple[int, dict[str, Any]]:
         status, given = given
     elif hint := _hint(given):
         raise EndpointError(f"The function returns {_kind(given)}, and not its answer: {hint}.")
-    elif hasattr(given, "status_code") and callable(getattr(given, "json", None)):
-        status, given = given.status_code, given.json()
+    elif callable(_attribute(given, "json")) and _attribute(given, "status_code") is not None:
+        status, given = _attribute(given, "status_code"), _called(given, "json")
+        if type(status) is not int:
+            raise EndpointError(f"The function returns {_kind(status)} as status_code.")
     for name in ("model_dump", "to_dict"):
-        if not isinstance(given, Mapping) and callable(getattr(given, name, None)):
-            try:
-                given = getattr(given, name)()
-            except Exception as error:
-                words = f"an object whose {name} raises {type(error).__name__}"
-                raise EndpointError(f"The endpoint answers with {words}.") from error
+        if not isinstance(given, Mapping) and callable(_attribute(given, name)):
+            given = _called(given, name)
     if not isinstance(given, Mapping):
         hint = _hint(given) or "a mapping is due, or (status, mapping)"
         raise EndpointError(f"The function returns {_kind(given)}, and not its answer: {hint}.")
     try:
-        document: dict[str, Any] = json.loads(json.dumps(dict(given), default=str))
-    except (TypeError, ValueError, RecursionError):
-        raise EndpointError("The endpoint answers with an object that is not JSON.") from None
-    return status_of(200 if status is None else int(status), document), document
+        document: dict[str, Any] = json.loads(json.dumps(dict(given), default=_jsonable))
+    except Exception as error:  # of whatever kind: a mapping may be anybody's
+        raise EndpointError(
+            f"The endpoint answers with an object that is not JSON: {_words(error)}."
+        ) from None
+    if not _depth_is_plain(document, _MOST_DEPTH):
+        raise EndpointError("The endpoint answers with an object that is nested too deeply.")
+    return status_of(200 if status is None else status, document), document
+
+
+def given_error(error: Exception) -> tuple[int, dict[str, Any]]:
+    """Return status and document of what a function raised, where that is an answer.
+
+    Parameters
+    ----------
+    error : Exception
+        One with a ``status_code``, as clients raise, is a refusal: in the words of its ``body``, or
+        in its own.
+
+    Raises
+    ------
+    EndpointError
+        For any other, with its words.
+
+    Examples
+    --------
+    >>> class RefusedError(Exception):
+    ...     status_code, body = 400, {"message": "no top_k"}
+    >>> given_error(RefusedError())
+    (400, {'error': {'message': 'no top_k'}})
+    """
+    status = _attribute(error, "status_code")
+    if type(status) is not int or not 400 <= status < 600:
+        words = _words(error)
+        told = f"{type(error).__name__}: {words}" if words else type(error).__name__
+        raise EndpointError(f"The function raises {told}.") from error
+    said = _attribute(error, "body")
+    if not isinstance(said, Mapping):
+        said = {"message": _words(error) or type(error).__name__}
+    status, document = given_document((status, said))
+    # OpenAI's client takes the envelope off.
+    return status, document if "error" in document else {"error": document}
+
+
+def _attribute(value: Any, name: str) -> Any:
+    """Return an attribute of somebody's object; None where there is none, or it raises."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
+def _called(value: Any, name: str) -> Any:
+    """Return what a method of somebody's object returns."""
+    try:
+        return getattr(value, name)()
+    except Exception as error:
+        words = f"an object whose {name} raises {type(error).__name__}"
+        raise EndpointError(f"The endpoint answers with {words}.") from error
+
+
+def _words(error: Exception) -> str:
+    """Return what an exception says, in one line without passwords; '' where it cannot."""
+    try:
+        return without_passwords(harmless(str(error)))[:300].rstrip(".")
+    except Exception:
+        return ""
+
+
+def _jsonable(value: Any) -> Any:
+    """Return a value as JSON has it; dates and the like, of which nothing is read, as text."""
+    try:
+        return plain(value)
+    except TypeError:
+        if isinstance(value, set | frozenset):
+            raise
+        return str(value)
 
 
 def status_of(status: int, document: Mapping[str, Any]) -> int:
@@ -197,8 +284,13 @@ def _choice(choice: Any, path: str) -> dict[str, Any]:
     if message is not None:
         content = _typed(message, dict, f"{path}.message").get("content")
         if isinstance(content, list):  # parts, of which those of text count
-            parts = [part.get("text") for part in content if isinstance(part, dict)]
-            message = {**message, "content": "".join(each for each in parts if each)}
+            where = f"{path}.message.content"
+            texts = [
+                _typed(part["text"], str, f"{where}[{i}].text")
+                for i, part in enumerate(content)
+                if isinstance(part, dict) and part.get("text") is not None
+            ]
+            message = {**message, "content": "".join(texts)}
         elif content is not None:
             _typed(content, str, f"{path}.message.content")
     elif choice.get("text") is not None:
@@ -291,8 +383,7 @@ def _hint(given: Any) -> str:
 
 
 def _kind(value: Any) -> str:
-    kind = type(value).__name__
-    return "nothing" if value is None else f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+    return "nothing" if value is None else with_article(type(value).__name__)
 
 
 def _depth_is_plain(value: Any, left: int) -> bool:

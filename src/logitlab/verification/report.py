@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
+from logitlab.checks import counted
 from logitlab.verification.finding import Claim, Finding
 from logitlab.verification.observed import ASSUMPTIONS
 from logitlab.verification.outcome import Outcome
-from logitlab.verification.wording import counted, harmless
+from logitlab.verification.wording import harmless
 from logitlab.version import __version__
 
 __all__ = ["SCHEMA", "document", "markdown", "terminal"]
@@ -19,7 +20,12 @@ __all__ = ["SCHEMA", "document", "markdown", "terminal"]
 SCHEMA = 1
 """Of the JSON of a report."""
 
-_ASSUMED = "They hold where answers are independent, the server stays as it is, and its "
+_KINDS = {
+    "proven": "proven: by a race with that error",
+    "observed": "observed: in answers that anybody can read",
+    "reported": "reported: by the server itself",
+}
+_ASSUMED = "Races hold where answers are independent, the server stays as it is, and its "
 _ASSUMED += "log-probabilities are right within their noise."
 _WIDTH = 100
 _ROOM = 40  # of a detail, the least that is legible
@@ -153,7 +159,7 @@ def _entry(found: Finding) -> dict[str, Any]:
 def _named_entry(found: Finding | None) -> dict[str, Any]:
     """Return an entry whose explanations have gone elsewhere, with the evidence against each."""
     if found is None:
-        return {"verdict": "cannot_tell", "requests": 0}
+        return {"verdict": "cannot_tell", "kind": None, "requests": 0}
     entry = _entry(found)
     entry["ranking"] = [[each["rule"], each["log_e"]] for each in entry.pop("alive")]
     return entry
@@ -186,22 +192,21 @@ def _head(result: Outcome, cost: float | None) -> Iterator[str]:
     if spending.recorded:
         asked += f"; {counted(spending.recorded, 'answer')} from a log"
     yield asked
-    proven = [each for each in result.findings.values() if each.kind == "proven" and each.error]
-    if proven:
-        most = max(each.error for each in proven)
+    raced = [each for each in result.findings.values() if each.is_raced]
+    if raced:
+        most = max(each.error for each in raced)
         errors = f"wrong with a chance of {most:g} at most"
-        if len(proven) > 1:
+        if len(raced) > 1:
             errors = f"each {errors}, all together {result.error:.2g}"
-        yield f"{counted(len(proven), 'race')}, {errors}; noise of logits {result.noise:.3f}"
+        yield f"{counted(len(raced), 'race')}, {errors}; noise of logits {result.noise:.3f}"
 
 
 def _foot(result: Outcome) -> Iterator[str]:
     yield ""
-    if any(each.kind == "proven" for each in result.findings.values()):
-        yield (
-            "proven: by a race with that error; observed: in answers that anybody can read; "
-            "reported: by the server itself."
-        )
+    findings = result.findings.values()
+    if kinds := [words for kind, words in _KINDS.items() if any(f.kind == kind for f in findings)]:
+        yield "; ".join(kinds) + "."
+    if any(each.is_raced for each in findings):
         yield _ASSUMED
     yield from map(harmless, result.notes)
     if result.stopped:
@@ -220,10 +225,8 @@ def _rows(result: Outcome) -> Iterator[tuple[str, str, str, str, str]]:
     for name, found in result.findings.items():
         if _is_late(found, result):
             continue
-        known: str = found.kind
-        if found.verdict == "cannot_tell":
-            known = "–"
-        elif found.kind == "proven" and found.error:
+        known: str = found.kind or "–"
+        if found.kind == "proven" and found.error:
             known = f"proven, {found.error:g}"
         verdict = found.verdict.replace("_", " ")
         yield name, verdict, known, _detail(found), str(found.requests)

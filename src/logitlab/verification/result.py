@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from logitlab.checks import ParameterError, suggestion
-from logitlab.request.params import PARAMETERS
-from logitlab.verification.outcome import KNOWN, Outcome
+from logitlab.checks import counted
+from logitlab.verification.names import required_names
+from logitlab.verification.outcome import Outcome
 from logitlab.verification.report import document, markdown, terminal
-from logitlab.verification.wording import counted
 
-__all__ = ["Verification", "names_of"]
+__all__ = ["Verification"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +47,15 @@ class Verification(Outcome):
         What a reader has to know.
     stopped : str or None
         Why it ended before its end.
+
+    Examples
+    --------
+    >>> from logitlab.verification.finding import Finding
+    >>> result = Verification({"top_k": Finding("ignored", "proven", 0.001, requests=3)})
+    >>> result
+    <Verification of a function: 1 ignored; 0 requests>
+    >>> result.to_dict()["parameters"]["top_k"]["verdict"]
+    'ignored'
     """
 
     def honoured(self, keys: str | Iterable[str]) -> bool | None:
@@ -59,14 +67,25 @@ class Verification(Outcome):
             One that is not honoured makes it False, whatever is unknown of others. A parameter
             that was not examined cannot be told.
 
+        Returns
+        -------
+        bool or None
+
         Raises
         ------
         ParameterError
-            For no parameter, or one that no examination knows.
+            For no parameter, one that no examination knows, and ``"beyond"``, which stands for
+            several.
+
+        Examples
+        --------
+        >>> from logitlab.verification.finding import Finding
+        >>> found = {key: Finding("honoured", "proven") for key in ("temperature", "top_p")}
+        >>> result = Verification(found)
+        >>> result.honoured("temperature,top_p"), result.honoured("seed")
+        (True, None)
         """
-        names = names_of("keys", keys, [*KNOWN, *PARAMETERS, *self.parameters])
-        if not names:
-            raise ParameterError("keys", "at least one parameter", keys)
+        names = required_names("keys", keys, found=self.parameters)
         verdicts = [
             self.parameters[key].verdict if key in self.parameters else "cannot_tell"
             for key in names
@@ -108,20 +127,3 @@ class Verification(Outcome):
 
     def _repr_markdown_(self) -> str:
         return self.markdown()
-
-
-def names_of(name: str, given: Any, known: Collection[str]) -> tuple[str, ...]:
-    """Return names that were given as a text with commas, or several, each a known one once."""
-    if isinstance(given, str):
-        given = [each.strip() for each in given.split(",") if each.strip()]
-    try:
-        names = list(given)
-    except TypeError:
-        raise ParameterError(name, "names of parameters", given) from None
-    for each in names:
-        if not isinstance(each, str):
-            raise ParameterError(name, "names of parameters", given)
-        if each not in known:
-            rule = "names of parameters, such as temperature,top_p"
-            raise ParameterError(name, rule, each, suggestion(each, known))
-    return tuple(dict.fromkeys(names))

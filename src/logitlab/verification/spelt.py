@@ -38,6 +38,7 @@ def spelt(positions: Sequence[Position], text: str) -> list[Position]:
     """
     if not positions or not text or "\ufffd" in text or _agree(positions, text):
         return list(positions)
+    text = text.encode("utf-8", "replace").decode()  # JSON may hold half of a surrogate pair
     found = _spelling(positions, text.lstrip())
     return [Position(token, each.top) for token, each in zip(found, positions, strict=False)]
 

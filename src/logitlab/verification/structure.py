@@ -167,7 +167,11 @@ def _structured(study: Study, schema: Verdict) -> None:
             detail = "With a schema it is refused when false, and taken when true."
         else:
             held = has_form("json_schema", no)
-            detail = f"False changes nothing: a schema is {'still' if held else 'no longer'} held."
+            detail = {
+                True: "False changes nothing: a schema is still held.",
+                False: "With false a schema is taken, and not held.",
+                None: "With false a schema is taken; whether it is held, the answer does not tell.",
+            }[held]
             verdict = "cannot_tell" if held is not False else "honoured"
     finally:
         study.findings["structured_outputs"] = Finding(
@@ -218,7 +222,8 @@ def observed(
     """
     asked = [held for held in map(has, got) if held is not None]
     usual = [held for held in map(has, neutral) if held is not None]
-    seen = f"{sum(asked)} of {len(asked)}, {sum(usual)} of {len(usual)} at neutral"
+    seen = f"{sum(asked)} of {len(asked)} as asked" if asked else "not tried"
+    seen += f", {sum(usual)} of {len(usual)} at neutral" if usual else ""
     if len(asked) >= EACH and all(asked):
         return ("honoured" if len(usual) >= NEUTRAL and not any(usual) else "cannot_tell"), seen
     if asked and not all(asked):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from logitlab.checks import counted
 from logitlab.verification.answer import Answer
 from logitlab.verification.finding import Finding
-from logitlab.verification.wording import counted
 
 if TYPE_CHECKING:
     from logitlab.verification.backgrounds import Backgrounds

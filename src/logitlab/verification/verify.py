@@ -7,18 +7,24 @@ from contextlib import closing, nullcontext, suppress
 from inspect import isasyncgenfunction, iscoroutinefunction, isgeneratorfunction
 from typing import Any
 
-from logitlab.checks import ParameterError, Range, brief, check_flag, check_integer, check_number
+from logitlab.checks import (
+    ParameterError,
+    Range,
+    Seen,
+    brief,
+    check_flag,
+    check_integer,
+    check_number,
+)
 from logitlab.progress import Progress, interruptible
-from logitlab.request.params import PARAMETERS
 from logitlab.verification.address import Address
-from logitlab.verification.battery import QUICK, is_examined
 from logitlab.verification.endpoint import Endpoint, key_from
 from logitlab.verification.examination import Examination
-from logitlab.verification.log import Past, read_log
-from logitlab.verification.outcome import KNOWN, OTHERS
-from logitlab.verification.result import Verification, names_of
+from logitlab.verification.log import Past, check_new, read_log
+from logitlab.verification.names import only_names
+from logitlab.verification.result import Verification
 
-__all__ = ["verify"]
+__all__ = ["examined", "verify"]
 
 _DEFAULTS: dict[str, Any] = {
     "model": None,
@@ -33,6 +39,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 """What a log keeps, so that the report can be made again from it alone."""
 
+_OFFLINE = "No request is sent."
 _FIXED = ("model", "provider", "plain", "prompts", "seed")
 """Settings that all requests of a log follow, and that cannot be others later."""
 
@@ -80,11 +87,12 @@ def verify(
     model : str, optional
         As the server calls it; needed where it offers several.
     alpha : float, optional
-        The error of each race, 1e-3 by default.
+        The error of each race, from 1e-12 to 0.5, 1e-3 by default.
     cap : int, optional
-        The most requests, 800 by default.
+        The most requests, 1 at least, 800 by default.
     only : str or iterable of str, optional
-        The parameters that are wanted, instead of all.
+        The parameters that are wanted, instead of all: names, or a text with commas between them.
+        ``"beyond"`` stands for all samplers beyond the page.
     quick : bool, optional
         Only top_k, top_p, min_p and temperature: about 100 requests.
     prompts : iterable of str, optional
@@ -98,11 +106,11 @@ def verify(
     key : str, optional
         The key, or ``env:NAME`` for the variable that holds it. By default OpenRouter and OpenAI
         get those of ``OPENROUTER_API_KEY`` and ``OPENAI_API_KEY``, and nobody else gets any. It is
-        not printed, and not logged.
+        not printed, and not logged; where an answer repeats it, in whatever escapes, it is hidden.
     plain : bool, optional
         Ask for completions of a prompt, and not for chats.
     jobs : int
-        Requests that may be sent at a time.
+        Requests that may be sent at a time, 64 at most.
     seed : int, optional
         Of the choices that the examination makes, 0 by default.
     log : path, optional
@@ -111,10 +119,10 @@ def verify(
         The log of an earlier run. Its settings are taken where none are given, and its answers
         before any is asked for; new ones are added to it.
     timeout : float
-        Seconds for a request and its response.
+        Seconds for a request and its response, a day at most.
     retries : int
-        How often a request is sent again after 408, 409, 425, 429, 5xx and lost connections. Other
-        errors are answers.
+        How often, 20 times at most, a request is sent again after 408, 409, 425, 429, 5xx and lost
+        connections. Other errors are answers.
     client : httpx.Client, optional
         Carries the requests, for proxies and certificates of one's own; the standard library does
         without it. No proxy of the environment is asked.
@@ -129,9 +137,11 @@ def verify(
     Raises
     ------
     ParameterError
-        For a bad URL or setting, and a log that is none.
+        For a bad URL or setting, one that has no effect where no endpoint is given, and a log that
+        is none. Nothing is asked before all of these are looked at.
     EndpointError
-        For an endpoint that answers nothing, or what nobody can read.
+        For an endpoint that answers nothing, or what nobody can read, in the first requests; for a
+        function that raises anything but what clients raise for a refusal.
 
     Notes
     -----
@@ -143,6 +153,18 @@ def verify(
     J. Ville, "Étude critique de la notion de collectif", 1939; L. Wasserman, A. Ramdas and
     S. Balakrishnan, "Universal inference", PNAS 117, 2020; P. Grünwald, R. de Heide and W. Koolen,
     "Safe testing", JRSS B 86, 2024.
+
+    Examples
+    --------
+    A provider that drops ``n`` and honours the rest:
+
+    >>> import logitlab as ll
+    >>> model = ll.models.NGram.bundled()
+    >>> def provider(body):
+    ...     return ll.chat(model, {key: value for key, value in body.items() if key != "n"})
+    >>> result = ll.verify(provider, only="n")
+    >>> result.parameters["n"].verdict, result.parameters["n"].kind, result.honoured("n")
+    ('ignored', 'observed', False)
     """
     given = {
         "model": model,
@@ -155,6 +177,38 @@ def verify(
         "plain": plain,
         "seed": seed,
     }
+    how = {"tokenizer": tokenizer, "key": key, "jobs": jobs, "log": log, "resume": resume}
+    how |= {"timeout": timeout, "retries": retries, "client": client, "progress": progress}
+    return examined(endpoint, given, **how)
+
+
+def examined(
+    endpoint: Any,
+    given: Mapping[str, Any],
+    *,
+    tokenizer: Any = None,
+    key: str | None = None,
+    jobs: int = 1,
+    log: Any = None,
+    resume: Any = None,
+    timeout: float = 120.0,
+    retries: int = 4,
+    client: Any = None,
+    progress: bool | None = False,
+    begun: Callable[[Mapping[str, Any], int], None] = lambda settings, recorded: None,
+) -> Verification:
+    """Examine an endpoint as `verify` does, and tell somebody of it before the first request.
+
+    Parameters
+    ----------
+    endpoint, tokenizer, key, jobs, log, resume, timeout, retries, client, progress
+        As of `verify`.
+    given : mapping
+        The other settings of `verify`; those that are left out, or None, are not given.
+    begun : callable
+        Told the settings, and how many answers a log has, once everything was checked that can be
+        without a request.
+    """
     past = None if resume is None else read_log(resume)
     settings = _settings(given, past)
     jobs = check_integer("jobs", jobs, Range(1, 64, integer=True))
@@ -165,26 +219,51 @@ def verify(
     if log is not None and past is not None:
         hint = "New answers are added to that log."
         raise ParameterError("log", "left out where a log is resumed", str(log), hint)
+    if log is not None:
+        check_new(log)
     asked = None if endpoint is None else _asked(endpoint)
-    secret = key_from(key, asked if isinstance(asked, Address) else None) if asked else None
-    pieces = None if tokenizer is None else _pieces(tokenizer)
     if asked is None and past is None:
         raise ParameterError("endpoint", "given where there is no log to resume", None)
-    with Progress("requests", progress) as bar, interruptible() as is_interrupted:
-        run = Examination(settings, past, bar, is_interrupted)
-        how = {"retries": retries, "timeout": timeout, "jobs": jobs, "client": client}
-        speaker = None if asked is None else Endpoint(asked, secret, **how)
-        with nullcontext() if speaker is None else closing(speaker):
+    for name, value in (("key", key), ("client", client)) if asked is None else ():
+        if value is not None:
+            seen = Seen("a key") if name == "key" else value
+            raise ParameterError(name, "left out where no endpoint is given", seen, _OFFLINE)
+    secret = key_from(key, asked if isinstance(asked, Address) else None) if asked else None
+    pieces = None if tokenizer is None else _pieces(tokenizer)
+    how = {"retries": retries, "timeout": timeout, "jobs": jobs, "client": client}
+    speaker = None if asked is None else Endpoint(asked, secret, **how)
+    run = Examination(settings, past)
+    with nullcontext() if speaker is None else closing(speaker):
+        run.meet(speaker)
+        begun(settings, len(past.entries) if past else 0)
+        with Progress("requests", progress) as bar, interruptible() as is_interrupted:
+            run.bar, run.is_interrupted = bar, is_interrupted
             return run(speaker, log, pieces)
 
 
 def _settings(given: Mapping[str, Any], past: Past | None) -> dict[str, Any]:
     """Return checked settings: those given, else those of a log, else the defaults."""
-    kept = past.header.get("settings") if past else None
-    kept = kept if isinstance(kept, Mapping) else {}
+    if past is None:
+        return _checked(given, {})
+    kept = past.header.get("settings", {})
+    hint = "Its first line has no settings."
+    if isinstance(kept, Mapping):
+        try:
+            _checked({}, kept)
+        except ParameterError as error:
+            hint = f"Its settings are none: {error}"
+        else:
+            return _checked(given, kept, is_kept=True)
+    raise ParameterError("resume", "a log of logitlab verify", str(past.path), hint)
+
+
+def _checked(
+    given: Mapping[str, Any], kept: Mapping[str, Any], is_kept: bool = False
+) -> dict[str, Any]:
+    """Return settings, or raise for the first that is wrong, or not as it was kept."""
     settings = {
         key: next(
-            (each for each in (given[key], kept.get(key)) if each is not None),
+            (each for each in (given.get(key), kept.get(key)) if each is not None),
             default,
         )
         for key, default in _DEFAULTS.items()
@@ -194,24 +273,14 @@ def _settings(given: Mapping[str, Any], past: Past | None) -> dict[str, Any]:
     settings["alpha"] = check_number("alpha", settings["alpha"], Range(1e-12, 0.5))
     settings["cap"] = check_integer("cap", settings["cap"], Range(1, 10**6, integer=True))
     settings["seed"] = check_integer("seed", settings["seed"], Range(0, 2**63 - 1, integer=True))
-    only = names_of("only", settings["only"], [*KNOWN, *OTHERS, *PARAMETERS])
-    if given["only"] is not None and not only:
-        hint = "Leave it out for all of them."
-        raise ParameterError("only", "at least one parameter", given["only"], hint)
-    for each in only:
-        if not is_examined(each):
-            hint = "No request that is sent would tell of it."
-            raise ParameterError("only", "parameters that are examined", each, hint)
-    settings["only"] = list(only)
-    others = sorted({*only} - {*QUICK})
-    if settings["quick"] and others:
-        rule = f"among {', '.join(QUICK)}, which is all that a quick examination looks at"
-        raise ParameterError("only", rule, others[0])
+    # No name at all is none of a caller, and all of a log.
+    only = given.get("only") if given.get("only") is not None else settings["only"] or None
+    settings["only"] = list(only_names("only", only, bool(settings["quick"])))
     for name in ("model", "provider"):
         if settings[name] is not None and not (isinstance(settings[name], str) and settings[name]):
             raise ParameterError(name, "a name", settings[name])
     settings["prompts"] = _texts(settings["prompts"])
-    for name in _FIXED if past else ():
+    for name in _FIXED if is_kept else ():
         if name in kept and settings[name] != kept[name]:
             is_none = kept[name] is None
             rule = "left out, as in the log" if is_none else f"that of the log, {brief(kept[name])}"

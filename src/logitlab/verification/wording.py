@@ -1,23 +1,12 @@
-"""How messages and reports word things: numbers of things, and what a server has said."""
+"""How messages and reports word what a server has said."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["counted", "harmless"]
+__all__ = ["harmless"]
 
 _STEERING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z\\-_]")
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun.
-
-    Examples
-    --------
-    >>> counted(1, "request"), counted(1200, "request")
-    ('1 request', '1,200 requests')
-    """
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def harmless(text: str) -> str:
