@@ -92,7 +92,7 @@ def _page(known: Parameter, seen: Seen) -> str:
         _equation(known),
         table(["", ""], facts.items()),
         _shown_alone(seen),
-        heading("Who differs", *_who_differs(known, seen)),
+        heading("Who differs" if seen.groups else "At each engine", *_who_differs(known, seen)),
         heading("What is claimed, and what was measured", *claim_parts(seen.claims)),
         heading("The step", *_steps(known)),
     ]
@@ -103,7 +103,8 @@ def _shown_alone(seen: Seen) -> str:
     if not seen.picture:
         return ""
     what = f"{request(seen.request)}, for the token of SmolLM2 after {words(seen.text)}"
-    return f"{what}: pale before, full in the end, hatched what is removed.\n\n" + picture(
+    removed = ", hatched what is removed" if seen.removes else ""
+    return f"{what}: pale before, full in the end{removed}.\n\n" + picture(
         f"pictures/{seen.picture}", f"The most likely tokens before and after {dict(seen.request)}"
     )
 
@@ -119,8 +120,18 @@ def _who_differs(known: Parameter, seen: Seen) -> list[str]:
         lines = [f"* {_engine_links([name])}: {words(why)}" for name, why in seen.refused.items()]
         parts.append("Refused:\n\n" + "\n".join(lines))
     heads = ["engines", "if absent", "what becomes of a value"]
-    parts += ["What they declare:", table(heads, _declared(known, seen.options))]
+    what = "What they declare:" if seen.groups else _not_run(known)
+    parts += [what, table(heads, _declared(known, seen.options))]
     return parts
+
+
+def _not_run(known: Parameter) -> str:
+    """Say why no engine was sent a request."""
+    if known.role == "distribution":
+        return "One token is too few to show it, so no run stands here. What engines declare:"
+    return (
+        f"It acts on {_ACTS[known.role]}, so there is no distribution to compare. Engines declare:"
+    )
 
 
 def _run(seen: Seen) -> str:

