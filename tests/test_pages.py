@@ -29,7 +29,7 @@ from logitlab.cli import main
 from logitlab.engines import ENGINES
 
 PAGES = Path(__file__).parents[1] / "notebooks" / "site" / "pages"
-NAMES = sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))
+NAMES = ["../index.md", *sorted(str(path.relative_to(PAGES)) for path in PAGES.rglob("*.md"))]
 BLOCK = re.compile(
     r"^(?P<heading>## [^\n]*)$"
     r"|(?:^<!-- (?P<note>(?:needs|not run)[^>]*) -->\n)?"

@@ -68,11 +68,11 @@ def pages() -> dict[str, str]:
     entries = [(f"[{code(name)}]({name}.md)", words(e.title)) for name, e in ENGINES.items()]
     written["engines/index.md"] = "\n\n".join(
         [
-            "# Engines",
+            "# A page for every engine",
             "How each program evaluates the same request: made of its declarations, which are "
             "tested against [answers of its own code](recorded.md).",
             table(["engine", "program"], entries),
-            "## Where they differ",
+            "## Where they differ: order of steps, defaults, ties",
             "`logitlab engines --differences` prints this. The letters are the steps in order: "
             "**B**ias, **R**epetition, **F**requency and **P**resence penalty, **T**emperature, "
             "top_**K**, the **N**ucleus of top_p, **M**in_p, top_**A**.",
@@ -204,7 +204,8 @@ def _refusals(engine: Engine) -> list[str]:
         (key, rule) for key, rules in engine.rules.items() for rule in rules
     ]
     rules += [(rule.key, rule) for rule in engine.together]
-    refused, goes_on = [], []
+    refused: list[tuple[str, ...]] = []
+    goes_on: list[tuple[str, ...]] = []
     for key, rule in rules:
         if says := getattr(rule, "says", ""):
             must = rule.describe().removeprefix("must be ").replace("{V}", "V")

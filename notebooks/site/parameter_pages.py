@@ -41,7 +41,7 @@ def pages(seen: Mapping[str, Seen]) -> dict[str, str]:
     ]
     written["parameters/index.md"] = "\n\n".join(
         [
-            "# Parameters and samplers",
+            "# A page for every parameter",
             "Each page is made of the package's own declarations and of runs of every engine: what "
             "the parameter does, who differs, what is claimed of it with the measured numbers, and "
             "the step with its equation and source.",
@@ -105,7 +105,8 @@ def _shown_alone(seen: Seen) -> str:
     what = f"{request(seen.request)}, for the token of SmolLM2 after {words(seen.text)}"
     removed = ", hatched what is removed" if seen.removes else ""
     return f"{what}: pale before, full in the end{removed}.\n\n" + picture(
-        f"pictures/{seen.picture}", f"The most likely tokens before and after {dict(seen.request)}"
+        f"pictures/{seen.picture}_",
+        says=f"The most likely tokens before and after {dict(seen.request)}",
     )
 
 
@@ -195,7 +196,9 @@ def claim_parts(claims: tuple[Claimed, ...], folder: str = "") -> list[str]:
         (words(one.statement), words(one.measured), words(one.verdict), _source(one))
         for one in claims
     ]
-    shown = [picture(f"{folder}pictures/{one.picture}", one.title) for one in claims if one.picture]
+    shown = [
+        picture(f"{folder}pictures/{one.picture}_", says=one.title) for one in claims if one.picture
+    ]
     return [table(["it is stated", "measured", "verdict", "by"], rows), *shown]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import logitlab
 import pytest
 from logitlab.engines import ENGINES
 
+import build
 import engine_pages
 import parameter_pages
 import prose
@@ -141,7 +143,7 @@ def test_every_promised_name_stands_on_one_page() -> None:
     assert "plot.trace" in listed
     assert "claims.check" in listed
     page = reference_pages.pages()["reference/steps.truncation.md"]
-    assert page.startswith("# top\\_k, top\\_p\n")
+    assert page.startswith("# API: top\\_k, top\\_p\n")
     assert ".. autofunction:: logitlab.top_k\n" in page
 
 
@@ -150,7 +152,7 @@ def test_links_of_the_repository_lead_on_in_the_site() -> None:
     there = root / "notebooks" / "site" / "pages" / "reference" / "pictures.md"
     place = Path("pages/reference/pictures.md")
     links = {
-        "![a](../../../gallery/trace_light.png)": "![a](../../gallery/trace_light.png)",
+        "![a](../../../gallery/explore-narrow.png)": "![a](../../gallery/explore-narrow.png)",
         "[b](../../../03_truncations.ipynb#cut)": "[b](../../notebooks/03_truncations.ipynb#cut)",
         "[c](verify.md)": "[c](verify.md)",
         "[d](https://x.org)": "[d](https://x.org)",
@@ -158,6 +160,40 @@ def test_links_of_the_repository_lead_on_in_the_site() -> None:
         "[none](../../../none.md)": "[none](../../../none.md)",  # Sphinx finds it
     }
     assert record_pages.relinked(there, place, " ".join(links)) == " ".join(links.values())
+
+
+def test_a_picture_stands_on_the_ground_of_its_reader() -> None:
+    there = record_pages.ROOT / "notebooks" / "site" / "pages" / "reference" / "pictures.md"
+    place = Path("pages/reference/pictures.md")
+    for name in ("trace_", "explore-"):
+        written = record_pages.relinked(there, place, f"![a](../../../gallery/{name}light.png)")
+        assert re.findall(r"\S+png|only-\w+", written) == [
+            *(f"../../gallery/{name}light.png", "only-light"),
+            *(f"../../gallery/{name}dark.png", "only-dark"),
+        ]
+
+
+def test_every_title_is_that_of_one_page(made: dict[str, str], tmp_path: Path) -> None:
+    build.copy_pages(tmp_path / "sources")
+    written = {
+        str(path.relative_to(tmp_path)): path.read_text("utf-8")
+        for path in tmp_path.rglob("*.md")
+        if "results" not in path.parts
+    }
+    written |= made | {
+        "claims.md": record_pages.claims_page(dict.fromkeys((*KEYS, "general"), Seen()))
+    }
+    titles = {
+        name: re.findall(r"^# (.+)$", text, re.MULTILINE)[0] for name, text in written.items()
+    }
+    notebooks = (tmp_path / "sources" / "notebooks" / "index.md").read_text("utf-8")
+    titles |= {
+        name: title
+        for title, name in re.findall(r"^\| \[(.+)\]\((\d\S+)\)", notebooks, re.MULTILINE)
+    }
+    assert len(titles) > 150
+    counts = Counter(title.lower() for title in titles.values())
+    assert [title for title, count in counts.items() if count > 1] == []
 
 
 def test_a_result_without_a_title_gets_its_name() -> None:

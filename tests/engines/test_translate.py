@@ -10,6 +10,8 @@ import pytest
 from logitlab import Chain, Context, ParameterError, SamplingParams, engines, translate
 from logitlab.engines.rules import RefusalError
 
+BUNDLED = [name for name, engine in engines.ENGINES.items() if engine.is_bundled]
+
 SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     ("vllm", {"top_a": 0.2}, "top_a is ignored by vllm: it has no such parameter."),
     ("vllm", {"temperature": 0.001}, "temperature 0.001 is raised to 0.01 by vllm."),
@@ -382,7 +384,7 @@ def test_where_reported_logprobs_come_from() -> None:
     assert repr(greedy) == "OneSortChain(precision='single', sorts='probs')"
 
 
-@pytest.mark.parametrize("name", engines.ENGINES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_what_becomes_of_a_seed_is_told_unless_the_very_tokens_are_drawn(name: str) -> None:
     notes = [note for note in translate({"seed": 7}, name).notes if note.key == "seed"]
     assert bool(notes) != bool(engines.get(name).luck) or name in ("sglang", "sglang_lag")
@@ -392,7 +394,7 @@ def test_what_becomes_of_a_seed_is_told_unless_the_very_tokens_are_drawn(name: s
         assert used != ("ignored" in notes[0].sentence)
 
 
-@pytest.mark.parametrize("name", engines.ENGINES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_an_engine_that_gives_one_answer_says_so_of_n(name: str) -> None:
     told = [note.sentence for note in translate({"n": 2, "temperature": 1}, name).notes]
     sentence = f"n: {name} gives one answer, whatever it says."
