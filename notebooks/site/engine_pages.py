@@ -72,7 +72,7 @@ def pages() -> dict[str, str]:
             "How each program evaluates the same request: made of its declarations, which are "
             "tested against [answers of its own code](recorded.md).",
             table(["engine", "program"], entries),
-            "## Where they differ: order of steps, defaults, ties",
+            "## Where they differ: order of samplers, defaults, ties",
             "`logitlab engines --differences` prints this. The letters are the steps in order: "
             "**B**ias, **R**epetition, **F**requency and **P**resence penalty, **T**emperature, "
             "top_**K**, the **N**ucleus of top_p, **M**in_p, top_**A**.",

@@ -35,7 +35,7 @@ def browser() -> Iterator[Any]:
 FOUND = {
     "vllm llama.cpp differ": "pages/tasks/another_provider",
     "different provider": "pages/tasks/another_provider",
-    "order of steps": "engines/index",
+    "order of samplers": "engines/index",
     "provider ignores parameter": "pages/tasks/verify",
     "my own logits npy": "pages/tasks/own_logits",
     "how likely is a token": "pages/tasks/score",

@@ -10,17 +10,7 @@ from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import sglang as sglang_luck
 from logitlab.engines.generation_config import GenerationConfig, generation_config
 from logitlab.engines.registry import engine
-from logitlab.engines.rules import (
-    Greedy,
-    Ignore,
-    LeftOut,
-    Off,
-    Option,
-    Refuse,
-    Rename,
-    Rule,
-    Values,
-)
+from logitlab.engines.rules import Greedy, Ignore, Off, Option, Refuse, Rename, Rule, Values
 from logitlab.engines.schemas import SGLANG_SERVER
 from logitlab.engines.together import Together, above_limit, at_least
 from logitlab.engines.torch_sort import DEVICE, descending_ties
@@ -69,8 +59,8 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
             "in [-2**63, 2**63 - 1]",
             "sampling_seed must be in [-2**63, 2**63 - 1], got {}.",
         ),
-        LeftOut(
-            lambda request: "it draws by seed only with --enable-deterministic-inference",
+        Ignore(
+            "it draws by seed only with --enable-deterministic-inference",
             "without --enable-deterministic-inference",
         ),
     ),
