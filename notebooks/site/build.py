@@ -88,13 +88,11 @@ def copy_pages(sources: Path) -> None:
 
 
 def add_contents(sources: Path) -> None:
-    """Add what the site has to its first page: the sidebar, and the order of pages."""
+    """Add what the site has to its first page, for the menu and the order of pages."""
     for caption, patterns in CONTENTS.items():
         files = [path for each in patterns for path in sorted(sources.glob(f"{each}.md"))]
         names = dict.fromkeys(p.relative_to(sources).with_suffix("").as_posix() for p in files)
-        hidden = () if caption == "Begin" else (":hidden:",)
-        options = (f":caption: {caption}", ":maxdepth: 1", *hidden)
-        _append(sources / "index.md", contents(names, *options))
+        _append(sources / "index.md", contents(names, f":caption: {caption}", ":hidden:"))
 
 
 def _append(path: Path, text: str) -> None:

@@ -96,6 +96,7 @@ class Seen:
     sent: Mapping[str, Any] = field(default_factory=dict)
     text: str = ""
     picture: str = ""
+    removes: bool = False
     groups: tuple[Alike, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -120,8 +121,8 @@ def see(key: str, folder: Path) -> Seen:
     answers, refused = _answers(sent, row, context)
     groups = tuple(_alike(names, answers[names[0]]) for names in _grouped(answers))
     options = {name: _options(key, compared.chains[name]) for name, compared in answers.items()}
-    picture = _picture(key, alone, row, context, folder)
-    return Seen(alone, sent, text, picture, groups, options, refused, claims)
+    removes = _picture(key, alone, row, context, folder)
+    return Seen(alone, sent, text, key, removes, groups, options, refused, claims)
 
 
 def _differ(first: dict[str, Any], second: dict[str, Any], row: Any, context: ll.Context) -> bool:
@@ -227,14 +228,16 @@ def _acting(chain: Any) -> list[Any]:
     return list(chain.without_neutral())
 
 
-def _picture(key: str, request: dict[str, Any], row: Any, context: ll.Context, folder: Path) -> str:
-    """Draw what a request does to the row."""
+def _picture(
+    key: str, request: dict[str, Any], row: Any, context: ll.Context, folder: Path
+) -> bool:
+    """Draw what a request does to the row; return whether a token is shown that it removes."""
     stages = ll.trace(row, request, context=context)
     for ground in ("light", "dark"):
         ax = ll.plot.axes(7.5, 3.7, dark=ground == "dark")
         ll.plot.distribution(stages, _ROWS.vocabulary, top=12, ax=ax)
         figure_of(ax).savefig(folder / f"{key}_{ground}.png", dpi=_DPI)
-    return key
+    return any(patch.get_hatch() for patch in ax.patches)
 
 
 def _claims(key: str, folder: Path) -> tuple[Claimed, ...]:

@@ -41,7 +41,7 @@ def pages(seen: Mapping[str, Seen]) -> dict[str, str]:
     ]
     written["parameters/index.md"] = "\n\n".join(
         [
-            "# Parameters and samplers",
+            "# A page for every parameter",
             "Each page is made of the package's own declarations and of runs of every engine: what "
             "the parameter does, who differs, what is claimed of it with the measured numbers, and "
             "the step with its equation and source.",
@@ -92,7 +92,7 @@ def _page(known: Parameter, seen: Seen) -> str:
         _equation(known),
         table(["", ""], facts.items()),
         _shown_alone(seen),
-        heading("Who differs", *_who_differs(known, seen)),
+        heading("Who differs" if seen.groups else "At each engine", *_who_differs(known, seen)),
         heading("What is claimed, and what was measured", *claim_parts(seen.claims)),
         heading("The step", *_steps(known)),
     ]
@@ -103,8 +103,10 @@ def _shown_alone(seen: Seen) -> str:
     if not seen.picture:
         return ""
     what = f"{request(seen.request)}, for the token of SmolLM2 after {words(seen.text)}"
-    return f"{what}: pale before, full in the end, hatched what is removed.\n\n" + picture(
-        f"pictures/{seen.picture}", f"The most likely tokens before and after {dict(seen.request)}"
+    removed = ", hatched what is removed" if seen.removes else ""
+    return f"{what}: pale before, full in the end{removed}.\n\n" + picture(
+        f"pictures/{seen.picture}_",
+        says=f"The most likely tokens before and after {dict(seen.request)}",
     )
 
 
@@ -119,8 +121,18 @@ def _who_differs(known: Parameter, seen: Seen) -> list[str]:
         lines = [f"* {_engine_links([name])}: {words(why)}" for name, why in seen.refused.items()]
         parts.append("Refused:\n\n" + "\n".join(lines))
     heads = ["engines", "if absent", "what becomes of a value"]
-    parts += ["What they declare:", table(heads, _declared(known, seen.options))]
+    what = "What they declare:" if seen.groups else _not_run(known)
+    parts += [what, table(heads, _declared(known, seen.options))]
     return parts
+
+
+def _not_run(known: Parameter) -> str:
+    """Say why no engine was sent a request."""
+    if known.role == "distribution":
+        return "One token is too few to show it, so no run stands here. What engines declare:"
+    return (
+        f"It acts on {_ACTS[known.role]}, so there is no distribution to compare. Engines declare:"
+    )
 
 
 def _run(seen: Seen) -> str:
@@ -184,7 +196,9 @@ def claim_parts(claims: tuple[Claimed, ...], folder: str = "") -> list[str]:
         (words(one.statement), words(one.measured), words(one.verdict), _source(one))
         for one in claims
     ]
-    shown = [picture(f"{folder}pictures/{one.picture}", one.title) for one in claims if one.picture]
+    shown = [
+        picture(f"{folder}pictures/{one.picture}_", says=one.title) for one in claims if one.picture
+    ]
     return [table(["it is stated", "measured", "verdict", "by"], rows), *shown]
 
 

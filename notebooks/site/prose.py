@@ -70,11 +70,11 @@ def contents(names: Iterable[str], *options: str) -> str:
     return "\n".join(["```{toctree}", *(options or (":hidden:",)), "", *names, "```", ""])
 
 
-def picture(name: str, says: str) -> str:
-    """Return a picture of which there is one for each ground: ``name_light``, ``name_dark``."""
+def picture(name: str, ending: str = ".png", *, says: str) -> str:
+    """Return a picture of which there is one for each ground: ``name`` goes on with its word."""
     alt = " ".join(says.split())
     return "\n\n".join(
-        f":::{{image}} {name}_{ground}.png\n:class: only-{ground}\n:alt: {alt}\n:::"
+        f":::{{image}} {name}{ground}{ending}\n:class: only-{ground}\n:alt: {alt}\n:::"
         for ground in ("light", "dark")
     )
 

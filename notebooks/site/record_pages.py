@@ -13,7 +13,7 @@ import logitlab
 
 from measured import Seen
 from parameter_pages import claim_parts
-from prose import code, contents, heading, table, words
+from prose import code, contents, heading, picture, table, words
 
 __all__ = ["COPIED", "claims_page", "notebooks_page", "relinked", "titled"]
 
@@ -29,6 +29,7 @@ COPIED = {
     "tests/engines/README.md": "engines/recorded.md",
     "CHANGELOG.md": "changes.md",
 }
+_LIGHT = re.compile(r"light(?=\.\w+$)")
 _LINK = re.compile(r"(?<!`)(!?)\[([^\]]*)\]\(([^)#\s]+)(#[^)\s]*)?\)")
 
 
@@ -44,6 +45,7 @@ def relinked(path: Path, place: Path, text: str) -> str:
     """Return the text of a file with its links to other files as the site has them.
 
     A link to a file that the site has not becomes its name; what leads nowhere stays, and is found.
+    A picture of which there is a dark one, too, becomes both.
     """
 
     def lead(match: re.Match[str]) -> str:
@@ -54,7 +56,14 @@ def relinked(path: Path, place: Path, text: str) -> str:
         there = place_of(target)
         if there is None:
             return label if label.startswith("`") else code(label)
-        return f"{mark}[{label}]({relpath(there, place.parent)}{anchor or ''})"
+        link = relpath(there, place.parent)
+        if (
+            mark
+            and _LIGHT.search(link)
+            and target.with_name(_LIGHT.sub("dark", target.name)).exists()
+        ):
+            return picture(*_LIGHT.split(link, maxsplit=1), says=label)
+        return f"{mark}[{label}]({link}{anchor or ''})"
 
     return _LINK.sub(lead, text)
 
@@ -99,7 +108,7 @@ def claims_page(seen: Mapping[str, Seen]) -> str:
     rows.append(("all parameters", *(str(total[kind]) for kind in kinds)))
     return "\n\n".join(
         [
-            "# Claims",
+            "# Claims and what was measured",
             "What OpenRouter's page states about the effects of its parameters, and papers and "
             "authors about other samplers, each with an experiment that can say no. They were run "
             "while this site was built, on recorded logits of SmolLM2-135M-Instruct or on texts of "

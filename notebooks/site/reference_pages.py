@@ -72,8 +72,9 @@ def pages() -> dict[str, str]:
         (f"[{home}]({home}.md)", _about(home), _names(names)) for home, names in HOMES.items()
     ]
     written["reference/index.md"] = (
-        "# API\n\nEvery promised name, where it lives: `ll.sample` after `import logitlab as ll`, "
-        "and with the name of its room where that is written, `ll.plot.trace`.\n\n"
+        "# API reference\n\nEvery promised name, where it lives: `ll.sample` after "
+        "`import logitlab as ll`, and with the name of its room where that is written, "
+        "`ll.plot.trace`.\n\n"
         + table(["place", "what", "names"], entries)
         + "\n\n"
         + contents(HOMES)
@@ -93,7 +94,7 @@ def _page(home: str, names: list[str]) -> str:
     entries = [entry(name) for name in names]
     functions = [name for name in names if inspect.isfunction(value_of(name))]
     shown = ", ".join(functions or names) if home.startswith("steps.") else ""
-    title = f"# {words(shown)}" if shown else f"# {home}"
+    title = f"# API: {words(shown or home)}"
     return "\n\n".join([title, _about(home), *entries]) + "\n"
 
 

@@ -10,6 +10,8 @@ import pytest
 from logitlab import Chain, Context, ParameterError, SamplingParams, engines, translate
 from logitlab.engines.rules import RefusalError
 
+BUNDLED = [name for name, engine in engines.ENGINES.items() if engine.is_bundled]
+
 SENTENCES: list[tuple[str, dict[str, Any], str]] = [
     ("vllm", {"top_a": 0.2}, "top_a is ignored by vllm: it has no such parameter."),
     ("vllm", {"temperature": 0.001}, "temperature 0.001 is raised to 0.01 by vllm."),
@@ -380,3 +382,35 @@ def test_where_reported_logprobs_come_from() -> None:
             engines.get(name).reported(body)
     greedy = engines.sglang.reported({"temperature": 0})
     assert repr(greedy) == "OneSortChain(precision='single', sorts='probs')"
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_what_becomes_of_a_seed_is_told_unless_the_very_tokens_are_drawn(name: str) -> None:
+    notes = [note for note in translate({"seed": 7}, name).notes if note.key == "seed"]
+    assert bool(notes) != bool(engines.get(name).luck) or name in ("sglang", "sglang_lag")
+    if notes:
+        used = "draws by it" in notes[0].sentence
+        assert notes[0].effect == ("beside" if used else "ignored")
+        assert used != ("ignored" in notes[0].sentence)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_an_engine_that_gives_one_answer_says_so_of_n(name: str) -> None:
+    told = [note.sentence for note in translate({"n": 2, "temperature": 1}, name).notes]
+    sentence = f"n: {name} gives one answer, whatever it says."
+    assert (sentence in told) == engines.get(name).dialect.has_one_answer
+    assert sentence not in [note.sentence for note in translate({"n": 1}, name).notes]
+
+
+def test_llama_cpp_has_an_answer_for_each_slot() -> None:
+    # Words and limits as its server gave them with one slot and with four.
+    for slots in (1, 4):
+        engine = engines.llama_cpp.with_options(n_parallel=slots)
+        for n in (0, slots + 1):
+            words = f"Field 'n': Value must be between 1 <= value <= {slots}, but got {n}"
+            with pytest.raises(ParameterError, match=words):
+                engine.translate({"n": n})
+        engine.translate({"n": slots})
+    engines.llama_cpp.translate({"n": 4})
+    with pytest.raises(ParameterError, match=r"^n must be in \[1, 4\], got 5\. "):
+        engines.llama_cpp.translate({"n": 5})

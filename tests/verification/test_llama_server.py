@@ -6,6 +6,7 @@ With the extra ``engines-live``; skipped without.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ PAGE: list[dict[str, Any]] = [
 
 # The server keeps no candidate whose probability float32 cannot tell from 0.
 FAR = 1e-5
+ONE_SLOT = engines.llama_cpp.with_options(n_parallel=1)
 FREE = {**OPEN, "temperature": 1.8, "n_predict": 12}
 
 
@@ -163,7 +165,7 @@ def test_refusals_in_its_own_words(tiny_llama_server: Server, body: dict[str, An
     status, answer = post(f"{tiny_llama_server.url}/chat/completions", asked)
     assert status == 400
     with pytest.raises(ParameterError) as caught:
-        engines.llama_cpp(body)
+        ONE_SLOT.translate(body)
     assert answer["error"]["message"] in str(caught.value)
 
 
@@ -219,6 +221,8 @@ def test_one_slot_gives_one_answer(tiny_llama_server: Server) -> None:
     status, answer = post(f"{tiny_llama_server.url}/chat/completions", asked)
     words = "Field 'n': Value must be between 1 <= value <= 1, but got 2"
     assert (status, answer["error"]["message"]) == (400, words)
+    with pytest.raises(ParameterError, match=re.escape(words)):
+        ONE_SLOT.translate({"n": 2})
 
 
 def test_draws(text: Text) -> None:

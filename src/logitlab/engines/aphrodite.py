@@ -21,7 +21,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import VLLM_SERVER
 from logitlab.engines.spelling import Spelling, last_token
-from logitlab.engines.telling import Told
+from logitlab.engines.telling import Told, own_luck
 from logitlab.engines.together import number
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.vllm import (
@@ -170,7 +170,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
 }
 for _key in _DRY[1:]:
     _OWN[_key] = (*_OWN.get(_key, ()), _without("dry_multiplier"))
-_ALL = VLLM_RULES | _OWN
+_ALL = VLLM_RULES | _OWN | {"seed": (*VLLM_RULES["seed"], own_luck("luck as vLLM's"))}
 for _key in _AFTER_PENALTIES:
     _ALL[_key] = (*_ALL.get(_key, ()), LeftOut(_beside_mirostat, "beside mirostat"))
 _ON_NEIGHBOURS = {

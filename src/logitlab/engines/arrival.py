@@ -22,6 +22,7 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.engines.spelling import Lexicon, has_texts, spelt
+from logitlab.engines.together import number
 from logitlab.request.params import ENDINGS, NEUTRAL, PARAMETERS, TWENTY, UNSPELLED, USED
 from logitlab.request.whole import READ
 
@@ -107,6 +108,9 @@ class _Arrival:
         arrived = frozenset(self.values)
         self._fill()
         self._tell_of_idle()
+        if engine.dialect.has_one_answer and number(self.request, "n") > 1:
+            sentence = f"n: {engine.name} gives one answer, whatever it says."
+            self.notes.append(Note("n", "beside", sentence, self.request["n"], 1))
         if self.request.get("top_logprobs") and not self.request.get("logprobs"):
             self._tell_of_lone_tops()
         values, notes = spelt(engine, engine.absent | self.values, arrived, lexicon)

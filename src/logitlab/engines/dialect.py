@@ -38,7 +38,7 @@ class Dialect:
         four. Elsewhere that is refused, as OpenAI does.
     has_one_answer : bool
         Whether ``n`` is not read, and there is one answer whatever it says, as at the servers of
-        mlx-lm and transformers.
+        mlx-lm, transformers, TGI, KoboldCpp and Ollama.
     tops : int or None
         How many of the most likely tokens stand beside each log-probability where
         ``top_logprobs`` is absent, as at llama-server: there 0 of them means no log-probabilities

@@ -22,6 +22,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import TABBY_SERVER
 from logitlab.engines.spelling import Spelling, containing
+from logitlab.engines.telling import own_luck
 from logitlab.engines.together import Together, number
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.request.values import flag
@@ -59,7 +60,7 @@ def _asserted(key: str) -> Refuse:
 
 _NONE: tuple[Rule, ...] = (Ignore(),)
 _BEYOND = "its sums then begin beyond what a probability can be"
-_SEED: tuple[Rule, ...] = (Ignore("its Gumbel noise on a GPU is not repeated here"),)
+_SEED: tuple[Rule, ...] = (own_luck("Gumbel noise of a GPU"),)
 _ALIASES = {
     "rep_p": "repetition_penalty",
     "freq_p": "frequency_penalty",

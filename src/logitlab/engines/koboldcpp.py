@@ -317,7 +317,7 @@ def _mirostat(p: Values) -> tuple[Step, ...]:
     luck=kobold_luck,
     coin=koboldcpp_coin,
     luck_note="mt19937 of the seed, one word a coin and a token, running sums of float32",
-    dialect=Dialect(stops_after="all", usage="never"),
+    dialect=Dialect(stops_after="all", usage="never", has_one_answer=True),
 )
 def koboldcpp(p: Values) -> SortedChain:
     """Return the chain of KoboldCpp: bans, bias, DRY, the 3000 best, ``sampler_order``, XTC.

@@ -35,7 +35,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import LLAMA_SERVER, json_integer, low_bits
 from logitlab.engines.telling import Replace, Told
-from logitlab.engines.together import at_least, needs_logprobs
+from logitlab.engines.together import Together, needs_logprobs, number
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.adaptive import AdaptiveP
 from logitlab.steps.bias import LogitBias
@@ -182,7 +182,12 @@ _LLAMA_RULES: dict[str, tuple[Rule, ...]] = {
 _TOGETHER = (
     # Even 0 wants logprobs there.
     needs_logprobs("top_logprobs requires logprobs to be set to true", least=0),
-    at_least("n", 1, "Field 'n': Value must be between 1 <= value <= 1, but got {n}"),
+    Together(
+        "n",
+        lambda request: not 1 <= number(request, "n") <= request["n_parallel"],
+        "in [1, {n_parallel}]",
+        "Field 'n': Value must be between 1 <= value <= {n_parallel}, but got {n}",
+    ),
 )
 _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 _LLAMA = "src/llama-sampler.cpp, common/sampling.cpp, tools/server/server-schema.cpp"
@@ -236,6 +241,7 @@ def _tempering(p: Values) -> Step:
         "repeat_last_n": _length_option("repeat_last_n", 64),
         "min_keep": _length_option("min_keep", 0),
         "samplers": Option(SAMPLERS, sampler_names, sampler_names_say),
+        "n_parallel": Option(4, integers(1), is_deployed=True),
     },
     aliases={"repeat_penalty": "repetition_penalty"},
     endings=("ignore_eos", "eos_token_id"),
@@ -256,7 +262,9 @@ def llama_cpp(p: Values) -> SortedChain:
     what names no sampler is left out. Of ``max_tokens`` 0 writes one token, and a negative number
     sets no limit. Biases may be pairs, false bans a token, and the server tokenises keys that are
     no ids: that needs a model that has a tokenizer. Breakers of DRY that are texts do, too.
-    ``ignore_eos`` bans the tokens of ``eos_token_id``, which are the model's.
+    ``ignore_eos`` bans the tokens of ``eos_token_id``, which are the model's. A request has as many
+    answers, ``n``, as the server has slots at most: the option ``n_parallel``, 4 where nobody says
+    otherwise (``-np``).
 
     Ties go as ``std::partial_sort`` leaves them. What top-n-sigma masks remains a candidate, and
     counts for dynamic temperature; before typical-p it makes the entropy NaN, and what stays is as

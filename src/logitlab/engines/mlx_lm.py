@@ -20,7 +20,7 @@ from logitlab.engines.rules import (
     integers,
 )
 from logitlab.engines.schemas import MLX_SERVER
-from logitlab.engines.telling import Odd, Told
+from logitlab.engines.telling import Odd, Told, own_luck
 from logitlab.engines.together import Together, number
 from logitlab.request import tokens
 from logitlab.steps.bias import LogitBias
@@ -113,7 +113,7 @@ _MLX_RULES: dict[str, tuple[Rule, ...]] = {
             sized=True,
         ),
     ),
-    "seed": (Ignore("MLX's own stream is not repeated here"),),
+    "seed": (Ignore("it draws from MLX's global generator"),),
 }
 _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
     "temperature": (_at_least_0("temperature"),),
@@ -158,9 +158,11 @@ _SERVER: dict[str, tuple[Rule, ...]] = _MLX_RULES | {
             "a TypeError of mx.random.seed",
             answers=_DROPPED,
         ),
-        Ignore(
-            "MLX's own stream is not repeated here; with a seed its penalties leave out what of "
-            "the prompt comes from a cache, see cached_prompt"
+        own_luck("MLX's own stream"),
+        Told(
+            "{key}: with one the penalties of {engine} leave out what of the prompt comes from a "
+            "cache, see cached_prompt.",
+            "penalties leave out what of the prompt is cached",
         ),
     ),
     "cached_prompt": (

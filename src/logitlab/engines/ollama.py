@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from logitlab.engines.dialect import Dialect
 from logitlab.engines.draws import ollama as go_luck
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import (
@@ -16,6 +17,7 @@ from logitlab.engines.rules import (
     integers,
 )
 from logitlab.engines.schemas import OLLAMA_OPTIONS, OLLAMA_SERVER
+from logitlab.engines.telling import own_luck
 from logitlab.steps.candidate_order.chain import SortedChain
 from logitlab.steps.chain import Chain
 from logitlab.steps.penalties import (
@@ -58,6 +60,7 @@ _DEFAULTS = {"temperature": 0.8, "top_k": 40, "top_p": 0.9}
 _NAMES = {"repeat_penalty": "repetition_penalty"}
 _RENAMED = Rename("repeat_penalty", "that is its option")
 _REPEAT = {"repeat_last_n": Option(64, integers(-1))}
+_ANSWER = Dialect(has_one_answer=True)  # nothing of its API has a key for several
 _SOURCE = "sample/samplers.go, sample/transforms.go, runner/ollamarunner/runner.go, api/types.go"
 _PCG = "PCG of Go's math/rand/v2, 24 bits a token, inverse of the distribution in sorted order"
 
@@ -85,6 +88,7 @@ def _go_chain(p: Values) -> Chain:
     aliases=_NAMES,
     luck=go_luck,
     luck_note=_PCG,
+    dialect=_ANSWER,
 )
 def ollama(p: Values) -> Chain:
     """Return the chain of Ollama's own sampler in Go, with the ``options`` of its own API.
@@ -116,6 +120,7 @@ _UNREAD = Ignore("its endpoint after OpenAI's does not read it")
     defaults={"top_k": 40},
     luck=go_luck,
     luck_note=_PCG,
+    dialect=_ANSWER,
 )
 def ollama_openai(p: Values) -> Chain:
     """Return the chain of `ollama` for a request to ``/v1/chat/completions``.
@@ -128,6 +133,7 @@ def ollama_openai(p: Values) -> Chain:
 
 
 _SENT: dict[str, tuple[Rule, ...]] = _OPTIONS | {
+    "seed": (*_OPTIONS["seed"], own_luck("luck as llama_cpp's")),
     "temperature": (Clamp(low=0),),
     "top_k": (Clamp(low=0),),
     "top_p": (Clamp(0, 1),),
@@ -165,6 +171,7 @@ _SENT: dict[str, tuple[Rule, ...]] = _OPTIONS | {
     options=_REPEAT,
     aliases=_NAMES,
     luck_note="as llama_cpp's, which was not checked here",
+    dialect=_ANSWER,
 )
 def ollama_llama_server(p: Values) -> Chain:
     """Return the chain of a model in GGUF since version 0.30: llama.cpp's with Ollama's defaults.
@@ -194,6 +201,7 @@ _MLX: dict[str, tuple[Rule, ...]] = _OPTIONS | {
     "min_p": (Off(lambda p: not 0 < p <= 1, "0 and below, and what is above 1,"),),
     "repetition_penalty": (_RENAMED, Off(lambda r: r <= 0, "0 and below")),
     "typical_p": (Ignore("its sampler on MLX does not look at it"),),
+    "seed": (*_OPTIONS["seed"], own_luck("MLX's stream")),
 }
 
 
@@ -207,6 +215,7 @@ _MLX: dict[str, tuple[Rule, ...]] = _OPTIONS | {
     options=_REPEAT,
     aliases=_NAMES,
     luck_note="mx.random.categorical on MLX's Threefry stream, keyed by SplitMix64 of the seed",
+    dialect=_ANSWER,
 )
 def ollama_mlx(p: Values) -> Chain:
     """Return the chain of a model in safetensors: Ollama's second sampler of its own, on MLX.

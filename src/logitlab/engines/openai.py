@@ -5,6 +5,7 @@ from __future__ import annotations
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import Documented, Ignore, Values
+from logitlab.engines.telling import own_luck
 from logitlab.engines.together import Together, needs_logprobs, needs_stream, number
 from logitlab.engines.vocabulary_rules import InVocabulary
 from logitlab.steps.bias import LogitBias
@@ -40,6 +41,7 @@ _TOGETHER = (
     source='https://platform.openai.com/docs/api-reference, "Parameter details"',
     rules={key: (Documented(key),) for key in _DOCUMENTED}
     | {"logit_bias": (Documented("logit_bias"), InVocabulary(True, "No token has the id {}."))}
+    | {"seed": (own_luck("luck that it does not document"),)}
     | dict.fromkeys(_ABSENT, (Ignore("its page has no such parameter"),)),
     together=_TOGETHER,
     logprobs="undocumented",

@@ -231,9 +231,18 @@ class Rule(ABC):
 
 @dataclass(frozen=True)
 class Ignore(Rule):
-    """The engine does not read the key."""
+    """The engine does not read the key.
+
+    Parameters
+    ----------
+    why : str
+        The reason.
+    where : str
+        Which deployments do not, for a table, after "ignored"; "" is all.
+    """
 
     why: str = "it has no such parameter"
+    where: str = ""
 
     def apply(self, key: str, value: Any, target: Target) -> tuple[Any, Note]:
         """Return `ABSENT`, and a note that says why."""
@@ -242,8 +251,8 @@ class Ignore(Rule):
         )
 
     def describe(self) -> str:
-        """Return "ignored", whatever the reason."""
-        return "ignored"
+        """Return "ignored", whatever the reason, and where."""
+        return f"ignored {self.where}".rstrip()
 
 
 @dataclass(frozen=True)

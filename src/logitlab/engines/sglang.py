@@ -59,7 +59,10 @@ _SGLANG_RULES: dict[str, tuple[Rule, ...]] = {
             "in [-2**63, 2**63 - 1]",
             "sampling_seed must be in [-2**63, 2**63 - 1], got {}.",
         ),
-        Ignore("it draws by seed only with --enable-deterministic-inference"),
+        Ignore(
+            "it draws by seed only with --enable-deterministic-inference",
+            "without --enable-deterministic-inference",
+        ),
     ),
     "include_stop_str_in_output": (Rename("no_stop_trim", "its name there"),),
 }

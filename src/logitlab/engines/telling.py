@@ -8,7 +8,7 @@ from typing import Any
 
 from logitlab.engines.rules import Note, Outcome, Rule, Target, brief_number
 
-__all__ = ["Odd", "Replace", "Told"]
+__all__ = ["Odd", "Replace", "Told", "own_luck"]
 
 
 @dataclass(frozen=True)
@@ -94,3 +94,11 @@ class Replace(Rule):
     def describe(self) -> str:
         """Say what they count as."""
         return f"others count as {self.words}"
+
+
+def own_luck(whose: str) -> Told:
+    """Return what tells of a seed that an engine draws by, with luck that is not repeated here."""
+    return Told(
+        f"{{key}}: {{engine}} draws by it, but with {whose}: other tokens come of it here.",
+        f"draws by it, with {whose}",
+    )

@@ -27,6 +27,7 @@ from logitlab.engines.rules import (
 )
 from logitlab.engines.schemas import TEXTGEN_SERVER
 from logitlab.engines.spelling import Spelling, last_token
+from logitlab.engines.telling import own_luck
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties, last_ties
 from logitlab.engines.transformers import WARPER_RULES
 from logitlab.engines.vocabulary_rules import InVocabulary
@@ -198,7 +199,7 @@ _RULES: dict[str, tuple[Rule, ...]] = WARPER_RULES | {
     "logit_bias": (InVocabulary(True, "index {} is out of bounds for dimension 1 with size {V}"),),
     "seed": (
         Off(lambda seed: seed == -1, "-1"),
-        Ignore("it seeds torch's global generator, whose stream is not repeated here"),
+        own_luck("torch's global generator"),
     ),
     "sampler_priority": (_Named(),),
 }

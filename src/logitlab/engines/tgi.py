@@ -5,6 +5,7 @@ from __future__ import annotations
 from logitlab.engines.dialect import Dialect
 from logitlab.engines.registry import engine
 from logitlab.engines.rules import Ignore, Option, Refuse, Rule, Send, Values
+from logitlab.engines.telling import own_luck
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p
 from logitlab.request.values import flag
 from logitlab.steps.chain import Chain
@@ -59,7 +60,7 @@ _RULES: dict[str, tuple[Rule, ...]] = {
     "min_p": _NONE,
     "top_a": _NONE,
     "logit_bias": _NONE,
-    "seed": (_SEED, Ignore("torch's exponential numbers are not repeated here")),
+    "seed": (_SEED, own_luck("a generator of torch's")),
 }
 _UTILS = "server/text_generation_server/utils"
 _SOURCE = f"{_UTILS}/tokens.py, {_UTILS}/logits_process.py, router/src/validation.rs"
@@ -88,6 +89,7 @@ def _chain(p: Values, samples: bool, watermark: bool = False) -> Chain:
     options={"do_sample": Option(False, flag), "watermark": Option(False, flag)} | DEVICE,
     logprobs="processed",
     luck_note=_LUCK,
+    dialect=Dialect(has_one_answer=True),
 )
 def tgi(p: Values) -> Chain:
     """Return the chain of Text Generation Inference for a request to its own API.
@@ -129,7 +131,7 @@ def tgi(p: Values) -> Chain:
     options=DEVICE,
     logprobs="processed",
     luck_note=_LUCK,
-    dialect=Dialect(stops_after="all"),
+    dialect=Dialect(stops_after="all", has_one_answer=True),
 )
 def tgi_chat(p: Values) -> Chain:
     """Return the chain of `tgi` for a chat completion.

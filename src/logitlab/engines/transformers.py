@@ -26,6 +26,7 @@ from logitlab.engines.rules import (
     refusal,
 )
 from logitlab.engines.schemas import TRANSFORMERS_SERVE
+from logitlab.engines.telling import own_luck
 from logitlab.engines.together import Fields, Together
 from logitlab.engines.torch_sort import DEVICE, ascending_top_p, descending_ties
 from logitlab.engines.vocabulary_rules import InVocabulary
@@ -390,7 +391,7 @@ _SERVE: dict[str, tuple[Rule, ...]] = (
                 "in [-2**63, 2**64 - 1]",
                 "Overflow when unpacking long long",
             ),
-            Ignore("it seeds torch's global generator, whose stream is not repeated here"),
+            own_luck("torch's global generator"),
         ),
     }
 )

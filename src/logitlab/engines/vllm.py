@@ -394,11 +394,14 @@ def vllm_triton(p: Values) -> Chain:
     )
 
 
+_NO_SEED = "its draw has none, and vLLM goes over to vllm_triton for the batch of such a request"
+
+
 @engine(
     title="vLLM 0.32.0, FlashInfer 0.7.2",
     variant_of="vllm",
     source="flashinfer/sampling.cuh, TopPSamplingFromProbKernel (read, not run)",
-    rules=_SERVED,
+    rules=_SERVED | {"seed": (*_SERVED["seed"], Ignore(_NO_SEED))},
     options=VLLM_OPTIONS,
     luck_note="Philox and rejection: the seed of a request is not used",
     **_DECLARED,
