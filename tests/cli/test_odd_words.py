@@ -236,7 +236,7 @@ def test_ones_own_tokens_have_names(folder: Path) -> None:
     np.save("small.npy", np.zeros(2))
     status, _, err = run("trace", "--logits", "small.npy", "--vocabulary", "tokenizer.json")
     assert status == 2
-    assert "--vocabulary must be of at most 2 tokens" in err
+    assert "--vocabulary must be of 2 tokens, as many as the logits, got 3" in err
 
 
 @pytest.mark.parametrize(

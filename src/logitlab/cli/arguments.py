@@ -26,7 +26,7 @@ from logitlab.models.recording.files import ENDINGS, open_logits
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
-from logitlab.vocabulary import Vocabulary
+from logitlab.vocabulary import Vocabulary, check_size
 
 __all__ = [
     "COUNT",
@@ -331,9 +331,7 @@ def _row_of_file(arguments: argparse.Namespace) -> Row:
     vocabulary = None
     if arguments.vocabulary is not None:
         vocabulary = load_vocabulary(arguments.vocabulary)
-        if len(vocabulary) > len(logits):  # fewer are usual: rows are padded
-            rule = f"of at most {len(logits)} tokens, as many as the row has"
-            raise ParameterError("--vocabulary", rule, vocabulary)
+        check_size("--vocabulary", vocabulary, len(logits))
     context = None
     if arguments.prompt_ids is not None or arguments.output_ids is not None:
         ids = (

@@ -112,8 +112,8 @@ def trace(
     >>> ax.get_title(loc="left")
     'temperature 0.8, top_p 0.9: 27 of 49,152 tokens left'
     """
-    check_vocabulary(vocabulary)
     stages = stages_of(source, position)
+    check_vocabulary(vocabulary, stages.logits.shape[-1])
     probs = stages.probs
     tokens = _with_removed(probs, top)
     kept = metrics.support_size(stages.logits)
@@ -197,7 +197,6 @@ def engines(
     >>> ax.get_title(loc="left")
     'temperature 2, top_p 0.8: what 2 engines make of it'
     """
-    check_vocabulary(vocabulary)
     if not isinstance(compared, Comparison):
         raise ParameterError("compared", "a Comparison, as by compare_engines", compared)
     if compared.source.ndim != 1:
@@ -209,6 +208,7 @@ def engines(
         )
     if not compared.engines:
         raise ParameterError("compared", "of engines that answer", Seen("refusals by all"))
+    check_vocabulary(vocabulary, compared.source.shape[-1])
     probs = softmax(compared.logits)
     tokens = top_of(probs, top)
     heads, first = compared.engines, compared.engines[0]

@@ -76,8 +76,8 @@ def distribution(
     >>> ax.get_title(loc="left")
     '27 of 49,152 tokens kept, 0.210 of the probability removed, entropy 2.66 nats'
     """
-    check_vocabulary(vocabulary)
     stages = stages_of(source, position, before)
+    check_vocabulary(vocabulary, stages.logits.shape[-1])
     probs = stages.probs[[0, -1]]
     tokens = top_of(probs, top)
     ax, look = style.canvas(ax, 7, 1.2 + 0.24 * len(tokens))
@@ -271,8 +271,10 @@ def draws(
     """
     from scipy.stats import binom
 
-    check_vocabulary(vocabulary)
+    if np.asarray(tokens).dtype.kind == "f" and np.size(tokens):
+        raise ParameterError("tokens", "token ids", tokens, "Draws come first, then the logits.")
     row = row_of(logits)
+    check_vocabulary(vocabulary, len(row))
     ids = Range(0, len(row) - 1, integer=True).check("tokens", np.asarray(tokens)).ravel()
     if not ids.size:
         raise ParameterError("tokens", "at least one draw", Seen("none"))

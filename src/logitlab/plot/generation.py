@@ -122,7 +122,7 @@ def generation(
         raise ParameterError("answer", "a Generation or a Score, as by generate", answer)
     if vocabulary is None:
         raise ParameterError("vocabulary", "the model's", None, "Take model.vocabulary.")
-    check_vocabulary(vocabulary)
+    check_vocabulary(vocabulary, answer.vocabulary_size)
     check_choice("by", by, ("probability", "entropy"))
     alternatives = check_integer("alternatives", alternatives, Range(0, 20, integer=True))
     limit = check_integer("limit", limit, Range(1, integer=True))

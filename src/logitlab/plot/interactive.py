@@ -63,8 +63,8 @@ class Live:
         context: Context | None = None,
         top: int = 15,
     ) -> None:
-        check_vocabulary(vocabulary)
         self.row, self._engine, self._context = row_of(logits), get(engine), context
+        check_vocabulary(vocabulary, len(self.row))
         probs = softmax(self.row)
         self._tokens = top_of(probs[None], top)
         count = len(self._tokens)

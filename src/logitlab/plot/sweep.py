@@ -8,7 +8,7 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab.arrays import IntArray
+from logitlab.arrays import IntArray, check_array
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request, Resolved
@@ -102,7 +102,8 @@ def sweep(
             if value is not None:
                 raise ParameterError(key, "left out of a result, which has its own", value)
         return draw_result(logits, show, ax)
-    check_vocabulary(vocabulary)
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, check_array(logits).shape[-1])
     top = check_integer("top", top, Range(1, 20, integer=True))
     if show is not None and not (isinstance(show, str) and show == "probability"):
         check_choice("show", show, ("probability", *MEASURES))
