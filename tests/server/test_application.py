@@ -116,7 +116,7 @@ def test_the_engine_of_the_server_is_that_of_requests_that_name_none() -> None:
     none = {**ASKED, "provider": {"order": ["nobody"], "allow_fallbacks": False}}
     message = ask(server, "POST", "/v1/chat/completions", json=none).json()["error"]["message"]
     assert message.startswith("provider.order must be of engines (")
-    assert "got ['nobody']." in message
+    assert 'got ["nobody"].' in message
 
 
 def test_what_else_it_tells(server: Any) -> None:

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_flag, check_type
+from logitlab.checks import ParameterError, Range, check_type
 from logitlab.engines.engine import Engine
 from logitlab.generation.prompts import prompt_ids
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Model
 from logitlab.request.page import PageParameters
 from logitlab.request.params import PARAMETERS
+from logitlab.request.values import flag
 
 __all__ = [
     "detokenized",
@@ -98,7 +99,7 @@ def tokenized(request: Mapping[str, Any], model: Model) -> dict[str, Any]:
     2
     """
     strings = request.get("return_token_strs")
-    check_flag("return_token_strs", False if strings is None else strings)
+    flag("return_token_strs", False if strings is None else strings)
     if request.get("messages") is not None:
         ids = prompt_ids(model, check_messages(request["messages"]))
     else:

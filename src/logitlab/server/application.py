@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from logitlab.checks import ParameterError, Seen, needs
 from logitlab.draw import uniform
-from logitlab.models.model import Model
+from logitlab.models.model import Model, check_model
 from logitlab.server.about import detokenized, model_entry, models_of, tokenized, tokenizer_of
 from logitlab.server.explore import routes as page_routes
 from logitlab.server.guard import Guard
@@ -103,8 +103,7 @@ def app(model: Model, **settings: Any) -> Server:
     >>> asyncio.run(ask())["choices"][0]["text"]
     ' Curdken went down'
     """
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
+    check_model(model)
     return Server(model, Settings(**settings))
 
 

@@ -131,16 +131,16 @@ def read(
     entry.keep(request, len(raw))
     _check_lengths(request)
     streams = request.get("stream") is True
-    how = model, settings.usual_engine, settings.logprobs_mode
+    how = settings.usual_engine, settings.logprobs_mode
     if kind == "chat":
-        task = Task(request, *how, streams=streams)
+        task = Task(model, request, *how, streams=streams)
         said = _said(task.prompt)
     elif kind == "completions":
-        task = CompletionTask(request, *how, streams=streams)
+        task = CompletionTask(model, request, *how, streams=streams)
         said = task.texts[0]
         _check_count(len(task.prompts) * task.count, settings, "prompt")
     else:
-        task = ResponseTask(request, *how, streams=streams)
+        task = ResponseTask(model, request, *how, streams=streams)
         said = _said(task.prompt)
     _check_count(task.count, settings, "n")
     rule = script.rule(said)
