@@ -105,6 +105,27 @@ def test_requests_that_come_together_have_the_bits_that_they_have_alone() -> Non
             assert timeless(response.json()) == timeless(chat(MODEL, request))
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_model_of_another_name_is_refused_where_that_is_asked_for(strict: bool) -> None:
+    server = app(MODEL, strict_model=strict)
+    bodies: dict[str, dict[str, Any]] = {
+        "chat/completions": {"messages": MESSAGES, "max_tokens": 1},
+        "completions": {"prompt": "Once", "max_tokens": 1},
+        "responses": {"input": "Once", "max_output_tokens": 1},
+        "tokenize": {"prompt": "Once"},
+    }
+    for path, body in bodies.items():
+        for name, status in (("nope", 404 if strict else 200), ("grimm", 200), (None, 200)):
+            response = ask(server, "POST", f"/v1/{path}", json={**body, "model": name})
+            assert response.status_code == status, (path, name, response.text)
+            if status == 404:
+                assert response.json()["error"]["message"] == (
+                    "model must be grimm, got 'nope'. Without --strict-model any name would do."
+                )
+    with pytest.raises(ParameterError, match="strict_model must be True or False"):
+        app(MODEL, strict_model="yes")
+
+
 def test_the_engine_of_the_server_is_that_of_requests_that_name_none() -> None:
     server = app(MODEL, engine="vllm")
     request = {**ASKED, "min_p": 0.9, "repetition_penalty": 2.5}  # which the page refuses

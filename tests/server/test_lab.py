@@ -8,11 +8,13 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import logitlab as ll
 import numpy as np
 import pytest
+from logitlab.cli import main
 from logitlab.engines import ENGINES, MAIN
 from logitlab.request.params import PARAMETERS
 from logitlab.server.lab import FUNCTIONS, Lab
@@ -284,6 +286,21 @@ def test_a_dropped_file_is_read(dtype: str, order: Any) -> None:
     assert [stage["kept"] for stage in told["stages"]] == [50, 4]
     assert told["stages"][1]["entropy"] == pytest.approx(float(trace.entropy[1]))
     assert told["tokens"][0]["label"] == f"#{int(rows[2].argmax())}"
+
+
+def test_a_file_of_a_batch_has_the_rows_that_it_has_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = np.random.default_rng(1).normal(size=(2, 3, 4))
+    kept = ask("keep", npy=npy(batch))
+    assert (kept["rows"], kept["vocabulary_size"]) == (6, 4)
+    told = ask("trace", source={"file": kept["file"], "row": 4}, request={})
+    np.save(tmp_path / "batch.npy", batch)
+    assert main(["trace", "--logits", str(tmp_path / "batch.npy"), "--row", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    entropy = float(ll.entropy(batch[1, 1]))
+    assert told["stages"][0]["entropy"] == pytest.approx(entropy)
+    assert report["stages"][0]["entropy"] == pytest.approx(entropy)
 
 
 def test_pasted_lines_are_read() -> None:

@@ -153,7 +153,7 @@ def add_row(parser: argparse.ArgumentParser) -> None:
         logits,
         ("--row", "N", "row of the recording or file (default 0)"),
         ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
-        ("--logits", "FILE", f"your own, of shape (V,) or (n, V): {', '.join(ENDINGS)}"),
+        ("--logits", "FILE", f"your own, of shape (..., V): {', '.join(ENDINGS)}"),
         ("--array", "NAME", "which array of the file, if it has several"),
         ("--vocabulary", "FILE", "the tokenizer.json or .gguf that names your tokens"),
         ("--prompt-ids", "IDS", "the prompt's tokens before your row: 5,17,5"),
@@ -322,12 +322,11 @@ def ids_of(text: str | None, option: str, size: int | None = None) -> Any:
 def _row_of_file(arguments: argparse.Namespace) -> Row:
     file, row = arguments.logits, arguments.row
     array = open_logits(file, arguments.array, path_key="--logits", name_key="--array")
-    if array.ndim not in (1, 2) or not array.size:
-        rule = "an array of shape (V,) or (n, V), not empty"
-        raise ParameterError("--logits", rule, Seen(f"shape {array.shape}"))
-    rows = np.atleast_2d(array)
-    index = _row_number(row, len(rows))
-    logits = check_logits(rows[index], "--logits")
+    batch = array.shape[:-1]
+    if not array.size:
+        raise ParameterError("--logits", "of at least one row", Seen(f"shape {array.shape}"))
+    index = _row_number(row, math.prod(batch))
+    logits = check_logits(array[np.unravel_index(index, batch)] if batch else array, "--logits")
     vocabulary = None
     if arguments.vocabulary is not None:
         vocabulary = load_vocabulary(arguments.vocabulary)

@@ -14,8 +14,11 @@ from logitlab.models.model import Model
 from logitlab.request.page import PageParameters
 from logitlab.request.params import PARAMETERS
 from logitlab.request.values import flag
+from logitlab.server.messages import RefusalError
+from logitlab.server.settings import Settings
 
 __all__ = [
+    "check_name",
     "detokenized",
     "model_entry",
     "models_of",
@@ -80,6 +83,20 @@ def models_of(model: Model, engine: Engine, created: int) -> dict[str, Any]:
     """Return the list of models, of which there is one."""
     entries = [model_entry(model, engine, created)]
     return {"object": "list", "data": entries, "links": {"next": None}, "total_count": 1}
+
+
+def check_name(request: Mapping[str, Any], model: Model, settings: Settings) -> None:
+    """Refuse a request for a model of another name, where the settings are strict about it.
+
+    Raises
+    ------
+    RefusalError
+        404.
+    """
+    name = request.get("model")
+    if settings.strict_model and name is not None and name != model.name:
+        hint = "Without --strict-model any name would do."
+        raise RefusalError(404, ParameterError("model", model.name, name, hint))
 
 
 def tokenized(request: Mapping[str, Any], model: Model) -> dict[str, Any]:

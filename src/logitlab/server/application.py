@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from logitlab.checks import ParameterError, Seen, needs
 from logitlab.draw import uniform
 from logitlab.models.model import Model, check_model
-from logitlab.server.about import detokenized, model_entry, models_of, tokenized, tokenizer_of
+from logitlab.server.about import (
+    check_name,
+    detokenized,
+    model_entry,
+    models_of,
+    tokenized,
+    tokenizer_of,
+)
 from logitlab.server.explore import routes as page_routes
 from logitlab.server.guard import Guard
 from logitlab.server.job import Inbox, Job, failure
@@ -378,6 +385,7 @@ class _Reads(_Endpoint):
     def _content(self, entry: Entry, raw: bytes) -> bytes:
         request = body_map(raw)
         entry.keep(request, len(raw))
+        check_name(request, self.server.model, self.server.settings)
         return as_json(self._function(request, self.server.model))
 
 
