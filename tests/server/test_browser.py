@@ -455,6 +455,14 @@ def test_engines_are_grey_beside_an_error(page: Page) -> None:
     assert all(page.browser.execute_script(GREY, panel))
 
 
+def test_where_the_chosen_engine_refuses_the_others_have_no_distance(page: Page) -> None:
+    page.open("#prompt=3&top_p=1.3&tab=engines")
+    count = len(page.all("tr[data-engine]")) if page.one("tr[data-engine]") else 0
+    page.until(lambda: page.text("#engines-told").startswith(f"0 of {count} other engines"))
+    cells = page.all("td.partings[data-parting]")
+    assert [cell.text for cell in cells] == ["–"] * count
+
+
 def test_nothing_that_was_asked_before_is_taken_along(page: Page) -> None:
     page.open("#prompt=3&temperature=0.5&tab=along")
     page.until(lambda: "0.5" in page.text("#python"))
