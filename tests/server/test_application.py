@@ -105,6 +105,27 @@ def test_requests_that_come_together_have_the_bits_that_they_have_alone() -> Non
             assert timeless(response.json()) == timeless(chat(MODEL, request))
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),  # a base URL without /v1
+        ("/v1/chat/completions/chat/completions", "/v1/chat/completions"),  # one with too much
+        ("/v1/v1/models", "/v1/models"),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/v1/completions/", "/v1/completions"),
+        ("/v1/embeddings", None),
+    ],
+)
+def test_a_path_that_is_none_is_answered_with_the_one_that_was_meant(
+    path: str, meant: str | None
+) -> None:
+    response = ask(app(MODEL), "POST", path, json={})
+    assert response.status_code == 404
+    hint = f" Did you mean {meant}?" if meant else ""
+    message = f"path must be one of those in /openapi.json, got '{path}'.{hint}"
+    assert response.json()["error"]["message"] == message
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_model_of_another_name_is_refused_where_that_is_asked_for(strict: bool) -> None:
     server = app(MODEL, strict_model=strict)
