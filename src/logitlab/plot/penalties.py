@@ -41,10 +41,10 @@ def penalties(
     engine: str | Engine = "openrouter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw by how much each penalty changes a token's logit, against the token's count.
+    """Draw by how much each penalty changes a token's logit, in nats, against the token's count.
 
     One point for each token of the context and each penalty; the most frequent tokens are named.
-    A bias is drawn, too, for the tokens it names.
+    A bias is drawn, too, for the tokens it names. A token that was removed before has no point.
 
     Parameters
     ----------
@@ -52,13 +52,12 @@ def penalties(
         Logits, or a trace of them that has penalties.
     request : SamplingParams, mapping or Transform, optional
         The request, for logits; a trace has its own.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
         As of `plot.distribution`.
     context : Context
         The tokens so far, of one text.
     engine : str or Engine
         Whose penalties they are.
-    ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
@@ -67,7 +66,8 @@ def penalties(
     Raises
     ------
     ParameterError
-        For bad logits or context, or where nothing penalises.
+        For bad logits or context, where nothing penalises, for a request beside a trace, a
+        vocabulary of another size.
 
     Examples
     --------

@@ -67,11 +67,10 @@ def sweep(
         Whose chain it is.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
+        As of `plot.distribution`.
     top : int
-        How many tokens have a line, 1 to 20.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; without it on new axes, as by `plot.axes`.
+        How many tokens have a line, 1 to 20; all others share a dotted one.
 
     Returns
     -------
@@ -80,7 +79,8 @@ def sweep(
     Raises
     ------
     ParameterError
-        For bad logits, no values, more axes than can be drawn, or values that the engine refuses.
+        For bad logits, no values, more axes than can be drawn, or values that the engine refuses;
+        for a vocabulary of another size.
 
     Examples
     --------
