@@ -45,8 +45,8 @@ REQUESTS: list[Case] = [
     ),
     (
         lambda: SamplingParams(tool_choice=np.array([1, 2])),  # type: ignore[arg-type]
-        "tool_choice must be 'none', 'auto', 'required' or {'type': 'function', 'function': "
-        "{'name': …}}, got [1, 2].",
+        "tool_choice must be 'none', 'auto', 'required' or "
+        '{"type": "function", "function": {"name": …}}, got [1, 2].',
     ),
     (
         lambda: SamplingParams(temperature=[np.zeros((2, 2))]),  # type: ignore[arg-type]
@@ -180,8 +180,8 @@ REQUESTS: list[Case] = [
     ),
     (
         request(tool_choice="any"),
-        "tool_choice must be 'none', 'auto', 'required' or {'type': 'function', 'function': "
-        "{'name': …}}, got 'any'.",
+        "tool_choice must be 'none', 'auto', 'required' or "
+        """{"type": "function", "function": {"name": …}}, got 'any'.""",
     ),
     (
         request(tool_choice="required"),
@@ -544,7 +544,12 @@ MESSAGES: list[Case] = [
 WORDS: list[Case] = [
     (lambda: Vocabulary(None), "tokens must be a non-empty sequence of bytes, got None."),  # type: ignore[arg-type]
     (lambda: Vocabulary([]), "tokens must be a non-empty sequence of bytes, got []."),
-    (lambda: Vocabulary(["a"]), "tokens must be a non-empty sequence of bytes, got ['a']."),  # type: ignore[list-item]
+    (
+        lambda: Vocabulary([b"a", "b"]),  # type: ignore[list-item]
+        "tokens[1] must be bytes, got 'b'. A text becomes bytes by .encode().",
+    ),
+    (lambda: Vocabulary([b"a", 7]), "tokens[1] must be bytes, got 7."),  # type: ignore[list-item]
+    (lambda: Vocabulary(b"ab"), "tokens must be a non-empty sequence of bytes, got b'ab'."),  # type: ignore[arg-type]
     (lambda: Vocabulary([b"a"], [1]), "special must be an integer in [0, 0], got 1."),
     (lambda: Vocabulary([b"a"]).label(1), "token must be an integer in [0, 0], got 1."),
     (lambda: Vocabulary([b"a"])[-1], "token must be an integer in [0, 0], got -1."),

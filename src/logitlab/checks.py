@@ -35,6 +35,7 @@ __all__ = [
     "check_token",
     "check_type",
     "counted",
+    "cut",
     "nearest",
     "needs",
     "plain_array",
@@ -97,7 +98,11 @@ class ParameterError(ValueError):
         self.where = where
 
     def __str__(self) -> str:
-        message = f"{self.name} must be {self.rule}, got {brief(self.value)}."
+        return self.message(brief)
+
+    def message(self, show: Callable[[object], str]) -> str:
+        """Return the message, with the value in the words of whoever reads it."""
+        message = f"{self.name} must be {self.rule}, got {show(self.value)}."
         if self.hint:
             message += f" {self.hint}"
         if self.where:
@@ -130,6 +135,11 @@ def brief(value: object) -> str:
         text = " ".join(repr(value).split())
     except (ValueError, RecursionError):  # too long for Python to print, or nested too deeply
         text = with_article(type(value).__name__)
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """Return a text, or its beginning where it is too long for one line."""
     if len(text) <= 120:
         return text
     space = text.rfind(" ", 80, 118)  # no word is cut where that can be helped

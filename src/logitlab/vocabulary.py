@@ -9,10 +9,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_choice, check_integer
+from logitlab.checks import ParameterError, Range, Seen, check_choice, check_integer
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Vocabulary"]
+__all__ = ["Vocabulary", "check_size"]
 
 _ERRORS = ("replace", "strict", "ignore", "backslashreplace", "surrogateescape", "surrogatepass")
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍"}
@@ -38,10 +38,14 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Iterable[bytes], special: Iterable[int] = ()) -> None:
-        is_list = isinstance(tokens, Iterable) and not isinstance(tokens, str | np.ndarray)
+        is_list = isinstance(tokens, Iterable) and not isinstance(tokens, str | bytes | np.ndarray)
         self._tokens = tuple(tokens) if is_list else ()
-        if not self._tokens or not all(isinstance(token, bytes) for token in self._tokens):
+        if not self._tokens:
             raise ParameterError("tokens", "a non-empty sequence of bytes", tokens)
+        for i, token in enumerate(self._tokens):
+            if not isinstance(token, bytes):
+                hint = "A text becomes bytes by .encode()." if isinstance(token, str) else ""
+                raise ParameterError(f"tokens[{i}]", "bytes", token, hint)
         ids = [check_integer("special", i, Range(0, len(self._tokens) - 1, True)) for i in special]
         self._special = frozenset(ids)
 
@@ -156,6 +160,17 @@ class Vocabulary:
         if label and unicodedata.combining(label[0]):
             label = "◌" + label
         return label or "<empty>"
+
+
+def check_size(name: str, vocabulary: Vocabulary, size: int) -> None:
+    """Raise `ParameterError` for a vocabulary that cannot be that of rows of so many logits.
+
+    It may lack some tokens at the end, since models pad their rows: by a tenth, or up to a multiple
+    of 128.
+    """
+    if not size - max(size // 10, 127) <= len(vocabulary) <= size:
+        seen = Seen(f"{len(vocabulary)}")
+        raise ParameterError(name, f"of {size} tokens, as many as the logits", seen)
 
 
 def _visible(character: str) -> str:

@@ -229,16 +229,15 @@ def test_mistakes_in_own_files(tmp_path: Path, capsys: pytest.CaptureFixture[str
         assert main(["trace", "--logits", str(file), *arguments]) == 2
         return capsys.readouterr().err
 
-    assert "must be an array of shape (V,) or (n, V), not empty, got shape (2, 2, 2)." in error(
-        np.zeros((2, 2, 2))
-    )
     assert "It holds pickled objects, which could run any code" in error(np.array([object()]))
     assert "--logits must be float16, bfloat16, float32 or float64, got int64." in error(
         np.arange(5)
     )
     assert "--logits must be free of NaN, got NaN." in error(np.array([0.0, np.nan]))
     assert "--row must be an integer in [0, 1], got 2." in error(np.zeros((2, 2)), "--row", "2")
-    assert "not empty, got shape (0, 2)." in error(np.zeros((0, 2)))
+    batch = np.zeros((2, 3, 4))
+    assert "--row must be an integer in [0, 5], got 6." in error(batch, "--row", "6")
+    assert "--logits must be of at least one row, got shape (0, 2)." in error(np.zeros((0, 2)))
     assert "with V at least 1, got shape (2, 0)." in error(np.zeros((2, 0)))
     assert "--prompt-ids must be given with a penalty, got None. A penalty counts" in error(
         np.zeros(4), "--presence-penalty", "1"

@@ -97,7 +97,7 @@ ODD: list[tuple[str, str]] = [
     ("trace --vocabulary tokenizer.json", "--vocabulary must be given together with --logits"),
     ("trace --logits one.npy --vocabulary bad.json", "--vocabulary must be a tokenizer.json or a"),
     ("trace --logits one.npy --vocabulary no.json", "No such file or directory."),
-    ("trace --logits empty.npy", "--logits must be an array of shape (V,) or (n, V), not empty"),
+    ("trace --logits empty.npy", "--logits must be of at least one row, got shape (0, 5)"),
     ("sweep rows.npy --top-k 1,1", "top_k must be free of values that are given twice, got 1."),
     ("sweep --top-k 1 --engine vllm,vllm", "engine must be free of values that are given twice"),
     ("sweep empty.npy --top-k 1", "rows must be at least one row, got shape (0, 5)."),
@@ -236,7 +236,7 @@ def test_ones_own_tokens_have_names(folder: Path) -> None:
     np.save("small.npy", np.zeros(2))
     status, _, err = run("trace", "--logits", "small.npy", "--vocabulary", "tokenizer.json")
     assert status == 2
-    assert "--vocabulary must be of at most 2 tokens" in err
+    assert "--vocabulary must be of 2 tokens, as many as the logits, got 3" in err
 
 
 @pytest.mark.parametrize(

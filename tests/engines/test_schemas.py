@@ -167,3 +167,8 @@ def test_a_schema_tells_what_it_changed() -> None:
         engines.vllm.translate({"temperature": "0.5"})
     )
     assert not engines.vllm.translate({"top_k": 4.0}).notes
+    assert "top_k true is read as 1 by vllm." in str(engines.vllm.translate({"top_k": True}))
+    assert "do_sample is absent: tgi uses false." in str(engines.tgi.translate({}))
+    for flag in (True, False):
+        with pytest.raises(ParameterError, match="cannot unmarshal bool into Go struct field"):
+            engines.ollama_openai.translate({"temperature": flag})

@@ -129,7 +129,7 @@ def bins(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
 def penalties(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:
     context = ll.Context(output=np.arange(len(row)).repeat(2)[: len(row) + 1] % len(row))
     request = {"frequency_penalty": 0.5, "presence_penalty": 0.3, "repetition_penalty": 1.5}
-    return ll.plot.penalties(row, context, request, words, **how)
+    return ll.plot.penalties(row, request, words, context=context, **how)
 
 
 def generation(row: Any, words: ll.Vocabulary, **how: Any) -> Axes:

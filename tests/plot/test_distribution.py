@@ -114,6 +114,7 @@ def test_ids_stand_for_tokens_that_the_vocabulary_does_not_have() -> None:
         (lambda: plot.ranks(ll.Chain().trace(ROW), [ll.TopK(2)]), "cuts must be absent"),
         (lambda: plot.ranks(ROW, [0.9]), "cuts must be transforms"),  # type: ignore[list-item]
         (lambda: plot.draws([], ROW), "tokens must be at least one draw"),
+        (lambda: plot.draws(ROW, [1, 2]), "Draws come first, then the logits."),
         (lambda: plot.draws([5], ROW), "tokens must be an integer in [0, 4], got 5."),
         (lambda: plot.draws([1], ROW, confidence=1), "confidence must be above 0 and below 1"),
         (lambda: plot.axes(0, 3), "width must be a number of inches above 0"),

@@ -116,6 +116,16 @@ def scored(**how: Any) -> Score:
     return score(MODEL, text, {"top_k": 40}, prompt="Once upon a time", **how)
 
 
+@pytest.mark.parametrize("size", [700, 4097])
+def test_the_vocabulary_of_another_model_is_refused(size: int) -> None:
+    other = ll.Vocabulary([b"a"] * size)
+    answer = ll.generate(MODEL, "Once", seed=7, max_tokens=3, logprobs=True)
+    for made in (answer, ll.score(MODEL, " upon a time", prompt="Once")):
+        rule = f"vocabulary must be of 4096 tokens, as many as the logits, got {size}"
+        with pytest.raises(ParameterError, match=rule):
+            plot.generation(made, other)
+
+
 def test_a_score_has_its_own_probabilities_and_frames_what_could_not_come() -> None:
     result = scored(top_logprobs=2)
     ax = plot.generation(result, MODEL.vocabulary)

@@ -64,6 +64,11 @@ def test_a_request_is_drawn_alike_whatever_was_drawn_before() -> None:
     assert live.draw({"top_k": 3}) == first
 
 
+def test_the_vocabulary_is_that_of_the_row() -> None:
+    with pytest.raises(ParameterError, match=r"^vocabulary must be of 40 tokens"):
+        Live(ROW, ll.Vocabulary([b"a"] * 41))
+
+
 def test_sliders_redraw_the_picture() -> None:
     pytest.importorskip("ipywidgets")
     context = ll.Context(prompt=[0, 1])

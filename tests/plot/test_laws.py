@@ -46,6 +46,22 @@ def test_draws_into_the_axes_it_was_given_and_changes_nothing_else(name: str) ->
     assert plt.get_fignums() == figures == []
 
 
+@pytest.mark.parametrize("size", [701, 100])
+@pytest.mark.parametrize(
+    "name", ["distribution", "trace", "engines", "draws", "lines", "penalties"]
+)
+def test_a_vocabulary_of_another_size_is_refused(name: str, size: int) -> None:
+    rule = f"vocabulary must be of 700 tokens, as many as the logits, got {size}."
+    with pytest.raises(ll.ParameterError, match=f"^{re.escape(rule)}$"):
+        PICTURES[name](logits(700), vocabulary(size))
+    assert PICTURES[name](logits(700), vocabulary(640))  # rows of models are padded
+
+
+def test_a_vocabulary_of_another_size_is_refused_where_no_token_is_named() -> None:
+    with pytest.raises(ll.ParameterError, match=r"^vocabulary must be of 700 tokens"):
+        ll.plot.sweep(logits(700), {"top_p": [0.5, 1]}, show="entropy", vocabulary=vocabulary(9))
+
+
 def test_works_without_a_display_and_without_pyplot() -> None:
     code = (
         "import sys, logitlab as ll\n"

@@ -75,7 +75,7 @@ BARE: list[Callable[..., Any]] = [
         ROW, {"top_k": [1, 2]}, show="entropy", request=request, **more
     ),
     lambda request, **more: ll.plot.penalties(
-        ROW, ll.Context([0]), {"presence_penalty": 1, **request}, **more
+        ROW, {"presence_penalty": 1, **request}, context=ll.Context([0]), **more
     ),
     lambda request, **more: engines.get(more.get("engine", "openrouter"))(request),
     lambda request, **more: engines.vllm.draw(ROW, {"seed": 1, **request}),

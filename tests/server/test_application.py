@@ -105,6 +105,48 @@ def test_requests_that_come_together_have_the_bits_that_they_have_alone() -> Non
             assert timeless(response.json()) == timeless(chat(MODEL, request))
 
 
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", "/v1/chat/completions"),  # a base URL without /v1
+        ("/v1/chat/completions/chat/completions", "/v1/chat/completions"),  # one with too much
+        ("/v1/v1/models", "/v1/models"),
+        ("/v1/chat/completion", "/v1/chat/completions"),
+        ("/v1/completions/", "/v1/completions"),
+        ("/v1/embeddings", None),
+    ],
+)
+def test_a_path_that_is_none_is_answered_with_the_one_that_was_meant(
+    path: str, meant: str | None
+) -> None:
+    response = ask(app(MODEL), "POST", path, json={})
+    assert response.status_code == 404
+    hint = f" Did you mean {meant}?" if meant else ""
+    message = f"path must be one of those in /openapi.json, got '{path}'.{hint}"
+    assert response.json()["error"]["message"] == message
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_model_of_another_name_is_refused_where_that_is_asked_for(strict: bool) -> None:
+    server = app(MODEL, strict_model=strict)
+    bodies: dict[str, dict[str, Any]] = {
+        "chat/completions": {"messages": MESSAGES, "max_tokens": 1},
+        "completions": {"prompt": "Once", "max_tokens": 1},
+        "responses": {"input": "Once", "max_output_tokens": 1},
+        "tokenize": {"prompt": "Once"},
+    }
+    for path, body in bodies.items():
+        for name, status in (("nope", 404 if strict else 200), ("grimm", 200), (None, 200)):
+            response = ask(server, "POST", f"/v1/{path}", json={**body, "model": name})
+            assert response.status_code == status, (path, name, response.text)
+            if status == 404:
+                assert response.json()["error"]["message"] == (
+                    "model must be grimm, got 'nope'. Without --strict-model any name would do."
+                )
+    with pytest.raises(ParameterError, match="strict_model must be True or False"):
+        app(MODEL, strict_model="yes")
+
+
 def test_the_engine_of_the_server_is_that_of_requests_that_name_none() -> None:
     server = app(MODEL, engine="vllm")
     request = {**ASKED, "min_p": 0.9, "repetition_penalty": 2.5}  # which the page refuses
@@ -116,7 +158,7 @@ def test_the_engine_of_the_server_is_that_of_requests_that_name_none() -> None:
     none = {**ASKED, "provider": {"order": ["nobody"], "allow_fallbacks": False}}
     message = ask(server, "POST", "/v1/chat/completions", json=none).json()["error"]["message"]
     assert message.startswith("provider.order must be of engines (")
-    assert "got ['nobody']." in message
+    assert 'got ["nobody"].' in message
 
 
 def test_what_else_it_tells(server: Any) -> None:

@@ -413,6 +413,72 @@ def test_bad_input_is_told_in_the_library_s_words_and_the_picture_stays(page: Pa
     page.until(lambda: page.text("#problem") == "prompt must be an integer in [0, 19], got 77.")
 
 
+GREY = """
+return [...document.querySelectorAll(arguments[0])].map((e) => {
+  const style = getComputedStyle(e);
+  return style.opacity === '0.4' && style.filter === 'grayscale(1)';
+});
+"""
+
+
+@pytest.mark.parametrize(
+    ("tab", "results"),
+    [
+        ("stages", "#sentence, #told, #stages, #order, #notes"),
+        ("writing", "#panel-writing :is(.tokens, .beside, #writing-told, #luck, .faint)"),
+        ("scoring", "#panel-scoring :is(.tokens, .beside, #verdict, #sums, ul.faint)"),
+    ],
+)
+def test_what_was_asked_before_is_grey_beside_an_error(page: Page, tab: str, results: str) -> None:
+    page.open(f"#prompt=3&temperature=0.5&seed=1&answer=%20a%20king&tab={tab}")
+
+    def are(grey: bool) -> bool:
+        seen = page.browser.execute_script(GREY, results)
+        return bool(seen) and all(each is grey for each in seen)
+
+    page.until(lambda: are(False))
+    page.write("#p-top_p", "1.3")
+    page.until(lambda: page.text("#problem") == "top_p must be in [0, 1], got 1.3.")
+    assert are(True)
+    page.write("#p-top_p", "0.9")
+    page.until(lambda: page.text("#problem") == "")
+    assert are(False)
+
+
+def test_engines_are_grey_beside_an_error(page: Page) -> None:
+    page.open("#lines=a:%201&temperature=0.5&tab=engines")
+    panel = "#panel-engines > *"
+    page.until(lambda: page.all("table.engines"))
+    assert not any(page.browser.execute_script(GREY, panel))
+    page.write("#source textarea", "a: 1\nb")
+    page.until(lambda: page.text("#problem") == "line 2 must be token: logit, got 'b'.")
+    assert all(page.browser.execute_script(GREY, panel))
+
+
+def test_where_the_chosen_engine_refuses_the_others_have_no_distance(page: Page) -> None:
+    page.open("#prompt=3&top_p=1.3&tab=engines")
+    count = len(page.all("tr[data-engine]")) if page.one("tr[data-engine]") else 0
+    page.until(lambda: page.text("#engines-told").startswith(f"0 of {count} other engines"))
+    cells = page.all("td.partings[data-parting]")
+    assert [cell.text for cell in cells] == ["–"] * count
+
+
+def test_nothing_that_was_asked_before_is_taken_along(page: Page) -> None:
+    page.open("#prompt=3&temperature=0.5&tab=along")
+    page.until(lambda: "0.5" in page.text("#python"))
+    page.write("#p-top_p", "1.3")
+    page.until(lambda: page.text("#problem") == "top_p must be in [0, 1], got 1.3.")
+    assert page.text("#panel-along") == ""
+
+
+def test_an_error_of_an_answer_goes_with_it(page: Page) -> None:
+    page.open("#prompt=3&top_p=1.3&answer=a&tab=scoring")
+    page.until(lambda: page.text("#problem") == "top_p must be in [0, 1], got 1.3.")
+    field = page.one("#answer")
+    field.send_keys(Keys.BACKSPACE)
+    page.until(lambda: page.text("#problem") == "")
+
+
 def test_rows_of_one_s_own(page: Page, tmp_path: Path) -> None:
     page.open("#temperature=0.5")
     page.one('[data-kind="text"]').click()

@@ -8,11 +8,13 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import logitlab as ll
 import numpy as np
 import pytest
+from logitlab.cli import main
 from logitlab.engines import ENGINES, MAIN
 from logitlab.request.params import PARAMETERS
 from logitlab.server.lab import FUNCTIONS, Lab
@@ -286,6 +288,21 @@ def test_a_dropped_file_is_read(dtype: str, order: Any) -> None:
     assert told["tokens"][0]["label"] == f"#{int(rows[2].argmax())}"
 
 
+def test_a_file_of_a_batch_has_the_rows_that_it_has_on_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = np.random.default_rng(1).normal(size=(2, 3, 4))
+    kept = ask("keep", npy=npy(batch))
+    assert (kept["rows"], kept["vocabulary_size"]) == (6, 4)
+    told = ask("trace", source={"file": kept["file"], "row": 4}, request={})
+    np.save(tmp_path / "batch.npy", batch)
+    assert main(["trace", "--logits", str(tmp_path / "batch.npy"), "--row", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    entropy = float(ll.entropy(batch[1, 1]))
+    assert told["stages"][0]["entropy"] == pytest.approx(entropy)
+    assert report["stages"][0]["entropy"] == pytest.approx(entropy)
+
+
 def test_pasted_lines_are_read() -> None:
     told = ask(
         "trace", source={"lines": "␣king: 2\n\na:b: 1.5\n日本: -inf\n"}, request={"top_k": 1}
@@ -310,7 +327,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("trace", {**BODY, "order": "top_p"}, "order must be a list of keys of steps, got 'top_p'."),
     ("trace", {**BODY, "order": ["a", "a"]}, "order must be a list of different keys"),
     ("trace", {**BODY, "coupling": 3}, "coupling must be one of 'inverse', 'gumbel', got 3."),
-    ("trace", {}, "source must be a map with one of prompt, text, lines, file, got None."),
+    ("trace", {}, "source must be a map with one of prompt, text, lines, file, got null."),
     ("trace", {"source": {"prompt": 99}}, "prompt must be an integer in [0, 19], got 99."),
     ("trace", {"source": {"prompt": [1]}}, "prompt must be an integer in [0, 19], got [1]."),
     ("trace", {"source": {"text": ""}}, "text must be a text"),
@@ -323,7 +340,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("trace", {"source": {"file": "no"}}, "Drop it once more."),
     ("trace", {"source": {"file": {}}}, "Drop it once more."),
     ("keep", {"npy": "%%"}, "file must be the bytes of a .npy, as base64, got '%%'."),
-    ("keep", {}, "file must be the bytes of a .npy, as base64, got None."),
+    ("keep", {}, "file must be the bytes of a .npy, as base64, got null."),
     ("keep", {"npy": "AAAA"}, "file must be a .npy of numpy, got other bytes."),
     ("keep", {"npy": header("(10000000000000,)")}, "and 0 bytes."),
     ("keep", {"npy": header("()")}, "file must be a whole .npy with rows of logits"),

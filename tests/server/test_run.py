@@ -139,6 +139,19 @@ def test_it_is_there_at_once_and_ends_at_a_signal(tmp_path: Path) -> None:
     assert spent() - before < 5  # of work, however busy the machine is
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_the_proper_end_of_the_page_and_the_help_says_so(number: int) -> None:
+    words = [sys.executable, "-m", "logitlab", "explore", "--port", "0", "--no-browser"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("logitlab explore: http://")
+        process.send_signal(number)
+        assert process.wait(20) == 0
+    for command in ("explore", "serve"):
+        told = subprocess.run([*words[:3], command, "--help"], capture_output=True, text=True)
+        assert "with status 0" in " ".join(told.stdout.split())
+
+
 def test_a_signal_ends_a_stream_that_is_on_its_way(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret\n")

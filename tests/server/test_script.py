@@ -139,7 +139,7 @@ def test_calls_are_forced_through_the_tools_of_the_request(server: Any, streams:
 
 def test_what_a_rule_and_a_request_cannot_agree_on_is_told(server: Any) -> None:
     cases = [
-        (says("weather"), 400, "tools must be given where script[1] answers with calls, got None."),
+        (says("weather"), 400, "tools must be given where script[1] answers with calls, got null."),
         (says("weather", tools=TOOLS[:1]), 400, "script[1].tool_calls must be what the request's"),
         (says("weather", tools=TOOLS, tool_choice="none"), 400, "script[1].tool_calls must be"),
         (says("capital", response_format={"type": "json_object"}), 400, "script[4].text must be"),

@@ -266,6 +266,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"rows": "nowhere.npy"}, "rows must be an existing file of logits, got 'nowhere.npy'"),
     ({"rows": __file__}, r"rows must be a file of logits: \.npy, \.npz, .*, got"),
     ({"rows": 5}, "rows must be an array, the path of a file, a recording, or an iterable"),
+    ({"rows": {"top_p": [0.5]}}, "rows must be an array, the path of a file, a recording, or an"),
     ({"rows": [[1, 2]]}, "rows must be float16, bfloat16, float32 or float64, got int64"),
     ({"rows": iter([])}, "rows must be at least one chunk of rows, got none"),
     ({"rows": iter([ROWS, ROWS[:, :5]])}, "rows must be of 40 tokens in every chunk"),

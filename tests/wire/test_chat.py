@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from logitlab import ParameterError, generate
+from logitlab import ParameterError, generate, generate_many, resume, score, stream, transport
 from logitlab.models import NGram
 from logitlab.wire.chat import chat, chat_stream
+from logitlab.wire.completions import complete
 
 from toys import END, Bigrams
 
@@ -175,7 +176,7 @@ def test_an_engine_reads_keys_of_its_own() -> None:
         ({"messages": []}, "messages", "messages must be a non-empty array of messages"),
         ({"messages": [{"role": "bard", "content": ""}]}, "messages[0].role", "must be one of"),
         ({"n": 0}, "n", "n must be an integer >= 1, got 0."),
-        ({"stream": "yes"}, "stream", "stream must be True or False, got 'yes'."),
+        ({"stream": "yes"}, "stream", "stream must be true or false, got 'yes'."),
         ({"model": 5}, "model", "model must be the name of a model, got 5."),
         ({"top_logprobs": 5}, "top_logprobs", "top_logprobs must be 0 unless logprobs is on"),
         ({"logit_bias": {"9999": 1}}, "logit_bias", "token ids in [0, 4095], got 9999."),
@@ -195,11 +196,38 @@ def test_what_is_wrong_is_an_error_body(
 
 def test_a_body_that_is_none() -> None:
     assert "a map, the body of a request" in chat(MODEL, [])["error"]["message"]  # type: ignore[arg-type]
-    swapped = chat({"prompt": "a"}, MODEL)["error"]  # type: ignore[arg-type]
-    assert swapped["message"] == (
-        "model must be a Model to answer, got {'prompt': 'a'}. "
-        "The model comes first, then the request."
-    )
+
+
+@pytest.mark.parametrize(
+    ("door", "second"),
+    [
+        (chat, "request"),
+        (chat_stream, "request"),
+        (complete, "request"),
+        (lambda request, model: transport(request), "request"),
+        (generate, "prompt"),
+        (generate_many, "prompt"),
+        (lambda prompt, model: next(stream(prompt, model)), "prompt"),
+        (score, "text"),
+        (resume, "generations"),
+    ],
+)
+def test_arguments_in_the_wrong_order_are_said_to_be(door: Any, second: str) -> None:
+    with pytest.raises(ParameterError, match=r"^model must be a Model, got ") as caught:
+        door({"prompt": "a"}, MODEL)
+    assert str(caught.value).endswith(f"The model comes first, then the {second}.")
+
+
+@pytest.mark.parametrize("door", [chat, chat_stream, complete])
+def test_what_is_wrong_beside_the_request_is_raised(door: Any) -> None:
+    for keyword in ("engine", "logprobs_mode"):
+        with pytest.raises(ParameterError, match=f"^{keyword} must be one of"):
+            door(MODEL, ASKED, **{keyword: "nobody"})
+
+
+def test_values_are_told_as_they_were_sent() -> None:
+    message = chat(MODEL, {**ASKED, "stop": [None, {"a": True}]})["error"]["message"]
+    assert message.endswith('got [null, {"a": true}].')
 
 
 CITY = {
@@ -297,7 +325,7 @@ def deep(levels: int) -> dict[str, Any]:
         ({"response_format": deep(500)}, "response_format", "nested less deeply"),
         ({"max_completion_tokens": "x"}, "max_completion_tokens", "equal to max_tokens where both"),
         ({"max_completion_tokens": 3}, "max_completion_tokens", "equal to max_tokens where both"),
-        ({"messages": None, "prompt": ["a"]}, "prompt", "prompt must be a text, got ['a']."),
+        ({"messages": None, "prompt": ["a"]}, "prompt", 'prompt must be a text, got ["a"].'),
         ({"stream_options": "yes"}, "stream_options", "stream_options must be a map, got 'yes'."),
     ],
 )
@@ -442,8 +470,8 @@ WRAPPER = "response_format.json_schema"
         (with_schema(strict="yes"), f"{WRAPPER}.strict", "true or false"),
         (with_schema(name=5), f"{WRAPPER}.name", "a text"),
         (with_schema(description={}), f"{WRAPPER}.description", "a text"),
-        (streamed(include_usage="yes"), "stream_options.include_usage", "True or"),
-        (streamed(include_usage=1), "stream_options.include_usage", "True or"),
+        (streamed(include_usage="yes"), "stream_options.include_usage", "true or"),
+        (streamed(include_usage=1), "stream_options.include_usage", "true or"),
         ({"stream": True, "stream_options": [1]}, "stream_options", "a map"),
     ],
 )
@@ -511,3 +539,20 @@ def test_what_can_never_match_is_told() -> None:
     streamed = list(chat_stream(MODEL, {**ASKED, "stop": "<|end|>"}, engine="vllm"))
     assert note in streamed[-1]["logitlab"]["notes"]
     assert not chat(MODEL, {**ASKED, "stop": [".", "<|end"]})["logitlab"]["notes"]
+
+
+def test_a_provider_that_is_no_engine_is_told() -> None:
+    def notes(*order: str) -> list[str]:
+        body = chat(MODEL, {**ASKED, "max_tokens": 1, "provider": {"order": list(order)}})
+        return [note for note in body["logitlab"]["notes"] if note.startswith("provider")]
+
+    assert notes("vlm") == [
+        "provider.order names vlm, which is no engine here: openrouter answers. Did you mean vllm?"
+    ]
+    assert notes("Somebody", "Another", "llama.cpp") == [
+        "provider.order names Somebody, Another, which are no engines here: llama_cpp answers."
+    ]
+    assert notes("vLLM", "somebody") == []
+    alone = {"order": ["vlm"], "allow_fallbacks": False}
+    message = chat(MODEL, {**ASKED, "provider": alone})["error"]["message"]
+    assert message.endswith('got ["vlm"]. Did you mean vllm?')

@@ -148,7 +148,7 @@ def test_a_removed_token_has_openais_placeholder() -> None:
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({}, "prompt must be a text, token ids, or a list of those, not empty, got None."),
+        ({}, "prompt must be a text, token ids, or a list of those, not empty, got null."),
         ({"prompt": ""}, "prompt must be a text, token ids, or a list of those, not empty"),
         ({"prompt": []}, "prompt must be a text, token ids, or a list of those, not empty"),
         ({"prompt": [[]]}, "prompt[0] must be a text or token ids, not empty, got []."),
@@ -157,7 +157,7 @@ def test_a_removed_token_has_openais_placeholder() -> None:
         ({"prompt": [[True]]}, "prompt must be"),
         ({"prompt": "a", "echo": 1}, "echo must be"),
         ({"prompt": "a", "logprobs": 21}, "logprobs must be an integer in [0, 20], got 21."),
-        ({"prompt": "a", "logprobs": True}, "logprobs must be an integer in [0, 20], got True."),
+        ({"prompt": "a", "logprobs": True}, "logprobs must be an integer in [0, 20], got true."),
         ({"prompt": "a", "max_tokens": 0}, "max_tokens must be an integer >= 1, got 0."),
         ({"prompt": "a", "suffix": "b"}, "suffix must be absent, got 'b'."),
         ({"prompt": "a", "best_of": 3}, "best_of must be absent, or as large as n, got 3."),

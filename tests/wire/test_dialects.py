@@ -239,12 +239,12 @@ def test_limits_below_one() -> None:
 def test_stop_strings_of_a_server() -> None:
     five = {**SHORT, "stop": list("vwxyz"), "max_tokens": 2}
     assert chat(MODEL, five, engine="vllm")["error"]["message"] == (
-        "stop must be an array of at most 4 strings, got ('v', 'w', 'x', 'y', 'z'). vllm refuses "
+        'stop must be an array of at most 4 strings, got ["v", "w", "x", "y", "z"]. vllm refuses '
         "the request: List should have at most 4 items after validation"
     )
     none = {**SHORT, "stop": [], "max_tokens": 2}
     message = chat(MODEL, none, engine="transformers_serve")["error"]["message"]
-    assert message.startswith("stop must be an array of at least one string, got (). transformers_")
+    assert message.startswith("stop must be an array of at least one string, got []. transformers_")
     told = chat(MODEL, five, engine="mlx_lm_server")["logitlab"]["notes"]
     assert (
         "stop: at mlx_lm_server every such text is cut out of the answer, which ends only where "

@@ -74,7 +74,7 @@ def test_messages_and_their_parts() -> None:
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"input": None}, "input must be a text, or a list of messages, not empty, got None."),
+        ({"input": None}, "input must be a text, or a list of messages, not empty, got null."),
         ({"input": []}, "input must be a text, or a list of messages, not empty, got []."),
         ({"input": [5]}, "input[0] must be a message with role and content, got 5."),
         ({"input": [{"role": "x", "content": "a"}]}, "input[0].role must be one of"),

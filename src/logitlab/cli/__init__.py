@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
     0 is well, 1 that a claim failed, every engine refused or a required parameter is not honoured,
-    2 a mistake, or that nothing can be told, 130 an interruption.
+    2 a mistake, or that nothing can be told, 130 an interruption, which to a server is no other
+    end than a signal has to be: 0.
     """
     _open_streams()
     arguments = None
@@ -93,7 +94,8 @@ def _parser() -> Parser:
         description="A local laboratory for LLM sampling. Start with: logitlab demo",
         epilog="Exit status: 0 is well, 1 that a claim failed, every engine refused or a required "
         "parameter is not honoured, 2 a mistake in the command or its files or that an endpoint "
-        "cannot be told, 130 an interruption.",
+        "cannot be told, 130 an interruption. A server (serve, explore) that is interrupted has "
+        "ended well: 0.",
     )
     parser.add_argument("--version", action="version", version=f"logitlab {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="command")

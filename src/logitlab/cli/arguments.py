@@ -26,7 +26,7 @@ from logitlab.models.recording.files import ENDINGS, open_logits
 from logitlab.request.params import NEUTRAL, PARAMETERS, TWENTY
 from logitlab.steps.context import Context
 from logitlab.steps.penalties import AdditivePenalty
-from logitlab.vocabulary import Vocabulary
+from logitlab.vocabulary import Vocabulary, check_size
 
 __all__ = [
     "COUNT",
@@ -153,7 +153,7 @@ def add_row(parser: argparse.ArgumentParser) -> None:
         logits,
         ("--row", "N", "row of the recording or file (default 0)"),
         ("--prompt", "TEXT", "the bundled row whose prompt contains TEXT"),
-        ("--logits", "FILE", f"your own, of shape (V,) or (n, V): {', '.join(ENDINGS)}"),
+        ("--logits", "FILE", f"your own, of shape (..., V): {', '.join(ENDINGS)}"),
         ("--array", "NAME", "which array of the file, if it has several"),
         ("--vocabulary", "FILE", "the tokenizer.json or .gguf that names your tokens"),
         ("--prompt-ids", "IDS", "the prompt's tokens before your row: 5,17,5"),
@@ -322,18 +322,15 @@ def ids_of(text: str | None, option: str, size: int | None = None) -> Any:
 def _row_of_file(arguments: argparse.Namespace) -> Row:
     file, row = arguments.logits, arguments.row
     array = open_logits(file, arguments.array, path_key="--logits", name_key="--array")
-    if array.ndim not in (1, 2) or not array.size:
-        rule = "an array of shape (V,) or (n, V), not empty"
-        raise ParameterError("--logits", rule, Seen(f"shape {array.shape}"))
-    rows = np.atleast_2d(array)
-    index = _row_number(row, len(rows))
-    logits = check_logits(rows[index], "--logits")
+    batch = array.shape[:-1]
+    if not array.size:
+        raise ParameterError("--logits", "of at least one row", Seen(f"shape {array.shape}"))
+    index = _row_number(row, math.prod(batch))
+    logits = check_logits(array[np.unravel_index(index, batch)] if batch else array, "--logits")
     vocabulary = None
     if arguments.vocabulary is not None:
         vocabulary = load_vocabulary(arguments.vocabulary)
-        if len(vocabulary) > len(logits):  # fewer are usual: rows are padded
-            rule = f"of at most {len(logits)} tokens, as many as the row has"
-            raise ParameterError("--vocabulary", rule, vocabulary)
+        check_size("--vocabulary", vocabulary, len(logits))
     context = None
     if arguments.prompt_ids is not None or arguments.output_ids is not None:
         ids = (

@@ -24,9 +24,9 @@ def add(commands: Any) -> None:
         _explore,
         help="a page to play with, in the browser",
         description="Show a page of sliders, stages, engines and texts, served from this machine "
-        "alone, until Ctrl-C. Needs pip install 'logitlab[serve]'. With --static, write it for a "
-        "static host instead: there the package itself runs in the browser, all of it but "
-        "structured output.",
+        "alone, until Ctrl-C, which ends it with status 0. Needs pip install 'logitlab[serve]'. "
+        "With --static, write it for a static host instead: there the package itself runs in the "
+        "browser, all of it but structured output.",
     )
     add_model(parser)
     add_options(

@@ -29,7 +29,9 @@ def add(commands: Any) -> None:
         _serve,
         help="a model behind HTTP, for any client of OpenAI's protocol",
         description="Answer chat completions, completions and responses over HTTP, until Ctrl-C. "
-        "Clients take the URL that is printed as their base URL. Needs logitlab[serve].",
+        "Clients take the URL that is printed as their base URL. A request may name any model: it "
+        "is answered by the one that is here. Ctrl-C and SIGTERM end it with status 0. Needs "
+        "logitlab[serve].",
     )
     add_model(parser)
     add_engine(parser)
@@ -51,6 +53,7 @@ def add(commands: Any) -> None:
         ("--batch-size", "N", "answers that are written at a time (64)", "64"),
         ("--queue", "N", "requests that wait beside those (256)", "256"),
         ("--max-body", "BYTES", "of a request (4194304)", str(4 << 20)),
+        ("--strict-model", None, "refuse requests for a model of another name with 404"),
     )
     tests = parser.add_argument_group("for tests of applications")
     add_options(
@@ -74,6 +77,7 @@ def _serve(arguments: argparse.Namespace) -> Iterator[str]:
         "hosts": arguments.allow_host or None,
         "origins": arguments.cors,
         "fail": arguments.fail,
+        "strict_model": arguments.strict_model,
         "latency": number_of(arguments.latency),
         "fail_seed": whole("--fail-seed", arguments.fail_seed, Range(integer=True)),
     }

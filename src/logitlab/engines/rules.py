@@ -479,7 +479,9 @@ class Send(Rule):
 
 
 def brief_number(value: Any) -> str:
-    """Return a number as a client would write it: 0.001, 2, -1."""
+    """Return a number, or a flag, as a client would write it: 0.001, 2, -1, true."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, float) and abs(value) < 1e15 and value == int(value):
         return str(int(value))
     return str(value)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from logitlab.checks import ParameterError, brief, shown
 from logitlab.engines.given import Given
-from logitlab.engines.rules import Note, refusal
+from logitlab.engines.rules import Note, brief_number, refusal
 from logitlab.engines.spelling import Encode
 from logitlab.request.whole import READ
 
@@ -98,7 +98,8 @@ class Schema:
             if left_out:
                 notes.append(Note(key, "changed", f"{key}: {left_out} by {engine}.", value, used))
             elif key != "logit_bias" and (used != value or isinstance(value, bool)):
-                sentence = f"{key} {shown(value)} is read as {shown(used)} by {engine}."
+                read = f"{key} {_sent(value)} is read as {_sent(used)}"
+                sentence = f"{read} by {engine}."
                 notes.append(Note(key, "changed", sentence, value, used))
         result.notes = tuple(notes)
         return result
@@ -124,6 +125,10 @@ class Schema:
             if isinstance(wrong, ParameterError):
                 raise
             raise refusal(key, error.rule, value, engine, str(wrong), self.answers) from None
+
+
+def _sent(value: Any) -> str:
+    return brief_number(value) if isinstance(value, bool) else shown(value)
 
 
 PLAIN = Schema()
@@ -387,8 +392,8 @@ def _go_field(kind: str) -> Read:
     def read(key: str, value: Any) -> Any:
         if kind == "int" and type(value) is int:  # it is here for its range alone
             return value
-        found = "bool" if isinstance(value, bool) else "number"
-        found = "string" if isinstance(value, str) else f"{found} {value}".partition(" True")[0]
+        found = "string" if isinstance(value, str) else f"number {value}"
+        found = "bool" if isinstance(value, bool) else found
         says = f"json: cannot unmarshal {found} into Go struct field "
         raise ValueError(f"{says}ChatCompletionRequest.{key} of type {kind}")
 

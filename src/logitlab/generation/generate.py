@@ -14,8 +14,8 @@ from logitlab.generation.options import Options, shows_options
 from logitlab.generation.preparation import prepare
 from logitlab.generation.prompts import Prompt, are_prompts
 from logitlab.generation.result import Generation, Piece
-from logitlab.generation.row import Row, check_model, is_list, rows_of
-from logitlab.models.model import Model
+from logitlab.generation.row import Row, is_list, rows_of
+from logitlab.models.model import Model, check_model
 from logitlab.progress import Progress, interruptible
 
 __all__ = ["generate", "generate_many", "resume", "stream"]
@@ -235,7 +235,7 @@ def resume(
     >>> whole.text == generate(model, "Once upon a time", seed=7, max_tokens=20).text
     True
     """
-    check_model(model)
+    check_model(model, "generations")
     call = Options(batch_size=batch_size, progress=progress)
     begun = [generations] if isinstance(generations, Generation | np.ndarray) else generations
     begun = list(begun) if isinstance(begun, Iterable) else [begun]

@@ -117,6 +117,8 @@ class Generation:
         What the engine ignored, changed or filled in.
     model : str
         Name of the model.
+    vocabulary_size : int
+        How many tokens it has: V.
     params : SamplingParams, mapping, Transform or None
         The request as it was given.
     options : Options
@@ -142,6 +144,7 @@ class Generation:
     tool_calls: tuple[ToolCall, ...]
     notes: tuple[Note, ...]
     model: str
+    vocabulary_size: int
     params: Request
     options: Options
     chain: Chain

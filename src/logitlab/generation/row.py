@@ -20,13 +20,13 @@ from logitlab.generation.prompts import are_prompts, prompt_ids
 from logitlab.generation.reading import Reading
 from logitlab.generation.result import Finish, Generation
 from logitlab.generation.stop import StoppedText
-from logitlab.models.model import Model
+from logitlab.models.model import Model, check_model
 from logitlab.sampling.logprobs import Logprobs
 from logitlab.steps.state import State as ChainState
 from logitlab.steps.trace import Trace
 from numpy.typing import NDArray
 
-__all__ = ["Row", "check_model", "is_list", "rows_of"]
+__all__ = ["Row", "is_list", "rows_of"]
 
 
 class Row(History):
@@ -219,18 +219,13 @@ class Row(History):
             traces=tuple(self._traces) if options.trace else None,
             notes=self.prepared.notes,
             model=self._model.name,
+            vocabulary_size=len(self._model.vocabulary),
             params=self.prepared.request,
             options=options,
             chain=self.prepared.chain,
             states=_columns_of(self._states[: self.length + 1]),
             observed=_columns_of(self._observed[: self.length]),
         )
-
-
-def check_model(model: object) -> None:
-    """Raise for what is no model."""
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
 
 
 def rows_of(
@@ -245,7 +240,7 @@ def rows_of(
 
     Nothing is read by the model yet, so that whoever has a `Loop` of their own can take them.
     """
-    check_model(model)
+    check_model(model, "prompt")
     lone = prompts[0] if len(prompts) == 1 and are_prompts(prompts[0]) else None
     for name, each in (("prompt", lone), ("request", requests[0]), ("seed", seeds[0])):
         if is_list(each):

@@ -25,7 +25,7 @@ from logitlab.generation.prompts import Prompt, are_prompts
 from logitlab.generation.reading import Reading, next_logits
 from logitlab.generation.score_result import Likelihood, Place, Score, columns_of
 from logitlab.generation.written import Written, written
-from logitlab.models.model import Model
+from logitlab.models.model import Model, check_model
 from logitlab.progress import Progress
 from logitlab.request.params import SamplingParams
 from logitlab.steps.state import State, check_state
@@ -135,8 +135,7 @@ def score(
     >>> print(result.processed.verdict)
     Token 3, ␣king, could not be drawn: step 1, TopK(3), removed it.
     """
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
+    check_model(model, "text")
     for key in _OTHERS:
         if key in parameters:
             raise ParameterError(key, "absent: nothing is drawn here", parameters[key])
@@ -308,6 +307,7 @@ class _Text:
             refused={**refused, **self.refused},
             notes=self.spelled.notes,
             model=self._model.name,
+            vocabulary_size=len(vocabulary),
         )
 
 

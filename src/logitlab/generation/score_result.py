@@ -165,6 +165,8 @@ class Score:
         What there is to say of the text and its tokens.
     model : str
         Name of the model.
+    vocabulary_size : int
+        How many tokens it has: V.
     """
 
     text: str
@@ -175,6 +177,7 @@ class Score:
     refused: Mapping[str, str]
     notes: tuple[Note, ...]
     model: str
+    vocabulary_size: int
 
     @property
     def processed(self) -> Processed:

@@ -11,7 +11,7 @@ from logitlab.arrays import FloatArray
 from logitlab.checks import ParameterError, Range, check_integer
 from logitlab.vocabulary import Vocabulary
 
-__all__ = ["Message", "Model", "State", "Tool"]
+__all__ = ["Message", "Model", "State", "Tool", "check_model"]
 
 Message: TypeAlias = Mapping[str, Any]
 Tool: TypeAlias = Mapping[str, Any]
@@ -159,3 +159,17 @@ class Model(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}: {len(self.vocabulary)} tokens>"
+
+
+def check_model(model: object, then: str = "") -> None:
+    """Raise `ParameterError` for what is no model.
+
+    Parameters
+    ----------
+    model : object
+    then : str
+        What the second argument is, where the two are easily swapped.
+    """
+    if not isinstance(model, Model):
+        hint = f"The model comes first, then the {then}." if then else ""
+        raise ParameterError("model", "a Model", model, hint)

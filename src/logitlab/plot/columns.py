@@ -82,24 +82,22 @@ def trace(
     ----------
     source : Trace or Generation
         A trace of one row; or a generation that was made with ``trace=True``.
-    vocabulary : Vocabulary, optional
-        To label the tokens; without it they are ids.
-    position : int
-        For a generation: which token, from the end where it is negative.
+    vocabulary, position, ax
+        As of `plot.distribution`.
     top : int
         How many tokens, 1 to 200: the most likely ones of any stage, and the likeliest that each
-        step removed.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; without it on new axes, as by `plot.axes`.
+        step removed, which are half of them at most.
 
     Returns
     -------
     matplotlib.axes.Axes
+        A chain without steps has the one column of the model.
 
     Raises
     ------
     ParameterError
-        For a trace of more rows than one, a generation without traces.
+        For a trace of more rows than one, a generation without traces or without that position, a
+        vocabulary of another size.
 
     Examples
     --------
@@ -112,8 +110,8 @@ def trace(
     >>> ax.get_title(loc="left")
     'temperature 0.8, top_p 0.9: 27 of 49,152 tokens left'
     """
-    check_vocabulary(vocabulary)
     stages = stages_of(source, position)
+    check_vocabulary(vocabulary, stages.logits.shape[-1])
     probs = stages.probs
     tokens = _with_removed(probs, top)
     kept = metrics.support_size(stages.logits)
@@ -171,19 +169,21 @@ def engines(
     ----------
     compared : Comparison
         By `compare_engines`, of one row.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
+        As of `plot.distribution`.
     top : int
         How many tokens, 1 to 200: the most likely ones of any engine.
-    ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
     matplotlib.axes.Axes
+        Engines that refused have no column, and are named below.
 
     Raises
     ------
     ParameterError
-        For a comparison of more rows than one, or if all engines refused.
+        For a comparison of more rows than one, or if all engines refused; for a vocabulary of
+        another size.
 
     Examples
     --------
@@ -197,7 +197,6 @@ def engines(
     >>> ax.get_title(loc="left")
     'temperature 2, top_p 0.8: what 2 engines make of it'
     """
-    check_vocabulary(vocabulary)
     if not isinstance(compared, Comparison):
         raise ParameterError("compared", "a Comparison, as by compare_engines", compared)
     if compared.source.ndim != 1:
@@ -209,6 +208,7 @@ def engines(
         )
     if not compared.engines:
         raise ParameterError("compared", "of engines that answer", Seen("refusals by all"))
+    check_vocabulary(vocabulary, compared.source.shape[-1])
     probs = softmax(compared.logits)
     tokens = top_of(probs, top)
     heads, first = compared.engines, compared.engines[0]

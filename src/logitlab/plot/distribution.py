@@ -45,27 +45,32 @@ def distribution(
     Parameters
     ----------
     source : array_like of shape (V,), Trace or Generation
-        Logits; the first and the last stage of a trace; or of a token of a generation that was
-        made with ``trace=True``.
+        Logits; the first and the last stage of a trace of one row; or of a token of a generation
+        that was made with ``trace=True``.
     vocabulary : Vocabulary, optional
-        To label the tokens; without it they are ids.
+        What labels the tokens: of V tokens, or a tenth fewer at most where rows are padded. Without
+        it, and beyond it, a token is its id, ``#17``.
     before : array_like of shape (V,), optional
-        For an array: the logits before.
+        For an array: the logits before. Without them nothing was removed: a token of ``-inf`` has
+        no bar.
     position : int
         For a generation: which token, from the end where it is negative.
     top : int
-        How many tokens, 1 to 200: the most likely ones, before or in the end.
+        How many tokens, 1 to 200: the most likely ones, before or in the end. One that has
+        probability 0 in both is not shown, and of the others fewer are, where there are no more.
     ax : matplotlib.axes.Axes, optional
         Where to draw; without it on new axes, as by `plot.axes`.
 
     Returns
     -------
     matplotlib.axes.Axes
+        Those. Probabilities are shares of 1, entropies are in nats.
 
     Raises
     ------
     ParameterError
-        For bad logits, more rows than one, a generation without traces.
+        For bad logits, more rows than one, ``before`` beside a trace or of another shape, a
+        generation without traces or without that position, a vocabulary of another size.
 
     Examples
     --------
@@ -76,8 +81,8 @@ def distribution(
     >>> ax.get_title(loc="left")
     '27 of 49,152 tokens kept, 0.210 of the probability removed, entropy 2.66 nats'
     """
-    check_vocabulary(vocabulary)
     stages = stages_of(source, position, before)
+    check_vocabulary(vocabulary, stages.logits.shape[-1])
     probs = stages.probs[[0, -1]]
     tokens = top_of(probs, top)
     ax, look = style.canvas(ax, 7, 1.2 + 0.24 * len(tokens))
@@ -138,7 +143,8 @@ def ranks(
 
     A cut that keeps no beginning of the sorted row, as typical-p and XTC, has two ends: a line at
     the first and one at the last token that stays, and the ranks in words. The curve goes on
-    tenfold below the last cut, and below 0.00001; how many tokens lie beyond is said.
+    tenfold below the last cut, and below 0.00001; how many tokens lie beyond is said. Tokens of
+    ``-inf`` have no rank. Without cuts there is the curve alone.
 
     Parameters
     ----------
@@ -147,15 +153,17 @@ def ranks(
     cuts : sequence of Transform, or Chain
         Truncations, each applied to these logits by itself; for a trace they are its own.
     ax : matplotlib.axes.Axes, optional
+        As of `plot.distribution`.
 
     Returns
     -------
     matplotlib.axes.Axes
+        Ranks begin with 1; of equal tokens the lower id comes first.
 
     Raises
     ------
     ParameterError
-        For bad logits, more rows than one, cuts beside a trace.
+        For bad logits, more rows than one, cuts beside a trace, or what is no transform.
 
     Examples
     --------
@@ -237,7 +245,8 @@ def draws(
     """Draw how often tokens were drawn against how often they should be.
 
     The bars are the equal-tailed intervals of the binomial distribution: of n draws, a token of
-    probability p is drawn Binomial(n, p) times. What lies outside has another colour and marker.
+    probability p is drawn Binomial(n, p) times. What lies outside has another colour and marker. A
+    token that was drawn although its probability is 0 has a bar before all others.
 
     Parameters
     ----------
@@ -245,12 +254,12 @@ def draws(
         The drawn tokens, of any shape.
     logits : array_like of shape (V,)
         What they were drawn from: the logits after all steps.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
+        As of `plot.distribution`.
     confidence : float
         Of each interval, in (0, 1).
     top : int
-        How many tokens have a bar; all others share the last one.
-    ax : matplotlib.axes.Axes, optional
+        How many tokens have a bar, 1 to 200; all others share the last one.
 
     Returns
     -------
@@ -259,7 +268,8 @@ def draws(
     Raises
     ------
     ParameterError
-        For bad logits, no draws, or ids outside the logits.
+        For bad logits, no draws, ids outside the logits, a confidence that is not between 0 and 1,
+        a vocabulary of another size.
 
     Examples
     --------
@@ -271,8 +281,10 @@ def draws(
     """
     from scipy.stats import binom
 
-    check_vocabulary(vocabulary)
+    if np.asarray(tokens).dtype.kind == "f" and np.size(tokens):
+        raise ParameterError("tokens", "token ids", tokens, "Draws come first, then the logits.")
     row = row_of(logits)
+    check_vocabulary(vocabulary, len(row))
     ids = Range(0, len(row) - 1, integer=True).check("tokens", np.asarray(tokens)).ravel()
     if not ids.size:
         raise ParameterError("tokens", "at least one draw", Seen("none"))

@@ -56,9 +56,9 @@ def evidence(
 ) -> Axes:
     r"""Draw the evidence against each hypothesis over the requests, a panel for each parameter.
 
-    A line that reaches the dotted one, at :math:`\log 1/\alpha`, ends there: its hypothesis is
-    refuted, with that error. Those that are left keep their colours and are named, the likeliest
-    first.
+    Evidence is in nats; less than -2 is drawn as -2. A line that reaches the dotted one, at
+    :math:`\log 1/\alpha`, ends there: its hypothesis is refuted, with that error. Those that are
+    left keep their colours and are named, the likeliest first.
 
     Parameters
     ----------
@@ -67,9 +67,9 @@ def evidence(
     parameter : str, optional
         Only its panel.
     limit : int
-        How many panels at most, the first ones.
+        How many panels at most, 1 or more: the first ones.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it on new axes, as by `plot.axes`.
+        As of `plot.distribution`.
 
     Returns
     -------

@@ -85,7 +85,7 @@ def generation(
         alternatives; or with ``trace=True``, which serves both and the entropy. A score has the
         model's own probabilities and entropy, and alternatives if made with ``top_logprobs``.
     vocabulary : Vocabulary
-        The model's.
+        The model's: ``model.vocabulary``.
     by : {"probability", "entropy"}
         Probability of the drawn token, as the generation reports it or, without ``logprobs``, in
         the distribution it was drawn from; entropy in nats of that distribution.
@@ -93,11 +93,11 @@ def generation(
         How many of the most likely tokens to write beneath each token, 0 to 20, as far as they
         are reported.
     limit : int
-        How many tokens of the text, from its beginning.
+        How many tokens of the text, 1 or more, from its beginning.
     engine : str, optional
         Whose removals are shown, of a score at several engines; None takes the first.
     ax : matplotlib.axes.Axes, optional
-        Where to draw, as large as fits; without it on new axes, as by `plot.axes`.
+        As of `plot.distribution`; the letters are as large as fits there.
 
     Returns
     -------
@@ -106,8 +106,9 @@ def generation(
     Raises
     ------
     ParameterError
-        For a generation that holds neither log-probabilities nor, for entropy, traces; for an
-        engine beside a generation, or one that is not in the score.
+        For a generation that holds neither log-probabilities nor, for entropy, traces; for one
+        without tokens; for an engine beside a generation, or one that is not in the score; for a
+        vocabulary that is not as large as the model's.
 
     Examples
     --------
@@ -122,7 +123,7 @@ def generation(
         raise ParameterError("answer", "a Generation or a Score, as by generate", answer)
     if vocabulary is None:
         raise ParameterError("vocabulary", "the model's", None, "Take model.vocabulary.")
-    check_vocabulary(vocabulary)
+    check_vocabulary(vocabulary, answer.vocabulary_size)
     check_choice("by", by, ("probability", "entropy"))
     alternatives = check_integer("alternatives", alternatives, Range(0, 20, integer=True))
     limit = check_integer("limit", limit, Range(1, integer=True))

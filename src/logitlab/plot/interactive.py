@@ -63,8 +63,8 @@ class Live:
         context: Context | None = None,
         top: int = 15,
     ) -> None:
-        check_vocabulary(vocabulary)
         self.row, self._engine, self._context = row_of(logits), get(engine), context
+        check_vocabulary(vocabulary, len(self.row))
         probs = softmax(self.row)
         self._tokens = top_of(probs[None], top)
         count = len(self._tokens)
@@ -149,12 +149,13 @@ def interactive(
     ----------
     logits : array_like of shape (V,)
     vocabulary : Vocabulary, optional
+        As of `plot.distribution`.
     engine : str or Engine
         Whose chain it is.
     context : Context, optional
         The tokens so far; with it there are sliders for the penalties, too.
     top : int
-        How many tokens: the model's most likely ones.
+        How many tokens, 1 to 200: the model's most likely ones.
     **values : float
         Where sliders stand at first; the others are neutral. A slider reaches as far as a value
         that the engine takes.
@@ -167,9 +168,17 @@ def interactive(
     Raises
     ------
     ParameterError
-        For bad logits, or a value for a parameter without a slider.
+        For bad logits, a vocabulary of another size, or a value for a parameter without a slider.
     ImportError
         If ipywidgets is not installed, with the command that installs it.
+
+    Examples
+    --------
+    >>> import logitlab as ll
+    >>> rows = ll.datasets.load("smollm2")
+    >>> box = interactive(rows.logits[3], rows.vocabulary, top_p=0.9)  # doctest: +SKIP
+    >>> box.sliders["top_p"].value  # doctest: +SKIP
+    0.9
     """
     widgets = needs("notebooks", "ipywidgets")
     live = Live(logits, vocabulary, engine=engine, context=context, top=top)

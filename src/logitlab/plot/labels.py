@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from logitlab.checks import ParameterError
 from logitlab.plot.scripts import FAMILIES, SCRIPTS, SPOKEN
-from logitlab.vocabulary import Vocabulary
+from logitlab.vocabulary import Vocabulary, check_size
 from matplotlib.font_manager import findfont, fontManager, get_font
 
 __all__ = ["check_vocabulary", "fonts", "label", "labels", "legible", "missing_fonts", "shortened"]
@@ -38,8 +38,8 @@ def _covered() -> frozenset[int]:
     return frozenset().union(*(get_font(findfont(name)).get_charmap() for name in fonts()))
 
 
-def check_vocabulary(vocabulary: object) -> None:
-    """Raise `ParameterError` unless it is a `Vocabulary` or None."""
+def check_vocabulary(vocabulary: object, size: int) -> None:
+    """Raise `ParameterError` unless it is a `Vocabulary` for rows of that size, or None."""
     if not isinstance(vocabulary, Vocabulary | None):
         raise ParameterError(
             "vocabulary",
@@ -47,6 +47,8 @@ def check_vocabulary(vocabulary: object) -> None:
             vocabulary,
             "Take rows.vocabulary or model.vocabulary.",
         )
+    if vocabulary is not None:
+        check_size("vocabulary", vocabulary, size)
 
 
 def label(token: int, vocabulary: Vocabulary | None, length: int = 18) -> str:

@@ -34,30 +34,30 @@ _MOST_LABELS = 8  # tokens that have a label, at most
 
 def penalties(
     source: Any,
-    context: Context,
     request: Request = None,
     vocabulary: Vocabulary | None = None,
     *,
+    context: Context,
     engine: str | Engine = "openrouter",
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw by how much each penalty changes a token's logit, against the token's count.
+    """Draw by how much each penalty changes a token's logit, in nats, against the token's count.
 
     One point for each token of the context and each penalty; the most frequent tokens are named.
-    A bias is drawn, too, for the tokens it names.
+    A bias is drawn, too, for the tokens it names. A token that was removed before has no point.
 
     Parameters
     ----------
     source : array_like of shape (V,), or Trace
         Logits, or a trace of them that has penalties.
-    context : Context
-        The tokens so far, of one text.
     request : SamplingParams, mapping or Transform, optional
         The request, for logits; a trace has its own.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
+        As of `plot.distribution`.
+    context : Context
+        The tokens so far, of one text.
     engine : str or Engine
         Whose penalties they are.
-    ax : matplotlib.axes.Axes, optional
 
     Returns
     -------
@@ -66,17 +66,17 @@ def penalties(
     Raises
     ------
     ParameterError
-        For bad logits or context, or where nothing penalises.
+        For bad logits or context, where nothing penalises, for a request beside a trace, a
+        vocabulary of another size.
 
     Examples
     --------
     >>> import logitlab as ll
     >>> context = ll.Context(output=[0, 0, 1])
-    >>> ax = ll.plot.penalties([2.0, 1.0, 0.0], context, {"frequency_penalty": 0.5})
+    >>> ax = ll.plot.penalties([2.0, 1.0, 0.0], {"frequency_penalty": 0.5}, context=context)
     >>> ax.lines[1].get_xydata().tolist()
     [[1.0, -0.5], [2.0, -1.0]]
     """
-    check_vocabulary(vocabulary)
     if isinstance(source, Trace):
         given = {"request": request, "engine": None if engine == "openrouter" else engine}
         for key, value in given.items():
@@ -90,6 +90,7 @@ def penalties(
         _check_context(context, row)
         trace = resolve_alone(request, engine, size=len(row)).chain.trace(row, context)
     logits = stages_of(trace).logits
+    check_vocabulary(vocabulary, logits.shape[-1])
     _check_context(context, logits[0])
     counts = _token_counts(context, logits.shape[-1])
     steps = [(i, step) for i, step in enumerate(trace.chain, 1) if isinstance(step, _PENALTY_STEPS)]

@@ -25,7 +25,7 @@ def state(answer: Generation, *, step: str | None = None, ax: Axes | None = None
     step : str, optional
         Which step, "mirostat" or "adaptive_p", where there are several.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; without it on new axes, as by `plot.axes`.
+        As of `plot.distribution`.
 
     Returns
     -------

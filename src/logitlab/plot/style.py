@@ -117,7 +117,7 @@ def axes(width: float = 8, height: float = 4.5, *, dark: bool = False) -> Axes:
     Raises
     ------
     ParameterError
-        For a width or height that is not positive.
+        For a width or height that is not above 0 and below 1000.
 
     Examples
     --------

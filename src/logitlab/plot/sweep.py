@@ -8,7 +8,7 @@ from typing import Any
 
 import logitlab.plot.style as style
 import numpy as np
-from logitlab.arrays import IntArray
+from logitlab.arrays import IntArray, check_array
 from logitlab.checks import ParameterError, Range, check_choice, check_integer
 from logitlab.engines.engine import Engine
 from logitlab.engines.resolve import Request, Resolved
@@ -67,11 +67,10 @@ def sweep(
         Whose chain it is.
     context : Context, optional
         The tokens so far; needed if there is a penalty.
-    vocabulary : Vocabulary, optional
+    vocabulary, ax
+        As of `plot.distribution`.
     top : int
-        How many tokens have a line, 1 to 20.
-    ax : matplotlib.axes.Axes, optional
-        Where to draw; without it on new axes, as by `plot.axes`.
+        How many tokens have a line, 1 to 20; all others share a dotted one.
 
     Returns
     -------
@@ -80,7 +79,8 @@ def sweep(
     Raises
     ------
     ParameterError
-        For bad logits, no values, more axes than can be drawn, or values that the engine refuses.
+        For bad logits, no values, more axes than can be drawn, or values that the engine refuses;
+        for a vocabulary of another size.
 
     Examples
     --------
@@ -102,7 +102,8 @@ def sweep(
             if value is not None:
                 raise ParameterError(key, "left out of a result, which has its own", value)
         return draw_result(logits, show, ax)
-    check_vocabulary(vocabulary)
+    if vocabulary is not None:
+        check_vocabulary(vocabulary, check_array(logits).shape[-1])
     top = check_integer("top", top, Range(1, 20, integer=True))
     if show is not None and not (isinstance(show, str) and show == "probability"):
         check_choice("show", show, ("probability", *MEASURES))

@@ -173,7 +173,7 @@ def tool_choice(key: str, value: Any) -> str | dict[str, Any]:
     if isinstance(value, str) and value in words:
         return value
     if not isinstance(value, Mapping):
-        rule = "'none', 'auto', 'required' or {'type': 'function', 'function': {'name': …}}"
+        rule = """'none', 'auto', 'required' or {"type": "function", "function": {"name": …}}"""
         raise ParameterError(key, rule, value)
     if value.get("type") != "function":
         raise ParameterError(f"{key}.type", "'function'", value.get("type"))

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from logitlab.checks import ParameterError, Range, check_flag, check_type
+from logitlab.checks import ParameterError, Range, check_type
 from logitlab.engines.engine import Engine
 from logitlab.generation.prompts import prompt_ids
 from logitlab.models.messages import check_messages
 from logitlab.models.model import Model
 from logitlab.request.page import PageParameters
 from logitlab.request.params import PARAMETERS
+from logitlab.request.values import flag
+from logitlab.server.messages import RefusalError
+from logitlab.server.settings import Settings
 
 __all__ = [
+    "check_name",
     "detokenized",
     "model_entry",
     "models_of",
@@ -81,6 +85,20 @@ def models_of(model: Model, engine: Engine, created: int) -> dict[str, Any]:
     return {"object": "list", "data": entries, "links": {"next": None}, "total_count": 1}
 
 
+def check_name(request: Mapping[str, Any], model: Model, settings: Settings) -> None:
+    """Refuse a request for a model of another name, where the settings are strict about it.
+
+    Raises
+    ------
+    RefusalError
+        404.
+    """
+    name = request.get("model")
+    if settings.strict_model and name is not None and name != model.name:
+        hint = "Without --strict-model any name would do."
+        raise RefusalError(404, ParameterError("model", model.name, name, hint))
+
+
 def tokenized(request: Mapping[str, Any], model: Model) -> dict[str, Any]:
     """Return the token ids of a text or of messages.
 
@@ -98,7 +116,7 @@ def tokenized(request: Mapping[str, Any], model: Model) -> dict[str, Any]:
     2
     """
     strings = request.get("return_token_strs")
-    check_flag("return_token_strs", False if strings is None else strings)
+    flag("return_token_strs", False if strings is None else strings)
     if request.get("messages") is not None:
         ids = prompt_ids(model, check_messages(request["messages"]))
     else:

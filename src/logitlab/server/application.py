@@ -12,10 +12,17 @@ from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from logitlab.checks import ParameterError, Seen, needs
+from logitlab.checks import ParameterError, Seen, needs, suggestion
 from logitlab.draw import uniform
-from logitlab.models.model import Model
-from logitlab.server.about import detokenized, model_entry, models_of, tokenized, tokenizer_of
+from logitlab.models.model import Model, check_model
+from logitlab.server.about import (
+    check_name,
+    detokenized,
+    model_entry,
+    models_of,
+    tokenized,
+    tokenizer_of,
+)
 from logitlab.server.explore import routes as page_routes
 from logitlab.server.guard import Guard
 from logitlab.server.job import Inbox, Job, failure
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = ["Server", "app"]
 
 _PREFIXES = ("/v1", "/api/v1")
+_NAMES = ("/chat/completions", "/completions", "/responses", "/models", "/tokenize", "/detokenize")
 _CLERKS = 2  # so that a schema that takes long to compile does not hold up everybody
 
 _log = logging.getLogger("logitlab.server")
@@ -103,8 +111,7 @@ def app(model: Model, **settings: Any) -> Server:
     >>> asyncio.run(ask())["choices"][0]["text"]
     ' Curdken went down'
     """
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
+    check_model(model)
     return Server(model, Settings(**settings))
 
 
@@ -280,7 +287,11 @@ class _ByMethod:
 async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] != "http":
         return
-    error = ParameterError("path", "one of those in /openapi.json", scope["path"])
+    path = scope["path"].rstrip("/")
+    meant = next((name for name in _NAMES if path.endswith(name)), None)  # of another base URL
+    known = [f"/v1{name}" for name in _NAMES]
+    hint = f"Did you mean /v1{meant}?" if meant else suggestion(path, known)
+    error = ParameterError("path", "one of those in /openapi.json", scope["path"], hint)
     await send_answer(send, RefusalError(404, error).answer)
 
 
@@ -379,6 +390,7 @@ class _Reads(_Endpoint):
     def _content(self, entry: Entry, raw: bytes) -> bytes:
         request = body_map(raw)
         entry.keep(request, len(raw))
+        check_name(request, self.server.model, self.server.settings)
         return as_json(self._function(request, self.server.model))
 
 

@@ -9,6 +9,7 @@ from logitlab.checks import ParameterError, Seen
 from logitlab.generation.result import Generation, Piece
 from logitlab.generation.row import Row
 from logitlab.models.model import Model
+from logitlab.server.about import check_name
 from logitlab.server.job import Words
 from logitlab.server.journal import Entry
 from logitlab.server.messages import body_map
@@ -125,22 +126,23 @@ def read(
     ParameterError
         For whatever is wrong with it.
     RefusalError
-        Where the script says so.
+        Where the script says so, or another model is asked for.
     """
     request = body_map(raw)
     entry.keep(request, len(raw))
     _check_lengths(request)
+    check_name(request, model, settings)
     streams = request.get("stream") is True
-    how = model, settings.usual_engine, settings.logprobs_mode
+    how = settings.usual_engine, settings.logprobs_mode
     if kind == "chat":
-        task = Task(request, *how, streams=streams)
+        task = Task(model, request, *how, streams=streams)
         said = _said(task.prompt)
     elif kind == "completions":
-        task = CompletionTask(request, *how, streams=streams)
+        task = CompletionTask(model, request, *how, streams=streams)
         said = task.texts[0]
         _check_count(len(task.prompts) * task.count, settings, "prompt")
     else:
-        task = ResponseTask(request, *how, streams=streams)
+        task = ResponseTask(model, request, *how, streams=streams)
         said = _said(task.prompt)
     _check_count(task.count, settings, "n")
     rule = script.rule(said)

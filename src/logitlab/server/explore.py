@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from logitlab.checks import ParameterError, needs
 from logitlab.models.model import Model
 from logitlab.server.messages import RefusalError
+from logitlab.wire.errors import message_of
 
 if TYPE_CHECKING:
     from logitlab.server.lab import Lab
@@ -65,7 +66,7 @@ def routes(model: Model, with_model: WithModel) -> list[Any]:
         return response(text, status, {**HEADERS, "content-type": "application/json"})
 
     def refused(status: int, error: ParameterError) -> Any:
-        return answered({"error": {"message": str(error), "parameter": error.name}}, status)
+        return answered({"error": {"message": message_of(error), "parameter": error.name}}, status)
 
     async def ask(request: Any) -> Any:
         kind = request.headers.get("content-type", "").partition(";")[0].strip()
@@ -101,7 +102,7 @@ def _answer(lab: Callable[[], Lab], name: str, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         text = data[:200].decode("utf-8", "replace")
         error = ParameterError("body", "JSON", text)
-        return {"error": {"message": str(error), "parameter": error.name}}
+        return {"error": {"message": message_of(error), "parameter": error.name}}
     return lab().answer(name, body)
 
 

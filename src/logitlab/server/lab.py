@@ -10,13 +10,14 @@ from typing import Any
 
 from logitlab.checks import ParameterError, check_choice
 from logitlab.engines.registry import get
-from logitlab.models.model import Model
+from logitlab.models.model import Model, check_model
 from logitlab.server.controls import about, engine_report
 from logitlab.server.remembered import Remembered
 from logitlab.server.sides import compared, parted
 from logitlab.server.sources import Sources
 from logitlab.server.spelled import spelled
 from logitlab.server.stages import traced
+from logitlab.wire.errors import message_of
 
 __all__ = ["FUNCTIONS", "Lab"]
 
@@ -44,8 +45,7 @@ class Lab:
     """
 
     def __init__(self, model: Model) -> None:
-        if not isinstance(model, Model):
-            raise ParameterError("model", "a Model", model)
+        check_model(model)
         self.model = Remembered(model)
         self._sources = Sources(self.model)
 
@@ -64,8 +64,10 @@ class Lab:
             if not isinstance(body, Mapping):
                 raise ParameterError("body", "a map", body)
             answer: dict[str, Any] = getattr(self, f"_{name}")(body)
-        except (ParameterError, ImportError) as error:
-            return {"error": {"message": str(error), "parameter": getattr(error, "name", None)}}
+        except ParameterError as error:
+            return {"error": {"message": message_of(error), "parameter": error.name}}
+        except ImportError as error:
+            return {"error": {"message": str(error), "parameter": error.name}}
         return answer
 
     def _about(self, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from logitlab.engines.engine import Engine
 from logitlab.engines.registry import ENGINES
 from logitlab.request.params import PARAMETERS, Parameter
 from logitlab.server.about import supported_parameters
@@ -65,6 +64,7 @@ _ERRORS = {
     "400": "The request is wrong; the message says how.",
     "401": "The key is missing, or another.",
     "403": "The header Host or Origin is not one that may ask.",
+    "404": "Another model was asked for, which a server that is strict about it refuses.",
     "413": "The body is too long.",
     "415": "The body is compressed.",
     "429": "Played, where the server was told to.",
@@ -139,7 +139,7 @@ def document(settings: Settings, model: str) -> dict[str, Any]:
         "get": _operation("journal", "The last requests, and how they ended", journal),
         "delete": _operation("clearJournal", "Forget these", journal),
     }
-    components: dict[str, Any] = {"schemas": _schemas(engine)}
+    components: dict[str, Any] = {"schemas": _schemas(settings)}
     described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -202,13 +202,18 @@ def _post(identity: str, summary: str, schema: str, streams: bool = False) -> di
     return operation
 
 
-def _schemas(engine: Engine) -> dict[str, Any]:
+def _named(settings: Settings) -> str:
+    return "The one that is here." if settings.strict_model else "Echoed: there is one model."
+
+
+def _schemas(settings: Settings) -> dict[str, Any]:
+    engine = settings.usual_engine
     known = {
         key: parameter_schema(PARAMETERS[key], engine.is_page)
         for key in supported_parameters(engine)
     }
     known |= {
-        "model": {"type": ["string", "null"], "description": "Echoed: there is one model."},
+        "model": {"type": ["string", "null"], "description": _named(settings)},
         "n": {"type": ["integer", "null"], "minimum": 1, "description": "How many answers."},
         "stream": {"type": ["boolean", "null"]},
         "stream_options": {"type": ["object", "null"]},

@@ -11,6 +11,7 @@ from logitlab.checks import (
     ParameterError,
     Range,
     check_choice,
+    check_flag,
     check_integer,
     check_number,
 )
@@ -68,6 +69,9 @@ class Settings:
         Whose server it is, for requests whose ``provider`` does not name another.
     logprobs_mode : {"engine", "raw", "processed"}
         As of `generate`.
+    strict_model : bool
+        Whether a request for a model of another name is refused with 404, as by OpenAI and vLLM.
+        Otherwise its name is echoed, as by llama.cpp's server: clients may have names built in.
     api_key : str, optional
         What a request has to send as ``Authorization: Bearer …``; everything but ``/health`` wants
         it. Without it nothing does.
@@ -106,6 +110,7 @@ class Settings:
 
     engine: EngineLike = "openrouter"
     logprobs_mode: str = "engine"
+    strict_model: bool = False
     api_key: str | None = field(default=None, repr=False)
     hosts: Sequence[str] | None = None
     origins: Sequence[str] = ()
@@ -123,6 +128,7 @@ class Settings:
     def __post_init__(self) -> None:
         changed: dict[str, Any] = {"engine": get(self.engine)}
         check_choice("logprobs_mode", self.logprobs_mode, REPORTS)
+        check_flag("strict_model", self.strict_model)
         for name in ("batch_size", "max_body", "max_answers"):
             changed[name] = check_integer(name, getattr(self, name), _COUNT)
         changed["queue"] = check_integer("queue", self.queue, _QUEUE)

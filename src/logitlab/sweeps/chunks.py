@@ -223,7 +223,7 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
         return Rows(rows, context)
     if is_array(rows) or isinstance(rows, Sequence):
         return Rows(check_array(cast(Any, rows), "rows"), context)
-    if not isinstance(rows, Iterable):
+    if not isinstance(rows, Iterable) or isinstance(rows, Mapping):
         rule = "an array, the path of a file, a recording, or an iterable of chunks"
         raise ParameterError("rows", rule, rows)
     if context is not None:

@@ -7,12 +7,12 @@ from typing import Any
 
 from logitlab.checks import ParameterError
 from logitlab.draw import resolve_seed
-from logitlab.engines.registry import EngineLike, get
+from logitlab.engines.registry import EngineLike
 from logitlab.generation.generate import generate, stream
 from logitlab.generation.result import Piece
 from logitlab.models.model import Model
 from logitlab.wire.errors import DONE, error_body, event
-from logitlab.wire.task import Task
+from logitlab.wire.task import Task, checked_engine
 from logitlab.wire.words import ChatStream, chat_body
 
 __all__ = ["chat", "chat_stream", "events"]
@@ -48,6 +48,11 @@ def chat(
         string or ``max_tokens`` may cut JSON and calls. For a request that is wrong,
         ``{"error": …}``.
 
+    Raises
+    ------
+    ParameterError
+        For what is wrong beside the request: no model, or no such engine.
+
     References
     ----------
     OpenRouter, "Chat completion", https://openrouter.ai/docs/api-reference/chat-completion
@@ -63,8 +68,9 @@ def chat(
     >>> chat(model, {**request, "top_p": 2})["error"]["message"]
     'top_p must be in [0, 1], got 2.0.'
     """
+    whose = checked_engine(model, engine, logprobs_mode)
     try:
-        task = Task(request, model, get(engine), logprobs_mode)
+        task = Task(model, request, whose, logprobs_mode)
         options: dict[str, Any] = {"engine": task.resolved.engine, "progress": False}
         options |= {"logprobs_mode": logprobs_mode}
         answers = generate(model, task.prompt, task.resolved, n=task.count, **options)
@@ -98,7 +104,7 @@ def chat_stream(
     Raises
     ------
     ParameterError
-        For whatever is wrong with the request; `error_body` makes it a response.
+        For whatever is wrong, with the request too; `error_body` makes it a response.
 
     Examples
     --------
@@ -108,7 +114,8 @@ def chat_stream(
     >>> chunks[0]["choices"][0]["delta"], chunks[-1]["usage"]["completion_tokens"]
     ({'role': 'assistant', 'content': ''}, 6)
     """
-    task = Task(request, model, get(engine), logprobs_mode, streams=True)
+    whose = checked_engine(model, engine, logprobs_mode)
+    task = Task(model, request, whose, logprobs_mode, streams=True)
     seed = resolve_seed(task.resolved.seed)
     options: dict[str, Any] = {"engine": task.resolved.engine, "logprobs_mode": logprobs_mode}
     pieces = stream(model, task.prompt, task.resolved, n=task.count, seed=seed, **options)

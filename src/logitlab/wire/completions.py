@@ -15,12 +15,10 @@ from logitlab.checks import (
     ParameterError,
     Range,
     Seen,
-    check_flag,
     check_integer,
-    check_type,
 )
 from logitlab.engines.engine import Engine
-from logitlab.engines.registry import EngineLike, get
+from logitlab.engines.registry import EngineLike
 from logitlab.generation.endings import Endings
 from logitlab.generation.loop import Loop
 from logitlab.generation.options import Options
@@ -29,11 +27,12 @@ from logitlab.generation.prompts import prompt_ids
 from logitlab.generation.result import Generation, Piece
 from logitlab.generation.row import Row, rows_of
 from logitlab.models.model import Model
+from logitlab.request.values import flag
 from logitlab.sampling.logprobs import Logprobs
 from logitlab.vocabulary import Vocabulary
 from logitlab.wire.errors import error_body
 from logitlab.wire.reports import NO_LOGPROB
-from logitlab.wire.task import Task
+from logitlab.wire.task import Task, checked_engine
 
 __all__ = ["CompletionStream", "CompletionTask", "complete"]
 
@@ -68,6 +67,11 @@ def complete(
         own, as `score` tells them, and null for the first, before which there is nothing. A token
         that is no UTF-8 is written ``bytes:\xe6``. For a request that is wrong ``{"error": …}``.
 
+    Raises
+    ------
+    ParameterError
+        As of `chat`.
+
     References
     ----------
     OpenAI, "Create completion", https://platform.openai.com/docs/api-reference/completions/create
@@ -80,8 +84,9 @@ def complete(
     >>> choice["text"], choice["logprobs"]["tokens"], choice["logprobs"]["text_offset"]
     ('The king', ['The', ' king'], [0, 3])
     """
+    whose = checked_engine(model, engine, logprobs_mode)
     try:
-        task = CompletionTask(request, model, get(engine), logprobs_mode)
+        task = CompletionTask(model, request, whose, logprobs_mode)
         rows = task.rows()
         loop = Loop(model, rows, 64)
         while not loop.is_done:
@@ -96,7 +101,7 @@ class CompletionTask(Task):
 
     Parameters
     ----------
-    request, model, engine, logprobs_mode, streams
+    model, request, engine, logprobs_mode, streams
         As of `Task`.
 
     Attributes
@@ -109,19 +114,10 @@ class CompletionTask(Task):
 
     has_flags = False
 
-    def __init__(
-        self,
-        request: Mapping[str, Any],
-        model: Model,
-        engine: Engine,
-        logprobs_mode: Any = "engine",
-        *,
-        streams: bool = False,
-    ) -> None:
-        check_type("request", request, Mapping, "a map, the body of a request")
+    def _read(self, request: Mapping[str, Any], engine: Engine) -> None:
         body = {key: value for key, value in request.items() if value is not None}
         self.echo = body.pop("echo", False)
-        check_flag("echo", self.echo)
+        flag("echo", self.echo)
         if body.pop("suffix", "") != "":
             raise ParameterError("suffix", "absent", request["suffix"])
         best_of = body.pop("best_of", None)
@@ -137,18 +133,18 @@ class CompletionTask(Task):
             body["max_tokens"] = 1
         body.pop("messages", None)
         try:
-            super().__init__(body, model, engine, logprobs_mode, streams=streams)
+            super()._read(body, engine)
         except ParameterError as error:
             if error.name != "top_logprobs":
                 raise
             raise ParameterError("logprobs", error.rule, self.tops, error.hint) from None
         self._unread += ["messages"] if request.get("messages") is not None else []
-        self.prompts = [prompt_ids(model, prompt) for prompt in self.prompt]
+        self.prompts = [prompt_ids(self.model, prompt) for prompt in self.prompt]
         total = len(self.prompts) * self.count
         if total > MOST_TEXTS:
             rule = f"so many that there are at most {MOST_TEXTS} texts"
             raise ParameterError("n", rule, Seen(f"{total} texts"))
-        self.texts = [_text_of(model.vocabulary, prompt) for prompt in self.prompts]
+        self.texts = [_text_of(self.model.vocabulary, prompt) for prompt in self.prompts]
 
     def _read_prompt(self, body: Mapping[str, Any]) -> Any:
         prompt = body.get("prompt")

@@ -9,7 +9,6 @@ from typing import Any
 from logitlab.checks import ParameterError, check_type
 from logitlab.engines.engine import Engine
 from logitlab.generation.result import Generation, Piece
-from logitlab.models.model import Model
 from logitlab.wire.task import Task
 
 __all__ = ["ResponseStream", "ResponseTask", "response_body", "response_event"]
@@ -34,7 +33,7 @@ class ResponseTask(Task):
 
     Parameters
     ----------
-    request, model, engine, logprobs_mode, streams
+    model, request, engine, logprobs_mode, streams
         As of `Task`; with ``input``, a text or a list of messages, ``instructions`` and
         ``max_output_tokens``.
 
@@ -48,16 +47,7 @@ class ResponseTask(Task):
     OpenAI, "Create a model response", https://platform.openai.com/docs/api-reference/responses/create
     """
 
-    def __init__(
-        self,
-        request: Mapping[str, Any],
-        model: Model,
-        engine: Engine,
-        logprobs_mode: Any = "engine",
-        *,
-        streams: bool = False,
-    ) -> None:
-        check_type("request", request, Mapping, "a map, the body of a request")
+    def _read(self, request: Mapping[str, Any], engine: Engine) -> None:
         body = {key: value for key, value in request.items() if value is not None}
         for key, neutral in _ABSENT.items():
             if key in body and body[key] not in neutral:
@@ -77,7 +67,7 @@ class ResponseTask(Task):
         self.asked = {key: body.get(key) for key in ("temperature", "top_p", "metadata")}
         body.pop("metadata", None)
         try:
-            super().__init__(body, model, engine, logprobs_mode, streams=streams)
+            super()._read(body, engine)
         except ParameterError as error:
             own = {"max_tokens": "max_output_tokens"}
             name = own.get(error.name, error.name.replace("messages", "input"))

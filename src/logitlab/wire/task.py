@@ -7,19 +7,21 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from logitlab.checks import ParameterError, Seen, check_flag, check_type
+from logitlab.checks import ParameterError, Seen, check_choice, check_type, suggestion
 from logitlab.constraints import constraint_of_values
 from logitlab.engines.engine import Engine
-from logitlab.engines.registry import ENGINES, get
+from logitlab.engines.registry import ENGINES, EngineLike, get
+from logitlab.engines.resolve import REPORTS
 from logitlab.generation.endings import Endings
 from logitlab.generation.options import Options
 from logitlab.generation.preparation import resolve_for
 from logitlab.generation.result import Generation
 from logitlab.models.messages import check_messages
-from logitlab.models.model import Model
+from logitlab.models.model import Model, check_model
+from logitlab.request.values import flag
 from logitlab.request.whole import answers_of
 
-__all__ = ["Task", "provided"]
+__all__ = ["Task", "checked_engine", "provided"]
 
 # Keys that say what is asked, beside the parameters, which say how it is sampled; the rules of an
 # engine may look at some of them, too.
@@ -35,8 +37,8 @@ class Task:
 
     Parameters
     ----------
-    request : mapping
     model : Model
+    request : mapping
     engine : Engine
         Whose rules alone judge its parameters, unless its ``provider`` names another.
     logprobs_mode : {"engine", "raw", "processed"}
@@ -69,35 +71,36 @@ class Task:
 
     def __init__(
         self,
-        request: Mapping[str, Any],
         model: Model,
+        request: Mapping[str, Any],
         engine: Engine,
         logprobs_mode: Any = "engine",
         *,
         streams: bool = False,
     ) -> None:
-        if not isinstance(model, Model):
-            hint = "The model comes first, then the request."
-            raise ParameterError("model", "a Model to answer", model, hint)
         check_type("request", request, Mapping, "a map, the body of a request")
-        self.model, self.logprobs_mode = model, logprobs_mode
+        self.model, self.logprobs_mode, self._streams = model, logprobs_mode, streams
+        self._read(request, engine)
+
+    def _read(self, request: Mapping[str, Any], engine: Engine) -> None:
+        """Read and check the body."""
+        model = self.model
         body = {key: value for key, value in request.items() if value is not None}
-        engine, passed_over = provided(body.get("provider"), engine)
+        engine, passed_over, self._told = provided(body.get("provider"), engine)
         # What is null goes along: an engine may refuse it.
         own = {key: value for key, value in request.items() if isinstance(key, str)}
         parameters = {key: value for key, value in own.items() if key not in _KEYS}
         limit = body.get("max_completion_tokens")
         passed_over += self._take_limit(limit, parameters, engine)
-        self._told: list[str] = []
         if self.has_flags and engine.dialect.tops is not None:
             self._take_tops(parameters, engine)
         if engine.dialect.has_one_answer:
             asked = parameters.pop("n", None)
             passed_over += [] if asked is None or (type(asked) is int and asked == 1) else ["n"]
-        check_flag("stream", body.get("stream", False))
-        if streams:
+        flag("stream", body.get("stream", False))
+        if self._streams:
             parameters["stream"] = True
-        options = Options(engine=engine, logprobs_mode=logprobs_mode)
+        options = Options(engine=engine, logprobs_mode=self.logprobs_mode)
         try:
             self.resolved = resolve_for(model, parameters, options)
         except ParameterError as error:
@@ -152,7 +155,7 @@ class Task:
         check_type("stream_options", options, Mapping, "a map")
         asks = options.get("include_usage")
         if asks is not None:
-            check_flag("stream_options.include_usage", asks)
+            flag("stream_options.include_usage", asks)
         place = self.resolved.engine.dialect.usage
         self.usage_at_finish = place == "finish"
         self.usage_at_end = place in ("asked", "always") and (
@@ -221,16 +224,38 @@ class Task:
         }
 
 
-def provided(provider: Any, engine: Engine) -> tuple[Engine, list[str]]:
-    """Return whose engine a request asks for, and what of its ``provider`` nobody reads.
+def checked_engine(model: object, engine: EngineLike, logprobs_mode: object) -> Engine:
+    """Return the engine of a call, whose other arguments beside the request are right, too.
+
+    Raises
+    ------
+    ParameterError
+        For what is no model, no engine, no such mode: who called is to know it, not who asked.
+    """
+    check_model(model, "request")
+    check_choice("logprobs_mode", logprobs_mode, REPORTS)
+    return get(engine)
+
+
+def provided(provider: Any, engine: Engine) -> tuple[Engine, list[str], list[str]]:
+    """Return whose engine a request asks for, what nobody reads, and what there is to tell.
 
     Parameters
     ----------
     provider : mapping or None
-        As OpenRouter has it: the first name in its ``order`` that an engine has is taken. Without
-        one it is the usual engine, unless ``allow_fallbacks`` is false. [1]_
+        As OpenRouter has it: the first name in its ``order`` that an engine has is taken, and
+        others are passed over, which is told. Without one it is the usual engine, unless
+        ``allow_fallbacks`` is false. [1]_
     engine : Engine
         The usual one.
+
+    Returns
+    -------
+    engine : Engine
+    unread : list of str
+        Keys of the request.
+    told : list of str
+        Sentences.
 
     Raises
     ------
@@ -244,26 +269,38 @@ def provided(provider: Any, engine: Engine) -> tuple[Engine, list[str]]:
     Examples
     --------
     >>> from logitlab import engines
-    >>> provided({"order": ["somebody", "llama.cpp"]}, engines.openrouter)
-    (<Engine llama_cpp: llama.cpp...>, [])
+    >>> provided({"order": ["llama.cpp"]}, engines.openrouter)
+    (<Engine llama_cpp: llama.cpp...>, [], [])
+    >>> provided({"order": ["vlm"]}, engines.openrouter)[2]
+    ['provider.order names vlm, which is no engine here: openrouter answers. Did you mean vllm?']
     """
     if provider is None:
-        return engine, []
+        return engine, [], []
     check_type("provider", provider, Mapping, "a map")
     given = {key: value for key, value in provider.items() if value is not None}
     order = check_type("provider.order", given.get("order", []), list, "an array of names")
-    falls = given.get("allow_fallbacks", True)
-    check_flag("provider.allow_fallbacks", falls)
-    for name in order:
-        check_type("provider.order", name, str, "an array of names")
-        key = _SIGNS.sub("_", name.lower())
-        if key in ENGINES:
-            unread = sorted(f"provider.{key}" for key in given.keys() - _PROVIDER)
-            return get(key), unread
-    if order and not falls:
+    falls = flag("provider.allow_fallbacks", given.get("allow_fallbacks", True))
+    rule = "an array of names"
+    keys = [
+        _SIGNS.sub("_", check_type("provider.order", name, str, rule).lower()) for name in order
+    ]
+    place = next((i for i, key in enumerate(keys) if key in ENGINES), None)
+    unknown = order[:place]
+    hint = next(filter(None, (suggestion(key, ENGINES) for key in keys[:place])), "")
+    if order and place is None and not falls:
         rule = f"of engines ({', '.join(ENGINES)}), one at least"
-        raise ParameterError("provider.order", rule, order)
-    return engine, ["provider"] if given else []
+        raise ParameterError("provider.order", rule, order, hint)
+    unread = ["provider"] if given else []
+    if place is not None:
+        engine = get(keys[place])
+        unread = sorted(f"provider.{key}" for key in given.keys() - _PROVIDER)
+    told = []
+    if unknown:
+        names = ", ".join(unknown)
+        verb = "are no engines" if len(unknown) > 1 else "is no engine"
+        sentence = f"provider.order names {names}, which {verb} here: {engine.name} answers."
+        told.append(f"{sentence} {hint}".strip())
+    return engine, unread, told
 
 
 def _digest(value: Any) -> str:

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterator
 from types import ModuleType
 from typing import Any
 
-from logitlab.checks import ParameterError, check_choice, needs
-from logitlab.engines.registry import EngineLike, get
-from logitlab.engines.resolve import REPORTS
+from logitlab.checks import ParameterError, needs
+from logitlab.engines.registry import EngineLike
 from logitlab.models.model import Model
 from logitlab.wire.chat import chat, chat_stream, events
 from logitlab.wire.errors import error_body
+from logitlab.wire.task import checked_engine
 
 __all__ = ["transport"]
 
@@ -49,6 +49,8 @@ def transport(
 
     Raises
     ------
+    ParameterError
+        As of `chat`.
     ImportError
         Where httpx is not installed, with the command that installs it.
 
@@ -65,10 +67,8 @@ def transport(
     library: Any = needs("sdk", "httpx") if httpx is None else httpx
     if not hasattr(library, "SyncByteStream"):
         raise ParameterError("httpx", "the httpx of the client", httpx)
-    if not isinstance(model, Model):
-        raise ParameterError("model", "a Model", model)
-    options: dict[str, Any] = {"engine": get(engine), "logprobs_mode": logprobs_mode}
-    check_choice("logprobs_mode", logprobs_mode, REPORTS)
+    whose = checked_engine(model, engine, logprobs_mode)
+    options: dict[str, Any] = {"engine": whose, "logprobs_mode": logprobs_mode}
 
     class Events(library.SyncByteStream, library.AsyncByteStream):  # type: ignore[misc]
         """Server-sent events, made as they are read."""

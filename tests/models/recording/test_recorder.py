@@ -198,3 +198,9 @@ def test_a_model_that_changes(tmp_path: Path) -> None:
         ):
             recorder.advance([recorder.start()], [[4]])
     assert np.load(tmp_path / "run.npy").shape == (1, SIZE)
+
+
+def test_the_model_comes_before_the_path(tmp_path: Path) -> None:
+    hint = "The model comes first, then the path"
+    with pytest.raises(ParameterError, match=rf"^model must be a Model, got .* {hint}"):
+        Recorder(tmp_path / "run.npy", Counting())  # type: ignore[arg-type]

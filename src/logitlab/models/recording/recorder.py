@@ -19,7 +19,7 @@ import numpy as np
 from logitlab.arrays import FloatArray, check_array
 from logitlab.checks import ParameterError, Seen, check_path
 from logitlab.models.inputs import check_tokens, own_states
-from logitlab.models.model import Message, Model, State, Tool
+from logitlab.models.model import Message, Model, State, Tool, check_model
 from logitlab.models.recording.texts import (
     FORMAT,
     PathState,
@@ -86,9 +86,8 @@ class Recorder(Model):
     """
 
     def __init__(self, model: Model, path: str | PathLike[str]) -> None:
+        check_model(model, "path")
         file = check_path("path", path)
-        if not isinstance(model, Model):
-            raise ParameterError("model", "a Model", model)
         if not file.parent.is_dir():
             raise ParameterError("path", "a file in an existing folder", str(path))
         texts = beside(file)

@@ -6,7 +6,10 @@ import { byId, el } from "./dom.js";
 export async function showAlong(body, isTooLong, blame) {
   const answer = await ask("spell", body);
   blame(answer.error ?? null);
-  if (answer.error) return;
+  if (answer.error) {
+    byId("panel-along").replaceChildren(); // nobody is to copy what was asked before
+    return;
+  }
   const block = (id, words, text) => {
     const said = el("span", { role: "status", class: "faint" });
     const copy = el(

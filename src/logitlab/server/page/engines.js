@@ -43,9 +43,10 @@ export class Engines {
         el("tbody", {}, ...rows, ...refused),
       ),
     );
-    const same = answer.sides.filter((side) => side.is_same).length - 1;
+    const others = answer.sides.filter((side) => side.name !== answer.reference);
+    const same = others.filter((side) => side.is_same).length;
     this.speak(
-      `${same} of ${answer.sides.length - 1} other engines answer alike, ${Object.keys(answer.refused).length} refuse.`,
+      `${same} of ${others.length} other engines answer alike, ${Object.keys(answer.refused).length} refuse.`,
     );
     for (const side of answer.sides) {
       const cell = this.place.querySelector(`[data-parting="${CSS.escape(side.name)}"]`);
@@ -88,7 +89,8 @@ export class Engines {
     }
     const isFirst = side.name === answer.reference;
     const distance = side.distance === null ? "–" : side.distance.toFixed(3);
-    const words = isFirst ? "chosen above" : side.is_same ? "the same distribution" : "…";
+    const waiting = side.distance === null ? "–" : "…"; // it has nothing to be compared with
+    const words = isFirst ? "chosen above" : side.is_same ? "the same distribution" : waiting;
     return el(
       "tr",
       { "data-engine": side.name, class: isFirst ? "is-first" : "" },

@@ -16,9 +16,9 @@ export class Scoring {
         this.later();
       },
     });
-    this.verdict = el("p", { id: "verdict", class: "lead", role: "status" });
-    this.sums = el("p", { id: "sums", class: "faint" });
-    this.notes = el("ul", { class: "faint" });
+    this.verdict = el("p", { id: "verdict", class: "lead result", role: "status" });
+    this.sums = el("p", { id: "sums", class: "faint result" });
+    this.notes = el("ul", { class: "faint result" });
     byId("panel-scoring").append(
       el(
         "p",
@@ -54,12 +54,15 @@ export class Scoring {
       this.verdict.textContent = "";
       this.sums.textContent = "";
       this.tokens.show([], "");
+      this.notes.replaceChildren();
+      this.blame(null); // of what stood there before
       return;
     }
     this.asked({ ...this.body(), prompt: this.prompt, answer: this.field.value });
   }
 
   take(answer) {
+    if (this.field.value === "") return; // it is gone meanwhile
     this.blame(answer.error ?? null);
     if (answer.error) return;
     this.verdict.textContent = answer.verdict;

@@ -9,9 +9,9 @@ export class Tokens {
   // A text in tokens: arrows go from one to the next, and what could have stood there is beside.
   constructor(name, force) {
     this.force = force;
-    this.text = el("div", { class: "tokens", role: "group", "aria-label": name });
+    this.text = el("div", { class: "tokens result", role: "group", "aria-label": name });
     this.beside = el("div", {
-      class: "beside",
+      class: "beside result",
       role: "group",
       "aria-label": "The token that is pointed at",
     });

@@ -29,11 +29,11 @@ export class Writing {
         this.write(0);
       },
     });
-    this.luck = el("p", { id: "luck", class: "faint" });
-    this.told = el("p", { role: "status", id: "writing-told" });
+    this.luck = el("p", { id: "luck", class: "faint result" });
+    this.told = el("p", { role: "status", id: "writing-told", class: "result" });
     this.speak = speaker(this.told);
     this.twigs = el("div", { class: "twigs", role: "group", "aria-label": "Branches" });
-    this.notes = el("ul", { class: "faint" });
+    this.notes = el("ul", { class: "faint result" });
     byId("panel-writing").append(
       this.lead,
       this.place,
