@@ -172,13 +172,16 @@ def _overlap(one: Span | None, other: Span | None) -> bool:
 
 
 def _settled(setting: Setting, key: str, left: Sequence[Rule]) -> list[Setting]:
+    """Return what a setting may be beside rules that are left of a parameter, if it may be."""
     off = (NEUTRAL[key], NEUTRAL[key])
-    if left and all(rule.answer != "ignored" and rule.neutral(key) == off for rule in left):
-        return [_with(setting, key, off)]
-    if left and all(rule.answer == "ignored" for rule in left):
-        spans = [rule.neutral(key) for rule in left]
-        return [_with(setting, key, span) for span in dict.fromkeys(spans)]
-    return [setting]
+    spans = dict.fromkeys(rule.neutral(key) for rule in left)
+    if not left:
+        return [setting]
+    if all(rule.answer == "ignored" for rule in left):
+        return [_with(setting, key, span) for span in spans]
+    moved = [span for span in spans if span != off]
+    found = [setting] if any(_overlap(setting.get(key), span) for span in moved) else []
+    return [*found, _with(setting, key, off)] if off in spans else found
 
 
 def _with(setting: Setting, key: str, span: Span) -> Setting:
