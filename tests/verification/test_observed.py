@@ -41,14 +41,14 @@ def whole_row(rng: np.random.Generator, reported: int) -> np.ndarray:
     if rng.random() < 0.3:
         # A rest of equal tokens, of any size.
         rest = 1 - found[:reported].sum()
-        count = max(math.ceil(rest / found[reported - 1]), int(rng.integers(1, 2000)))
+        count = max(math.ceil(rest / found[reported - 1]), int(rng.integers(1, 4900)))
         found = np.append(found[:reported], np.full(count, rest / count))
     return np.log(np.maximum(found, 1e-300))
 
 
 def values(rng: np.random.Generator) -> dict[str, float]:
     return {
-        "temperature": float(rng.choice([1, 1, 0.3, 0.7, 1.5, 2])),
+        "temperature": float(rng.choice([1, 1, 0.3, 0.7, 1.1, 1.25, 1.5, 2])),
         "top_k": int(rng.choice([0, 0, 2, 5, 15, 40])),
         "top_p": float(rng.choice([1, 1, 0.5, 0.8, 0.95])),
         "min_p": float(rng.choice([0, 0, 0.05, 0.2])),
@@ -137,11 +137,11 @@ def test_noise_moves_tokens_over_a_cut() -> None:
 
 def test_a_rest_is_read_from_the_steps() -> None:
     assert Rest.of([("top_k", 5), ("top_p", 0.5)], 20, 0.1) == Rest()
-    assert Rest.of([("temperature", 0.5), ("top_p", 0.5)], 20, 0.1) == Rest(True, False, True)
-    assert Rest.of([("temperature", 2), ("top_p", 0.5)], 20, 0.1).opens
+    assert Rest.of([("temperature", 0.5), ("top_p", 0.5)], 20, 0.1) == Rest(True, 0.0, True)
+    assert Rest.of([("temperature", 2), ("top_p", 0.5)], 20, 0.1).opens == 2
     assert Rest.of([("min_p", 0.2), ("top_p", 0.5)], 20, 0.1) == Rest()
     assert Rest.of([("min_p", 0.05), ("top_p", 0.5)], 20, 0.1).vanishes
-    assert Rest.of([("Xtc", 0.5)], 20, 0.1) == Rest(True, True, True)
+    assert Rest.of([("Xtc", 0.5)], 20, 0.1) == Rest(True, math.inf, True)
     chain = ll.Chain(ll.Temperature(2.0), ll.TopK(40), ll.MinP(0.1), ll.TopA(0.1), ll.TopP(0.5))
     assert Rest.after(chain, 20, 0.5).opens
 

@@ -20,7 +20,9 @@ What is kept of the K is a prefix. Its length, and the share of the rest, depend
 only through the mass of the rest, and monotonically; so all completions lie between these,
 but for three things, which `Left` widens for: one token at the edge of a nucleus that ends in the
 rest; a vocabulary of more tokens than the flat row has, above temperature 1; and cuts that look at
-the mass of such a rest, after which anything from the shortest prefix on is possible.
+the mass of such a rest. For these the flat row is `widest`: V equal tokens have at temperature T
+the mass of N equal tokens of :math:`(V / N)^T R / V` each. Where these would be likelier than the
+last of the K, anything from the shortest prefix on is possible.
 """
 
 from __future__ import annotations
@@ -37,13 +39,14 @@ from logitlab.steps.threshold import MinP, TopA
 from logitlab.steps.truncation import TopK, TopP
 from numpy.typing import NDArray
 
-__all__ = ["MOST_BEYOND", "NONE", "ROWS", "Left", "Rest", "completions", "left"]
+__all__ = ["FLAT", "MOST_BEYOND", "NONE", "ROWS", "Left", "Rest", "completions", "left", "widest"]
 
 CONCENTRATED, PLAUSIBLE, FLAT, NONE, BRIMFUL = range(5)
 ROWS = 5
 COPIES = 16  # of the plausible row with noise
 MOST_BEYOND = 2000  # tokens that a concentrated rest may need
 _BEYOND = 60  # tokens by which a row grows
+_WIDE = 1200  # tokens that stand for a whole vocabulary
 _ZIPF = 1.1
 
 
@@ -55,14 +58,15 @@ class Rest:
     ----------
     vanishes : bool
         The rest may have lost its mass when a cut looks at it.
-    opens : bool
-        It may have more mass than any completed row when a cut looks at it.
+    opens : float
+        The temperature above 1 by which it may have more mass than any completed row when a cut
+        looks at it; infinity if another cut came between, and 0 if it may not.
     shrinks : bool
         What is left of it may be anything down to nothing.
     """
 
     vanishes: bool = False
-    opens: bool = False
+    opens: float = 0.0
     shrinks: bool = False
 
     @classmethod
@@ -78,7 +82,8 @@ class Rest:
         last : float
             How likely the last of the K is, relative to the first.
         """
-        gone = opened = vanishes = opens = shrinks = False
+        gone = vanishes = shrinks = False
+        opened = opens = 0.0
         for key, value in steps:
             if gone:
                 break
@@ -86,7 +91,7 @@ class Rest:
                 last = last ** (1 / value) if value else 0.0
                 gone = value == 0
                 shrinks |= value < 1
-                opened |= value > 1
+                opened = max(opened, value if value > 1 else 0.0)
             elif key == "top_k" and value > 0:
                 gone = value <= reported
                 shrinks |= not gone
@@ -96,10 +101,13 @@ class Rest:
             elif key in ("top_p", "top_a"):
                 if value < 1 if key == "top_p" else value > 0:
                     vanishes |= shrinks
-                    opens |= opened
+                    opens = max(opens, opened)
                     shrinks |= key == "top_a"
             elif key not in ("top_k", "min_p"):
-                vanishes = opens = shrinks = opened = True
+                vanishes = shrinks = True
+                opens = opened = math.inf
+            if opened and key != "temperature":
+                opened = math.inf  # which tokens have the most mass depends on more than that
         return cls(vanishes, opens, shrinks)
 
     @classmethod
@@ -156,6 +164,33 @@ def completions(
     return rows
 
 
+def widest(
+    logprobs: NDArray[np.float64], rest: float, opens: NDArray[np.float64], vocabulary: int
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return rows whose rest has at temperatures above 1 the most mass that there can be.
+
+    Parameters
+    ----------
+    logprobs : ndarray, shape (K,)
+    rest : float
+    opens : ndarray, shape (N,)
+        The temperatures; 0 where nothing has to be done.
+    vocabulary : int
+
+    Returns
+    -------
+    ndarray, shape (N, 1, K + 1200)
+    ndarray of bool, shape (N,)
+        Whether there is such a row.
+    """
+    is_open = (opens > 0) & np.isfinite(opens)
+    heat = np.where(is_open, opens, 1.0)
+    each = math.log(rest / vocabulary) + heat * math.log(vocabulary / _WIDE)
+    beyond = np.broadcast_to(np.minimum(each, logprobs[-1])[:, None, None], (len(opens), 1, _WIDE))
+    tokens = np.broadcast_to(logprobs, (len(opens), 1, len(logprobs)))
+    return np.concatenate([tokens, beyond], axis=-1), is_open & (each <= logprobs[-1])
+
+
 @dataclass(frozen=True)
 class Left:
     """What N chains leave of K tokens.
@@ -200,6 +235,7 @@ def left(
     reported: int,
     temperature: NDArray[np.float64],
     rests: Sequence[Rest],
+    is_widest: NDArray[np.bool_],
     vocabulary: int,
 ) -> Left:
     """Read what chains made of completed rows.
@@ -214,6 +250,8 @@ def left(
         K.
     temperature : ndarray, shape (N,)
     rests : sequence of Rest
+    is_widest : ndarray of bool, shape (N,)
+        Whether the flat row was the `widest`.
     vocabulary : int
         The most tokens that the vocabulary may have.
     """
@@ -226,8 +264,9 @@ def left(
     is_prefix = (kept == (np.arange(reported) < count[..., None])).all(axis=(1, 2))
     is_prefix &= (count > 0).all(axis=-1)
     vanishes, opens, shrinks = np.array(
-        [(rest.vanishes, rest.opens, rest.shrinks) for rest in rests]
+        [(rest.vanishes, rest.opens > 0, rest.shrinks) for rest in rests]
     ).T
+    opens &= ~is_widest
 
     relative = (tokens[:, :ROWS] / np.maximum(tokens[:, :ROWS, :1], 1e-300)).max(axis=1)
     if opens.any():
@@ -244,6 +283,7 @@ def left(
 
     is_uncut = ((beyond[:, :NONE] > 0) == np.isfinite(rows[:NONE, reported:])).all(axis=(1, 2))
     low, high = _shares(share[:, :ROWS, -1], relative, is_uncut, temperature, rows, vocabulary)
+    high = np.where((temperature > 1) & ~is_uncut & ~is_widest, 1, high)
     high = np.where(opens, 1, high)
     low = np.where(shrinks | opens | (least < reported), 0, low)
 
@@ -286,6 +326,6 @@ def _shares(
     least = np.where(
         is_uncut, mass[:, CONCENTRATED], np.maximum(mass[:, :NONE].min(axis=-1) - edge, 0)
     )
-    high = np.where((temperature > 1) & ~is_uncut, 1, most / (all_kept + most))
+    high = most / (all_kept + most)
     is_gone = (share[:, :NONE] == 0).all(axis=-1)
     return np.where(is_gone, 0, least / (all_kept + least)), np.where(is_gone, 0, high)

@@ -12,9 +12,20 @@ import numpy as np
 from logitlab.checks import ParameterError
 from logitlab.steps.chain import Chain
 from logitlab.verification.answer import Position, Token
-from logitlab.verification.completion import MOST_BEYOND, NONE, ROWS, Left, Rest, completions, left
+from logitlab.verification.completion import (
+    FLAT,
+    MOST_BEYOND,
+    NONE,
+    ROWS,
+    Left,
+    Rest,
+    completions,
+    left,
+    widest,
+)
 from logitlab.verification.envelope import cut_between, with_foreign
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 __all__ = ["ASSUMPTIONS", "Observed", "Prediction"]
 
@@ -235,7 +246,15 @@ class Observed:
         used, back = np.unique(places, return_inverse=True)
         many = np.broadcast_to(rows[used], (len(rests), len(used), rows.shape[-1]))
         final = np.asarray(chain(many), np.float64)[:, back]
-        return left(final, rows, self.reported, temperature, rests, self.vocabulary)
+        opens = np.array([rest.opens for rest in rests])
+        wide, is_widest = widest(self.logprobs, self.rest, opens, self.vocabulary)
+        if is_widest.any():
+            flat = np.asarray(chain(wide), np.float64)[is_widest, 0]
+            final[is_widest, FLAT, : self.reported] = flat[:, : self.reported]
+            # Of what is beyond only the mass counts.
+            final[is_widest, FLAT, self.reported :] = -np.inf
+            final[is_widest, FLAT, self.reported] = logsumexp(flat[:, self.reported :], axis=-1)
+        return left(final, rows, self.reported, temperature, rests, is_widest, self.vocabulary)
 
     def predict(self, chains: Sequence[Chain], temperatures: Sequence[float]) -> Prediction:
         """Return what is expected if one of several chains is applied; the first is the centre.
