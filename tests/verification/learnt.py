@@ -7,6 +7,7 @@ from functools import cache
 
 from logitlab.verification.bases import bases
 from logitlab.verification.finding import Finding
+from logitlab.verification.meaning import meaning
 from logitlab.verification.rules import Rule
 from logitlab.verification.study import Study
 from logitlab.verification.values import values
@@ -21,9 +22,10 @@ _KEYS = ("temperature", "top_p", "top_k", "min_p")
 
 
 def learnt(provider: Provider, requests: int = 4) -> Study:
-    """Return a study after its neutral requests, and some more of them."""
+    """Return a study after its neutral requests, and some more, that knows what is reported."""
     study = study_of(provider, PROMPTS[:6])
     bases(study, requests=requests)
+    meaning(study)
     return study
 
 

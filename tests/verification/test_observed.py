@@ -88,6 +88,51 @@ def test_an_envelope_holds_for_every_rest_of_a_row() -> None:
     assert tried > 380
 
 
+def whole_vocabulary(rng: np.random.Generator, reported: int) -> np.ndarray | None:
+    """Return log-probabilities of thousands of tokens, of which few have most of the rest, or not.
+
+    None where the rest does not fit below the last of the reported ones.
+    """
+    rest, beyond = rng.uniform(0.01, 0.6), int(rng.choice([2_000, 20_000, 190_000]))
+    head = np.sort(rng.dirichlet(np.full(reported, rng.uniform(0.3, 3))))[::-1] * (1 - rest)
+    few = int(rng.integers(2, beyond))
+    share = rng.uniform()
+    tail = np.full(beyond, (1 - share) * rest / beyond)
+    tail[:few] += share * rest / few
+    return None if tail[0] > head[-1] else np.log(np.concatenate([head, tail]))
+
+
+def test_what_a_cut_sees_above_temperature_1_is_bounded_by_the_vocabulary() -> None:
+    rng = np.random.default_rng(2)
+    tried, told = 0, 0
+    for _ in range(600):
+        reported = int(rng.integers(3, 21))
+        row = whole_vocabulary(rng, reported)
+        if row is None:
+            continue
+        seen = Observed("prompt", tuple(map(str, range(reported))), row[:reported])
+        value = {
+            "temperature": float(rng.choice([1.05, 1.15, 1.4, 2])),
+            "top_p": float(rng.choice([0.05, 0.3, 0.6, 0.95])),
+            "min_p": float(rng.choice([0, 0, 0.01, 0.1])),
+            "top_a": float(rng.choice([0, 0, 0.05, 0.5])),
+        }
+        order = rng.choice(["top_p", "min_p", "top_a"], 3, replace=False).tolist()
+        steps = [STEPS[key](value[key]) for key in ("temperature", *order)]
+        chain = ll.Chain(*steps).without_neutral()
+        if seen.is_too_flat:
+            continue
+        final = np.exp(ll.log_softmax(chain(row)))
+        truth = np.append(final[:reported], final[reported:].sum())
+        envelope = seen.predict([chain], [value["temperature"]]).envelope
+        bound = without_foreign(envelope, seen.probabilities)
+        assert (truth <= bound + 1e-9).all(), (chain, reported)
+        told += bound[-1] < 0.9
+        tried += 1
+    assert tried > 200
+    assert told > tried / 4
+
+
 def test_the_envelope_of_spans_holds_for_every_value_and_order_between() -> None:
     rng = np.random.default_rng(1)
     spans = {"temperature": (0.4, 1.5), "top_p": (0.5, 0.9), "top_k": (3, 9), "min_p": (0.02, 0.2)}

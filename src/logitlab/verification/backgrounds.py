@@ -65,7 +65,7 @@ class Backgrounds:
     --------
     >>> backgrounds = Backgrounds(1e-4)
     >>> backgrounds.others("top_k")[0], len(backgrounds.others("top_k"))
-    ({}, 35)
+    ({}, 38)
     """
 
     def __init__(self, alpha: float) -> None:

@@ -60,7 +60,8 @@ class Rest:
         The rest may have lost its mass when a cut looks at it.
     opens : float
         The temperature above 1 by which it may have more mass than any completed row when a cut
-        looks at it; infinity if another cut came between, and 0 if it may not.
+        looks at it; infinity if another cut came between, or looks at the size of tokens as well,
+        and 0 if it may not.
     shrinks : bool
         What is left of it may be anything down to nothing.
     """
@@ -101,7 +102,7 @@ class Rest:
             elif key in ("top_p", "top_a"):
                 if value < 1 if key == "top_p" else value > 0:
                     vanishes |= shrinks
-                    opens = max(opens, opened)
+                    opens = max(opens, math.inf if opened and key == "top_a" else opened)
                     shrinks |= key == "top_a"
             elif key not in ("top_k", "min_p"):
                 vanishes = shrinks = True
@@ -282,8 +283,10 @@ def left(
     most = np.where(opens, reported, most)
 
     is_uncut = ((beyond[:, :NONE] > 0) == np.isfinite(rows[:NONE, reported:])).all(axis=(1, 2))
-    low, high = _shares(share[:, :ROWS, -1], relative, is_uncut, temperature, rows, vocabulary)
-    high = np.where((temperature > 1) & ~is_uncut & ~is_widest, 1, high)
+    is_bounded = is_uncut | is_widest | (temperature <= 1)
+    low, high = _shares(
+        share[:, :ROWS, -1], relative, is_uncut, is_bounded, temperature, rows, vocabulary
+    )
     high = np.where(opens, 1, high)
     low = np.where(shrinks | opens | (least < reported), 0, low)
 
@@ -307,6 +310,7 @@ def _shares(
     share: NDArray[np.float64],
     relative: NDArray[np.float64],
     is_uncut: NDArray[np.bool_],
+    is_bounded: NDArray[np.bool_],
     temperature: NDArray[np.float64],
     rows: NDArray[np.float64],
     vocabulary: int,
@@ -326,6 +330,6 @@ def _shares(
     least = np.where(
         is_uncut, mass[:, CONCENTRATED], np.maximum(mass[:, :NONE].min(axis=-1) - edge, 0)
     )
-    high = most / (all_kept + most)
+    high = np.where(is_bounded, most / (all_kept + most), 1)
     is_gone = (share[:, :NONE] == 0).all(axis=-1)
     return np.where(is_gone, 0, least / (all_kept + least)), np.where(is_gone, 0, high)

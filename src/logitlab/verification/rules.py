@@ -199,7 +199,7 @@ def rules(
     Examples
     --------
     >>> list(rules("top_a"))[:3]
-    ['honoured', 'ignored (0)', 'clamped to at most 0 to 0.2']
+    ['honoured', 'ignored (0)', 'ignored (0 to 0.05)']
     """
     low = [None, *pairwise(_FLOORS[key] if floors is None else floors)]
     high = [None, *pairwise(_CAPS[key] if caps is None else caps)]

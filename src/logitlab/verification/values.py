@@ -73,7 +73,8 @@ def values(
                 race.conclude()
                 over[key] = race
         for key in list(over)[:-1]:
-            if study.findings[key].verdict == "cannot_tell" and over[key].contest.race.requests:
+            is_told = study.findings[key].verdict not in ("cannot_tell", "not_honoured")
+            if not is_told and over[key].contest.race.requests:
                 pending = [ParameterRace(study, key, over[key])]
                 pending[0].run(budget, further)
                 pending.pop().conclude()
