@@ -46,14 +46,14 @@ Luck = np.random.Generator
 # A bound above or below, half of them on what a verifier may have on its grid. Many move the
 # neutral value, and so everything else that is looked at.
 _HIGH: dict[str, Callable[[Luck], float]] = {
-    "temperature": lambda luck: _one_of(luck, luck.uniform(0.4, 1.8), 1.0, 1.5),
+    "temperature": lambda luck: _one_of(luck, luck.uniform(0.1, 1.8), 1.0, 1.5),
     "top_p": lambda luck: _one_of(luck, luck.uniform(0.1, 0.98), 0.9, 0.95),
     "top_k": lambda luck: int(_one_of(luck, float(luck.integers(3, 60)), 10, 40)),
     "min_p": lambda luck: _one_of(luck, luck.uniform(0.05, 0.6), 0.1, 0.5),
     "top_a": lambda luck: _one_of(luck, luck.uniform(0.05, 0.6), 0.1, 0.5),
 }
 _LOW: dict[str, Callable[[Luck], float]] = {
-    "temperature": lambda luck: luck.uniform(0.1, 0.6),
+    "temperature": lambda luck: luck.uniform(0.1, 0.6) + luck.choice([0, 1.0], p=[0.8, 0.2]),
     "top_p": lambda luck: luck.uniform(0.1, 0.6),
     "top_k": lambda luck: int(luck.integers(3, 12)),
     "min_p": lambda luck: luck.uniform(0.02, 0.6),
