@@ -13,7 +13,9 @@ from logitlab.verification.contest import Contest
 from logitlab.verification.rules import SENT, rules
 from logitlab.verification.study import Spent, Study
 from logitlab.verification.values import values
+from logitlab.verification.verify import verify
 
+from verification.providers import Provider
 from verification.simulated import LAST, NEUTRAL, PROMPTS, Simulated, study
 
 pytestmark = pytest.mark.slow
@@ -55,19 +57,17 @@ def honest() -> Study:
 def test_a_server_that_honours_everything() -> None:
     found = honest()
     verdicts = {key: finding.verdict for key, finding in found.findings.items()}
-    # Of top_a it is known that it is not ignored; its bounds take more requests.
-    assert "ignored (0)" not in found.findings["top_a"].alive
-    assert verdicts == dict.fromkeys(EVERY, "honoured") | {"top_a": "cannot_tell"}
+    assert verdicts == dict.fromkeys(EVERY, "honoured")
     assert false_claims(Simulated(), found) == []
     told = {
         key: {claim.sent for claim in finding.claims if claim.verdict == "honoured"}
         for key, finding in found.findings.items()
     }
     assert told == {
-        "top_k": {1, 5, 10}, "top_p": {0.3, 0.6}, "min_p": {0.1, 0.4}, "top_a": set(),
-        "temperature": {0.4},
+        "top_k": {1, 5, 10}, "top_p": {0.3, 0.6}, "min_p": {0.1, 0.4}, "top_a": {0.2},
+        "temperature": {0.0, 0.4, 1.25},
     }  # fmt: skip
-    assert found.requests < 220
+    assert found.requests < 300
 
 
 def test_what_is_not_excluded_is_named_with_a_forecast() -> None:
@@ -139,6 +139,28 @@ def test_a_default_that_is_just_what_was_sent_is_no_other_value() -> None:
     claims = {claim.sent: claim.verdict for claim in found.findings["top_k"].claims}
     assert claims[5] == "not_honoured"
     assert claims[40] == "cannot_tell"
+
+
+@pytest.mark.parametrize("bounds", [(1.4, np.inf), (1.76, np.inf), (-np.inf, 0.3)])
+def test_a_temperature_that_is_never_neutral_is_no_fault_of_others(
+    bounds: tuple[float, float],
+) -> None:
+    server = Simulated({"temperature": bounds}, seed=3)
+    found = examined(server)
+    assert false_claims(server, found) == []
+    verdicts = {key: finding.verdict for key, finding in found.findings.items()}
+    assert verdicts.pop("temperature") in ("clamped", "not_honoured", "cannot_tell")
+    assert set(verdicts.values()) <= {"honoured", "cannot_tell"}
+    assert verdicts["top_k"] == "honoured"
+
+
+@pytest.mark.parametrize("most", [0.2, 0.295, 0.5])
+def test_a_report_of_what_a_bound_has_left_is_not_taken_for_the_whole(most: float) -> None:
+    provider = Provider("koboldcpp", {"top_p": ("clamped", -np.inf, most)}, logprobs="processed")
+    found = verify(provider, only=["top_k", "top_p"]).parameters["top_p"]
+    assert found.verdict in ("clamped", "not_honoured", "cannot_tell")
+    for claim in found.claims:
+        assert claim.verdict != "honoured" or claim.sent <= most
 
 
 def test_finer_bounds_hold_the_one_of_the_server() -> None:
