@@ -151,7 +151,8 @@ def test_a_temperature_that_is_never_neutral_is_no_fault_of_others(
     verdicts = {key: finding.verdict for key, finding in found.findings.items()}
     assert verdicts.pop("temperature") in ("clamped", "not_honoured", "cannot_tell")
     assert set(verdicts.values()) <= {"honoured", "cannot_tell"}
-    assert verdicts["top_k"] == "honoured"
+    # Little but the likeliest token is drawn at .3, whatever is cut.
+    assert bounds[1] == 0.3 or verdicts["top_k"] == "honoured"
 
 
 @pytest.mark.parametrize("most", [0.2, 0.295, 0.5])
