@@ -261,7 +261,8 @@ def test_the_scope_of_a_penalty_is_found(fault: tuple[str, str], scope: str) -> 
     penalty(study, "frequency_penalty")
     found = study.findings["frequency_penalty"]
     assert found.verdict in ("honoured", "cannot_tell")
-    assert (found.scope, found.kind, found.error) == (scope, "proven", study.alpha)
+    assert found.kind == ("proven" if found.verdict == "honoured" else None)
+    assert (found.scope, found.error) == (scope, study.alpha)
     assert found.detail.endswith(f"counts {scope}")
     claims = {claim.sent: claim for claim in found.claims}
     assert claims[-1.0].verdict == "honoured"
@@ -345,7 +346,7 @@ def test_after_truncations_a_form_that_is_not_known_is_not_called_a_bound() -> N
     study.logprobs = {"logprobs": True, "top_logprobs": 5}
     penalty(study, "frequency_penalty")  # which is by share there
     found = study.findings["frequency_penalty"]
-    assert (found.verdict, found.kind) == ("cannot_tell", "reported")
+    assert (found.verdict, found.kind) == ("cannot_tell", None)
     assert {claim.verdict for claim in found.claims} == {"cannot_tell"}
     assert study.requests > 3
 

@@ -82,7 +82,7 @@ def test_a_floor_may_spare_0_and_a_cap_the_top_k_that_is_off() -> None:
 def test_a_bound_at_the_neutral_value_is_as_good_as_ignored() -> None:
     near = {key: [n for n, r in rules(key).items() if touches_neutral(key, r)] for key in KEYS}
     assert near["top_p"] == ["clamped to at least 0.6 to 1"]
-    assert near["min_p"] == ["clamped to at most 0 to 0.1"]
+    assert near["min_p"] == ["clamped to at most 0 to 0.05"]
     assert near["top_k"][0] == "clamped to at least 11 to 100"
     assert not any("least" not in name or "most" not in name for name in near["temperature"])
 

@@ -68,7 +68,7 @@ _CAPS: dict[str, tuple[float, ...]] = {
     "temperature": (0.05, 0.4, 1.0, 1.25, 2.0),
     "top_p": (0.05, 0.3, 0.6, 0.98),
     "top_k": (1, 5, 10, 40),
-    "min_p": (0.0, 0.02, 0.1, 0.4, 0.9),
+    "min_p": (0.0, 0.05, 0.1, 0.4, 0.9),
     "top_a": (0.0, 0.05, 0.2, 1.0),
 }
 # The bounds that a value meets which is sent: those of the side that it is on.
