@@ -64,7 +64,7 @@ def test_a_server_that_honours_everything() -> None:
         for key, finding in found.findings.items()
     }
     least = {"top_k": {1, 5, 10}, "top_p": {0.3, 0.6}, "min_p": {0.1, 0.4}, "temperature": {0.4}}
-    assert all(told[key] >= values for key, values in least.items())
+    assert all(told[key] >= sent for key, sent in least.items())
     assert found.requests < 300
 
 
