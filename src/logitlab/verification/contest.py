@@ -183,8 +183,8 @@ class Contest:
     @property
     def hidden(self) -> list[Setting]:
         """What is left of the temperatures that reports may have been divided by already."""
-        known = self.backgrounds.hidden
-        return [each for each in known if each in self.beside] if self._may_be_cooled else known
+        known, left = self.backgrounds.hidden, self.beside
+        return [each for each in known if each in left] if self._may_be_cooled else known
 
     @property
     def parts(self) -> list[Rule]:

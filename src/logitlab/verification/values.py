@@ -39,7 +39,8 @@ def values(
 
     The temperature stands between: cuts are told apart soonest where it is known not to be ignored,
     and its bounds where the cuts are known. So its claims come last, and its first answers count
-    again. Then comes once more what could not be told, for more is known of what is beside it.
+    again. Then comes once more what could not be told, or only that it is not honoured, for more is
+    known of what is beside it.
 
     Parameters
     ----------
