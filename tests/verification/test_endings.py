@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,11 +61,25 @@ def test_a_limit_that_is_clamped_is_honoured_below_it() -> None:
     study = study_of(Provider("vllm", {"max_tokens": ("clamped", 1, 4)}, logprobs="none"))
     limits(study)
     found = study.findings["max_tokens"]
-    assert found.verdict == "cannot_tell"
-    assert {claim.sent: claim.verdict for claim in found.claims} == {
-        2: "honoured",
-        7: "cannot_tell",
-    }
+    assert found.verdict == "clamped"
+    assert [(claim.sent, claim.verdict, claim.used) for claim in found.claims] == [
+        (2, "honoured", None),
+        (7, "not_honoured", 4),
+    ]
+
+
+@pytest.mark.parametrize(("reason", "sizes"), [("stop", [4]), ("length", [4, 5, 6, 4])])
+def test_answers_that_end_by_themselves_are_no_bound(reason: str, sizes: list[int]) -> None:
+    count = itertools.count()
+
+    def ask(body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        size = min(body["max_tokens"], sizes[next(count) % len(sizes)])
+        choice = {"text": "word " * size, "finish_reason": reason}
+        return 200, {"choices": [choice], "usage": {"completion_tokens": size}}
+
+    study = study_of(ask)
+    limits(study)
+    assert study.findings["max_tokens"].verdict == "cannot_tell"
 
 
 def test_limits_where_nobody_counts() -> None:

@@ -26,6 +26,7 @@ __all__ = ["accepted", "choices", "limits", "stops"]
 _LONG = "Tell me a long story about a dog who goes to the sea."
 _LIMITS = (2, 7)
 _EACH = 2
+_SURE = 4  # answers that are cut off below the limit
 _MOST_BYTES = 40
 _LENGTH = 24
 _PILOT = 4
@@ -35,6 +36,8 @@ _PAIRS = 3
 
 def limits(study: Study, *, prompt: str = _LONG) -> None:
     """See whether answers have as many tokens as ``max_tokens`` lets them, and no more.
+
+    Where four answers of equal length are cut off below the limit, it is clamped to that.
 
     Tokens are counted by the usage that the server tells, else by the log-probabilities. Where
     neither is told, all that is seen is that answers are cut, earlier at the lower limit, and that
@@ -60,7 +63,7 @@ def limits(study: Study, *, prompt: str = _LONG) -> None:
     limited = [_Limited(value) for value in (least, least + _LIMITS[1] - _LIMITS[0])]
     try:
         for each in limited:
-            while len(each.answers) < _EACH and each.refused is None and not each.exceeded:
+            while each.wants_more:
                 answer = study.ask(prompt, each.value)
                 if answer.refused:
                     each.refused = answer.words or ""
@@ -119,10 +122,24 @@ class _Limited:
         )
 
     @property
+    def bound(self) -> int | None:
+        """At how many tokens below the limit all answers were cut off, None if they were not."""
+        counts = set(self.counts)
+        if len(counts) != 1 or any(ending(answer) != "length" for answer in self.answers):
+            return None
+        count = counts.pop()
+        return count if count is not None and count < self.value else None
+
+    @property
+    def wants_more(self) -> bool:
+        enough = _EACH if self.bound is None else _SURE
+        return len(self.answers) < enough and self.refused is None and not self.exceeded
+
+    @property
     def verdict(self) -> Verdict:
         if self.refused is not None:
             return "refused"
-        if self.exceeded:
+        if self.exceeded or (self.bound is not None and not self.wants_more):
             return "not_honoured"
         full = len(self.answers) == _EACH and all(count == self.value for count in self.counts)
         return "honoured" if full else "cannot_tell"
@@ -145,6 +162,8 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
     ]
     if verdict == "not_honoured" and min(least) > high.value:
         verdict = "ignored"
+    if high.bound is not None and verdicts == ["honoured", "not_honoured"]:
+        verdict = "clamped"
     parts = [
         f"at {each.value}: {_listed(['?' if n is None else n for n in each.counts])} tokens"
         for each in limited
@@ -159,7 +178,8 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
     detail = "; ".join(parts)
     words = {str(each.value): each.refused for each in limited if each.refused is not None}
     claims = tuple(
-        Claim(each.value, verdict if verdict == "honoured" else each.verdict) for each in limited
+        Claim(each.value, verdict if verdict == "honoured" else each.verdict, used=each.bound)
+        for each in limited
     )
     return Finding(
         verdict, "observed", 0.0, claims, requests=spent[0], tokens=spent[1],
