@@ -60,15 +60,17 @@ class Rest:
         The rest may have lost its mass when a cut looks at it.
     opens : float
         The temperature above 1 by which it may have more mass than any completed row when a cut
-        looks at it; infinity if another cut came between, or looks at the size of tokens as well,
-        and 0 if it may not.
+        looks at it; infinity if another cut came between, and 0 if it may not.
     shrinks : bool
         What is left of it may be anything down to nothing.
+    is_sized : bool
+        How much of it is kept depends on the size of its tokens as well.
     """
 
     vanishes: bool = False
     opens: float = 0.0
     shrinks: bool = False
+    is_sized: bool = False
 
     @classmethod
     def of(cls, steps: Sequence[tuple[str, float]], reported: int, last: float) -> Rest:
@@ -83,7 +85,7 @@ class Rest:
         last : float
             How likely the last of the K is, relative to the first.
         """
-        gone = vanishes = shrinks = False
+        gone = vanishes = shrinks = is_sized = False
         opened = opens = 0.0
         for key, value in steps:
             if gone:
@@ -102,14 +104,15 @@ class Rest:
             elif key in ("top_p", "top_a"):
                 if value < 1 if key == "top_p" else value > 0:
                     vanishes |= shrinks
-                    opens = max(opens, math.inf if opened and key == "top_a" else opened)
+                    opens = max(opens, opened)
+                    is_sized |= key == "top_a"
                     shrinks |= key == "top_a"
             elif key not in ("top_k", "min_p"):
                 vanishes = shrinks = True
                 opens = opened = math.inf
             if opened and key != "temperature":
                 opened = math.inf  # which tokens have the most mass depends on more than that
-        return cls(vanishes, opens, shrinks)
+        return cls(vanishes, opens, shrinks, is_sized)
 
     @classmethod
     def after(cls, chain: Chain, reported: int, last: float) -> Rest:
@@ -264,8 +267,8 @@ def left(
     count = kept.sum(axis=-1)
     is_prefix = (kept == (np.arange(reported) < count[..., None])).all(axis=(1, 2))
     is_prefix &= (count > 0).all(axis=-1)
-    vanishes, opens, shrinks = np.array(
-        [(rest.vanishes, rest.opens > 0, rest.shrinks) for rest in rests]
+    vanishes, opens, shrinks, is_sized = np.array(
+        [(rest.vanishes, rest.opens > 0, rest.shrinks, rest.is_sized) for rest in rests]
     ).T
     opens &= ~is_widest
 
@@ -287,7 +290,8 @@ def left(
     low, high = _shares(
         share[:, :ROWS, -1], relative, is_uncut, is_bounded, temperature, rows, vocabulary
     )
-    high = np.where(opens, 1, high)
+    # What is smaller than the last of the K is cut wherever that is, by the lowest threshold too.
+    high = np.where(opens | (is_widest & is_sized & (most == reported)), 1, high)
     low = np.where(shrinks | opens | (least < reported), 0, low)
 
     central = share[:, PLAUSIBLE].copy()
