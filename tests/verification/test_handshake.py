@@ -152,6 +152,22 @@ def test_what_is_refused_beside_others_alone_is_no_refusal() -> None:
     assert study.findings["top_p"].detail == "refused beside the others, taken alone"
 
 
+def test_what_is_refused_at_neutral_alone_is_left_out() -> None:
+    server = Server()
+
+    def ask(body: dict[str, Any]) -> Any:
+        if body.get("top_p") == 1:
+            return refusal("top_p must be > 0.0 and < 1.0", 422)
+        return server(body)
+
+    study = met(ask)
+    assert "top_p" not in study.findings
+    assert study.neutral == {key: values[0] for key, values in NEUTRAL.items()} | {"top_p": None}
+    assert "top_p" not in study.body("Name a city.")
+    assert study.body("Name a city.", top_p=0.5)["top_p"] == 0.5
+    assert "top_p is refused at its neutral value: it was left out there." in study.notes
+
+
 @pytest.mark.parametrize("words", ["Use 'max_completion_tokens' instead.", "no."])
 def test_the_limit_may_have_another_name_and_a_least(words: str) -> None:
     server = Server()

@@ -26,6 +26,19 @@ NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """The values that change nothing, as engines spell them."""
 
+_ACTIVE: Mapping[str, Any] = {
+    "temperature": 0.5,
+    "top_p": 0.5,
+    "top_k": 5,
+    "min_p": 0.2,
+    "top_a": 0.5,
+    "frequency_penalty": 0.5,
+    "presence_penalty": 0.5,
+    "repetition_penalty": 1.2,
+}
+"""Values that servers take which refuse neutral ones, as Text Generation Inference does: there what
+is left out is neutral."""
+
 _PROMPT = "Tell me a first name."  # after which few models are sure
 _TOPS = (200, 20, 11, 5, 1)  # llama.cpp gives any number, OpenAI's page 20, mlx-lm's server 11
 _LIMITS = ("max_tokens", "max_completion_tokens")
@@ -224,6 +237,10 @@ def _neutral(study: Study, prompt: str) -> None:
             if is_taken:
                 beside = "refused beside the others, taken alone"
                 found = Finding("cannot_tell", "observed", detail=beside, refused_values=refused)
+            elif not study.ask(prompt, 1, **{key: _ACTIVE[key]}).refused:
+                study.neutral[key] = None
+                study.notes.append(f"{key} is refused at its neutral value: it was left out there.")
+                continue
             else:
                 says = next(reversed(refused.values()))
                 found = Finding("refused", "observed", says=says, refused_values=refused)
