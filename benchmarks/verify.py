@@ -304,15 +304,22 @@ def _cell(key: str, name: str, told: dict[str, Any], differ: list[str]) -> str:
     words += f" ({found['requests']})"
     if key in PROBES:
         expected = truth(Provider(DIALECTS[name]), key)
-        # Some values are refused by dialects that take others, as transformers' integers of a bias.
-        rules = ENGINES[DIALECTS[name]].rules.get(key, ())
-        may_refuse = any(isinstance(rule, Refuse) for rule in rules)
-        is_right = expected.is_right(found["verdict"])
-        if is_right is False and not (found["verdict"] == "refused" and may_refuse):
+        is_refused = found["verdict"] == "refused" and _refuses(DIALECTS[name], key)
+        if expected.is_right(found["verdict"]) is False and not is_refused:
             differ.append(f"{name}: {key} is {verdict}; the dialect says {expected.verdict}.")
             return f"{words} *"
     return words
 
+
+def _refuses(dialect: str, key: str) -> bool:
+    """Whether a dialect that takes other values refuses the one that is sent to a real server."""
+    rules = ENGINES[dialect].rules.get(key, ())
+    refusals = [rule for rule in rules if isinstance(rule, Refuse) and not rule.sized]
+    return key in _SENT and any(rule.wrong(_SENT[key]) for rule in refusals)
+
+
+# An integer, which transformers refuses: it wants a decimal point.
+_SENT: dict[str, Any] = {"logit_bias": {300: 100}}
 
 _OTHER_ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "log-probabilities": lambda told: str(told.get("logprobs", {}).get("meaning", "–")),

@@ -79,6 +79,16 @@ def test_many_that_are_left_are_counted() -> None:
     assert ax.texts[-1].get_text() == "× clamped to at most 0… and 1 more"
 
 
+def test_what_is_named_lies_over_what_is_counted() -> None:
+    same = {f"clamped {n}": -1.0 for n in range(9)}
+    widths = [
+        line.get_linewidth()
+        for line in curves(plot.evidence(result(top_k={"honoured": -1.0} | same)))
+    ]
+    assert widths[-1] > widths[0]
+    assert widths == sorted(widths)
+
+
 def test_what_cannot_be_drawn_is_told() -> None:
     with pytest.raises(ParameterError, match="result must be a Verification, as by verify, got 5"):
         plot.evidence(5)  # type: ignore[arg-type]

@@ -70,7 +70,8 @@ def test_a_server_that_honours_everything() -> None:
         ("temperature", {0.4}),
     ):
         assert told[key] >= least
-    assert found.requests < 300
+    # Most take few requests; that top_a is told takes more.
+    assert found.requests - found.findings["top_a"].requests < 150
 
 
 def test_what_is_not_excluded_is_named_with_a_forecast() -> None:

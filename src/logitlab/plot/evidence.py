@@ -137,12 +137,14 @@ def _panel(ax: Axes, look: style.Look, row: int, found: Found, bound: float, row
             ax.plot(course.x[-1], height(course.y[-1]), "x", color=look.faint, markersize=4)
     left = sorted((c for c in courses if not c.is_refuted), key=_weight)
     named = left if len(left) <= _MOST_NAMED else left[: _MOST_NAMED - 1]
+    kinds = list(zip(named, look.series, style.STROKES, strict=False))
+    for course in left[len(kinds) :]:
+        ax.plot(course.x, height(course.y), c=look.faint, linewidth=1.2)
+    # Those that are named lie over the others.
     lines = [
         ax.plot(course.x, height(course.y), c=color, ls=stroke, linewidth=1.8)[0]
-        for course, color, stroke in zip(named, look.series, style.STROKES, strict=False)
+        for course, color, stroke in kinds
     ]
-    for course in left[len(lines) :]:
-        ax.plot(course.x, height(course.y), c=look.faint, linewidth=1.2)
     gone = sorted((c for c in courses if c.is_refuted), key=lambda c: _weight(c)[1:])
     _name(ax, look, row, left, gone, lines, rows)
 
