@@ -45,6 +45,7 @@ import numpy as np
 from logitlab.engines import ENGINES
 from logitlab.engines.rules import Refuse
 from logitlab.server import Background
+from logitlab.verification.bias import AMOUNT
 
 import report
 
@@ -87,7 +88,8 @@ def judged(provider: Provider, url: str | None = None, **options: Any) -> Judged
     for key, found in told["parameters"].items():
         if url and is_renamed(provider.dialect, key):
             continue  # the package's server sends it on by the name that the engine has for it
-        if url and key == "logprobs" and provider.dialect.logprobs == "undocumented":
+        is_undocumented = key == "logprobs" and provider.dialect.logprobs == "undocumented"
+        if url and is_undocumented and found["verdict"] == "refused":
             continue  # the package's server refuses what it does not know the meaning of
         expected = truth(provider, key)
         is_right = expected.is_right(found["verdict"])
@@ -319,7 +321,7 @@ def _refuses(dialect: str, key: str) -> bool:
 
 
 # An integer, which transformers refuses: it wants a decimal point.
-_SENT: dict[str, Any] = {"logit_bias": {300: 100}}
+_SENT: dict[str, Any] = {"logit_bias": {300: AMOUNT}}
 
 _OTHER_ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
     "log-probabilities": lambda told: str(told.get("logprobs", {}).get("meaning", "–")),

@@ -218,7 +218,7 @@ def test_the_picture_is_written(server: Background, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "URL must be given where there is no --from, got None."),
+        ([], "URL must be given where there is no --from, got nothing."),
         (["localhost:8080"], "URL must be a URL such as http://127.0.0.1:8080/v1, got localhost"),
         (
             ["http://h/v1", "--only", "temprature"],

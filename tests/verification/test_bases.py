@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from logitlab.verification.bases import PROMPTS as BUILT_IN, bases, drift
@@ -57,3 +59,19 @@ def test_drift_is_measured() -> None:
     server.reports = "tempered"
     server.faults, server.defaults = {"temperature": "ignored"}, {**NEUTRAL, "temperature": 0.5}
     assert drift(found) > 0.5
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_prompts_that_are_not_read_are_noted(noise: float) -> None:
+    for is_read in (True, False):
+        server = Simulated(noise=noise, seed=2)
+
+        def ask(bodies: Any, server: Simulated = server, is_read: bool = is_read) -> Any:
+            said = {} if is_read else {"messages": [{"role": "user", "content": PROMPTS[0]}]}
+            return server([body | said for body in bodies])
+
+        found = study(server)
+        found.send = ask
+        bases(found, 0)
+        assert len(found.observed) > 3
+        assert is_read != any("as if it was not read" in note for note in found.notes)

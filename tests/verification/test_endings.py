@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,20 @@ def test_answers_that_end_by_themselves_are_no_bound(reason: str, sizes: list[in
     study = study_of(ask)
     limits(study)
     assert study.findings["max_tokens"].verdict == "cannot_tell"
+
+
+@pytest.mark.parametrize("count", [lambda size: size - 1, lambda size: 1])
+def test_a_count_that_always_falls_short_is_no_bound(count: Callable[[int], int]) -> None:
+    def ask(body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        size = body["max_tokens"]
+        choice = {"text": "word " * size, "finish_reason": "length"}
+        return 200, {"choices": [choice], "usage": {"completion_tokens": count(size)}}
+
+    study = study_of(ask)
+    limits(study)
+    found = study.findings["max_tokens"]
+    assert found.verdict == "cannot_tell"
+    assert [claim.used for claim in found.claims] == [None, None]
 
 
 def test_limits_where_nobody_counts() -> None:

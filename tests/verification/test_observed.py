@@ -95,8 +95,10 @@ def whole_vocabulary(rng: np.random.Generator, reported: int) -> np.ndarray | No
     """
     rest, beyond = rng.uniform(0.01, 0.6), int(rng.choice([2_000, 20_000, 190_000]))
     head = np.sort(rng.dirichlet(np.full(reported, rng.uniform(0.3, 3))))[::-1] * (1 - rest)
-    few = int(rng.integers(2, beyond))
+    # Few of a size near that of the last reported one, or many, or something between.
     share = rng.uniform()
+    least = min(math.ceil(rest / head[-1]), beyond - 1)
+    few = int(np.exp(rng.uniform(math.log(least), math.log(beyond))))
     tail = np.full(beyond, (1 - share) * rest / beyond)
     tail[:few] += share * rest / few
     return None if tail[0] > head[-1] else np.log(np.concatenate([head, tail]))
@@ -105,7 +107,7 @@ def whole_vocabulary(rng: np.random.Generator, reported: int) -> np.ndarray | No
 def test_what_a_cut_sees_above_temperature_1_is_bounded_by_the_vocabulary() -> None:
     rng = np.random.default_rng(2)
     tried, told = 0, 0
-    for _ in range(600):
+    for _ in range(1500):
         reported = int(rng.integers(3, 21))
         row = whole_vocabulary(rng, reported)
         if row is None:
@@ -116,8 +118,9 @@ def test_what_a_cut_sees_above_temperature_1_is_bounded_by_the_vocabulary() -> N
             "top_p": float(rng.choice([0.05, 0.3, 0.6, 0.95])),
             "min_p": float(rng.choice([0, 0, 0.01, 0.1])),
             "top_a": float(rng.choice([0, 0, 0.05, 0.5])),
+            "top_k": int(rng.choice([0, 0, 0, 5, 12, 40, 100])),
         }
-        order = rng.choice(["top_p", "min_p", "top_a"], 3, replace=False).tolist()
+        order = rng.choice(["top_p", "min_p", "top_a", "top_k"], 4, replace=False).tolist()
         steps = [STEPS[key](value[key]) for key in ("temperature", *order)]
         chain = ll.Chain(*steps).without_neutral()
         if seen.is_too_flat:

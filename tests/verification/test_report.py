@@ -61,6 +61,7 @@ http://127.0.0.1:8080/v1, model m
 42 requests (cap 800), 1,400 tokens read and 90 written, 3 requests sent again; 10 answers from a
 log
 4 races, each wrong with a chance of 0.002 at most, all together 0.005; noise of logits 0.000
+The answers name 2 deployments.
 
 parameter         verdict      known by       detail                                        requests
 temperature       honoured     proven, 0.002  at 0, 0.4; cannot tell at 2; not at 1.5,            25
@@ -78,7 +79,6 @@ proven: by a race with that error; observed: in answers that anybody can read; r
 server itself.
 Races hold where answers are independent, the server stays as it is, and its log-probabilities are
 right within their noise.
-The answers name 2 deployments.
 It ended early: the cap of 42 requests is reached."""
 
 

@@ -159,13 +159,34 @@ def test_a_temperature_that_is_never_neutral_is_no_fault_of_others(
     assert bounds[1] == 0.3 or verdicts["top_k"] == "honoured"
 
 
-@pytest.mark.parametrize("most", [0.2, 0.295, 0.5])
+@pytest.mark.parametrize("most", [0.2, 0.295, 0.5, 1.0])
 def test_a_report_of_what_a_bound_has_left_is_not_taken_for_the_whole(most: float) -> None:
-    provider = Provider("koboldcpp", {"top_p": ("clamped", -np.inf, most)}, logprobs="processed")
+    faults = {"top_p": ("clamped", -np.inf, most)} if most < 1 else {}
+    provider = Provider("koboldcpp", faults, logprobs="processed")
     found = verify(provider, only=["top_k", "top_p"]).parameters["top_p"]
-    assert found.verdict in ("clamped", "not_honoured", "cannot_tell")
+    told = ["clamped", "not_honoured"] if most < 1 else ["honoured"]
+    assert found.verdict in (*told, "cannot_tell")
     for claim in found.claims:
-        assert claim.verdict != "honoured" or claim.sent <= most
+        used = min(claim.sent, most)
+        assert claim.verdict != "honoured" or used == claim.sent
+        assert claim.verdict != "not_honoured" or used < claim.sent
+        assert claim.used in (None, used)
+    if most == 1:
+        assert verify(provider, only=["top_k", "min_p", "top_p"]).honoured("top_p")
+
+
+@pytest.mark.parametrize(("most", "seed"), [(0.85, 1), (0.92, 1), (0.92, 2)])
+def test_a_default_of_top_p_that_was_not_examined_is_no_fault_of_top_a(
+    most: float, seed: int
+) -> None:
+    order = ("top_k", "top_a", "min_p", "top_p", "temperature")
+    faults, defaults = {"top_p": "ignored"}, {"top_p": most}
+    server = Simulated(faults, defaults, reports="processed", order=order, seed=seed)
+    found = study(server)
+    bases(found)
+    values(found, "temperature", "top_k", "min_p", "top_a", budget=150, further=150)
+    assert found.findings["top_a"].verdict in ("honoured", "cannot_tell")
+    assert false_claims(server, found) == []
 
 
 def test_finer_bounds_hold_the_one_of_the_server() -> None:

@@ -112,12 +112,18 @@ def _shown(result: Score, model: Model) -> str:
         return f"{shown}{'; reversed: could not be drawn' if marked else ''}"
     lines = [["token", "model", "rank", *result.engines]]
     for i, (token, probability) in enumerate(zip(tokens, probabilities, strict=True)):
-        cells = [model.vocabulary.label(token), f"{probability:.4f}", str(result.raw.ranks[i])]
+        cells = [model.vocabulary.label(token), _share(probability), str(result.raw.ranks[i])]
         for own, each in zip(result.engines.values(), removals, strict=True):
             here = math.exp(own.logprobs[i])
-            cells.append(f"– {each[i].name}" if i in each else f"{here:.4f}")
+            cells.append(f"– {each[i].name}" if i in each else _share(here))
         lines.append(cells)
     return "\n".join(columns(lines))
+
+
+def _share(probability: float) -> str:
+    """Return a probability with four decimals, and a smaller one as a power of ten."""
+    is_small = 0 < probability < 5e-5
+    return f"{probability:.1e}" if is_small else f"{probability:.4f}"
 
 
 def _told(result: Score) -> str:

@@ -57,7 +57,7 @@ def add(commands: Any) -> None:
         ("--only", "KEYS", "these parameters alone: temperature,top_p"),
         ("--quick", None, "top_k, top_p, min_p and temperature alone"),
         ("--require", "KEYS", "parameters that have to be honoured, which the status tells"),
-        ("--alpha", "X", "the error of each proof (0.001)"),
+        ("--alpha", "X", "the error of each race (0.001); a proof has those it relies on, too"),
         ("--cap", "N", "the most requests (800)"),
         ("--jobs", "N", "requests that are sent at a time (1)"),
         ("--seed", "N", "of the choices that are made (0)"),
@@ -127,7 +127,7 @@ def _examined(arguments: argparse.Namespace) -> tuple[Any, float | None]:
     outputs = {"--log": arguments.log, "--plot": arguments.plot}
     check_outputs(outputs, {"--from": source})
     if arguments.url is None and source is None:
-        raise ParameterError("URL", "given where there is no --from", None)
+        raise ParameterError("URL", "given where there is no --from", Seen("nothing"))
     if arguments.url is None:
         _check_offline(arguments)
     address = None if arguments.url is None else Address.of(arguments.url)

@@ -106,11 +106,15 @@ def bases(study: Study, requests: int = _BACKGROUND) -> None:
 
 def _are_one(study: Study) -> bool:
     """Whether all prompts of a chat are followed by one distribution."""
-    rows = list(study.observed.values())
-    return (study.chat and len(rows) > 1) and all(
-        seen.tokens == rows[0].tokens
-        and np.abs(seen.logprobs - rows[0].logprobs).max() < _SURE * math.hypot(seen.sigma, _STILL)
-        for seen in rows
+    rows = [dict(zip(seen.tokens, seen.logprobs, strict=True)) for seen in study.observed.values()]
+    if not study.chat or len(rows) < 2:
+        return False
+    sigma = max(seen.sigma for seen in study.observed.values())
+    first, near = rows[0], _SURE * math.hypot(sigma, _STILL)
+    both = [[token for token in row if token in first] for row in rows]
+    return all(
+        2 * len(common) >= len(row) and all(abs(row[t] - first[t]) < near for t in common)
+        for row, common in zip(rows, both, strict=True)
     )
 
 

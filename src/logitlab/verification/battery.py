@@ -64,10 +64,10 @@ _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
 STAGES = (
     Stage("bases.bases", (), "logprobs", 31, 31),
     Stage("meaning.meaning", ("logprobs",), "logprobs", 8, 130),
-    Stage("values.values", _RACED, "logprobs", 100, 100, "each"),
+    Stage("values.values", _RACED, "logprobs", 130, 130, "each"),
     Stage("arms.arms", _RACED, "text", 110, 110, "keys"),
     Stage("distinct.distinct", _PENALTIES, "text", 70, 3400, "keys"),
-    *(Stage("penalties.penalty", (key,), "logprobs", 18, 620, key) for key in _PENALTIES),
+    *(Stage("penalties.penalty", (key,), "logprobs", 26, 890, key) for key in _PENALTIES),
     Stage("bias.bias", ("logit_bias",), "draws", 12, 12),
     Stage("seeds.seeds", ("seed",), "draws", 31, 330),
     Stage("endings.limits", ("max_tokens",), "", 4, 18),

@@ -14,13 +14,13 @@ from logitlab.verification.position import Token
 from logitlab.verification.repeats import Pairs, bound_of, found, pairs_of, refusal
 from logitlab.verification.study import Study
 
-__all__ = ["bias"]
+__all__ = ["AMOUNT", "bias"]
 
 # Every large vocabulary has these ids, and no special token among them; the second row is for
 # small ones, which refuse the first.
 _IDS = ((1500, 1900, 1234, 1111, 1700, 1300, 1400, 1600, 1800, 1200, 1750, 1350),
         (300, 350, 270, 310, 290, 330, 280, 320, 340, 275, 305, 335))  # fmt: skip
-_BIAS = 100
+AMOUNT = 100
 _MISS = 0.02
 
 
@@ -61,12 +61,12 @@ def bias(study: Study, *, most: int = 24) -> None:
     finally:
         spent = study.requests - before[0], study.tokens - before[1]
         if words is not None and not pairs.count:
-            finding = refusal(words, {str(row[0]): _BIAS}, spent)
+            finding = refusal(words, {str(row[0]): AMOUNT}, spent)
         else:
             texts = [first for each in pairs.by_prompt.values() for first, _ in each]
             detail = f"{pairs.equal} of {pairs.count} pairs with the same biased id are equal"
             detail += f": {', '.join(map(_quoted, texts[:3]))}." if texts else "."
-            claims = (Claim({str(row[0]): _BIAS}, pairs.verdict, log_e=pairs.peak_ignored),)
+            claims = (Claim({str(row[0]): AMOUNT}, pairs.verdict, log_e=pairs.peak_ignored),)
             finding = found(study, pairs, spent, claims=claims, detail=detail, history=history)
         study.findings["logit_bias"] = finding
 
@@ -77,4 +77,4 @@ def _quoted(token: Token) -> str:
 
 def _labels(ids: tuple[int, ...]) -> Iterator[dict[str, Any]]:
     for each in ids:
-        yield {"logit_bias": {str(each): _BIAS}}
+        yield {"logit_bias": {str(each): AMOUNT}}

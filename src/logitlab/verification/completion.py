@@ -20,9 +20,11 @@ What is kept of the K is a prefix. Its length, and the share of the rest, depend
 only through the mass of the rest, and monotonically; so all completions lie between these,
 but for three things, which `Left` widens for: one token at the edge of a nucleus that ends in the
 rest; a vocabulary of more tokens than the flat row has, above temperature 1; and cuts that look at
-the mass of such a rest. For these the flat row is `widest`: V equal tokens have at temperature T
-the mass of N equal tokens of :math:`(V / N)^T R / V` each. Where these would be likelier than the
-last of the K, anything from the shortest prefix on is possible.
+the mass of such a rest. For these the flat row is `widest`: of all rests of V tokens equal ones
+have the most mass at a temperature T above 1, for :math:`p^{1/T}` is concave, and it is that of N
+equal tokens of :math:`(V / N)^T R / V` each. Where these would be likelier than the last of the K,
+anything from the shortest prefix on is possible. Of the rest itself no row is a bound where a step
+looks at the size of its tokens, too.
 """
 
 from __future__ import annotations
@@ -110,6 +112,8 @@ class Rest:
             elif key not in ("top_k", "min_p"):
                 vanishes = shrinks = True
                 opens = opened = math.inf
+            if opens and key in ("top_k", "min_p") and value > 0:
+                is_sized = True
             if opened and key != "temperature":
                 opened = math.inf  # which tokens have the most mass depends on more than that
         return cls(vanishes, opens, shrinks, is_sized)

@@ -215,6 +215,11 @@ class Contest:
         return self.study.meaning not in _BEFORE_CUTS
 
     @property
+    def _is_surely_cut(self) -> bool:
+        """Whether they are: a cut was seen in one."""
+        return self.study.meaning in ("processed", "filtered")
+
+    @property
     def _top_ks(self) -> list[int]:
         """Values of top_k that are known to be used as they are sent."""
         if self.key != "temperature" or "top_k" not in self.study.findings:
@@ -239,33 +244,44 @@ class Contest:
         return found
 
     def _settings(self, send: Send, rule: Rule, beside: Setting) -> list[Setting]:
-        neutral = rule.neutral(self.key)
-        spans = [neutral if send.sent == NEUTRAL[self.key] else rule.used(send.sent)]
+        neutral, is_neutral = rule.neutral(self.key), send.sent == NEUTRAL[self.key]
+        spans = [neutral if is_neutral else rule.used(send.sent)]
         if self.key == "temperature" and self.study.meaning not in OWN and neutral[0] > 0:
             spans = list(dict.fromkeys([*spans, _relative(rule, send.sent, neutral)]))
         cut: Setting = {"top_k": (send.top_k,) * 2} if send.top_k else {}
+        kinds = [beside]
         if self._is_cut:
-            beside = {key: _left_of(key, span) for key, span in beside.items()}
-            spans += self._relative_cuts(rule, spans[0], neutral)
-        return [{**beside, self.key: span, **cut} for span in spans]
+            spans = self._relative_cuts(spans, neutral, beside)
+            kinds = self._left_to_cut(beside, is_neutral)
+        return [{**kind, self.key: span, **cut} for kind in kinds for span in spans]
 
-    def _relative_cuts(self, rule: Rule, used: Span, neutral: Span) -> list[Span]:
-        """Return a cut relative to a report of what the neutral value has left, if it may be one.
+    def _left_to_cut(self, beside: Setting, is_neutral: bool) -> list[Setting]:
+        """Return what else may cut a report of what it has left at neutral values already.
 
-        A report that has been cut to a mass m by top_p is cut by another one to its m-th part. Of
-        top_a the threshold is m times as high, for the likeliest token is.
+        Nothing at neutral values; and beside others what has been cut of all, or is cut of what
+        these leave. Beside a temperature that may be anything between.
         """
-        off, least = (NEUTRAL[self.key],) * 2, 1.0
-        if self.key == "top_a":
-            left = self.backgrounds.rules.get("top_p", ())
-            least = min((each.neutral("top_p")[0] for each in left), default=1.0)
-        if self.key not in ("top_p", "top_a") or (neutral == off and least == 1):
-            return []
-        if used == neutral:
-            return [off]
-        if self.key == "top_a":
-            return [(0.0 if neutral != off else used[0] * least, used[1])]
-        return [(used[0], min(1.0, used[1] / neutral[0]))]
+        done = {key: span for key, span in beside.items() if key not in ("top_p", "top_a")}
+        if self.key == "temperature" and not is_neutral:
+            beside = {key: _left_of(key, span) for key, span in beside.items()}
+        is_both = done != beside and not (is_neutral and self._is_surely_cut)
+        return [done, beside] if is_both else [done]
+
+    def _relative_cuts(self, spans: list[Span], neutral: Span, beside: Setting) -> list[Span]:
+        """Return cuts relative to a report of what the neutral request has left.
+
+        In a report that was cut to a mass m every token is 1 / m times as likely. So top_p p cuts
+        it as p / m does, and top_a a, whose threshold is a times the square of the likeliest, as
+        m a does. Where it may have been cut or not, both are returned.
+        """
+        off, (low, high) = (NEUTRAL[self.key],) * 2, spans[0]
+        if self.key in ("top_p", "top_a") and neutral != off:
+            relative = (low, min(1.0, high / neutral[0])) if self.key == "top_p" else (0.0, high)
+            relative = off if spans[0] == neutral else relative
+            return [relative] if self._is_surely_cut else [*spans, relative]
+        if self.key == "top_a" and "top_p" in beside:
+            return [(low * beside["top_p"][0], high)]
+        return spans
 
     def _cells(self, sends: Sequence[Send], rows: Sequence[Row]) -> dict[Send, Cell]:
         """Return what is expected, with every chain run once for each prompt."""

@@ -139,7 +139,7 @@ class _Limited:
     def verdict(self) -> Verdict:
         if self.refused is not None:
             return "refused"
-        if self.exceeded or (self.bound is not None and not self.wants_more):
+        if self.exceeded:
             return "not_honoured"
         full = len(self.answers) == _EACH and all(count == self.value for count in self.counts)
         return "honoured" if full else "cannot_tell"
@@ -162,8 +162,10 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
     ]
     if verdict == "not_honoured" and min(least) > high.value:
         verdict = "ignored"
-    if high.bound is not None and verdicts == ["honoured", "not_honoured"]:
-        verdict = "clamped"
+    # Where the lower limit falls short as well, it may be the count that does.
+    is_clamped = low.verdict == "honoured" and high.bound is not None and not high.wants_more
+    if is_clamped:
+        verdict, verdicts[-1] = "clamped", "not_honoured"
     parts = [
         f"at {each.value}: {_listed(['?' if n is None else n for n in each.counts])} tokens"
         for each in limited
@@ -178,8 +180,12 @@ def _limits_found(limited: list[_Limited], spent: tuple[int, int]) -> Finding:
     detail = "; ".join(parts)
     words = {str(each.value): each.refused for each in limited if each.refused is not None}
     claims = tuple(
-        Claim(each.value, verdict if verdict == "honoured" else each.verdict, used=each.bound)
-        for each in limited
+        Claim(
+            each.value,
+            verdict if verdict == "honoured" else said,
+            used=high.bound if is_clamped and each is high else None,
+        )
+        for each, said in zip(limited, verdicts, strict=True)
     )
     return Finding(
         verdict, "observed", 0.0, claims, requests=spent[0], tokens=spent[1],

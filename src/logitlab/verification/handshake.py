@@ -126,7 +126,8 @@ def _refusal(answer: Answer) -> str:
         hint = "Is that its base URL?"
     else:
         hint = ""
-    said = f"The endpoint refuses the simplest request: {answer.status}, {words}."
+    end = "" if words.endswith(("?", "!")) else "."
+    said = f"The endpoint refuses the simplest request: {answer.status}, {words}{end}"
     return f"{said} {hint}".rstrip()
 
 

@@ -47,8 +47,9 @@ ASSUMPTIONS: tuple[str, ...] = (
     "Where a temperature that is sent is ignored, reports of what truncations have left may have "
     "been divided by one from .55 to 1, but not if another truncation is in force as well; in all "
     "other reports truncations see the temperature that is reported.",
-    "In reports of what truncations have left, no other bound or default cuts a neutral request "
-    "where top_p or top_a is examined, but for top_p.",
+    "Where top_p or top_a is examined in reports of what truncations have left, the only other "
+    "truncation that may be in force at neutral values is top_p.",
+    "A parameter whose neutral value is refused is neutral where it is left out.",
     "Of repetition_penalty: raw logits are 6 to 40 above the log-probabilities, and tokens of a "
     "template stand there at most 4 times.",
     "Clamped temperatures are moved to a least one from .05 to 2, or to a greatest from .05 to 2.",

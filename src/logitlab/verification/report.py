@@ -199,6 +199,8 @@ def _head(result: Outcome, cost: float | None) -> Iterator[str]:
         if len(raced) > 1:
             errors = f"each {errors}, all together {result.error:.2g}"
         yield f"{counted(len(raced), 'race')}, {errors}; noise of logits {result.noise:.3f}"
+    # What hangs over all of it comes first.
+    yield from map(harmless, result.notes)
 
 
 def _foot(result: Outcome) -> Iterator[str]:
@@ -208,7 +210,6 @@ def _foot(result: Outcome) -> Iterator[str]:
         yield "; ".join(kinds) + "."
     if any(each.is_raced for each in findings):
         yield _ASSUMED
-    yield from map(harmless, result.notes)
     if result.stopped:
         yield harmless(f"It ended early: {result.stopped}.")
         if late := [name for name, found in result.findings.items() if _is_late(found, result)]:
