@@ -15,14 +15,23 @@
 #include <string.h>
 
 #define INLINE static inline __attribute__((always_inline, unused))
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && !defined(LOGITLAB_BASELINE)
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && \
+    !defined(LOGITLAB_BASELINE) && !defined(__AVX512F__) /* of lesser clones gcc 12 crashes */
 #define MANY __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default"))) static
 #else
 #define MANY static
 #endif
 
-/* Where these hold, no number here would be rounded as it has to be. */
-#if defined(__FAST_MATH__) || (defined(__FLT_EVAL_METHOD__) && __FLT_EVAL_METHOD__ != 0)
+/* Where these hold, no number here would be rounded as it has to be. A method of 16 is that of
+ * machines with AVX512-FP16: it keeps halves at their own width, and floats and doubles, too. */
+#if defined(__FAST_MATH__)
+#define ROUNDED 0
+#elif defined(__FLT_EVAL_METHOD__)
+#define ROUNDED (__FLT_EVAL_METHOD__ == 0 || __FLT_EVAL_METHOD__ == 16)
+#else
+#define ROUNDED 1
+#endif
+#if !ROUNDED
 #error "kernels need IEEE arithmetic, rounded to the width of each type"
 #endif
 
