@@ -47,6 +47,26 @@ LOGITS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def test_logits_that_are_something_else_of_the_library() -> None:
+    rows = ll.datasets.load("smollm2")
+    wrongs: tuple[Any, ...] = (
+        {"top_p": 0.9},
+        SamplingParams(top_p=0.9),
+        ll.TopP(0.9),
+        0.9,
+        "top_p",
+    )
+    for wrong in wrongs:
+        with pytest.raises(ParameterError, match=r"^logits must .*\. The logits come first\.$"):
+            ll.trace(wrong, rows.logits[0])
+    with pytest.raises(ParameterError, match=r"Give its logits: x\.logits of this Recording\.$"):
+        ll.trace(rows, {})  # type: ignore[arg-type]
+    with pytest.raises(ParameterError, match=r"got <Vocabulary .*\. The logits come first\.$"):
+        ll.plot.trace(rows.vocabulary, rows.logits[0])
+    with pytest.raises(ParameterError, match=r"got None\.$"):
+        ll.trace(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of np.matrix
 @pytest.mark.parametrize("name", LOGITS)
 def test_masks_of_logits_are_not_lost(name: str) -> None:

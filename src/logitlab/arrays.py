@@ -60,8 +60,11 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     seen = Seen("a ragged list") if is_list else None
     array = plain_array(name, logits, "an array of shape (..., V)", seen, fill="-np.inf")
     if array.dtype == object and not array.ndim:  # None, a map, or whatever else is no array
-        raise ParameterError(name, "an array of shape (..., V)", logits)
+        raise ParameterError(name, "an array of shape (..., V)", logits, _meant(name, logits))
     if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
+        if array.dtype.kind in "SU":
+            rule = "float16, bfloat16, float32 or float64"
+            raise ParameterError(name, rule, logits, _meant(name, logits))
         is_known = array.dtype.type is not np.void or array.dtype.itemsize == 2
         is_known &= array.dtype.names is None and array.dtype.type.__module__ == "numpy"
         hint = _HINTS.get(array.dtype.kind, "") if is_known else ""
@@ -71,10 +74,17 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or array.shape[-1] == 0:
-        raise ParameterError(
-            name, "of shape (..., V) with V at least 1", Seen(f"shape {array.shape}")
-        )
+        hint = "" if array.ndim else _meant(name, logits)
+        rule = "of shape (..., V) with V at least 1"
+        raise ParameterError(name, rule, Seen(f"shape {array.shape}"), hint)
     return array
+
+
+def _meant(name: str, given: object) -> str:
+    """Return what to give where an argument is something of another kind."""
+    if getattr(given, "logits", None) is not None:
+        return f"Give its logits: x.logits of this {type(given).__name__}."
+    return "" if given is None or name != "logits" else "The logits come first."
 
 
 def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:

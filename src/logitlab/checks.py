@@ -337,7 +337,9 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
 
 def suggestion(value: object, names: Iterable[str]) -> str:
     """Return a sentence that asks for the name that was probably meant, or nothing."""
-    meant = nearest(value, names) if isinstance(value, str) else None
+    names, text = list(names), value if isinstance(value, str) else ""
+    longer = (name for name in names if len(text) > 3 and name.startswith(text))
+    meant = nearest(text, names) or next(longer, None)
     return f"Did you mean {meant}?" if meant else ""
 
 

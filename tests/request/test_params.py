@@ -84,6 +84,8 @@ def test_it_is_a_frozen_keyword_only_value() -> None:
         SamplingParams(0.5)  # type: ignore[call-arg]
     with pytest.raises(ParameterError, match=r"^keywords .* Did you mean temperature\?$"):
         SamplingParams(temprature=0.5)  # type: ignore[call-arg]
+    with pytest.raises(ParameterError, match=r"got temp=0\.5\. Did you mean temperature\?$"):
+        SamplingParams(temp=0.5)  # type: ignore[call-arg]
     assert [*inspect.signature(SamplingParams).parameters] == [*PARAMETERS, "extra"]
     assert params == SamplingParams(temperature=0.5)
     assert params != SamplingParams(temperature=0.5, top_p=1.0)
@@ -127,6 +129,11 @@ def test_every_message_names_key_rule_and_value() -> None:
         SamplingParams(min_p=7)
     error = caught.value
     assert (error.name, error.rule, error.value) == ("min_p", "in [0, 1]", 7.0)
+
+
+def test_vllms_map_of_the_same_name_is_told_apart() -> None:
+    with pytest.raises(ParameterError, match=r"true or false, got .* give response_format"):
+        SamplingParams.from_request({"structured_outputs": {"json": {"type": "object"}}})
 
 
 def test_what_was_validated_cannot_change() -> None:

@@ -27,6 +27,7 @@ from logitlab import (
     support_size,
     sweep,
 )
+from logitlab.datasets import load
 from logitlab.engines.resolve import resolve
 from logitlab.models import NGram, Recorded, Recorder
 from logitlab.sweeps import Histogram
@@ -156,6 +157,11 @@ def test_rows_of_any_kind_are_the_same_rows(tmp_path: Path) -> None:
         assert np.asarray(sweep(rows, GRID, chunk=4)).tobytes() == expected
     np.save(tmp_path / "turned.npy", ROWS.astype(">f4"))
     assert np.asarray(sweep(tmp_path / "turned.npy", GRID)).tobytes() == expected
+
+
+def test_bundled_logits() -> None:
+    rows = load("smollm2")
+    assert np.array_equal(np.asarray(sweep(rows, GRID)), np.asarray(sweep(rows.logits, GRID)))
 
 
 def test_a_recorded_run(tmp_path: Path) -> None:

@@ -195,7 +195,9 @@ def test_what_is_wrong_is_an_error_body(
 
 
 def test_a_body_that_is_none() -> None:
-    assert "a map, the body of a request" in chat(MODEL, [])["error"]["message"]  # type: ignore[arg-type]
+    told = chat(MODEL, ASKED["messages"])["error"]["message"]
+    assert told.startswith("request must be a map, the body of a request, got ")
+    assert told.endswith('Send messages as {"messages": […]}.')
 
 
 @pytest.mark.parametrize(

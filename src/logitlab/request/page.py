@@ -111,7 +111,7 @@ class PageParameters:
         rule="text, json_object, json_schema",
     )
     structured_outputs: bool | None = parameter(
-        values.flag,
+        values.structured_outputs,
         "structure",
         "Says whether json_schema is available; false together with a schema is an error.",
         kind="boolean",

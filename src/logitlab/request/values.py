@@ -42,6 +42,7 @@ __all__ = [
     "plain",
     "response_format",
     "stop",
+    "structured_outputs",
     "text",
     "tool_choice",
     "tools",
@@ -64,6 +65,14 @@ def flag(key: str, value: Any) -> bool:
     if not isinstance(value, bool | np.bool_):
         raise ParameterError(key, "true or false", value)
     return bool(value)
+
+
+def structured_outputs(key: str, value: Any) -> bool:
+    """Take true or false; vLLM's parameter of the same name is a map of another kind."""
+    if isinstance(value, Mapping):
+        hint = "vLLM's map of grammars is not modelled: give response_format a schema."
+        raise ParameterError(key, "true or false", value, hint)
+    return flag(key, value)
 
 
 def choice(*choices: str) -> Check:

@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 from logitlab.arrays import FloatArray, check_array
 from logitlab.checks import ParameterError, Seen
+from logitlab.datasets import Recording
 from logitlab.foreign import is_array
 from logitlab.models.recording.files import open_logits
 from logitlab.models.recording.recorded import Recorded
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Chunk", "FileRows", "Rows", "RowsLike", "Span", "Stream", "gaps", "rows_of"]
 
-RowsLike: TypeAlias = "Any | str | PathLike[str] | Recorded | Iterable[Any]"
+RowsLike: TypeAlias = "Any | str | PathLike[str] | Recording | Recorded | Iterable[Any]"
 Span: TypeAlias = tuple[int, int]
 """From one row up to another."""
 
@@ -212,7 +213,7 @@ def rows_of(rows: RowsLike, context: Context | None) -> Rows | Stream:
     """Return the rows that an argument means, or raise `ParameterError`."""
     if context is not None and not isinstance(context, Context):
         raise ParameterError("context", "a Context or None", context)
-    if isinstance(rows, Recorded):
+    if isinstance(rows, Recorded | Recording):
         return Rows(rows.logits, context)
     if isinstance(rows, str | PathLike):
         return Rows(open_logits(rows, path_key="rows", name_key=None), context)

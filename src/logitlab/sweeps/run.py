@@ -75,11 +75,11 @@ def sweep(
 
     Parameters
     ----------
-    rows : array_like, path, Recorded or iterable
-        Logits of shape (..., V), or the path of a file of them, of any format of
-        `logitlab.models.read_logits` (a .npy or .safetensors file stays on the disk), or a recorded
-        run, or chunks of shape (n, V) one after the other, each perhaps in a pair with its
-        `Context`. float16 is taken as float32.
+    rows : array_like, path, Recording, Recorded or iterable
+        Logits of shape (..., V), or what `logitlab.datasets.load` returns, or the path of a file of
+        logits, of any format of `logitlab.models.read_logits` (a .npy or .safetensors file stays on
+        the disk), or a recorded run, or chunks of shape (n, V) one after the other, each perhaps in
+        a pair with its `Context`. float16 is taken as float32.
     grid : mapping of str to sequence
         Parameters that shape the distribution, engines' own ones too, with their values;
         "engine" is one of them, whose values are names.

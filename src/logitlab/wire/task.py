@@ -78,7 +78,9 @@ class Task:
         *,
         streams: bool = False,
     ) -> None:
-        check_type("request", request, Mapping, "a map, the body of a request")
+        if not isinstance(request, Mapping):
+            hint = 'Send messages as {"messages": […]}.' if isinstance(request, list) else ""
+            raise ParameterError("request", "a map, the body of a request", request, hint)
         self.model, self.logprobs_mode, self._streams = model, logprobs_mode, streams
         self._read(request, engine)
 
