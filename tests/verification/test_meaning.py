@@ -37,3 +37,11 @@ def test_a_floor_of_temperature_shows_in_reports() -> None:
     study = learnt(Provider("sglang", {"temperature": ("clamped", 0.7, 2)}))
     meaning(study)
     assert study.findings["logprobs"].detail.endswith("temperature 0.5 shows as 0.7")
+
+
+@pytest.mark.parametrize(("bounds", "shown"), [((-9, 0.41), "0.05"), ((1.3, 9), "2")])
+def test_bounds_of_temperature_hide_no_tempering(bounds: tuple[float, float], shown: str) -> None:
+    study = learnt(Provider("sglang", {"temperature": ("clamped", *bounds)}, noise=0.03))
+    meaning(study)
+    assert study.meaning == "tempered"
+    assert f"temperature {shown} shows as " in study.findings["logprobs"].detail

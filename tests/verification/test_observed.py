@@ -207,7 +207,7 @@ def test_a_prompt_is_described() -> None:
 
 
 def test_a_draw_is_a_category() -> None:
-    seen = Observed("", ("a", "b", "c"), np.log([0.5, 0.3, 0.1]))
+    seen = Observed("", ("a", "b", "c"), np.log([0.5, 0.3, 0.1]), sigma=0.05)
     own = seen.narrowed({"b": -0.8, "a": -1.0, "z": -2.0, "c": -3.0})
     assert own is not None
     assert own.tokens == ("b", "a")
@@ -218,7 +218,18 @@ def test_a_draw_is_a_category() -> None:
         own.spread(np.array([[0.6, 0.3, 0.1]]), seen), [[0.3, 0.6, 0.0, 0.1]]
     )
     np.testing.assert_allclose(own.spread(np.array([0.6, 0.4]), seen), [0.4, 0.6, 0.0])
-    assert seen.narrowed({"z": -0.1}) is None
+    assert seen.narrowed({"z": -0.1, "a": -0.2}) is None
+
+
+def test_a_report_of_another_distribution_is_not_the_own() -> None:
+    x = np.log([0.4, 0.3, 0.1, 0.05])
+    seen = Observed("", ("a", "b", "c", "d"), x, sigma=0.02)
+    noisy: dict[bytes | str, float] = dict(
+        zip("abcd", x + np.array([0.02, -0.04, 0.03, 0.0]), strict=True)
+    )
+    assert seen.narrowed(noisy) is not None
+    assert seen.narrowed(dict(zip("abcd", x / 0.5, strict=True))) is None  # cooled
+    assert seen.narrowed({"a": -0.1}) is None  # cut
 
 
 def test_what_was_not_observed_is_told() -> None:

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from logitlab import ParameterError
 from logitlab.verification.envelope import with_foreign
-from logitlab.verification.race import Cell, Drawn, Race
+from logitlab.verification.race import Cell, Drawn, Race, growths, least_factors
+from scipy.optimize import minimize
 
 FAIR = np.array([[0.5, 0.5], [0.9, 0.1]])
 EVEN = np.array([0.5, 0.5])
@@ -32,12 +33,35 @@ def test_an_envelope_is_at_least_the_bet(cell: Cell) -> None:
     assert (cell.envelope >= cell.central - 1e-15).all()
 
 
+@given(cells(), st.permutations(range(4)))
+def test_evidence_is_a_supermartingale(cell: Cell, order: list[int]) -> None:
+    # sum_y q'(y) e_gh(y) for the corners of all that has the envelope: as much of each as may be.
+    for most in cell.envelope:
+        truth = np.zeros(4)
+        for y in order:
+            truth[y] = min(most[y], 1 - truth.sum())
+        assert truth.sum() == pytest.approx(1)
+        for bet in (*cell.central, cell.reference, 0.7 * cell.reference):
+            factor = np.maximum(bet / most, least_factors(bet, most))
+            assert (truth * factor).sum() <= 1 + 1e-12
+
+
 @given(cells())
-def test_evidence_is_a_supermartingale(cell: Cell) -> None:
-    # sum_y q'(y) q_g(y) / u_h(y) for q' that h allows: its own bet is one, with foreign answers.
-    for h, truth in enumerate(cell.central):
-        for bet in cell.central:
-            assert (truth * bet / cell.envelope[h]).sum() <= 1 + 1e-12
+@settings(max_examples=20)
+def test_growth_is_that_of_the_distribution_that_is_hardest_to_tell(cell: Cell) -> None:
+    # The least divergence of all that has the envelope, by somebody else's optimisation.
+    found = growths(cell.central, cell.envelope)
+    for g, bet in enumerate(cell.central):
+        for h, most in enumerate(cell.envelope):
+            least = minimize(
+                lambda p, bet=bet: float((bet * np.log(bet / p)).sum()),
+                most / most.sum(),
+                bounds=[(1e-9, top) for top in most],
+                constraints={"type": "eq", "fun": lambda p: p.sum() - 1},
+                options={"ftol": 1e-13, "maxiter": 500},
+            )
+            assert found[g, h] == pytest.approx(least.fun, abs=1e-5)
+            assert found[g, h] >= -1e-9
 
 
 @given(cells())
@@ -83,9 +107,9 @@ def test_a_request_by_which_a_rival_would_not_lose_costs_no_evidence() -> None:
     for category in (0, 1, 1, 0) * 5:
         race.update("wide", FAIR, wide, category, EVEN)
         every.update("wide", FAIR, wide, category, EVEN, every=True)
-    # The catch-all bets at every request: it may lose its part of what is not the rival.
+    # The catch-all bets against the envelope as it is: it may lose its part.
     assert -0.11 < race.log_e["biased"] <= 0
-    # Where every bet counts, what is not known is paid for twenty times.
+    # Where nothing is known of other categories, what is not known is paid for twenty times.
     assert every.log_e["biased"] < 10 * math.log(0.5 / 0.9)
 
 

@@ -163,9 +163,13 @@ def test_a_temperature_that_is_never_neutral_is_no_fault_of_others(
 def test_a_report_of_what_a_bound_has_left_is_not_taken_for_the_whole(most: float) -> None:
     faults = {"top_p": ("clamped", -np.inf, most)} if most < 1 else {}
     provider = Provider("koboldcpp", faults, logprobs="processed")
-    found = verify(provider, only=["top_k", "top_p"]).parameters["top_p"]
+    parameters = verify(provider, only=["top_k", "top_p"]).parameters
+    found = parameters["top_p"]
     told = ["clamped", "not_honoured"] if most < 1 else ["honoured"]
+    # As far as it was sent, where the bound is told as not excluded.
+    told += ["honoured"] * ("clamped to at most 0.3 to 0.6" in found.not_excluded and most == 0.5)
     assert found.verdict in (*told, "cannot_tell")
+    assert parameters["top_k"].verdict in ("honoured", "cannot_tell")
     for claim in found.claims:
         used = min(claim.sent, most)
         assert claim.verdict != "honoured" or used == claim.sent

@@ -1,6 +1,7 @@
 """What the log-probabilities are of: the model's row, or what samplers have made of it.
 
-Temperature 1/2 doubles the differences of what is reported after it; cuts leave fewer tokens in
+Temperature 1/2 doubles the differences of what is reported after it, or another where a bound
+leaves that one what it was: .05 below a greatest, and 2 above a least. Cuts leave fewer tokens in
 reports that come after them; penalties move what was said in reports after them. Differences are
 compared, since a constant is lost, and with a tolerance for the noise. Lists are taken as they are:
 unsorted, with -9999 for minus infinity, and shorter than asked for.
@@ -34,20 +35,21 @@ from logitlab.verification.study import Study
 
 __all__ = ["meaning", "slope"]
 
-_HALF = 0.5
+_TEMPERATURES = (0.5, 0.05, 2.0)
 _CUTS = {"top_k": 3, "top_p": 0.05, "min_p": 0.5}
 _LEFT = 3  # tokens that these leave, at most
 _COMPARED = 8
 _LENGTH = 32
 _MILD = {"frequency_penalty": 1.0, "presence_penalty": 1.0, "repetition_penalty": 1.5}
 _SURE = 0.15
+_LEAST = 0.01
 
 
 def meaning(study: Study) -> None:
     """Find what is reported. Sets `Study.meaning`, and adds to the finding "logprobs".
 
-    It wants `Study.observed`, and takes 2 requests, and up to 8 more where neither temperature nor
-    cuts are seen.
+    It wants `Study.observed`, and takes 2 requests, 2 more where no temperature is seen, and up to
+    8 more where no cut is either.
     """
     if not study.logprobs or not study.observed:
         return
@@ -57,14 +59,13 @@ def meaning(study: Study) -> None:
     cut = _shortest(study)
     try:
         shown = _are_cuts_shown(study, seen)
-        ratio = _tempering(study, seen)
+        temperature, ratio = _tempering(study, seen)
         if ratio is None or shown is None:
             words.append("its reports could not be compared")
-        elif ratio > 1 + _SURE:
-            study.meaning = "processed" if shown else "tempered"
-            words.append(f"temperature {_HALF} shows as {1 / ratio:.2g}")
-        elif abs(ratio - 1) > _SURE:
-            words.append(f"temperature {_HALF} shows as {1 / ratio:.2g}")
+        elif temperature is not None:
+            words.append(f"temperature {temperature:g} shows as {1 / max(ratio, _LEAST):.2g}")
+            if (ratio > 1) == (temperature < 1):
+                study.meaning = "processed" if shown else "tempered"
         elif shown:
             study.meaning = "filtered"
         else:
@@ -134,30 +135,36 @@ def _first(answer: Answer) -> Mapping[Token, float]:
     return positions[0].top if positions else {}
 
 
-def _tempering(study: Study, seen: Observed) -> float | None:
-    """Return by how much temperature 1/2 stretches a report; 1 where it cannot be asked for."""
-    if "temperature" not in study.neutral:
-        return 1.0
-    answer = study.ask(seen.prompt, temperature=_HALF)
-    if answer.refused:
-        return 1.0
-    found = slope(_first(answer), seen)
-    # A report of few tokens is after cuts that leave no more, and tells nothing.
-    if found is None or found[1] > tolerance(study) / min(1, _HALF):
-        return None
-    return found[0]
+def _tempering(study: Study, seen: Observed) -> tuple[float | None, float | None]:
+    """Return the first temperature that stretches a report, and by what; None, 1 if none does.
+
+    The factor is None where reports cannot be compared.
+    """
+    for temperature in _TEMPERATURES if "temperature" in study.neutral else ():
+        answer = study.ask(seen.prompt, temperature=temperature)
+        if answer.refused:
+            continue
+        found = slope(_first(answer), seen)
+        # A report of few tokens is after cuts that leave no more, and tells nothing.
+        if found is None or found[1] > tolerance(study) / min(1, temperature):
+            return temperature, None
+        if abs(found[0] - 1) > _SURE:
+            return temperature, found[0]
+    return None, 1.0
 
 
 def _are_cuts_shown(study: Study, seen: Observed) -> bool | None:
-    """Whether a report has fewer tokens where they are cut off; None where it told none."""
+    """Whether a report has fewer tokens where they are cut off; None where that cannot be seen."""
     cuts: dict[str, Any] = {key: value for key, value in _CUTS.items() if key in study.neutral}
     if not cuts:
         return False
+    if seen.reported <= _LEFT:  # as a cut may have left it
+        return None
     answer = study.ask(seen.prompt, **cuts)
     if answer.refused:
         return False
     told = len(_first(answer))
-    return 0 < told <= _LEFT < seen.reported if told else None
+    return told <= _LEFT if told else None
 
 
 def _are_penalties_shown(study: Study) -> bool:

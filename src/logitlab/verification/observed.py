@@ -30,6 +30,8 @@ from scipy.special import logsumexp
 __all__ = ["ASSUMPTIONS", "Observed", "Prediction"]
 
 _SURE = 2.5  # standard errors, by which a reported logit may be off
+_OTHER = 8  # standard errors, beyond which a report is of another distribution
+_ROUNDED = 0.01  # nats, as some print them
 _TINY = 1e-9
 BETWEEN = 0.0075  # nats by which more is possible between two temperatures a tenth apart
 _COLDEST = 0.05  # a temperature below which nothing is told apart
@@ -203,8 +205,11 @@ class Observed:
 
         What is told has to be the likeliest tokens, see `Position.likeliest`. The draw came from
         the very distribution of the report, so it has no noise. None if they have nothing in
-        common.
+        common, or if more than noise lies between: then the report is of what parameters that were
+        sent have made of it.
         """
+        if 2 * len(told) < self.reported:
+            return None
         own = sorted(told, key=lambda token: -told[token])
         known = 0
         while known < len(own) and own[known] in self._places:
@@ -212,6 +217,9 @@ class Observed:
         if not known:
             return None
         probabilities = np.array([told[token] for token in own[:known]])
+        moved = probabilities - self.logprobs[[self._places[token] for token in own[:known]]]
+        if np.ptp(moved) > 2 * _OTHER * math.hypot(self.sigma, self.doubt) + _ROUNDED:
+            return None
         return replace(
             self, tokens=tuple(own[:known]), logprobs=probabilities, replies=1, sigma=0.0
         )

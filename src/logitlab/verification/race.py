@@ -4,16 +4,24 @@ A request r, chosen from the past, has an answer y in some categories. A hypothe
 of distributions :math:`N_h(r)`. It brings a central one :math:`q_h`, and an envelope
 :math:`u_h(y) \ge \sup_{q \in N_h(r)} q(y)`. With weights :math:`w_g > 0` that sum to 1,
 
-.. math:: E_h(n) = \frac{1}{1 - w_h} \sum_{g \ne h} w_g
-                   \prod_{r \le n,\ r \in R_{gh}} \frac{q_g(y_r)}{u_h(y_r)}, \qquad
-          R_{gh} = \Bigl\{r : \sum_y q_g(y) \log \frac{q_g(y)}{u_h(y)} > 0 \Bigr\}.
+.. math:: E_h(n) = \frac{1}{1 - w_h} \sum_{g \ne h} w_g \prod_{r \le n} e_{gh}(y_r), \qquad
+          e_{gh}(y) = \frac{q_g(y)}{\min(u_h(y),\ c\, q_g(y))},
 
-The requests :math:`R_{gh}` are those by which h would lose if g were true. Of the others g would
-pay for what h does not know, and win nothing; which they are is known before the answer.
+where :math:`c \ge 1` is such that :math:`\sum_y \min(u_h(y), c\, q_g(y)) = 1`: what h allows at
+most makes more than 1 in all, and what it gives to one category it lacks at another. That minimum
+is the distribution which is hardest to tell from g of all that have the envelope of h. If the
+envelope makes less than 1 where g bets at all, c is infinite.
 
-If h is true, y is drawn from some :math:`q' \in N_h(r)`, and each factor has the mean
-:math:`\sum_y q'(y) q_g(y) / u_h(y) \le \sum_y q_g(y) \le 1`. So each product is a supermartingale
-that starts at 1, whatever the requests were chosen by, and so is :math:`E_h`. By Ville's inequality
+If h is true, y is drawn from some :math:`q' \in N_h(r)`. Let B be the categories where
+:math:`u_h < c\, q_g`, on which :math:`q_g / u_h > 1 / c`. Then the factor has the mean
+
+.. math:: \sum_{y \notin B} \frac{q'(y)}{c} + \sum_{y \in B} q'(y) \frac{q_g(y)}{u_h(y)}
+          \le \frac{1}{c} + \sum_{y \in B} u_h(y) \Bigl(\frac{q_g(y)}{u_h(y)} - \frac{1}{c}\Bigr)
+          = \sum_y q_g(y) \le 1.
+
+So each product is a supermartingale that starts at 1, whatever the requests were chosen by, and so
+is :math:`E_h`. If g is true no factor grows faster, and none shrinks: where an answer tells nothing
+of h, it costs nothing. By Ville's inequality
 
 .. math:: P_h(\sup_n E_h(n) \ge 1 / \alpha) \le \alpha.
 
@@ -21,15 +29,17 @@ The hypotheses whose :math:`E_h` never reached :math:`1 / \alpha` contain the tr
 probability :math:`1 - \alpha`, for all n at once: anybody may stop at any time, and for any reason.
 
 One more g, the catch-all, knows nothing: for each cell (a prompt with its parameters) it is the
-Dirichlet predictive :math:`(n_y + 2 p(y)) / (n + 2)` around a reference p, and it bets at every
-request. If no hypothesis is true, it refutes them all, and the answer is "none of these".
+Dirichlet predictive :math:`(n_y + 2 p(y)) / (n + 2)` around a reference p, against :math:`u_h` as
+it is. If no hypothesis is true, it refutes them all, and the answer is "none of these".
 
 Sources: Ville, *Étude critique de la notion de collectif* (1939), for the inequality; Wald,
 *Sequential tests of statistical hypotheses* (1945), of which this is the form for many composite
 hypotheses; Wasserman, Ramdas and Balakrishnan, *Universal inference* (PNAS 2020), for a numerator
 that is any predictor against the best of the null; Grünwald, de Heide and Koolen, *Safe testing*
-(2019), and Ramdas, Grünwald, Vovk and Shafer, *Game-theoretic statistics and safe anytime-valid
-inference* (2023), for e-processes and the growth rate by which requests are chosen.
+(2019), and Larsson, Ramdas and Ruf, *The numeraire e-variable and reverse information projection*
+(2024), for the factor, which is the numeraire; Ramdas, Grünwald, Vovk and Shafer, *Game-theoretic
+statistics and safe anytime-valid inference* (2023), for e-processes and the growth rate by which
+requests are chosen.
 """
 
 from __future__ import annotations
@@ -42,13 +52,14 @@ import numpy as np
 from logitlab.checks import ParameterError
 from numpy.typing import NDArray
 
-__all__ = ["Cell", "Drawn", "Race", "growths"]
+__all__ = ["Cell", "Drawn", "Race", "growths", "least_factors"]
 
 Action = TypeVar("Action", bound=Hashable)
 
 _DOUBTFUL = 0.05  # the weight of the catch-all
 _FAR = 3.0
 _TINY = 1e-300
+_BELOW = 1 - 1e-12  # what rounding may have added to a sum
 _HUGE = 1e250  # more than anybody needs to win
 _LIKELY = 0.01  # what may be supposed right where the leader has no rival in reach
 _LEAST_GROWTH = 1e-4  # nats a request, below which an action is no use
@@ -83,8 +94,46 @@ class Drawn(NamedTuple):
     cell: Cell | None = None
 
 
+def least_factors(
+    central: NDArray[np.float64], envelope: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    r"""Return the least that bets may make, :math:`1 / c` of the module's equation.
+
+    Parameters
+    ----------
+    central : ndarray, shape (..., C)
+        Bets, which make at most 1.
+    envelope : ndarray, shape (..., C)
+        Against which they are, in a shape that broadcasts.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        In [0, 1]; 0 where the envelope makes less than 1.
+
+    Examples
+    --------
+    >>> least_factors(np.array([0.5, 0.4, 0.1]), np.array([0.9, 0.7, 0.01])).round(3)
+    np.float64(0.909)
+
+    Of the first two the envelope is too wide: .99 is left for both, 1.1 times the bets.
+    """
+    shape = np.broadcast_shapes(central.shape, envelope.shape)
+    factor = np.ones(shape[:-1])
+    # The sum of the minima is concave in c: Newton's steps from 1 come to its root from below.
+    for _ in range(shape[-1] + 1):
+        is_free = central < envelope * factor[..., None]
+        free = np.where(is_free, central, 0).sum(axis=-1)
+        missing = 1 - np.where(is_free, 0, envelope).sum(axis=-1)
+        lower = np.where(missing > 0, free / np.maximum(missing, _TINY), factor)
+        if (lower >= factor).all():
+            break
+        factor = np.minimum(lower, factor)
+    return factor * _BELOW
+
+
 def growths(central: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDArray[np.float64]:
-    r"""Return :math:`\sum_y q_g(y) \log (q_g(y) / u_h(y))` of rows g against rows h.
+    r"""Return :math:`\sum_y q_g(y) \log e_{gh}(y)` of rows g against rows h.
 
     Parameters
     ----------
@@ -100,8 +149,15 @@ def growths(central: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDAr
     >>> growths(coin, coin).round(2).tolist()
     [[0.0, 0.51], [0.37, 0.0]]
     """
-    bets, most = (np.log(np.maximum(each, _TINY)) for each in (central, envelope))
-    found: NDArray[np.float64] = (central * bets).sum(axis=-1)[:, None] - central @ most.T
+    return np.stack([_growth(bet, envelope) for bet in central])
+
+
+def _growth(bet: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the same of one bet, shape (H,)."""
+    bet, envelope = bet[bet > 0], envelope[:, bet > 0]
+    least = least_factors(bet, envelope)
+    factor = np.maximum(bet / np.maximum(envelope, _TINY), least[:, None])
+    found: NDArray[np.float64] = np.log(np.maximum(factor, _TINY)) @ bet
     return found
 
 
@@ -177,7 +233,7 @@ class Race:
         self._won = np.tile(stakes[:, None], (1, len(parts)))
         np.fill_diagonal(self._won, 0)
         self._is_impossible = np.zeros(len(parts), bool)
-        self._apart: dict[Hashable, tuple[NDArray[np.float64], NDArray[np.bool_]]] = {}
+        self._apart: dict[Hashable, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         self._most = np.zeros(len(parts))
         self._counts: dict[Hashable, NDArray[np.float64]] = {}
         self._retired = np.full(len(self.names), np.inf)  # the least evidence of rows gone
@@ -205,8 +261,8 @@ class Race:
             Of the answer; None if it is in none of the categories, and tells nothing.
         reference : ndarray, shape (C,)
         every : bool
-            Whether every bet counts against every row: where the arrays have but the category that
-            the answer is in, they do not tell which bets would win.
+            Whether the arrays have but the category that the answer is in, and nothing of what a
+            hypothesis lacks elsewhere: factors are quotients of bets and envelopes.
         """
         self.requests += 1
         if category is not None:
@@ -219,7 +275,7 @@ class Race:
             most = np.where(most == 0, 1, most)
             won = bets[:, None] / most
             if not every:
-                won[~self._wins(cell, central, envelope)] = 1
+                np.maximum(won, self._least(cell, central, envelope), out=won)
             self._won[:-1] *= won
             self._won[-1] *= chance / most
             np.minimum(self._won, _HUGE, out=self._won)
@@ -248,13 +304,17 @@ class Race:
         """Take over what is known of requests from a race of the same rows."""
         self._apart = like._apart
 
-    def _wins(
+    def _least(
         self, cell: Hashable, central: NDArray[np.float64], envelope: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Return which bets would win against which rows at a request, if they were right."""
+    ) -> NDArray[np.float64]:
+        """Return the least that each bet makes against each row at a request."""
         known = self._apart.get(cell)
         if known is None or known[0] is not central:
-            known = self._apart[cell] = central, growths(central, envelope) > 0
+            # Rows that do the same with what was sent are worked out once.
+            pairs, row = np.unique(np.hstack([central, envelope]), axis=0, return_inverse=True)
+            bets, most = np.hsplit(pairs, 2)
+            least = np.stack([least_factors(bet, most) for bet in bets])
+            known = self._apart[cell] = central, least[np.ix_(row, row)]
         return known[1]
 
     def _log_e(self) -> NDArray[np.float64]:
@@ -319,8 +379,8 @@ class Race:
     ) -> dict[str, tuple[Action, float]]:
         r"""Return, for each rival of the leader, the request that refutes it soonest.
 
-        The evidence against a rival g grows by
-        :math:`\sum_y q_h(y) \log (q_h(y) / u_g(y))` nats a request if the leader h is right.
+        The evidence against a rival g grows by :math:`\sum_y q_h(y) \log e_{hg}(y)` nats a request
+        if the leader h is right.
 
         Parameters
         ----------
@@ -360,10 +420,7 @@ class Race:
     def _growth(self, action: Hashable, cell: Cell, leader: int) -> NDArray[np.float64]:
         key = (action, leader)
         if key not in self._growths:
-            bet = cell.central[leader]
-            seen = bet > 0
-            with np.errstate(divide="ignore"):
-                gain = np.log(bet[seen]) @ bet[seen] - np.log(cell.envelope[:, seen]) @ bet[seen]
+            gain = _growth(cell.central[leader], cell.envelope)
             self._growths[key] = gain if cell.chance is None else gain * cell.chance[leader]
         return self._growths[key]
 
