@@ -29,7 +29,7 @@ ORDER = ("top_k", "temperature", "min_p", "top_p", "top_a")
 
 
 def values(
-    study: Study, *keys: str, budget: int = 80, further: int = 40, temperature: int = 60
+    study: Study, *keys: str, budget: int = 60, further: int = 40, temperature: int = 60
 ) -> None:
     """Examine temperature, top_p, top_k, min_p and top_a, or some, and add what was found.
 
