@@ -46,7 +46,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from logitlab.checks import ParameterError
@@ -233,7 +233,7 @@ class Race:
         self._won = np.tile(stakes[:, None], (1, len(parts)))
         np.fill_diagonal(self._won, 0)
         self._is_impossible = np.zeros(len(parts), bool)
-        self._apart: dict[Hashable, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        self._apart: dict[Hashable, tuple[Any, NDArray[np.float64], NDArray[np.intp]]] = {}
         self._most = np.zeros(len(parts))
         self._counts: dict[Hashable, NDArray[np.float64]] = {}
         self._retired = np.full(len(self.names), np.inf)  # the least evidence of rows gone
@@ -314,8 +314,9 @@ class Race:
             pairs, row = np.unique(np.hstack([central, envelope]), axis=0, return_inverse=True)
             bets, most = np.hsplit(pairs, 2)
             least = np.stack([least_factors(bet, most) for bet in bets])
-            known = self._apart[cell] = central, least[np.ix_(row, row)]
-        return known[1]
+            known = self._apart[cell] = central, least, row.ravel()
+        _, least, row = known
+        return least[np.ix_(row, row)]
 
     def _log_e(self) -> NDArray[np.float64]:
         with np.errstate(divide="ignore"):
