@@ -62,7 +62,7 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     if array.dtype == object and not array.ndim:  # None, a map, or whatever else is no array
         raise ParameterError(name, "an array of shape (..., V)", logits, _meant(name, logits))
     if array.dtype.kind != "f" or array.dtype.itemsize not in (2, 4, 8):
-        if array.dtype.kind in "SU":
+        if array.dtype.kind in "SU" and not isinstance(logits, np.ndarray):
             rule = "float16, bfloat16, float32 or float64"
             raise ParameterError(name, rule, logits, _meant(name, logits))
         is_known = array.dtype.type is not np.void or array.dtype.itemsize == 2
