@@ -2,7 +2,7 @@
 
 Run it from the root of the repository, after which the result is committed:
 
-    PYTHONPATH=src:tests nice python benchmarks/verification_races.py
+    PYTHONPATH=src:tests nice python benchmarks/verification_races.py [RACES [ALPHA ...]]
 
 Servers draw from what the library's chains leave of whole recorded rows; the races see 20 tokens of
 each. Each race begins with 24 neutral answers. What is counted: how often the truth was refuted, in
@@ -86,11 +86,11 @@ def table(rows: list[list[Any]], races: int) -> str:
     return "\n".join(lines)
 
 
-def main(races: int = RACES) -> None:
+def main(races: int = RACES, *alphas: float) -> None:
     """Run all races, and write the table after each line."""
     likes = templates(learnt())
     rows: list[list[Any]] = []
-    for alpha in (0.05, 0.001):
+    for alpha in alphas or (0.05, 0.001):
         for truth in TRUTHS:
             for foreign in (0.0, 0.01):
                 rows.append(line(truth, likes[truth.key], alpha, foreign, races))
@@ -100,4 +100,4 @@ def main(races: int = RACES) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else RACES)
+    main(*map(int, sys.argv[1:2]), *map(float, sys.argv[2:]))

@@ -26,6 +26,7 @@ _BEFORE_CUTS = (*OWN, "tempered")
 # A rule, what is in force beside it, and its part of the rule's weight.
 Row: TypeAlias = tuple[Rule, Setting, float]
 _NEUTRAL_SENDS = 3
+_NOTHING = 1e-3
 
 
 class Send(NamedTuple):
@@ -220,6 +221,13 @@ class Contest:
         return self.study.meaning in ("processed", "filtered")
 
     @property
+    def _is_shortened(self) -> bool:
+        """Whether a neutral report has fewer tokens than were asked for, and they are all."""
+        seen = self.study.observed.values()
+        most = self.study.tops or max((each.reported for each in seen), default=0)
+        return any(each.rest < _NOTHING and each.reported < most - 1 for each in seen)
+
+    @property
     def _top_ks(self) -> list[int]:
         """Values of top_k that are known to be used as they are sent."""
         if self.key != "temperature" or "top_k" not in self.study.findings:
@@ -272,9 +280,13 @@ class Contest:
 
         In a report that was cut to a mass m every token is 1 / m times as likely. So top_p p cuts
         it as p / m does, and top_a a, whose threshold is a times the square of the likeliest, as
-        m a does. Where it may have been cut or not, both are returned.
+        m a does. Where it may have been cut or not, both are returned; where reports show that
+        something has cut them, and that it is not the parameter itself, m may be anything.
         """
         off, (low, high) = (NEUTRAL[self.key],) * 2, spans[0]
+        if self._is_shortened and neutral == off != spans[0]:
+            anything = {"top_p": (low, 1.0), "top_a": (0.0, high)}
+            return [anything.get(self.key, spans[0]), *spans[1:]]
         if self.key in ("top_p", "top_a") and neutral != off:
             relative = (low, min(1.0, high / neutral[0])) if self.key == "top_p" else (0.0, high)
             relative = off if spans[0] == neutral else relative

@@ -50,7 +50,7 @@ ASSUMPTIONS: tuple[str, ...] = (
     "been divided by one from .55 to 1, but not if another truncation is in force as well; in all "
     "other reports truncations see the temperature that is reported.",
     "Where top_p or top_a is examined in reports of what truncations have left, the only other "
-    "truncation that may be in force at neutral values is top_p.",
+    "truncation that may be in force at neutral values is top_p, unless it shortens a report.",
     "A parameter whose neutral value is refused is neutral where it is left out.",
     "Of repetition_penalty: raw logits are 6 to 40 above the log-probabilities, and tokens of a "
     "template stand there at most 4 times.",
