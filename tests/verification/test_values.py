@@ -179,6 +179,13 @@ def test_a_report_of_what_a_bound_has_left_is_not_taken_for_the_whole(most: floa
         assert verify(provider, only=["top_k", "min_p", "top_p"]).honoured("top_p")
 
 
+def test_what_shortens_reports_is_no_fault_of_top_p() -> None:
+    faults = {"top_k": "ignored", "min_p": ("clamped", 0.535, np.inf), "seed": "refused"}
+    provider = Provider("koboldcpp", faults, noise=0.01, logprobs="processed", seed=2)
+    found = verify(provider, only=["top_k", "temperature", "top_p", "min_p"]).parameters["top_p"]
+    assert found.verdict in ("honoured", "cannot_tell")
+
+
 @pytest.mark.parametrize(("most", "seed"), [(0.85, 1), (0.92, 1), (0.92, 2)])
 def test_a_default_of_top_p_that_was_not_examined_is_no_fault_of_top_a(
     most: float, seed: int
