@@ -243,7 +243,7 @@ LOGITS: list[Case] = [
     ),
     (
         lambda: ll.softmax(np.float64(1)),
-        "logits must be of shape (..., V) with V at least 1, got shape (). The logits come first.",
+        "logits must be of shape (..., V) with V at least 1, got shape ().",
     ),
     (
         lambda: ll.top_a([1, 2], 0.5),
@@ -259,7 +259,7 @@ LOGITS: list[Case] = [
     ),
     (
         lambda: ll.top_a("abc", 0.5),
-        FLOATS + "'abc'. The logits come first.",
+        FLOATS + "'abc'. The first argument is the logits.",
     ),
     (
         lambda: ll.softmax(np.zeros(3, np.longdouble)),

@@ -57,14 +57,19 @@ def test_logits_that_are_something_else_of_the_library() -> None:
         "top_p",
     )
     for wrong in wrongs:
-        with pytest.raises(ParameterError, match=r"^logits must .*\. The logits come first\.$"):
+        with pytest.raises(
+            ParameterError, match=r"^logits must .*\. The first argument is the logits\.$"
+        ):
             ll.trace(wrong, rows.logits[0])
     with pytest.raises(ParameterError, match=r"Give its logits: x\.logits of this Recording\.$"):
         ll.trace(rows, {})  # type: ignore[arg-type]
-    with pytest.raises(ParameterError, match=r"got <Vocabulary .*\. The logits come first\.$"):
+    with pytest.raises(
+        ParameterError, match=r"got <Vocabulary .*\. The first argument is the logits\.$"
+    ):
         ll.plot.trace(rows.vocabulary, rows.logits[0])
-    with pytest.raises(ParameterError, match=r"got None\.$"):
-        ll.trace(None)  # type: ignore[arg-type]
+    for array in (None, np.float64(0.9), np.array("a")):
+        with pytest.raises(ParameterError, match=r"^logits must .* got [^.]*\.$"):
+            ll.trace(array)  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of np.matrix

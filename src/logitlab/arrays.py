@@ -74,17 +74,18 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if array.ndim == 0 or array.shape[-1] == 0:
-        hint = "" if array.ndim else _meant(name, logits)
         rule = "of shape (..., V) with V at least 1"
-        raise ParameterError(name, rule, Seen(f"shape {array.shape}"), hint)
+        shape = Seen(f"shape {array.shape}")
+        raise ParameterError(name, rule, shape, "" if array.ndim else _meant(name, logits))
     return array
 
 
 def _meant(name: str, given: object) -> str:
-    """Return what to give where an argument is something of another kind."""
-    if getattr(given, "logits", None) is not None:
+    """Return what to give where an argument is no array: a recording, a request, a number."""
+    if "logits" in getattr(given, "__dict__", ()):
         return f"Give its logits: x.logits of this {type(given).__name__}."
-    return "" if given is None or name != "logits" else "The logits come first."
+    is_array = given is None or isinstance(given, np.ndarray | np.generic)
+    return "" if is_array or name != "logits" else "The first argument is the logits."
 
 
 def check_logits(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:

@@ -335,12 +335,15 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise ParameterError(name, f"one of {names}", value, suggestion(value, choices))
 
 
-def suggestion(value: object, names: Iterable[str]) -> str:
+def suggestion(value: object, names: Collection[str]) -> str:
     """Return a sentence that asks for the name that was probably meant, or nothing."""
-    names, text = list(names), value if isinstance(value, str) else ""
-    longer = (name for name in names if len(text) > 3 and name.startswith(text))
-    meant = nearest(text, names) or next(longer, None)
+    meant = (nearest(value, names) or longer(value, names)) if isinstance(value, str) else None
     return f"Did you mean {meant}?" if meant else ""
+
+
+def longer(name: str, names: Iterable[str]) -> str | None:
+    """Return the first of some names that begins with another, of four characters at least."""
+    return next((each for each in names if len(name) > 3 and each.startswith(name)), None)
 
 
 def nearest(name: str, names: Iterable[str], edits: int = 2) -> str | None:

@@ -192,6 +192,14 @@ def test_what_else_it_tells(server: Any) -> None:
         ("POST", "/v1/completions", b"{", 400, "request must be JSON, got '{'."),
         ("POST", "/v1/completions", b"\xff", 400, "request must be JSON in UTF-8, got"),
         ("POST", "/v1/chat/completions", b"[1]", 400, "request must be a map, the body of a"),
+        (
+            "POST",
+            "/v1/chat/completions",
+            b'[{"role": "user"}]',
+            400,
+            "request must be a map, the "
+            'body of a request, got [{"role": "user"}]. Send messages as {"messages": [',
+        ),
         ("POST", "/v1/tokenize", b"{}", 400, "prompt must be a text, or absent beside messages"),
         ("POST", "/v1/detokenize", b'{"tokens": 1}', 400, "tokens must be a list of token ids"),
         ("POST", "/v1/detokenize", b'{"tokens": [[1]]}', 400, "tokens must be a list of token"),

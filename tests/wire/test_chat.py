@@ -195,9 +195,10 @@ def test_what_is_wrong_is_an_error_body(
 
 
 def test_a_body_that_is_none() -> None:
-    told = chat(MODEL, ASKED["messages"])["error"]["message"]
-    assert told.startswith("request must be a map, the body of a request, got ")
-    assert told.endswith('Send messages as {"messages": […]}.')
+    for given, hint in ((ASKED["messages"], ' Send messages as {"messages": […]}.'), ([], "")):
+        told = chat(MODEL, given)["error"]["message"]  # type: ignore[arg-type]
+        assert told.startswith("request must be a map, the body of a request, got [")
+        assert told.endswith(f"].{hint}")
 
 
 @pytest.mark.parametrize(

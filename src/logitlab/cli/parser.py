@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from logitlab.checks import nearest, suggestion
+from logitlab.checks import longer, nearest, suggestion
 
 __all__ = ["Parser"]
 
@@ -63,8 +63,7 @@ class Parser(argparse.ArgumentParser):
         known = [name for name in self._option_string_actions if name.startswith("--")]
         if slip in known:
             return None
-        longer = [name for name in known if name.startswith(slip) and len(slip) > 3]
-        return nearest(slip, known) or (longer[0] if longer else None)
+        return nearest(slip, known) or longer(slip, known)
 
     def _check_value(self, action: Any, value: Any) -> None:
         choices: Sequence[str] | None = action.choices

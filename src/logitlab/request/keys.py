@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from logitlab.checks import ParameterError, nearest
+from logitlab.checks import ParameterError, longer, nearest
 
 __all__ = ["FOREIGN", "KNOWN", "check_key", "refuse_unknown"]
 
@@ -119,8 +119,7 @@ def check_key(key: Any, value: Any) -> None:
     if any(key.startswith(f"{name}_") for name in parameters) and not key.endswith("_"):
         return  # seed_x: a word more is meant
     meant = nearest(key, KNOWN) or nearest(key, sorted(FOREIGN), edits=1)
-    if meant is None and len(key) >= 4:  # temp
-        meant = next((name for name in parameters if name.startswith(key)), None)
+    meant = meant or longer(key, parameters)  # temp
     if meant is not None:
         raise ParameterError(key, "a known key", value, f"Did you mean {meant}?")
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, TypeAlias
 
 from logitlab.checks import ParameterError, Seen
-from logitlab.wire.errors import error_body
+from logitlab.wire.errors import check_body, error_body
 
 __all__ = [
     "Answer",
@@ -144,9 +144,7 @@ def body_map(raw: bytes) -> dict[str, Any]:
         raise ParameterError("request", "JSON in UTF-8", text) from None
     except (ValueError, RecursionError):
         raise ParameterError("request", "JSON", raw.decode()) from None
-    if not isinstance(request, dict):
-        raise ParameterError("request", "a map, the body of a request", request)
-    return request
+    return dict(check_body(request))
 
 
 async def gone(receive: Receive) -> None:

@@ -63,7 +63,7 @@ _PENALTIES = ("frequency_penalty", "presence_penalty", "repetition_penalty")
 
 STAGES = (
     Stage("bases.bases", (), "logprobs", 31, 31),
-    Stage("meaning.meaning", ("logprobs",), "logprobs", 8, 130),
+    Stage("meaning.meaning", ("logprobs",), "logprobs", 10, 132),
     Stage("values.values", _RACED, "logprobs", 130, 130, "each"),
     Stage("arms.arms", _RACED, "text", 110, 110, "keys"),
     Stage("distinct.distinct", _PENALTIES, "text", 70, 3400, "keys"),

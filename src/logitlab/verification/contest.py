@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -26,7 +27,7 @@ _BEFORE_CUTS = (*OWN, "tempered")
 # A rule, what is in force beside it, and its part of the rule's weight.
 Row: TypeAlias = tuple[Rule, Setting, float]
 _NEUTRAL_SENDS = 3
-_NOTHING = 1e-3
+_NOTHING = 1e-3  # of a rest that reports leave out
 
 
 class Send(NamedTuple):
@@ -220,7 +221,7 @@ class Contest:
         """Whether they are: a cut was seen in one."""
         return self.study.meaning in ("processed", "filtered")
 
-    @property
+    @cached_property
     def _is_shortened(self) -> bool:
         """Whether a neutral report has fewer tokens than were asked for, and they are all."""
         seen = self.study.observed.values()
@@ -283,17 +284,17 @@ class Contest:
         m a does. Where it may have been cut or not, both are returned; where reports show that
         something has cut them, and that it is not the parameter itself, m may be anything.
         """
+        if self.key not in ("top_p", "top_a"):
+            return spans
         off, (low, high) = (NEUTRAL[self.key],) * 2, spans[0]
-        if self._is_shortened and neutral == off != spans[0]:
-            anything = {"top_p": (low, 1.0), "top_a": (0.0, high)}
-            return [anything.get(self.key, spans[0]), *spans[1:]]
-        if self.key in ("top_p", "top_a") and neutral != off:
-            relative = (low, min(1.0, high / neutral[0])) if self.key == "top_p" else (0.0, high)
+        is_top_p = self.key == "top_p"
+        if neutral != off:
+            relative = (low, min(1.0, high / neutral[0])) if is_top_p else (0.0, high)
             relative = off if spans[0] == neutral else relative
             return [relative] if self._is_surely_cut else [*spans, relative]
-        if self.key == "top_a" and "top_p" in beside:
-            return [(low * beside["top_p"][0], high)]
-        return spans
+        if self._is_shortened and spans[0] != off:
+            return [(low, 1.0) if is_top_p else (0.0, high)]
+        return spans if is_top_p else [(low * beside.get("top_p", (1.0, 1.0))[0], high)]
 
     def _cells(self, sends: Sequence[Send], rows: Sequence[Row]) -> dict[Send, Cell]:
         """Return what is expected, with every chain run once for each prompt."""

@@ -149,11 +149,11 @@ def growths(central: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDAr
     >>> growths(coin, coin).round(2).tolist()
     [[0.0, 0.51], [0.37, 0.0]]
     """
-    return np.stack([_growth(bet, envelope) for bet in central])
+    return np.stack([_gains(bet, envelope) for bet in central])
 
 
-def _growth(bet: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the same of one bet, shape (H,)."""
+def _gains(bet: NDArray[np.float64], envelope: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what one bet gains a request against each row, shape (H,); see `growths`."""
     bet, envelope = bet[bet > 0], envelope[:, bet > 0]
     least = least_factors(bet, envelope)
     factor = np.maximum(bet / np.maximum(envelope, _TINY), least[:, None])
@@ -233,7 +233,7 @@ class Race:
         self._won = np.tile(stakes[:, None], (1, len(parts)))
         np.fill_diagonal(self._won, 0)
         self._is_impossible = np.zeros(len(parts), bool)
-        self._apart: dict[Hashable, tuple[Any, NDArray[np.float64], NDArray[np.intp]]] = {}
+        self._leasts: dict[Hashable, tuple[Any, NDArray[np.float64], NDArray[np.intp]]] = {}
         self._most = np.zeros(len(parts))
         self._counts: dict[Hashable, NDArray[np.float64]] = {}
         self._retired = np.full(len(self.names), np.inf)  # the least evidence of rows gone
@@ -297,24 +297,24 @@ class Race:
         self._won = self._won[np.append(stay, True)][:, stay]
         self._growths.clear()
         if not stay.all():
-            self._apart = {}
+            self._leasts = {}
         return stay
 
     def know(self, like: Race) -> None:
         """Take over what is known of requests from a race of the same rows."""
-        self._apart = like._apart
+        self._leasts = like._leasts
 
     def _least(
         self, cell: Hashable, central: NDArray[np.float64], envelope: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Return the least that each bet makes against each row at a request."""
-        known = self._apart.get(cell)
+        known = self._leasts.get(cell)
         if known is None or known[0] is not central:
             # Rows that do the same with what was sent are worked out once.
             pairs, row = np.unique(np.hstack([central, envelope]), axis=0, return_inverse=True)
             bets, most = np.hsplit(pairs, 2)
             least = np.stack([least_factors(bet, most) for bet in bets])
-            known = self._apart[cell] = central, least, row.ravel()
+            known = self._leasts[cell] = central, least, row.ravel()
         _, least, row = known
         return least[np.ix_(row, row)]
 
@@ -421,7 +421,7 @@ class Race:
     def _growth(self, action: Hashable, cell: Cell, leader: int) -> NDArray[np.float64]:
         key = (action, leader)
         if key not in self._growths:
-            gain = _growth(cell.central[leader], cell.envelope)
+            gain = _gains(cell.central[leader], cell.envelope)
             self._growths[key] = gain if cell.chance is None else gain * cell.chance[leader]
         return self._growths[key]
 

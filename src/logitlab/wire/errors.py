@@ -1,4 +1,4 @@
-"""Errors as bodies of responses, and bodies as server-sent events."""
+"""What is no body of a request; errors as bodies of responses, and as server-sent events."""
 
 from __future__ import annotations
 
@@ -8,10 +8,19 @@ from typing import Any
 
 from logitlab.checks import ParameterError, brief, cut
 
-__all__ = ["DONE", "error_body", "event", "message_of"]
+__all__ = ["DONE", "check_body", "error_body", "event", "message_of"]
 
 DONE = "data: [DONE]\n\n"
 """The event after the last chunk."""
+
+
+def check_body(request: Any) -> Mapping[str, Any]:
+    """Return the body of a request, or raise `ParameterError` for what is no map."""
+    if isinstance(request, Mapping):
+        return request
+    are_messages = isinstance(request, list) and all(isinstance(each, Mapping) for each in request)
+    hint = 'Send messages as {"messages": […]}.' if are_messages and request else ""
+    raise ParameterError("request", "a map, the body of a request", request, hint)
 
 
 def event(body: Mapping[str, Any]) -> str:

@@ -20,6 +20,7 @@ from logitlab.models.messages import check_messages
 from logitlab.models.model import Model, check_model
 from logitlab.request.values import flag
 from logitlab.request.whole import answers_of
+from logitlab.wire.errors import check_body
 
 __all__ = ["Task", "checked_engine", "provided"]
 
@@ -78,9 +79,7 @@ class Task:
         *,
         streams: bool = False,
     ) -> None:
-        if not isinstance(request, Mapping):
-            hint = 'Send messages as {"messages": […]}.' if isinstance(request, list) else ""
-            raise ParameterError("request", "a map, the body of a request", request, hint)
+        check_body(request)
         self.model, self.logprobs_mode, self._streams = model, logprobs_mode, streams
         self._read(request, engine)
 
