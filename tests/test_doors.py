@@ -61,8 +61,9 @@ def test_logits_that_are_something_else_of_the_library() -> None:
             ParameterError, match=r"^logits must .*\. The first argument is the logits\.$"
         ):
             ll.trace(wrong, rows.logits[0])
-    with pytest.raises(ParameterError, match=r"Give its logits: x\.logits of this Recording\.$"):
-        ll.trace(rows, {})  # type: ignore[arg-type]
+    for run in (rows, Recorded([rows.logits[0]], rows.vocabulary)):
+        with pytest.raises(ParameterError, match=r"Give its logits: x\.logits of this Record"):
+            ll.trace(run, {})  # type: ignore[arg-type]
     with pytest.raises(
         ParameterError, match=r"got <Vocabulary .*\. The first argument is the logits\.$"
     ):

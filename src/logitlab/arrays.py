@@ -82,7 +82,7 @@ def check_array(logits: ArrayLike, name: str = "logits") -> NDArray[Any]:
 
 def _meant(name: str, given: object) -> str:
     """Return what to give where an argument is no array: a recording, a request, a number."""
-    if "logits" in getattr(given, "__dict__", ()):
+    if "logits" in getattr(given, "__dict__", ()) or hasattr(type(given), "logits"):
         return f"Give its logits: x.logits of this {type(given).__name__}."
     is_array = given is None or isinstance(given, np.ndarray | np.generic)
     return "" if is_array or name != "logits" else "The first argument is the logits."
